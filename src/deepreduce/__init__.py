@@ -1,0 +1,51 @@
+"""deepreduce: from a network and its data to a Pareto frontier of accuracy against ReLUs.
+
+The names below load torch when they are first used, so that ``import deepreduce`` alone costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from .errors import DeepReduceError
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from .front_door import network
+    from .networks import Network, Profile, count
+    from .reduce import cull, keep_blocks, reduce_to, reshape, thin
+    from .search import Frontier, find_frontier
+
+__all__ = [
+    "DeepReduceError",
+    "Frontier",
+    "Network",
+    "Profile",
+    "count",
+    "cull",
+    "find_frontier",
+    "keep_blocks",
+    "network",
+    "reduce_to",
+    "reshape",
+    "thin",
+]
+
+_HOME = {
+    **dict.fromkeys(("Network", "Profile", "count"), "networks"),
+    "network": "front_door",
+    **dict.fromkeys(("cull", "keep_blocks", "reduce_to", "reshape", "thin"), "reduce"),
+    **dict.fromkeys(("Frontier", "find_frontier"), "search"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'deepreduce' has no attribute {name!r}")
+    return getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

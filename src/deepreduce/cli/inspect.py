@@ -1,0 +1,89 @@
+"""``deepreduce inspect``: what a network costs, per layer and per stage."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from .options import JsonOption, ModelArgument, StageOption, WidthOption, parse_pairs, parse_shape
+
+if TYPE_CHECKING:
+    from ..networks import Profile
+
+
+def inspect_command(
+    model: ModelArgument,
+    input_shape: Annotated[str, typer.Option("--input", metavar="CxHxW", help="Size of one image.")] = "3x32x32",
+    classes: Annotated[
+        int | None, typer.Option(help="Number of classes (built-in networks: 100).", show_default=False)
+    ] = None,
+    width: WidthOption = 1.0,
+    point: Annotated[
+        str, typer.Option(help="A reduced network: 'S2^RT+S3^RT, alpha=0.5, rho=0.5', 'S2*', 'none' ...")
+    ] = "full",
+    stage: StageOption = None,
+    figure: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Draw the three distributions (SVG or PNG).", show_default=False)
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Count ReLUs, parameters and multiply-accumulates of MODEL, per layer and per stage, for one image."""
+    shape = parse_shape(input_shape)
+    stages = parse_pairs(stage, "--stage")
+    from ..networks import ModelSource, count
+    from ..reduce import reduce_to
+
+    full = ModelSource(model, width, stages or None).build(shape, classes)
+    network = reduce_to(full, point)
+    profile = count(network)
+    content = {"model": model, "point": str(network.point), "input": list(shape), **profile.to_json()}
+    if figure is not None:
+        from ..report import distribution_figure
+
+        distribution_figure(content, figure)
+    if as_json:
+        typer.echo(json.dumps({**content, "notices": list(profile.notices)}, indent=1))
+        return
+    console = Console()
+    _show(console, profile, f"{model}  {network.point}  {input_shape}")
+    if figure is not None:
+        console.print(f"figure: {escape(str(figure))}")
+
+
+def _show(console: Console, profile: Profile, title: str) -> None:
+    layers = Table(title=escape(title), title_justify="left")
+    for name in ("layer", "op", "stage"):
+        layers.add_column(name, overflow="fold")
+    for name in ("shape", "ReLUs", "params", "MACs"):
+        layers.add_column(name, justify="right")
+    for layer in profile.layers:
+        op = f"{layer.op} (2 ReLUs each)" if layer.op == "relu6" else layer.op
+        size = "x".join(map(str, layer.shape))
+        cost = layer.cost
+        layers.add_row(
+            escape(layer.name), op, layer.stage, size, _number(cost.relus), _number(cost.params), _number(cost.macs)
+        )
+    console.print(layers)
+    stages = Table()
+    stages.add_column("stage")
+    for name in ("ReLUs", "share", "params", "MACs"):
+        stages.add_column(name, justify="right")
+    total = profile.total
+    for stage, cost in [*profile.stages.items(), ("total", total)]:
+        if stage == "total":
+            stages.add_section()
+        share = f"{100 * cost.relus / total.relus:.1f} %" if total.relus else "-"
+        stages.add_row(stage, f"{cost.relus:,}", share, f"{cost.params:,}", f"{cost.macs:,}")
+    console.print(stages)
+    for notice in profile.notices:
+        console.print(f"[yellow]note:[/] {escape(notice)}")
+
+
+def _number(value: int) -> str:
+    return f"{value:,}" if value else ""

@@ -1,0 +1,74 @@
+"""The ``deepreduce`` command: its verbs, and errors as one line with a hint."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from typing import Annotated, NoReturn
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from .. import __version__
+from ..errors import DeepReduceError
+from .inspect import inspect_command
+from .report import report_command
+from .search import search_command
+
+app = typer.Typer(
+    name="deepreduce",
+    help="Find out which ReLUs of a network earn their price under encryption, and train networks without the others.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+app.command("inspect")(inspect_command)
+app.command("search")(search_command)
+app.command("report")(report_command)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"deepreduce {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    pass
+
+
+def run() -> NoReturn:
+    """Run the command line; every error ends as one line, a hint and an exit code that is not 0."""
+    arguments = sys.argv[1:]
+    debug = "--debug" in arguments
+    try:
+        app(args=[a for a in arguments if a != "--debug"], prog_name="deepreduce")
+    except DeepReduceError as error:
+        _fail(error.message, error.hint, error.exit_code, debug)
+    except KeyboardInterrupt:
+        _fail("interrupted", "run the same command again to go on", 130, debug)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(141)
+    except Exception as error:
+        reason = " ".join(str(error).split())
+        _fail(f"unexpected {type(error).__name__}: {reason}", "--debug shows where; please report it", 70, debug)
+    sys.exit(0)
+
+
+def _fail(message: str, hint: str, code: int, debug: bool) -> NoReturn:
+    if debug:
+        traceback.print_exc()
+    console = Console(stderr=True, soft_wrap=True)
+    console.print(f"[bold red]error:[/] {escape(message)}", highlight=False)
+    if hint:
+        console.print(f"[bold]hint:[/] {escape(hint)}", highlight=False)
+    sys.exit(code)

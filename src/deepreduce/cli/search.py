@@ -1,0 +1,123 @@
+"""``deepreduce search``: from a network and its data to a frontier."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from .options import JsonOption, ModelArgument, StageOption, WidthOption, parse_pairs, parse_size
+
+if TYPE_CHECKING:
+    from ..search import Frontier
+
+
+def search_command(
+    model: ModelArgument,
+    data: Annotated[
+        str, typer.Option(help="digits, cifar10, cifar100, tinyimagenet (files in $DEEPREDUCE_DATA) or folder:PATH.")
+    ] = "digits",
+    out: Annotated[
+        Path, typer.Option(metavar="DIR", help="The search's folder; run the same command again to go on.")
+    ] = Path("frontier"),
+    recipe: Annotated[
+        str | None,
+        typer.Option(help="paper or quick.", show_default="quick for digits, else paper"),
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="Epochs of every training.", show_default="the recipe's")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Images per batch.", show_default="the recipe's")] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option("--lr", help="Peak learning rate.", show_default="the recipe's")
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help="Any other recipe setting: kd_weight_on=soft, schedule=cosine, precision=bf16, cutmix=1 ... Repeatable.",
+            show_default=False,
+        ),
+    ] = None,
+    jobs: Annotated[int, typer.Option(help="Trainings at once; cores and GPUs are divided among them.")] = 1,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:0 ...")] = "auto",
+    width: WidthOption = 1.0,
+    seed: Annotated[int, typer.Option(help="Of weights, augmentation and the validation split.")] = 0,
+    alpha: Annotated[float, typer.Option(help="Channel scale of the reshaped candidates.")] = 0.5,
+    rho: Annotated[float, typer.Option(help="Resolution scale of the reshaped candidates.")] = 0.5,
+    exponent: Annotated[float, typer.Option("-w", "--exponent", help="The criticality's exponent w (Eq. 1).")] = 0.07,
+    validation: Annotated[float, typer.Option(help="Share of the training images held out to select by.")] = 0.1,
+    image_size: Annotated[
+        str | None, typer.Option(metavar="HxW", help="Resize the images of folder:PATH.", show_default=False)
+    ] = None,
+    stage: StageOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Train the ReLU-reduced networks of MODEL that the method proposes and keep their Pareto frontier.
+
+    Teacher, 2 x D profiling runs, criticality, 5 x (D - 1) candidates for D stages. Every training is a job in
+    DIR/jobs: finished ones are never repeated, an unfinished one goes on from its last epoch.
+    """
+    size, stages = parse_size(image_size), parse_pairs(stage, "--stage")
+    changes: dict[str, object] = dict(parse_pairs(settings, "--set"))
+    given = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
+    changes |= {name: value for name, value in given.items() if value is not None}
+    from ..data import load
+    from ..search import find_frontier
+    from ..train import make_recipe
+    from .progress import watch
+
+    console = Console(stderr=as_json)
+    chosen = make_recipe(recipe or ("quick" if data == "digits" else "paper"), **changes)
+    dataset = load(data, seed=seed, validation=validation, image_size=size)
+    with watch(console) as observer:
+        frontier = find_frontier(
+            model,
+            dataset,
+            out=out,
+            width=width,
+            stages=stages or None,
+            recipe=chosen,
+            seed=seed,
+            alpha=alpha,
+            rho=rho,
+            exponent=exponent,
+            jobs=jobs,
+            device=device,
+            observer=observer,
+            command=shlex.join(["deepreduce", *sys.argv[1:]]),
+        )
+    if as_json:
+        typer.echo(json.dumps({"directory": str(out), **frontier.content}, indent=1))
+    else:
+        _show(console, frontier, out)
+    if frontier.content["failed"]:
+        raise typer.Exit(3)
+
+
+def _show(console: Console, frontier: Frontier, out: Path) -> None:
+    order = " < ".join(row["stage"] for row in frontier.content["criticality"])
+    console.print(f"\ncriticality: {order} (culled in this order, the last never)", highlight=False)
+    table = Table(title="Pareto frontier", title_justify="left")
+    table.add_column("network")
+    for name in ("ReLUs", "validation %", "test %", "params", "MACs"):
+        table.add_column(name, justify="right")
+    for network in frontier:
+        table.add_row(
+            f"{escape(network.name)}{' (teacher)' if network.role == 'teacher' else ''}",
+            f"{network.relus:,}",
+            f"{network.validation_accuracy:.2f}",
+            "-" if network.test_accuracy is None else f"{network.test_accuracy:.2f}",
+            f"{network.params:,}",
+            f"{network.macs:,}",
+        )
+    console.print(table)
+    for failure in frontier.content["failed"]:
+        console.print(f"[red]failed:[/] {escape(failure['name'])}: {escape(failure['error'])}", soft_wrap=True)
+    console.print(f"pictures: deepreduce report {escape(shlex.quote(str(out)))}", highlight=False, soft_wrap=True)

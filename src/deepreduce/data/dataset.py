@@ -1,0 +1,138 @@
+"""What a data set is: three splits of images that fit in memory, their classes and their statistics."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..errors import DataError
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images as ``uint8 [n, channels, height, width]`` and labels as ``int64 [n]``."""
+
+    images: Tensor
+    labels: Tensor
+
+    def __post_init__(self) -> None:
+        if self.images.dtype != torch.uint8 or self.images.ndim != 4:
+            raise DataError(f"images must be uint8 [n, c, h, w], got {self.images.dtype} {tuple(self.images.shape)}")
+        if self.labels.dtype != torch.int64 or tuple(self.labels.shape) != (len(self.images),):
+            raise DataError(f"labels must be int64 [{len(self.images)}], got {tuple(self.labels.shape)}")
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def take(self, indices: Tensor) -> Split:
+        """The images at ``indices`` (int64 [m])."""
+        return Split(self.images[indices], self.labels[indices])
+
+    def to(self, device: torch.device) -> Split:
+        """The same split, resident on ``device``."""
+        return Split(self.images.to(device), self.labels.to(device))
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Train, validation and test splits; ``validation`` is carved from the official training images.
+
+    ``mean`` and ``std`` are per channel, of the training split, on the 0..1 scale. ``notices`` are sentences the user
+    must see (for example: fewer images than the official set).
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    train: Split
+    validation: Split
+    test: Split
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    notices: tuple[str, ...] = ()
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """(channels, height, width) of one image."""
+        channels, height, width = self.train.images.shape[1:]
+        return int(channels), int(height), int(width)
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 over every image and label in order: two data sets with one digest train alike."""
+        state = hashlib.sha256()
+        for split in (self.train, self.validation, self.test):
+            state.update(repr(tuple(split.images.shape)).encode())
+            state.update(split.images.contiguous().numpy().data)
+            state.update(split.labels.contiguous().numpy().data)
+        return state.hexdigest()
+
+
+def assemble(
+    name: str,
+    classes: tuple[str, ...],
+    train: Split,
+    validation: Split,
+    test: Split,
+    notices: tuple[str, ...] = (),
+) -> Dataset:
+    """A `Dataset` with the mean and standard deviation of its training split filled in."""
+    mean, std = channel_statistics(train.images)
+    return Dataset(name, classes, train, validation, test, mean, std, notices)
+
+
+def channel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Per-channel mean and standard deviation of uint8 [n, c, h, w], on the 0..1 scale, exact (from histograms)."""
+    levels = torch.arange(256, dtype=torch.float64) / 255
+    means, stds = [], []
+    for channel in range(images.shape[1]):
+        counts = torch.bincount(images[:, channel].reshape(-1).int(), minlength=256).double()
+        share = counts / counts.sum()
+        mean = float((share * levels).sum())
+        means.append(mean)
+        stds.append(max(float((share * (levels - mean) ** 2).sum()) ** 0.5, 1e-3))
+    return tuple(means), tuple(stds)
+
+
+def carve_validation(split: Split, fraction: float, seed: int, num_classes: int) -> tuple[Split, Split]:
+    """Split off ``fraction`` of every class as `hold_out` does: (train, validation), both in order."""
+    held_out = hold_out(split.labels, fraction, seed, num_classes)
+    return split.take((~held_out).nonzero().squeeze(1)), split.take(held_out.nonzero().squeeze(1))
+
+
+def hold_out(labels: Tensor, fraction: float, seed: int, num_classes: int) -> Tensor:
+    """Which of ``labels`` (int64 [n]) to hold out, seeded: bool [n], ``fraction`` of every class (rounded, at least 1).
+
+    Raises `DataError` when a class is too small to appear on both sides.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    held_out = torch.zeros(len(labels), dtype=torch.bool)
+    for label in range(num_classes):
+        members = (labels == label).nonzero().squeeze(1)
+        if len(members) < 2:
+            raise DataError(
+                f"class {label} has {len(members)} training image(s)", "each class needs at least 2, better 20"
+            )
+        count = min(max(1, round(fraction * len(members))), len(members) - 1)
+        held_out[members[torch.randperm(len(members), generator=generator)[:count]]] = True
+    return held_out
+
+
+def shortfall(name: str, found: dict[str, int], official: dict[str, int]) -> tuple[str, ...]:
+    """A notice for each split whose number of images is not the official one (both given by split)."""
+    return tuple(
+        f"{name}: {found[split]:,} {split} images instead of the official {count:,}"
+        for split, count in official.items()
+        if found[split] != count
+    )
+
+
+def need_file(path: Path, expected: str) -> Path:
+    """``path`` if it is a readable file, else a `DataError` that names it and says what was expected there."""
+    if not path.is_file():
+        raise DataError(f"{path} is missing", f"expected {expected}")
+    return path

@@ -1,0 +1,26 @@
+"""The paper's networks and anyone's own: built, traced, their ReLU sites found, their costs counted."""
+
+from .counting import Cost, Layer, Profile, count
+from .layout import STEM, Layout, ReluSite
+from .network import Network
+from .point import Point, Term, full_point, parse_point
+from .source import ModelSource
+from .zoo import ZOO, build_zoo
+
+__all__ = [
+    "STEM",
+    "ZOO",
+    "Cost",
+    "Layer",
+    "Layout",
+    "ModelSource",
+    "Network",
+    "Point",
+    "Profile",
+    "ReluSite",
+    "Term",
+    "build_zoo",
+    "count",
+    "full_point",
+    "parse_point",
+]

@@ -1,0 +1,98 @@
+"""Replace every in-place operation of a traced graph by its out-of-place form, with the same meaning.
+
+After ``F.relu_(x)`` whoever reads ``x`` reads its ReLU. A rewrite that removed that node without knowing so would change
+the network, and a ReLU whose result is dropped would look dead. So in-place operations become ordinary ones and their
+later readers are pointed to the result; memory shared through views is refused where it matters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+import torch.nn.functional as F
+from torch import fx
+
+from ..errors import ModelError
+from .ops import IN_PLACE_OPERATORS, is_view, module_of, relu_kind
+
+RELU_FUNCTIONS = {"relu": F.relu, "relu6": F.relu6}
+
+
+def functionalize(graph: fx.Graph) -> None:
+    """Rewrite ``graph`` in place; afterwards each ReLU is one ``F.relu`` or ``F.relu6`` node.
+
+    Raises `ModelError` where an in-place operation writes through a view that is read again later.
+    """
+    order = {node: position for position, node in enumerate(graph.nodes)}
+    for node in list(graph.nodes):
+        in_place = _is_in_place(node)
+        kind = relu_kind(node)
+        if in_place:
+            base = node.args[0]
+            assert isinstance(base, fx.Node)
+            _refuse_shared_memory(node, base, order)
+            later = [user for user in base.users if order[user] > order[node]]
+            for user in later:
+                user.replace_input_with(base, node)
+        if kind is not None:
+            node.meta["from_module"] = node.op == "call_module"
+            node.op, node.target = "call_function", RELU_FUNCTIONS[kind]
+            node.args, node.kwargs = (_tensor_argument(node),), {}
+        elif in_place:
+            _make_out_of_place(node)
+
+
+def _tensor_argument(node: fx.Node) -> fx.Node:
+    found = node.args[0] if node.args else node.kwargs.get("input")
+    assert isinstance(found, fx.Node)
+    return found
+
+
+def _is_in_place(node: fx.Node) -> bool:
+    module = module_of(node)
+    if module is not None:
+        return bool(getattr(module, "inplace", False))
+    if node.op == "call_method":
+        name = str(node.target)
+        return name.endswith("_") and not name.endswith("__") and hasattr(torch.Tensor, name[:-1])
+    if node.op != "call_function":
+        return False
+    name = getattr(node.target, "__name__", "")
+    flagged = node.kwargs.get("inplace") is True or (node.target in {F.relu, F.relu6} and True in node.args[1:])
+    return node.target in IN_PLACE_OPERATORS or name in {"relu_", "hardtanh_", "add_", "mul_"} or flagged
+
+
+def _make_out_of_place(node: fx.Node) -> None:
+    module = module_of(node)
+    if module is not None:
+        module.inplace = False
+    elif node.op == "call_method":
+        node.target = str(node.target)[:-1]
+    elif node.target in IN_PLACE_OPERATORS:
+        node.target = IN_PLACE_OPERATORS[node.target]
+    else:
+        node.kwargs = {name: value for name, value in node.kwargs.items() if name != "inplace"}
+
+
+def _refuse_shared_memory(node: fx.Node, base: fx.Node, order: dict[fx.Node, int]) -> None:
+    aliases = _aliases(base) - {base, node}
+    for alias in aliases:
+        if any(order[user] > order[node] and user not in aliases | {node} for user in alias.users):
+            raise ModelError(
+                f"the in-place operation {node.name!r} changes {alias.name!r}, which shares its memory and is read later",
+                "use the out-of-place form (inplace=False)",
+            )
+
+
+def _aliases(node: fx.Node) -> set[fx.Node]:
+    """Every node that may share memory with ``node`` through a chain of views."""
+    root = node
+    while is_view(root) and root.all_input_nodes:
+        root = root.all_input_nodes[0]
+    found: set[fx.Node] = set()
+    frontier: Iterable[fx.Node] = [root]
+    while frontier:
+        found |= set(frontier)
+        frontier = {user for n in frontier for user in n.users if is_view(user)} - found
+    return found

@@ -1,0 +1,118 @@
+"""Names of reduced networks in the paper's notation, and back: one grammar for writing and reading.
+
+    S2^RT+S3^RT, alpha=0.5, rho=0.5
+
+lists the stages that keep ReLUs, thinned (``^RT``) or with one block only (``*``, ``*2`` for two), and how the network was
+reshaped. ``none`` keeps no ReLU. ``^RT[outer]`` thins in the other phase (see `deepreduce.reduce.thin`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from ..errors import PointError, nearest
+
+Phase = Literal["inner", "outer"]
+
+_TERM = re.compile(r"(?P<stage>[A-Za-z][A-Za-z0-9_]*)(?P<marks>.*)")
+_THINNED = re.compile(r"\^\{?RT\}?(\[(?P<phase>inner|outer)\])?", re.IGNORECASE)
+_BLOCKS = re.compile(r"\*(?P<blocks>\d*)")
+
+
+@dataclass(frozen=True)
+class Term:
+    """A stage that keeps ReLUs. ``phase`` is the ReLUs that thinning dropped, ``blocks`` how many blocks keep theirs."""
+
+    stage: str
+    phase: Phase | None = None
+    blocks: int | None = None
+
+    def __str__(self) -> str:
+        thinned = {None: "", "inner": "^RT", "outer": "^RT[outer]"}[self.phase]
+        starred = {None: "", 1: "*"}.get(self.blocks, f"*{self.blocks}")
+        return f"{self.stage}{thinned}{starred}"
+
+
+@dataclass(frozen=True)
+class Point:
+    """The stages that keep ReLUs, in order, and the scale of channels (alpha) and of each spatial side (rho)."""
+
+    terms: tuple[Term, ...]
+    alpha: float = 1.0
+    rho: float = 1.0
+
+    def __str__(self) -> str:
+        parts = ["+".join(map(str, self.terms)) or "none"]
+        parts += [f"{name}={value:g}" for name, value in (("alpha", self.alpha), ("rho", self.rho)) if value != 1]
+        return ", ".join(parts)
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """The names of the stages that keep ReLUs."""
+        return tuple(term.stage for term in self.terms)
+
+    def with_terms(self, terms: Iterable[Term]) -> Point:
+        """The same reshaping with other stages."""
+        return replace(self, terms=tuple(terms))
+
+
+def full_point(stages: Iterable[str]) -> Point:
+    """The unreduced network of these stages."""
+    return Point(tuple(Term(stage) for stage in stages))
+
+
+def parse_point(text: str, stages: Iterable[str]) -> Point:
+    """Read a point's name for a network with these ``stages``; ``full`` is the unreduced network.
+
+    Spaces are free, terms may stand in any order. Raises `PointError` naming what cannot be read.
+    """
+    known = tuple(stages)
+    stage_part, *options = [part.strip() for part in text.split(",")]
+    if stage_part == "full":
+        terms = full_point(known).terms
+    elif stage_part == "none":
+        terms = ()
+    else:
+        terms = tuple(_parse_term(term.strip(), known) for term in stage_part.split("+"))
+    if len({term.stage for term in terms}) != len(terms):
+        raise PointError(f"point {text!r} names a stage twice")
+    scales = {"alpha": 1.0, "rho": 1.0}
+    for option in options:
+        name, _, value = (part.strip() for part in option.partition("="))
+        if name not in scales:
+            raise PointError(
+                f"cannot read {option!r} in point {text!r}", "only alpha=... and rho=... may follow the stages"
+            )
+        try:
+            scales[name] = float(value)
+        except ValueError:
+            raise PointError(f"{name}={value!r} in point {text!r} is not a number") from None
+        if not 0 < scales[name] <= 1:
+            raise PointError(f"{name}={value} in point {text!r} is not in (0, 1]")
+    return Point(tuple(sorted(terms, key=lambda term: known.index(term.stage))), **scales)
+
+
+def _parse_term(text: str, stages: tuple[str, ...]) -> Term:
+    match = _TERM.fullmatch(text)
+    if match is None:
+        raise PointError(f"cannot read the stage {text!r}", "write points like S2^RT+S3, alpha=0.5, rho=0.5")
+    stage, marks = match["stage"], match["marks"].replace(" ", "")
+    if stage not in stages:
+        raise PointError(f"the network has no stage {stage!r}", nearest(stage, stages))
+    phase: Phase | None = None
+    blocks: int | None = None
+    while marks:
+        if phase is None and (thinned := _THINNED.match(marks)):
+            phase = "outer" if (thinned["phase"] or "").lower() == "outer" else "inner"
+            marks = marks[thinned.end() :]
+        elif blocks is None and (starred := _BLOCKS.match(marks)):
+            blocks = int(starred["blocks"] or 1)
+            marks = marks[starred.end() :]
+        else:
+            raise PointError(f"cannot read {marks!r} after stage {stage}", "^RT thins, * keeps one block")
+    if blocks == 0:
+        raise PointError(f"{text} keeps no block", f"leave {stage} out to cull it")
+    return Term(stage, phase, blocks)

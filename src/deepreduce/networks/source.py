@@ -1,0 +1,179 @@
+"""Where a network comes from: a built-in name, ``path/to/file.py:factory``, ``package.module:factory`` or an object."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import sys
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..errors import DeepReduceError, ModelError, SettingError, nearest
+from .network import Network
+from .zoo import ZOO, build_zoo
+
+ModelLike = str | nn.Module | Callable[..., nn.Module]
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """A recipe for one network, the same every time it is built with one seed.
+
+    ``model`` is a name, a reference to a factory, a factory, or a module (whose present weights are then the initial
+    ones). ``width`` scales the channels of built-in networks; ``stages`` overrides the derived stages.
+    """
+
+    model: ModelLike
+    width: float = 1.0
+    stages: Mapping[str, str] | None = field(default=None)
+
+    @property
+    def name(self) -> str:
+        """How people call it."""
+        if isinstance(self.model, str):
+            return self.model
+        return type(self.model).__name__ if isinstance(self.model, nn.Module) else self.model.__name__
+
+    def build(
+        self, input_shape: tuple[int, int, int] = (3, 32, 32), num_classes: int | None = None, seed: int = 0
+    ) -> Network:
+        """The unreduced network with weights initialised from ``seed``.
+
+        ``num_classes`` None means the source's own number (100 for built-in networks). Raises `ModelError` if the
+        source cannot be found, raises, is no module, or has another number of classes.
+        """
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            module = self._module(input_shape, num_classes)
+        rebuild = None
+        if isinstance(self.model, str) and self.model in ZOO:
+            build = partial(build_zoo, self.model, input_shape=input_shape, num_classes=num_classes or 100)
+            rebuild = _Scaled(build, self.width)
+        network = Network.of(module, input_shape, self.stages, rebuild)
+        if num_classes is not None and network.num_classes != num_classes:
+            raise ModelError(
+                f"{self.name} answers with {network.num_classes} classes, the data has {num_classes}",
+                "let the factory take num_classes, or build it for this data",
+            )
+        return network
+
+    def _module(self, input_shape: tuple[int, int, int], num_classes: int | None) -> nn.Module:
+        if isinstance(self.model, nn.Module):
+            return self.model
+        if isinstance(self.model, str) and ":" not in self.model:
+            return (
+                build_zoo(self.model, width=self.width, input_shape=input_shape, num_classes=num_classes or 100)
+                if (self.model in ZOO)
+                else _unknown(self.model)
+            )
+        if self.width != 1:
+            raise SettingError(
+                f"width {self.width:g} applies to built-in networks only", "scale the channels in your own factory"
+            )
+        factory = load_factory(self.model) if isinstance(self.model, str) else self.model
+        offered = {"input_shape": input_shape, "in_channels": input_shape[0], "num_classes": num_classes}
+        return _call_factory(factory, self.name, {k: v for k, v in offered.items() if v is not None})
+
+
+@dataclass(frozen=True)
+class _Scaled:
+    build: Callable[..., nn.Module]
+    width: float
+
+    def __call__(self, alpha: float) -> nn.Module:
+        return self.build(width=self.width * alpha)
+
+
+def _unknown(name: str) -> nn.Module:
+    hint = (
+        "a network of your own is path/to/file.py:factory"
+        if name.endswith(".py") or "." in name
+        else nearest(name, ZOO)
+    )
+    raise ModelError(f"unknown network {name!r}", hint)
+
+
+def load_factory(reference: str) -> Callable[..., nn.Module]:
+    """The callable that ``path/to/file.py:factory`` or ``package.module:factory`` names."""
+    where, _, attribute = reference.rpartition(":")
+    if not where or not attribute:
+        raise ModelError(f"{reference!r} names no factory", "write path/to/file.py:factory or package.module:factory")
+    module = _import_file(Path(where)) if where.endswith(".py") else _import_package(where)
+    factory = getattr(module, attribute, None)
+    if not callable(factory):
+        names = [n for n, v in vars(module).items() if callable(v) and getattr(v, "__module__", "") == module.__name__]
+        raise ModelError(f"{where} has no factory {attribute!r}", nearest(attribute, names) if names else "")
+    return factory  # type: ignore[no-any-return]
+
+
+def _import_file(path: Path) -> ModuleType:
+    path = path.expanduser().resolve()
+    if not path.is_file():
+        raise ModelError(f"{path} does not exist", "write path/to/file.py:factory")
+    name = f"deepreduce_user_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # before execution, so that its classes can be pickled
+    sys.path.insert(0, str(path.parent))
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[name]
+        raise ModelError(f"{path} failed to import: {_where(error)}") from error
+    finally:
+        sys.path.remove(str(path.parent))
+    return module
+
+
+def _import_package(name: str) -> ModuleType:
+    here = str(Path.cwd())
+    sys.path.insert(0, here)
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name and (name == error.name or name.startswith(error.name + ".")):
+            raise ModelError(f"there is no module {name!r}", "it must be importable from here or installed") from error
+        raise ModelError(f"{name} failed to import: {_where(error)}") from error
+    except Exception as error:
+        raise ModelError(f"{name} failed to import: {_where(error)}") from error
+    finally:
+        sys.path.remove(here)
+
+
+def _call_factory(factory: Callable[..., Any], name: str, offered: dict[str, Any]) -> nn.Module:
+    """Call ``factory`` with those of the ``offered`` arguments that it names."""
+    try:
+        accepted = inspect.signature(factory).parameters
+    except (TypeError, ValueError):
+        accepted = {}  # type: ignore[assignment]
+    try:
+        module = factory(**{key: value for key, value in offered.items() if key in accepted})
+    except DeepReduceError:
+        raise
+    except Exception as error:
+        raise ModelError(f"{name} failed: {_where(error)}", "the factory must run without arguments") from error
+    if not isinstance(module, nn.Module):
+        raise ModelError(f"{name} returned {type(module).__name__}, not an nn.Module")
+    return module
+
+
+def _where(error: Exception) -> str:
+    """One line: the exception and the user's line it came from."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    if isinstance(error, SyntaxError):
+        return f"SyntaxError: {error.msg} ({Path(error.filename or '?').name}:{error.lineno})"
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text} ({Path(frame.filename).name}:{frame.lineno})"

@@ -1,0 +1,10 @@
+"""Pure rewrites that remove ReLUs: each takes a network and returns a new one that knows its own name."""
+
+from .build import reduce_to
+from .cull import cull
+from .keep_blocks import keep_blocks
+from .reshape import reshape
+from .select import kept_sites
+from .thin import thin
+
+__all__ = ["cull", "keep_blocks", "kept_sites", "reduce_to", "reshape", "thin"]

@@ -1,0 +1,23 @@
+"""From a point's name to its network."""
+
+from __future__ import annotations
+
+from ..errors import PointError
+from ..networks.network import Network
+from ..networks.point import Point, parse_point
+from .reshape import reshape
+from .select import restrict
+
+
+def reduce_to(model: Network, point: Point | str) -> Network:
+    """The network that ``point`` names, made from an unreduced (or less reduced) ``model``.
+
+    Raises `PointError` for a name that cannot be read or that asks for more than ``model`` has.
+    """
+    if isinstance(point, str):
+        point = parse_point(point, model.layout.stages)
+    alpha, rho = point.alpha / model.point.alpha, point.rho / model.point.rho
+    if alpha > 1 or rho > 1:
+        raise PointError(f"{point} is larger than {model.point}", "start from the unreduced network")
+    own_scale = Point(point.terms, model.point.alpha, model.point.rho)
+    return reshape(restrict(model, own_scale), alpha=alpha, rho=rho)

@@ -1,0 +1,92 @@
+"""ReLU reshaping: fewer channels (alpha) and smaller images (rho) (paper, section 3.3)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from torch import nn
+
+from ..errors import MissingPackageError, ModelError, SettingError
+from ..networks.network import Network, shrunk_shape
+from ..networks.ops import module_of
+from ..networks.trace import BATCH
+from .select import require_network, restrict
+
+
+def reshape(model: Network, alpha: float = 1.0, rho: float = 1.0) -> Network:
+    """A new network with channels scaled by ``alpha`` and each spatial side by ``rho``: ReLUs x alpha x rho^2.
+
+    alpha rebuilds a built-in network at the smaller width (weights are kept where shapes still agree, the others are
+    fresh from torch's generator) and prunes any other network along its dependency graph (the channels of largest
+    norm are kept with their weights; shortcuts, groups and concatenations stay consistent). rho shrinks the input
+    once, before the network. Scales multiply with those the network already has.
+
+    Raises `SettingError` for a scale out of (0, 1] or an image side that would not stay whole, `ModelError` if the
+    network cannot work at the new size.
+    """
+    require_network(model)
+    if not 0 < alpha <= 1:
+        raise SettingError(f"alpha {alpha:g} is not in (0, 1]", "0.5 halves the channels")
+    shrunk_shape(model.input_shape, model.point.rho * rho)
+    result = model
+    if alpha != 1:
+        result = _rebuilt(model, alpha) if model.rebuild is not None else _pruned(model, alpha)
+    if rho != 1:
+        result = result.with_body(result.copy_body(), replace(result.point, rho=result.point.rho * rho))
+    return result
+
+
+def _rebuilt(model: Network, alpha: float) -> Network:
+    assert model.rebuild is not None
+    scale = model.point.alpha * alpha
+    fresh = Network.of(model.rebuild(scale), model.input_shape)
+    fresh.layout = model.layout
+    for node in fresh.body.graph.nodes:  # the stages of the unreduced network, whatever they were derived from
+        node.meta["stage"] = _stage_of(model, node.meta["path"], node.meta["stage"])
+    narrow = restrict(fresh, replace(model.point, alpha=1.0, rho=1.0))
+    narrow = narrow.with_body(narrow.body, replace(model.point, alpha=scale))
+    narrow.train(model.training)
+    _copy_matching_weights(model, narrow)
+    return narrow
+
+
+def _stage_of(model: Network, path: str, otherwise: str) -> str:
+    return next((str(n.meta["stage"]) for n in model.body.graph.nodes if n.meta["path"] == path), otherwise)
+
+
+def _copy_matching_weights(source: nn.Module, target: nn.Module) -> None:
+    known = source.state_dict()
+    own = target.state_dict()
+    target.load_state_dict({key: known[key] if known[key].shape == own[key].shape else own[key] for key in own})
+
+
+def _pruned(model: Network, alpha: float) -> Network:
+    try:
+        import torch_pruning
+    except ImportError as error:
+        raise MissingPackageError(
+            "scaling the channels of your own network needs torch-pruning", "pip install 'deepreduce[search]'"
+        ) from error
+    import torch
+
+    body = model.copy_body().eval()
+    for parameter in body.parameters():
+        parameter.requires_grad_(True)
+    output = next(node for node in body.graph.nodes if node.op == "output")
+    classifier = module_of(output.args[0])
+    try:
+        pruner = torch_pruning.pruner.BasePruner(
+            body,
+            torch.zeros(BATCH, *model.body_shape),
+            importance=torch_pruning.importance.GroupMagnitudeImportance(p=2),
+            pruning_ratio=1 - alpha,
+            ignored_layers=[classifier] if classifier is not None else [],
+        )
+        pruner.step()
+        return model.with_body(body, replace(model.point, alpha=model.point.alpha * alpha)).train(model.training)
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ModelError(
+            f"the channels of this network cannot be scaled by {alpha:g}: {reason}",
+            "its forward must not fix channel counts; or build it narrower in its factory",
+        ) from error

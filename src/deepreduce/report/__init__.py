@@ -1,0 +1,32 @@
+"""The report: reads a search folder, and writes the page, the picture and the table that people look at.
+
+It reads files only, so it needs neither torch nor the code that searched: ``view.py`` computes, ``html.py``,
+``figures.py`` and ``table.py`` render.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from .figures import distribution_figure, frontier_svg
+from .files import write_whole
+from .html import render_html
+from .table import render_csv
+from .view import compute_view
+
+__all__ = ["distribution_figure", "write_report"]
+
+
+def write_report(directory: Path) -> list[Path]:
+    """Write ``report.html``, ``frontier.svg`` and ``frontier.csv`` into the search folder ``directory``.
+
+    All three are rendered before the first is written, so a failure leaves the folder as it was.
+    """
+    directory = Path(directory)
+    view = compute_view(directory)
+    contents = {
+        "report.html": render_html(view),
+        "frontier.svg": frontier_svg(view),
+        "frontier.csv": render_csv(view),
+    }
+    return [write_whole(directory / name, content) for name, content in contents.items()]

@@ -1,0 +1,153 @@
+"""Pictures for papers and slides, drawn with matplotlib: the frontier, and where a network's ReLUs sit."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import MissingPackageError, SettingError
+from .distribution_view import DistributionView, compute_distribution
+from .files import write_whole
+from .frontier_view import FrontierView, accuracy
+from .numbers import clipped, short, tick
+from .palette import BLUE, GREY, ORANGE, stage_colours
+from .records import Network, Profile
+from .view import ReportView
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+#: No date and a fixed salt for the ids: the same search gives the same bytes.
+_STYLE = {
+    "svg.hashsalt": "deepreduce",
+    "font.family": "sans-serif",
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "grid.color": "#e4e7eb",
+    "grid.linewidth": 0.7,
+    "axes.edgecolor": "#8b929c",
+}
+
+#: Where a name stands beside its point, in points.
+_CORNERS: dict[str, dict[str, Any]] = {
+    "top left": {"xytext": (-5, 4), "ha": "right", "va": "bottom"},
+    "bottom right": {"xytext": (5, -4), "ha": "left", "va": "top"},
+}
+
+
+def frontier_svg(view: ReportView) -> bytes:
+    """The frontier (ReLUs on a log axis against validation accuracy) as an SVG."""
+    with _matplotlib().rc_context(_STYLE):
+        figure = _figure(7.2, 4.4)
+        axes = figure.add_subplot()
+        _draw_frontier(axes, view.frontier)
+        title = clipped(f"{view.model} on {view.search.data.name}", 70)
+        axes.set_title(title, loc="left", fontweight="bold", parse_math=False)
+        return _saved(figure, "svg")
+
+
+def distribution_figure(profile: Mapping[str, Any] | Profile, path: Path) -> Path:
+    """Write each layer's part of the ReLUs, parameters and MACs, coloured by stage, as SVG or PNG by the suffix.
+
+    ``profile`` has the shape of ``profile`` in ``frontier.json``: totals, ``stages`` and ``layers``.
+    """
+    path = Path(path)
+    kind = path.suffix.lower().removeprefix(".")
+    if kind not in ("svg", "png"):
+        raise SettingError(f"no figure can be written as {path.suffix or path.name!r}", "end its name in .svg or .png")
+    distribution = compute_distribution(Profile.of(profile))
+    with _matplotlib().rc_context(_STYLE):
+        figure = _figure(min(max(6.4, 0.3 * len(distribution.layers) + 1.5), 16), 5.6)
+        _draw_distribution(figure, distribution)
+        return write_whole(path, _saved(figure, kind))
+
+
+def _draw_frontier(axes: Axes, frontier: FrontierView) -> None:
+    for points, label, fill in ((frontier.dominated, "dominated", GREY), (frontier.profiled, "profiling run", "none")):
+        if points:
+            axes.scatter(*_xy(points), s=22, facecolors=fill, edgecolors=GREY, linewidths=1, label=label, zorder=2)
+    if frontier.frontier:
+        x, y = _xy(frontier.frontier)
+        # A step, not a slope: between two networks a budget buys the smaller one.
+        axes.step(x, y, where="post", color=BLUE, linewidth=1.4, zorder=3)
+        axes.scatter(x, y, s=34, color=BLUE, label="Pareto frontier", zorder=4)
+    if frontier.teacher:
+        x, y = _xy((frontier.teacher,))
+        axes.scatter(x, y, s=70, marker="D", color=ORANGE, edgecolors="white", label="full network", zorder=5)
+    for network in frontier.frontier:
+        if network.job in frontier.named:
+            place = (network.relus, accuracy(network))
+            corner = _CORNERS[frontier.named[network.job]]
+            text = axes.annotate(network.label, place, textcoords="offset points", fontsize=7.5, **corner)
+            text.set_parse_math(False)
+    axes.set_xscale("log")
+    axes.minorticks_off()
+    axes.set(xlabel="ReLUs per image (log scale)", ylabel="validation accuracy (%)")
+    axes.margins(x=0.06, y=0.09)
+    if frontier.drawn:
+        limits = axes.get_xlim()
+        axes.set_xticks(frontier.ticks, [tick(value) for value in frontier.ticks])
+        axes.set_xlim(limits)  # Ticks beyond the points would widen the axis.
+        axes.legend(loc="lower right", frameon=False)
+
+
+def _draw_distribution(figure: Figure, view: DistributionView) -> None:
+    colours = stage_colours(view.stage_names)
+    places = range(len(view.layers))
+    panels = (
+        ("ReLUs", view.relus, [layer.relu_share for layer in view.layers]),
+        ("parameters", view.params, [layer.param_share for layer in view.layers]),
+        ("MACs", view.macs, [layer.mac_share for layer in view.layers]),
+    )
+    bars = [colours[layer.cost.stage] for layer in view.layers]
+    all_axes = figure.subplots(len(panels), sharex=True)
+    for axes, (name, total, heights) in zip(all_axes, panels, strict=True):
+        axes.bar(places, heights, color=bars, width=0.78)
+        axes.set_title(f"{name}: {short(total)} in total", loc="left", fontsize=9)
+        axes.set_ylabel("% of total")
+        axes.grid(visible=False, axis="x")
+    all_axes[-1].set_xticks(
+        places, [clipped(layer.cost.name, 28) for layer in view.layers], rotation=60, ha="right", fontsize=7
+    )
+    for label in all_axes[-1].get_xticklabels():
+        label.set_parse_math(False)
+    all_axes[-1].set_xlabel("layer, from input to output")
+    # Proxies, since one call draws bars of every stage.
+    from matplotlib.patches import Patch
+
+    patches = [Patch(color=colour, label=clipped(stage, 20)) for stage, colour in colours.items()]
+    legend = figure.legend(handles=patches, loc="outside upper right", ncols=len(patches), frameon=False)
+    for text in legend.get_texts():
+        text.set_parse_math(False)
+
+
+def _xy(points: tuple[Network, ...]) -> tuple[list[int], list[float]]:
+    return [network.relus for network in points], [accuracy(network) for network in points]
+
+
+def _matplotlib() -> Any:
+    try:
+        import matplotlib
+    except ImportError as error:
+        raise MissingPackageError("figures need matplotlib", "pip install 'deepreduce[search]'") from error
+    return matplotlib
+
+
+def _figure(width: float, height: float) -> Figure:
+    from matplotlib.figure import Figure
+
+    # A bare Figure, no pyplot: no window system is asked for, and no global state is left behind.
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def _saved(figure: Figure, kind: str) -> bytes:
+    content = io.BytesIO()
+    metadata = {"Date": None} if kind == "svg" else {}
+    figure.savefig(content, format=kind, dpi=160, facecolor="white", metadata=metadata)
+    return content.getvalue()

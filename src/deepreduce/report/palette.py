@@ -1,0 +1,28 @@
+"""Colours told apart by colour-blind readers and readable on white and on dark grey (after Okabe and Ito)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+BLUE = "#2a7fc1"
+ORANGE = "#e08a00"
+GREEN = "#0c9a72"
+VERMILION = "#d55e00"
+PURPLE = "#b5679a"
+SKY = "#56b4e9"
+GREY = "#8b929c"
+LIGHT_GREY = "#bcc3cc"
+
+#: Lines and bars that come in any number take these in turn.
+CYCLE = (BLUE, ORANGE, GREEN, PURPLE, VERMILION, SKY, GREY)
+#: ReLUs, parameters, multiply-accumulates.
+QUANTITIES = {"ReLUs": BLUE, "Parameters": ORANGE, "MACs": GREEN}
+
+
+def stage_colours(stages: Sequence[str]) -> dict[str, str]:
+    """One colour per stage; what lies around the stages proper (stem, head) is grey."""
+    proper = [stage for stage in stages if stage[:1] == "S" and stage[1:].isdigit()]
+    around = [stage for stage in stages if stage not in proper]
+    colours = {stage: CYCLE[i % (len(CYCLE) - 1)] for i, stage in enumerate(proper)}
+    colours |= {stage: (GREY, LIGHT_GREY)[i % 2] for i, stage in enumerate(around)}
+    return {stage: colours[stage] for stage in stages}

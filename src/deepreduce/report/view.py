@@ -1,0 +1,90 @@
+"""The report computed: everything the page shows, as frozen values, before anything is rendered."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import StoreError
+from .distribution_view import DistributionView, compute_distribution
+from .frontier_view import FrontierView, compute_frontier, drawable
+from .headline import Headline, compute_headline
+from .records import Criticality, Failure, Network
+from .source import Curve, Rows, Search, read_curve, read_search
+
+
+@dataclass(frozen=True)
+class ReportView:
+    """One search, ready to be rendered."""
+
+    model: str
+    headline: Headline
+    notices: tuple[str, ...]
+    failed: tuple[Failure, ...]
+    frontier: FrontierView
+    criticality: tuple[Criticality, ...]
+    distribution: DistributionView
+    curves: tuple[Curve, ...]
+    networks: tuple[Network, ...]
+    search: Search
+
+    @property
+    def settings(self) -> Rows:
+        """The settings, one row per value, nested ones with dotted keys."""
+        return self.search.settings
+
+
+def compute_view(directory: Path) -> ReportView:
+    """Read the search folder ``directory`` and compute its report; `StoreError` names what cannot be read."""
+    search = read_search(directory)
+    curves, curve_notices = _curves(directory, search.networks)
+    frontier = compute_frontier(search.networks)
+    return ReportView(
+        model=_model(search.settings),
+        headline=compute_headline(search),
+        notices=(*search.data.notices, *_notices(search), *curve_notices),
+        failed=search.failed,
+        frontier=frontier,
+        criticality=search.criticality,
+        distribution=compute_distribution(search.profile),
+        curves=curves,
+        networks=tuple(sorted(search.networks, key=lambda n: (not n.on_frontier, -n.relus, n.label))),
+        search=search,
+    )
+
+
+def _model(settings: Rows) -> str:
+    """The network's name; settings may nest it, and a search of a user's own module may not name it at all."""
+    return next((value for key, value in settings if key in ("model", "model.name")), "the network")
+
+
+def _notices(search: Search) -> Sequence[str]:
+    notices = []
+    if not search.finished:
+        notices.append("The search is not finished: networks are still missing, and the frontier may change.")
+    if search.failed:
+        jobs = "1 job" if len(search.failed) == 1 else f"{len(search.failed)} jobs"
+        notices.append(f"{jobs} failed and {'is' if len(search.failed) == 1 else 'are'} missing from every picture.")
+    absent = [network.label for network in search.networks if not drawable(network)]
+    if absent:
+        notices.append(f"Without an accuracy or without a ReLU, so not in the frontier picture: {_listed(absent)}.")
+    return notices
+
+
+def _curves(directory: Path, networks: Sequence[Network]) -> tuple[tuple[Curve, ...], tuple[str, ...]]:
+    """Every curve that can be read, and a notice for those that cannot: a picture less is no reason to fail."""
+    curves, skipped = [], []
+    for network in networks:
+        try:
+            curves.append(read_curve(directory, network))
+        except (StoreError, OSError, ValueError, RecursionError):
+            skipped.append(network.label)
+    notice = f"No training curve (metrics.json is missing or unreadable) for: {_listed(skipped)}."
+    return tuple(curves), (notice,) if skipped else ()
+
+
+def _listed(names: Sequence[str], most: int = 5) -> str:
+    """The first few names, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

@@ -1,0 +1,146 @@
+"""The result of a search: networks that were really trained, and which of them nothing beats."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ..errors import ModelError, PointError, StoreError, nearest
+from ..networks.network import Network
+from ..networks.source import ModelSource
+from ..reduce.build import reduce_to
+from .store import JobStore, read_json
+
+FILE = "frontier.json"
+KEYS = ("format", "settings", "data", "criticality", "networks", "failed")
+
+
+@dataclass(frozen=True)
+class TrainedNetwork:
+    """One training's outcome. ``kd`` tells whether it was distilled; accuracies are percent; ``job`` is its folder.
+
+    ``role`` is teacher, profile or candidate, ``step`` the rewrite that made it. ``test_accuracy`` is None for
+    networks that are not on the frontier: only those were tested.
+    """
+
+    name: str
+    role: str
+    step: str
+    kd: bool
+    relus: int
+    params: int
+    macs: int
+    validation_accuracy: float
+    job: str
+    seconds: float
+    epochs: int
+    test_accuracy: float | None = None
+    on_frontier: bool = False
+
+
+def pareto(networks: Sequence[TrainedNetwork]) -> list[TrainedNetwork]:
+    """``networks`` with ``on_frontier`` set: no other has at most as many ReLUs and at least its validation accuracy.
+
+    Of equals the first stays.
+    """
+    marked = []
+    for index, network in enumerate(networks):
+        beaten = any(
+            other.relus <= network.relus
+            and other.validation_accuracy >= network.validation_accuracy
+            and (
+                other.relus < network.relus
+                or other.validation_accuracy > network.validation_accuracy
+                or position < index
+            )
+            for position, other in enumerate(networks)
+            if other is not network
+        )
+        marked.append(replace(network, on_frontier=not beaten))
+    return marked
+
+
+class Frontier(Sequence[TrainedNetwork]):
+    """The Pareto frontier, from most to fewest ReLUs; index it by position or by a network's name.
+
+    ``content`` is everything in ``frontier.json``; ``networks`` are all that were trained.
+    """
+
+    def __init__(self, directory: Path, content: dict[str, Any], source: ModelSource | None = None) -> None:
+        self.directory = directory
+        self.content = content
+        self.networks = tuple(TrainedNetwork(**record) for record in content["networks"])
+        self._source = source
+        self._points = sorted((n for n in self.networks if n.on_frontier), key=lambda n: -n.relus)
+
+    @classmethod
+    def load(cls, directory: str | Path, model: Any = None) -> Frontier:
+        """Read a finished search. ``model`` is needed (only to get modules) if the search was given an object."""
+        directory = Path(directory)
+        if not (directory / FILE).is_file():
+            raise StoreError(f"{directory} holds no finished search", f"deepreduce search MODEL --out {directory}")
+        source = None if model is None else ModelSource(model)
+        return cls(directory, read_json(directory / FILE, KEYS), source)
+
+    def __len__(self) -> int:
+        return len(self._points)
+
+    def __iter__(self) -> Iterator[TrainedNetwork]:
+        return iter(self._points)
+
+    def __getitem__(self, key: Any) -> Any:
+        """A `TrainedNetwork` by position or name, or a list of them by slice."""
+        return self._find(key) if isinstance(key, str) else self._points[key]
+
+    def __repr__(self) -> str:
+        lines = [f"{n.relus:>10,} ReLUs  {n.validation_accuracy:6.2f} %  {n.name}" for n in self._points]
+        return "\n".join([f"Frontier of {len(self)} networks:", *lines])
+
+    def module(self, key: int | str | TrainedNetwork) -> Network:
+        """The trained network in evaluation mode: an ``nn.Module`` [n, c, h, w] -> [n, classes].
+
+        ``key`` is a position on the frontier, the name of any network that was trained, or its record.
+        """
+        chosen = key if isinstance(key, TrainedNetwork) else self[key]
+        settings, data = self.content["settings"], self.content["data"]
+        source = self._source or ModelSource(settings["model"], settings["width"], settings["stages"])
+        if isinstance(source.model, str) and not settings["importable"]:
+            raise ModelError(f"the search was given the object {settings['model']}", "Frontier.load(DIR, model=...)")
+        full = source.build(tuple(data["input_shape"]), len(data["classes"]), settings["seed"])
+        network = reduce_to(full, chosen.name)
+        network.load_state_dict(JobStore(self.directory / "jobs").weights(chosen.job))
+        return network.eval()
+
+    def plot(self, path: str | Path) -> Path:
+        """Draw accuracy against ReLUs to an SVG or PNG file."""
+        from ..report import frontier_figure
+
+        return frontier_figure(self.directory, Path(path))
+
+    def save(self, directory: str | Path) -> Path:
+        """Copy the frontier, with weights and curves of every network, to another folder that `load` reads."""
+        target = Path(directory)
+        try:
+            for network in self.networks:
+                shutil.copytree(
+                    self.directory / "jobs" / network.job, target / "jobs" / network.job, dirs_exist_ok=True
+                )
+            shutil.copy2(self.directory / "search.json", target / "search.json")
+            shutil.copy2(self.directory / FILE, target / FILE)
+        except OSError as error:
+            raise StoreError(f"the frontier cannot be saved to {target}: {error}") from error
+        return target
+
+    def _find(self, name: str) -> TrainedNetwork:
+        named = [network for network in self.networks if network.name == name]
+        if not named:
+            raise PointError(f"no network {name!r} was trained", nearest(name, {n.name for n in self.networks}))
+        return max(named, key=lambda network: (network.on_frontier, network.kd))
+
+
+def to_records(networks: Sequence[TrainedNetwork]) -> list[dict[str, Any]]:
+    """Plain data for ``frontier.json``."""
+    return [asdict(network) for network in networks]

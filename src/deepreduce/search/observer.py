@@ -1,0 +1,67 @@
+"""Who watches a search: the command line draws it live, a notebook may ignore it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from ..train.fit import Epoch
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A job that the search will need. ``work`` is its share of the computing: MACs of all its passes."""
+
+    digest: str
+    name: str
+    epochs: int
+    work: float
+    done: bool
+
+
+class Observer(Protocol):
+    """Hears of everything, in the driver's process."""
+
+    def expect(self, jobs: int) -> None:
+        """How many trainings the whole search will have, as far as is known."""
+
+    def phase(self, title: str) -> None:
+        """A new part of the search begins."""
+
+    def planned(self, job: Planned) -> None:
+        """A job became known; it may be done already."""
+
+    def started(self, digest: str) -> None:
+        """A worker took the job up."""
+
+    def epoch(self, digest: str, record: Epoch) -> None:
+        """The job trained one more epoch."""
+
+    def ended(self, digest: str, metrics: dict[str, Any]) -> None:
+        """The job is done."""
+
+    def failed(self, digest: str, error: str) -> None:
+        """The job failed; the search goes on."""
+
+    def notice(self, text: str) -> None:
+        """Something the user should know."""
+
+
+class Silent:
+    """Ignores everything."""
+
+    def expect(self, jobs: int) -> None: ...
+
+    def phase(self, title: str) -> None: ...
+
+    def planned(self, job: Planned) -> None: ...
+
+    def started(self, digest: str) -> None: ...
+
+    def epoch(self, digest: str, record: Epoch) -> None: ...
+
+    def ended(self, digest: str, metrics: dict[str, Any]) -> None: ...
+
+    def failed(self, digest: str, error: str) -> None: ...
+
+    def notice(self, text: str) -> None: ...

@@ -1,0 +1,127 @@
+"""What a worker does: train one job, or read one finished network's test accuracy."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..data.dataset import Dataset
+from ..data.snapshot import restore
+from ..errors import TrainingError
+from ..networks.network import Network
+from ..networks.source import ModelSource
+from ..reduce.build import reduce_to
+from ..train.augment import Normaliser
+from ..train.evaluate import accuracy
+from ..train.fit import Epoch, autocast, fit
+from .spec import JobSpec
+from .store import JobStore, write_json
+
+OnEpoch = Callable[[str, Epoch], None]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A training or, with ``test``, the reading of its result's test accuracy; small enough to send to a worker."""
+
+    spec: JobSpec
+    source: ModelSource
+    store: Path
+    snapshot: Path
+    test: bool = False
+
+
+def perform(job: Job, device: str, on_epoch: OnEpoch) -> None:
+    """Do ``job`` unless it is already done, on ``device``; ``on_epoch`` hears (digest, record) after each epoch.
+
+    Raises `TrainingError` when the loss diverges or memory runs out. A finished job and its checkpoint survive a kill
+    at any moment.
+    """
+    store = JobStore(job.store)
+    with store.lock(job.spec.digest):
+        try:
+            if job.test:
+                _test(job, store, torch.device(device))
+            elif not store.is_done(job.spec.digest):
+                _train(job, store, torch.device(device), on_epoch)
+        except (torch.OutOfMemoryError, MemoryError) as error:
+            raise TrainingError("out of memory", "lower the batch size, or run fewer jobs at once") from error
+
+
+def _train(job: Job, store: JobStore, device: torch.device, on_epoch: OnEpoch) -> None:
+    spec = job.spec
+    write_json(store.folder(spec.digest) / "spec.json", spec.to_json())
+    data = _dataset(job.snapshot)
+    started = time.perf_counter()
+    network = build(job.source, spec, data)
+    teacher = None
+    if spec.teacher is not None:
+        teacher = job.source.build(data.input_shape, len(data.classes), spec.seed)
+        teacher.load_state_dict(store.weights(spec.teacher))
+    result = fit(
+        network,
+        data,
+        spec.recipe,
+        seed=spec.seed,
+        device=device,
+        teacher=teacher,
+        checkpoint=store.checkpoint(spec.digest),
+        on_epoch=lambda record: on_epoch(spec.digest, record),
+    )
+    metrics = {
+        "format": 1,
+        "validation_accuracy": result.validation_accuracy,
+        "best_epoch": result.best_epoch,
+        "seconds": sum(record.seconds for record in result.history),
+        "last_run_seconds": time.perf_counter() - started,
+        "history": [asdict(record) for record in result.history],
+        **surroundings(device),
+    }
+    store.finish(spec.digest, result.weights, metrics)
+
+
+def _test(job: Job, store: JobStore, device: torch.device) -> None:
+    path = store.folder(job.spec.digest) / "test.json"
+    if path.is_file():
+        return
+    data = _dataset(job.snapshot)
+    network = build(job.source, job.spec, data)
+    network.load_state_dict(store.weights(job.spec.digest))
+    layout = torch.channels_last if job.spec.recipe.channels_last else torch.contiguous_format
+    network.to(device=device, memory_format=layout)  # type: ignore[call-overload]
+    normalise = Normaliser(data.mean, data.std, device, job.spec.recipe.channels_last)
+    with autocast(device, job.spec.recipe):
+        score = accuracy(network, data.test.to(device), normalise)
+    write_json(path, {"format": 1, "test_accuracy": score, "images": len(data.test)})
+
+
+def build(source: ModelSource, spec: JobSpec, data: Dataset) -> Network:
+    """The network of ``spec`` with its initial weights: seeded, whatever was drawn before."""
+    full = source.build(data.input_shape, len(data.classes), spec.seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(spec.seed)
+        return reduce_to(full, spec.point)
+
+
+def surroundings(device: torch.device) -> dict[str, Any]:
+    """What a result depends on besides its specification."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
+    return {
+        "device": device.type,
+        "hardware": name,
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+    }
+
+
+@lru_cache(maxsize=1)
+def _dataset(snapshot: Path) -> Dataset:
+    return restore(snapshot)

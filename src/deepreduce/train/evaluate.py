@@ -1,0 +1,26 @@
+"""Accuracy of a network on a split."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ..data.dataset import Split
+from .augment import Normaliser
+
+BATCH = 500
+
+
+@torch.no_grad()
+def predict(model: nn.Module, split: Split, normalise: Normaliser) -> Tensor:
+    """Logits float32 [n, classes] of every image, in evaluation mode, on the split's device."""
+    training = model.training
+    model.eval()
+    logits = [model(normalise(images)).float() for images in split.images.split(BATCH)]
+    model.train(training)
+    return torch.cat(logits)
+
+
+def accuracy(model: nn.Module, split: Split, normalise: Normaliser) -> float:
+    """Top-1 accuracy in percent."""
+    return 100 * float((predict(model, split, normalise).argmax(1) == split.labels).double().mean())

@@ -1,0 +1,181 @@
+"""The training loop."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer, lr_scheduler
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from ..data.dataset import Dataset
+from ..errors import TrainingError
+from .augment import Augmenter
+from .checkpoint import read_checkpoint, write_checkpoint
+from .distil import objective
+from .evaluate import accuracy
+from .recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One epoch's record: accuracies in percent (training accuracy on the augmented images), wall seconds."""
+
+    epoch: int
+    learning_rate: float
+    train_loss: float
+    train_accuracy: float
+    validation_accuracy: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a training leaves: the weights of the epoch that did best on the validation split, and the curve."""
+
+    weights: dict[str, Tensor]
+    best_epoch: int
+    validation_accuracy: float
+    history: tuple[Epoch, ...]
+
+
+def fit(
+    model: nn.Module,
+    data: Dataset,
+    recipe: Recipe,
+    *,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+    teacher: nn.Module | None = None,
+    checkpoint: Path | None = None,
+    on_epoch: Callable[[Epoch], None] | None = None,
+) -> Result:
+    """Train ``model`` in place on ``data.train`` and return the weights of its best validation epoch.
+
+    With a ``teacher`` the loss distils from it; both see the same augmented images. With a ``checkpoint`` path the
+    state is saved after every epoch and a later call with the same arguments goes on from there. All randomness
+    follows from ``(seed, epoch)``, so an interrupted training ends with the same weights as an uninterrupted one on
+    the same device and thread count. Raises `TrainingError` when the loss is no longer a number.
+    """
+    device = torch.device(device)
+    train, validation = data.train.to(device), data.validation.to(device)
+    augmenter = Augmenter(train, data.mean, data.std, recipe)
+    memory_format = torch.channels_last if recipe.channels_last else torch.contiguous_format
+    model.to(device=device, memory_format=memory_format)  # type: ignore[call-overload]
+    if teacher is not None:
+        teacher.to(device=device, memory_format=memory_format).eval()  # type: ignore[call-overload]
+    steps = batches_per_epoch(len(train), recipe.batch_size)
+    optimizer = make_optimizer(model, recipe)
+    scheduler = make_scheduler(optimizer, recipe, steps)
+    average = make_average(model, recipe)
+    forward: nn.Module = torch.compile(model) if recipe.compile else model  # type: ignore[assignment]
+    parts: dict[str, Any] = {"model": model, "optimizer": optimizer, "scheduler": scheduler}
+    if average is not None:
+        parts["average"] = average
+    saved = read_checkpoint(checkpoint, parts) if checkpoint else None
+    history = [Epoch(**record) for record in saved["history"]] if saved else []
+    best: dict[str, Tensor] = saved["best"] if saved else {}
+
+    for epoch in range(len(history) + 1, recipe.epochs + 1):
+        started = time.perf_counter()
+        generator = epoch_generator(seed, epoch, device)
+        order = torch.randperm(len(train), generator=generator, device=device)
+        loss_sum, correct = torch.zeros((), device=device), torch.zeros((), device=device)
+        model.train()
+        for indices in order.split(recipe.batch_size)[:steps]:
+            batch = augmenter.batch(indices, generator)
+            with autocast(device, recipe):
+                logits = forward(batch.images)
+                with torch.no_grad():
+                    teacher_logits = None if teacher is None else teacher(batch.images).float()
+            loss = objective(logits.float(), batch, recipe, teacher_logits)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            rate = scheduler.get_last_lr()[0]
+            scheduler.step()
+            if average is not None:
+                average.update_parameters(model)
+            loss_sum += loss.detach() * len(indices)
+            correct += (logits.detach().argmax(1) == batch.labels).sum()
+
+        judged = model if average is None else average.module
+        with autocast(device, recipe):
+            score = accuracy(judged, validation, augmenter.normalise)
+        seen = sum(len(indices) for indices in order.split(recipe.batch_size)[:steps])
+        mean_loss = float(loss_sum) / seen
+        if not math.isfinite(mean_loss):
+            raise TrainingError(f"the loss is {mean_loss} in epoch {epoch}", "lower the learning rate")
+        elapsed = time.perf_counter() - started
+        history.append(Epoch(epoch, rate, mean_loss, 100 * float(correct) / seen, score, elapsed))
+        if score >= max(record.validation_accuracy for record in history):
+            best = {key: value.detach().cpu().clone() for key, value in judged.state_dict().items()}
+        if checkpoint:
+            write_checkpoint(checkpoint, parts, history=[asdict(record) for record in history], best=best)
+        if on_epoch:
+            on_epoch(history[-1])
+
+    model.load_state_dict(best)
+    top = max(history, key=lambda record: (record.validation_accuracy, record.epoch))
+    return Result(best, top.epoch, top.validation_accuracy, tuple(history))
+
+
+def batches_per_epoch(images: int, batch_size: int) -> int:
+    """Batches that one pass makes; a last batch of a single image is left out (it has no variance to normalise by)."""
+    full, rest = divmod(images, batch_size)
+    return max(1, full + (rest > 1))
+
+
+def epoch_generator(seed: int, epoch: int, device: torch.device) -> torch.Generator:
+    """The augmentation's generator for one epoch; also seeds torch's own, which dropout uses."""
+    combined = (seed * 1_000_003 + epoch) % 2**63
+    torch.manual_seed(combined)
+    return torch.Generator(device=device).manual_seed(combined)
+
+
+def autocast(device: torch.device, recipe: Recipe) -> AbstractContextManager[Any]:
+    """bfloat16 where the recipe asks for it."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bf16")
+
+
+def make_optimizer(model: nn.Module, recipe: Recipe) -> Optimizer:
+    """SGD with momentum, or AdamW; weight decay on every parameter, as in the paper's code base."""
+    parameters = list(model.parameters())
+    if recipe.optimizer == "adamw":
+        return torch.optim.AdamW(parameters, recipe.learning_rate, weight_decay=recipe.weight_decay)
+    return torch.optim.SGD(
+        parameters,
+        recipe.learning_rate,
+        momentum=recipe.momentum,
+        nesterov=recipe.nesterov and recipe.momentum > 0,
+        weight_decay=recipe.weight_decay,
+    )
+
+
+def make_scheduler(optimizer: Optimizer, recipe: Recipe, steps: int) -> lr_scheduler.LRScheduler:
+    """The recipe's schedule, to be stepped after every batch (``steps`` of them per epoch)."""
+    total = recipe.epochs * steps
+    if recipe.schedule == "step":
+        return lr_scheduler.StepLR(optimizer, recipe.step_epochs * steps, recipe.step_factor)
+    if recipe.schedule == "cosine":
+        return lr_scheduler.CosineAnnealingLR(optimizer, total)
+    # One step beyond the end, because the loop steps once after the last batch.
+    return lr_scheduler.OneCycleLR(
+        optimizer, recipe.learning_rate, total + 1, pct_start=recipe.warmup, cycle_momentum=False
+    )
+
+
+def make_average(model: nn.Module, recipe: Recipe) -> AveragedModel | None:
+    """The exponential moving average of weights and buffers, if the recipe has one."""
+    if not recipe.ema_decay:
+        return None
+    source = copy.deepcopy(model)
+    return AveragedModel(source, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema_decay), use_buffers=True)

@@ -1,0 +1,243 @@
+"""The report in a real browser: it draws, answers to the mouse, asks no network, and runs nothing a name contains."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+sys.path.append(str(Path(__file__).parents[1] / "unit"))
+
+from report_fixture import frontier, write_search
+
+from deepreduce.report import write_report
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Locator, Page
+
+pytestmark = pytest.mark.browser
+
+CHROMIUM = Path("/usr/bin/chromium")
+ARGUMENTS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+IMAGE = "<img src=x onerror=window.pwned=1>"
+SCRIPT = "</script><script>window.pwned=1</script>"
+
+
+@dataclass
+class Visit:
+    """An open report, and what the browser had to say about it."""
+
+    page: Page
+    complaints: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
+
+    def rows(self) -> Locator:
+        return self.page.locator("#networks tbody tr:visible")
+
+    def column(self, title: str) -> list[str]:
+        """The texts of one column of the table of networks, top to bottom."""
+        titles = [text.strip() for text in self.page.locator("#networks thead th").all_inner_texts()]
+        return self.page.locator(
+            f"#networks tbody tr:visible > :nth-child({titles.index(title) + 1})"
+        ).all_inner_texts()
+
+    def header(self, title: str) -> Locator:
+        return self.page.locator("#networks thead th", has=self.page.get_by_role("button", name=title, exact=True))
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Chromium; without it a developer's run skips and a CI run fails, so that no CI ever skips these by accident."""
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        _unavailable("the playwright package is not installed")
+    if not CHROMIUM.is_file():
+        _unavailable(f"there is no {CHROMIUM}")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+def _unavailable(reason: str) -> None:
+    (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
+
+
+def _visit(browser: Browser, report: Path, **options: Any) -> Visit:
+    visit = Visit(browser.new_page(**options))
+    visit.page.on("console", lambda message: visit.complaints.append(message.text))
+    visit.page.on("pageerror", lambda error: visit.complaints.append(str(error)))
+    visit.page.on("request", lambda request: visit.requests.append(request.url))
+    visit.page.goto(report.as_uri())
+    visit.page.wait_for_selector("#chart-curves .legend")
+    return visit
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_report(write_search(tmp_path_factory.mktemp("report")))[0]
+
+
+@pytest.fixture(scope="module")
+def hostile_report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    content = frontier()
+    content["settings"]["model"] = content["data"]["name"] = IMAGE
+    content["data"]["classes"] = [IMAGE, SCRIPT]
+    content["data"]["notices"] = [IMAGE, SCRIPT]
+    content["command"] = SCRIPT
+    content["failed"] = [{"name": SCRIPT, "role": "candidate", "job": "ab", "error": IMAGE}]
+    for i, network in enumerate(content["networks"]):
+        network["name"] = f"{(IMAGE, SCRIPT)[i % 2]} {i}"
+    for row in content["criticality"]:
+        row["stage"] = f"{row['stage']} {IMAGE}"
+    content["profile"]["stages"] = {f"{key} {IMAGE}": value for key, value in content["profile"]["stages"].items()}
+    for layer in content["profile"]["layers"]:
+        layer |= {"name": f"{layer['name']} {SCRIPT}", "stage": f"{layer['stage']} {IMAGE}"}
+    return write_report(write_search(tmp_path_factory.mktemp("hostile"), content))[0]
+
+
+@pytest.fixture
+def visit(browser: Browser, report: Path) -> Iterator[Visit]:
+    visit = _visit(browser, report, viewport={"width": 1280, "height": 900})
+    yield visit
+    visit.page.close()
+
+
+def _hover(visit: Visit, point: Locator) -> str:
+    """The text that appears when the mouse rests on ``point``."""
+    point.scroll_into_view_if_needed()
+    box = point.bounding_box()
+    assert box is not None
+    visit.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    label = visit.page.locator("#chart-frontier .hoverlayer .hovertext").first
+    label.wait_for()
+    return label.text_content() or ""
+
+
+def _frontier_points(visit: Visit) -> Locator:
+    """The markers of the one trace of the frontier chart that has a line."""
+    traces = visit.page.locator("#chart-frontier .scatterlayer .trace")
+    return traces.filter(has=visit.page.locator("path.js-line")).locator("path.point")
+
+
+def test_the_page_is_quiet_and_asks_nobody(visit: Visit) -> None:
+    visit.page.wait_for_timeout(300)
+    assert visit.complaints == []
+    assert visit.requests != []
+    assert [url for url in visit.requests if not url.startswith(("file://", "data:", "blob:"))] == []
+
+
+def test_every_chart_is_drawn(visit: Visit) -> None:
+    page = visit.page
+    assert page.locator("#chart-frontier path.point").count() == 25, "24 networks, the teacher under its diamond too"
+    assert _frontier_points(visit).count() == 12
+    assert page.locator("#chart-criticality .bars .point").count() == 4
+    assert page.locator("#chart-stages .bars .point").count() == 18
+    assert page.locator("#chart-layers .bars .point").count() == 3 * 13
+    assert page.locator("#chart-curves .scatterlayer path.js-line").count() == 12
+    assert "S2+S3+S4" in page.locator("#chart-frontier .textpoint").all_text_contents()
+
+
+def test_pointing_at_a_network_shows_its_numbers(visit: Visit) -> None:
+    text = _hover(visit, _frontier_points(visit).first)
+    for part in ("S3^RT, alpha=0.5, rho=0.5", "2,048 ReLUs", "84.12", "83.33", "1.2M parameters", "15.8M MACs"):
+        assert part in text
+
+
+def test_a_legend_name_shows_a_waiting_curve(visit: Visit) -> None:
+    from playwright.sync_api import expect
+
+    visit.page.locator("#chart-curves .legend .traces").last.locator(".legendtoggle").click()
+    expect(visit.page.locator("#chart-curves .scatterlayer path.js-line")).to_have_count(13)
+
+
+def test_a_header_sorts_by_number_and_toggles(visit: Visit) -> None:
+    header = visit.header("ReLUs")
+    header.get_by_role("button").click()
+    relus = [int(text.replace(",", "")) for text in visit.column("ReLUs")]
+    assert header.get_attribute("aria-sort") == "ascending"
+    assert relus == sorted(relus) and relus[0] == 2048 and len(relus) == 24
+    header.get_by_role("button").click()
+    assert header.get_attribute("aria-sort") == "descending"
+    assert [int(text.replace(",", "")) for text in visit.column("ReLUs")] == relus[::-1]
+    visit.header("Network").get_by_role("button").click()
+    assert header.get_attribute("aria-sort") == "none"
+    assert visit.column("Network")[0] == "resnet10"
+
+
+def test_a_time_is_sorted_by_its_seconds(visit: Visit) -> None:
+    visit.header("Time").get_by_role("button").focus()
+    visit.page.keyboard.press("Enter")
+    seconds = [float(text.split()[0]) * (60 if "min" in text else 1) for text in visit.column("Time")]
+    assert seconds == sorted(seconds) and seconds[0] < 60 < seconds[-1]
+
+
+def test_the_filter_keeps_the_rows_with_every_word(visit: Visit) -> None:
+    visit.page.get_by_label("Filter").fill("THINNED s2")
+    assert sorted(visit.column("Network")) == ["S2^RT+S3^RT", "S2^RT+S3^RT+S4^RT"]
+    assert visit.page.locator("#shown").inner_text() == "2 of 24 networks"
+    visit.page.get_by_label("Filter").fill("")
+    assert visit.rows().count() == 24
+
+
+def test_the_command_can_be_copied(visit: Visit) -> None:
+    visit.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    visit.page.get_by_role("button", name="Copy").click()
+    visit.page.get_by_role("button", name="Copied").wait_for()
+    assert visit.page.evaluate("navigator.clipboard.readText()") == frontier()["command"]
+
+
+@pytest.mark.parametrize("width", [420, 1280])
+@pytest.mark.parametrize("fixture", ["report", "hostile_report"])
+def test_the_page_never_scrolls_sideways(
+    browser: Browser, request: pytest.FixtureRequest, fixture: str, width: int
+) -> None:
+    page = _visit(browser, request.getfixturevalue(fixture), viewport={"width": width, "height": 900}).page
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.close()
+
+
+def test_dark_mode_reaches_the_charts(browser: Browser, report: Path) -> None:
+    from playwright.sync_api import expect
+
+    page = _visit(browser, report, color_scheme="dark").page
+    tick = page.locator("#chart-frontier .xtick text").first
+    expect(tick).to_have_css("fill", "rgb(229, 233, 238)")
+    page.emulate_media(color_scheme="light")
+    expect(tick).to_have_css("fill", "rgb(28, 33, 39)")
+    page.close()
+
+
+@pytest.mark.parametrize("bypass_csp", [False, True], ids=["with policy", "escaping alone"])
+def test_names_are_text_whatever_they_contain(browser: Browser, hostile_report: Path, bypass_csp: bool) -> None:
+    """Also with the page's security policy switched off, so that one lock does not hide that the other is open."""
+    visit = _visit(browser, hostile_report, bypass_csp=bypass_csp)
+    hovered = _hover(visit, _frontier_points(visit).first)
+    visit.page.wait_for_timeout(300)
+    assert visit.page.evaluate("typeof window.pwned") == "undefined"
+    assert visit.complaints == []
+    assert visit.page.locator("img").count() == 0
+    assert IMAGE in hovered or SCRIPT in hovered
+    shown = visit.page.inner_text("body")
+    for place in ("h1", ".notices", "#networks"):
+        assert IMAGE in visit.page.inner_text(place)
+    assert SCRIPT in visit.page.inner_text("#command")
+    assert f"({IMAGE}, {SCRIPT})" in shown, "the class names"
+    for chart in ("criticality", "stages", "layers", "curves"):
+        assert IMAGE in (visit.page.text_content(f"#chart-{chart}") or ""), chart
+    visit.page.close()

@@ -1,0 +1,199 @@
+"""A search folder of 24 networks with made-up numbers: fixture data for the report's tests, measured by nobody.
+
+The ReLU counts are those of a ResNet10 on 32x32 images; every accuracy, time and curve below is invented.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+Json = dict[str, Any]
+
+STAGES: Json = {
+    "stem": {"relus": 65536, "params": 1856, "macs": 1769472},
+    "S1": {"relus": 131072, "params": 73984, "macs": 75497472},
+    "S2": {"relus": 65536, "params": 230144, "macs": 58720256},
+    "S3": {"relus": 32768, "params": 919040, "macs": 58720256},
+    "S4": {"relus": 16384, "params": 3673088, "macs": 58720256},
+    "head": {"relus": 0, "params": 5130, "macs": 5120},
+}
+
+# (name, step, ReLUs, validation, test, on the frontier); invented accuracies.
+_CANDIDATES: tuple[tuple[str, str, int, float, float, bool], ...] = (
+    ("S2+S3+S4", "culled", 114688, 97.21, 96.67, True),
+    ("S2^RT+S3^RT+S4^RT", "thinned", 57344, 96.66, 96.39, True),
+    ("S2^RT+S3^RT+S4^RT, alpha=0.5", "channels", 28672, 95.82, 95.0, False),
+    ("S2^RT+S3^RT+S4^RT, rho=0.5", "resolution", 14336, 92.2, 91.11, False),
+    ("S2^RT+S3^RT+S4^RT, alpha=0.5, rho=0.5", "both", 7168, 89.69, 88.33, False),
+    ("S2+S3", "culled", 98304, 96.94, 96.67, True),
+    ("S2^RT+S3^RT", "thinned", 49152, 96.38, 95.83, True),
+    ("S2^RT+S3^RT, alpha=0.5", "channels", 24576, 95.54, 95.28, True),
+    ("S2^RT+S3^RT, rho=0.5", "resolution", 12288, 93.04, 92.5, False),
+    ("S2^RT+S3^RT, alpha=0.5, rho=0.5", "both", 6144, 90.81, 89.17, True),
+    ("S3", "culled", 32768, 96.1, 95.56, True),
+    ("S3^RT", "thinned", 16384, 94.43, 94.17, True),
+    ("S3^RT, alpha=0.5", "channels", 8192, 93.04, 92.22, True),
+    ("S3^RT, rho=0.5", "resolution", 4096, 88.86, 88.06, True),
+    ("S3^RT, alpha=0.5, rho=0.5", "both", 2048, 84.12, 83.33, True),
+)
+
+# (stage, ReLUs, accuracy without KD, with KD, C_k) in culling order; invented accuracies.
+_CRITICALITY: tuple[tuple[str, int, float, float, float], ...] = (
+    ("S1", 131072, 88.3, 89.97, 0.0),
+    ("S4", 16384, 90.25, 91.36, 1.14),
+    ("S2", 65536, 93.59, 94.71, 3.54),
+    ("S3", 32768, 94.99, 96.1, 4.8),
+)
+
+
+def digest(*parts: object) -> str:
+    """A made-up job digest."""
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:24]
+
+
+def frontier() -> Json:
+    """The content of a finished ``frontier.json``."""
+    return {
+        "format": 1,
+        "deepreduce": "0.1.0",
+        "command": "deepreduce search resnet10 --data digits --epochs 30 --seed 0 --out runs/digits",
+        "created": "2026-11-22T08:00:00Z",
+        "finished": True,
+        "settings": {
+            "model": "resnet10",
+            "width": 64,
+            "data": "digits",
+            "recipe": {"epochs": 30, "batch": 128, "learning_rate": 0.1, "milestones": [15, 25], "kd_weight": 0.9},
+            "seed": 0,
+            "criticality_exponent": 0.07,
+            "alpha": 0.5,
+            "rho": 0.5,
+        },
+        "versions": {"python": "3.11.7", "torch": "2.9.0", "numpy": "2.4.6", "device": "cpu", "threads": 1},
+        "data": {
+            "name": "digits",
+            "digest": digest("digits"),
+            "train": 1078,
+            "validation": 359,
+            "test": 360,
+            "classes": [str(i) for i in range(10)],
+            "input_shape": [3, 32, 32],
+            "notices": [],
+        },
+        "profile": profile(),
+        "criticality": [
+            {"stage": s, "relus": r, "accuracy_without_kd": a, "accuracy_with_kd": b, "criticality": c}
+            for s, r, a, b, c in _CRITICALITY
+        ],
+        "networks": _networks(),
+        "failed": [],
+    }
+
+
+def profile() -> Json:
+    """``profile`` of ``frontier.json``: totals, stages and every traced layer."""
+    totals = {key: sum(stage[key] for stage in STAGES.values()) for key in ("relus", "params", "macs")}
+    return totals | {"stages": copy.deepcopy(STAGES), "layers": _layers()}
+
+
+def write_search(directory: Path, content: Json | None = None, *, curves: bool = True) -> Path:
+    """Write a search folder, ``content`` being its ``frontier.json``, with a training curve for every network."""
+    content = frontier() if content is None else content
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "frontier.json").write_text(json.dumps(content), encoding="utf-8")
+    for network in content["networks"] if curves else ():
+        job = directory / "jobs" / network["job"]
+        job.mkdir(parents=True, exist_ok=True)
+        (job / "metrics.json").write_text(json.dumps(_metrics(network)), encoding="utf-8")
+    return directory
+
+
+def _networks() -> list[Json]:
+    networks = [_network("resnet10", "teacher", "full", False, 311296, 97.49, 96.94, True)]
+    for stage, relus, without_kd, with_kd, _ in _CRITICALITY:
+        for kd, value in ((False, without_kd), (True, with_kd)):
+            networks.append(_network(stage, "profile", "profiled", kd, relus, value, round(value - 0.6, 2), False))
+    networks += [_network(n, "candidate", step, True, r, v, t, on) for n, step, r, v, t, on in _CANDIDATES]
+    return networks
+
+
+def _network(
+    name: str, role: str, step: str, kd: bool, relus: int, validation: float, test: float, on_frontier: bool
+) -> Json:
+    halves = (2 if "alpha" in name else 1, 4 if "rho" in name else 1)
+    return {
+        "name": name,
+        "role": role,
+        "step": step,
+        "kd": kd,
+        "relus": relus,
+        "params": 4903242 // halves[0] ** 2,
+        "macs": 253432832 // halves[0] ** 2 // halves[1],
+        "validation_accuracy": validation,
+        "test_accuracy": test,
+        "job": digest(name, role, kd),
+        "seconds": round(140.0 / halves[0] / halves[1] + relus / 5e3, 1),
+        "epochs": 30,
+        "on_frontier": on_frontier,
+    }
+
+
+def _metrics(network: Json) -> Json:
+    last = network["validation_accuracy"] or 50.0
+    history = []
+    for epoch in range(1, network["epochs"] + 1):
+        reached = 1 - math.exp(-epoch / 4) + 0.01 * math.sin(epoch * 1.7) * math.exp(-epoch / 9)
+        rate = 0.1 if epoch <= 15 else 0.01 if epoch <= 25 else 0.001
+        history.append(
+            {
+                "epoch": epoch,
+                "learning_rate": rate,
+                "train_loss": round(2.3 * math.exp(-epoch / 5), 4),
+                "train_accuracy": round(100 * (1 - math.exp(-epoch / 3.5)), 2),
+                "validation_accuracy": round(last * reached, 2),
+                "seconds": 4.7,
+            }
+        )
+    return {"history": history}
+
+
+def _layers() -> list[Json]:
+    layers = [
+        _layer("stem.conv", "conv", "stem", 0, 1728, 1769472),
+        _layer("stem.norm", "norm", "stem", 0, 128, 0),
+        _layer("stem.relu", "relu", "stem", 65536, 0, 0),
+    ]
+    for stage, shortcut in (("S1", 0), ("S2", 1), ("S3", 1), ("S4", 1)):
+        whole = STAGES[stage]
+        # A 1x1 shortcut has 1/9 of a 3x3's weights; the split between the two 3x3s is rough, being fixture data.
+        first = whole["params"] // (3 if shortcut else 2)
+        skip = first // 9 * shortcut
+        macs, relus = whole["macs"] // 2, whole["relus"] // 2
+        layers += [
+            _layer(f"{stage}.0.conv1", "conv", stage, 0, first, macs - macs // 9 * shortcut),
+            _layer(f"{stage}.0.relu1", "relu", stage, relus, 0, 0),
+            _layer(f"{stage}.0.conv2", "conv", stage, 0, whole["params"] - first - skip, whole["macs"] - macs),
+        ]
+        if shortcut:
+            layers.append(_layer(f"{stage}.0.shortcut", "conv", stage, 0, skip, macs // 9))
+        layers.append(_layer(f"{stage}.0.relu2", "relu", stage, whole["relus"] - relus, 0, 0))
+    layers.append(_layer("head.pool", "pool", "head", 0, 0, 0))
+    layers.append(_layer("head.linear", "linear", "head", 0, 5130, 5120))
+    return layers
+
+
+def _layer(name: str, op: str, stage: str, relus: int, params: int, macs: int) -> Json:
+    return {
+        "name": name,
+        "op": op,
+        "stage": stage,
+        "shape": [64, 32, 32],
+        "relus": relus,
+        "params": params,
+        "macs": macs,
+    }

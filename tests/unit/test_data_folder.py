@@ -1,0 +1,176 @@
+"""Folders of one's own images: both layouts, sizes, colours and what can be wrong with them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from deepreduce.data import Dataset, load
+from deepreduce.errors import DataError
+
+
+def picture(path: Path, level: int, size: tuple[int, int] = (6, 4), mode: str = "RGB") -> None:
+    """A plain PNG (or by suffix) of (width, height) ``size``."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new(mode, size, level if mode in ("L", "1") else (level, 0, 0)).save(path)
+
+
+def fill(folder: Path, classes: tuple[str, ...] = ("cat", "dog"), count: int = 10, start: int = 0) -> None:
+    """``count`` images for each class, each of its own level."""
+    for label, name in enumerate(classes):
+        for index in range(count):
+            picture(folder / name / f"{index:02}.png", start + label * count + index)
+
+
+def levels(dataset: Dataset) -> list[set[int]]:
+    return [set(split.images[:, 0, 0, 0].tolist()) for split in (dataset.train, dataset.validation, dataset.test)]
+
+
+def test_split_folders_are_used_as_they_are(tmp_path: Path) -> None:
+    fill(tmp_path / "train", count=10)
+    fill(tmp_path / "val", count=2, start=100)
+    fill(tmp_path / "test", count=3, start=200)
+    dataset = load(f"folder:{tmp_path}")
+    assert dataset.name == f"folder:{tmp_path}"
+    assert dataset.classes == ("cat", "dog")
+    assert dataset.input_shape == (3, 4, 6), "channels, height, width"
+    assert levels(dataset) == [set(range(20)), set(range(100, 104)), set(range(200, 206))]
+    assert dataset.test.labels.tolist() == [0, 0, 0, 1, 1, 1]
+
+
+def test_validation_is_carved_from_train_when_absent(tmp_path: Path) -> None:
+    fill(tmp_path / "train", count=10)
+    fill(tmp_path / "test", count=3, start=200)
+    dataset = load(f"folder:{tmp_path}", validation=0.2)
+    assert torch.bincount(dataset.validation.labels).tolist() == [2, 2]
+    train, validation, test = levels(dataset)
+    assert train | validation == set(range(20))
+    assert not train & validation
+    assert test == set(range(200, 206))
+
+
+def test_plain_class_folders_are_divided_80_10_10(tmp_path: Path) -> None:
+    fill(tmp_path, count=20)
+    first, again, other = (load(f"folder:{tmp_path}", seed=seed) for seed in (0, 0, 1))
+    counts = [torch.bincount(s.labels).tolist() for s in (first.train, first.validation, first.test)]
+    assert counts == [[16, 16], [2, 2], [2, 2]]
+    parts = levels(first)
+    assert sum(map(len, parts)) == len(set.union(*parts)) == 40
+    assert first.digest == again.digest
+    assert parts[1] != levels(other)[1]
+    assert parts[2] == levels(other)[2], "a test image stays one whatever the seed"
+
+
+def test_all_grey_images_make_one_channel(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        for index in range(5):
+            picture(tmp_path / name / f"{index}.png", 10 + index, mode="L")
+    assert load(f"folder:{tmp_path}").input_shape == (1, 4, 6)
+    picture(tmp_path / "b" / "colour.png", 99)
+    mixed = load(f"folder:{tmp_path}")
+    assert mixed.input_shape == (3, 4, 6)
+    grey = mixed.train.images[mixed.train.images[:, 0, 0, 0] < 20]
+    assert torch.equal(grey[:, 0], grey[:, 2])
+
+
+def test_image_size_resizes(tmp_path: Path) -> None:
+    fill(tmp_path)
+    picture(tmp_path / "cat" / "large.jpg", 250, size=(300, 200))
+    with pytest.raises(DataError) as caught:
+        load(f"folder:{tmp_path}")
+    assert "6x4" in caught.value.message
+    assert "large.jpg is 300x200" in caught.value.message
+    assert "image_size" in caught.value.hint
+    assert load(f"folder:{tmp_path}", image_size=(8, 5)).input_shape == (3, 8, 5)
+
+
+def test_palettes_and_transparency_are_converted(tmp_path: Path) -> None:
+    fill(tmp_path)
+    Image.new("RGBA", (6, 4), (7, 8, 9, 255)).save(tmp_path / "cat" / "alpha.png")
+    Image.new("RGB", (6, 4), (1, 2, 3)).convert("P", palette=Image.Palette.ADAPTIVE).save(tmp_path / "cat" / "p.gif")
+    assert load(f"folder:{tmp_path}", image_size=(4, 4)).input_shape == (3, 4, 4)
+
+
+def test_hidden_and_other_files_are_passed_over(tmp_path: Path) -> None:
+    fill(tmp_path)
+    (tmp_path / ".cache").mkdir()
+    (tmp_path / "readme.txt").write_text("hello")
+    (tmp_path / "cat" / "notes.txt").write_text("hello")
+    (tmp_path / "cat" / ".hidden.png").write_bytes(b"")
+    dataset = load(f"folder:{tmp_path}")
+    assert sum(map(len, (dataset.train, dataset.validation, dataset.test))) == 20
+
+
+def test_path_missing_or_empty(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="nowhere is not a folder"):
+        load(f"folder:{tmp_path}/nowhere")
+    with pytest.raises(DataError, match="holds 0 class folder"):
+        load(f"folder:{tmp_path}")
+    fill(tmp_path, classes=("only",))
+    with pytest.raises(DataError, match="holds 1 class folder"):
+        load(f"folder:{tmp_path}")
+    with pytest.raises(DataError, match="names no folder"):
+        load("folder:")
+
+
+def test_a_train_folder_needs_a_test_folder(tmp_path: Path) -> None:
+    fill(tmp_path / "train")
+    with pytest.raises(DataError, match="a folder 'train' but no folder 'test'"):
+        load(f"folder:{tmp_path}")
+
+
+def test_two_validation_folders_are_one_too_many(tmp_path: Path) -> None:
+    for name in ("train", "test", "val", "validation"):
+        fill(tmp_path / name)
+    with pytest.raises(DataError, match="both a folder 'validation' and a folder 'val'"):
+        load(f"folder:{tmp_path}")
+
+
+@pytest.mark.parametrize("odd", ["train", "test"])
+def test_classes_that_differ_between_splits_are_named(tmp_path: Path, odd: str) -> None:
+    fill(tmp_path / "train")
+    fill(tmp_path / "test")
+    picture(tmp_path / odd / "zebra" / "0.png", 1)
+    with pytest.raises(DataError, match=f"{odd} has classes that .* lacks: zebra"):
+        load(f"folder:{tmp_path}")
+
+
+def test_a_class_without_images_is_named(tmp_path: Path) -> None:
+    fill(tmp_path)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="empty holds no images"):
+        load(f"folder:{tmp_path}")
+
+
+def test_a_class_too_small_to_divide_is_named(tmp_path: Path) -> None:
+    fill(tmp_path)
+    for index in range(2):
+        picture(tmp_path / "rare" / f"{index}.png", 1)
+    with pytest.raises(DataError, match=r"class 'rare' of .* has 2 image"):
+        load(f"folder:{tmp_path}")
+    picture(tmp_path / "rare" / "2.png", 1)
+    assert torch.bincount(load(f"folder:{tmp_path}", validation=0.5).train.labels).tolist()[2] == 1
+
+
+def test_an_undecodable_file_is_named(tmp_path: Path) -> None:
+    fill(tmp_path)
+    (tmp_path / "dog" / "broken.jpg").write_bytes(b"not a picture")
+    with pytest.raises(DataError, match=r"broken\.jpg cannot be decoded"):
+        load(f"folder:{tmp_path}")
+
+
+def test_sixteen_bits_are_refused_rather_than_clipped(tmp_path: Path) -> None:
+    fill(tmp_path)
+    Image.fromarray(np.full((4, 6), 40_000, dtype=np.uint16)).save(tmp_path / "dog" / "deep.png")
+    with pytest.raises(DataError, match=r"deep\.png has more than 8 bits"):
+        load(f"folder:{tmp_path}")
+
+
+@pytest.mark.parametrize("size", [(0, 8), (8, -1)])
+def test_an_impossible_size_is_refused(tmp_path: Path, size: tuple[int, int]) -> None:
+    with pytest.raises(DataError, match="at least 1 pixel"):
+        load(f"folder:{tmp_path}", image_size=size)
