@@ -15,7 +15,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from ..search.observer import Planned
+from ..search.observer import Observer, Planned
 from ..train.fit import Epoch
 
 
@@ -30,7 +30,7 @@ def watch(console: Console) -> Iterator[ConsoleObserver]:
         yield observer
 
 
-class ConsoleObserver:
+class ConsoleObserver(Observer):
     """Keeps what is known of every job and renders it."""
 
     def __init__(self, console: Console) -> None:

@@ -125,5 +125,5 @@ def _macs(node: fx.Node) -> int:
     if node.target in WEIGHTED_FUNCTIONS:
         weight = node.args[1] if len(node.args) > 1 else node.kwargs["weight"]
         assert isinstance(weight, fx.Node)
-        return elements(node) * prod(weight.meta["shape"][1:])
+        return elements(node) * int(prod(weight.meta["shape"][1:]))
     return 0

@@ -66,7 +66,7 @@ def _is_in_place(node: fx.Node) -> bool:
 def _make_out_of_place(node: fx.Node) -> None:
     module = module_of(node)
     if module is not None:
-        module.inplace = False
+        setattr(module, "inplace", False)  # noqa: B010  (torch types attributes as tensors)
     elif node.op == "call_method":
         node.target = str(node.target)[:-1]
     elif node.target in IN_PLACE_OPERATORS:
@@ -80,7 +80,7 @@ def _refuse_shared_memory(node: fx.Node, base: fx.Node, order: dict[fx.Node, int
     for alias in aliases:
         if any(order[user] > order[node] and user not in aliases | {node} for user in alias.users):
             raise ModelError(
-                f"the in-place operation {node.name!r} changes {alias.name!r}, which shares its memory and is read later",
+                f"the in-place {node.name!r} changes {alias.name!r}, which shares its memory and is read later",
                 "use the out-of-place form (inplace=False)",
             )
 

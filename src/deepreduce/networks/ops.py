@@ -179,7 +179,7 @@ def is_foreign(node: fx.Node) -> bool:
 
 
 def op_name(node: fx.Node) -> str:
-    """The operation in snake case, the same for a module and its functional form (``conv2d``, ``relu``, ``flatten``)."""
+    """The operation in snake case, the same for a module and its functional form (``conv2d``, ``relu``)."""
     module = module_of(node)
     if module is not None:
         kind = relu_kind(node)

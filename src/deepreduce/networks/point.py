@@ -2,8 +2,8 @@
 
     S2^RT+S3^RT, alpha=0.5, rho=0.5
 
-lists the stages that keep ReLUs, thinned (``^RT``) or with one block only (``*``, ``*2`` for two), and how the network was
-reshaped. ``none`` keeps no ReLU. ``^RT[outer]`` thins in the other phase (see `deepreduce.reduce.thin`).
+lists the stages that keep ReLUs, thinned (``^RT``) or with one block only (``*``, ``*2`` for two), and how the network
+was reshaped. ``none`` keeps no ReLU. ``^RT[outer]`` thins in the other phase (see `deepreduce.reduce.thin`).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _BLOCKS = re.compile(r"\*(?P<blocks>\d*)")
 
 @dataclass(frozen=True)
 class Term:
-    """A stage that keeps ReLUs. ``phase`` is the ReLUs that thinning dropped, ``blocks`` how many blocks keep theirs."""
+    """A stage that keeps ReLUs. ``phase`` tells which ReLUs thinning dropped, ``blocks`` how many keep theirs."""
 
     stage: str
     phase: Phase | None = None

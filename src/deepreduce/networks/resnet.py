@@ -2,7 +2,8 @@
 
 The four-stage form (ResNet18/34/10/9/6) has a 3x3 stem of stride 1 and no max-pool, so the first stage keeps the
 input's resolution (paper, section 4). The three-stage form (ResNet20/32/56) is He's CIFAR form with widths 16/32/64;
-shortcuts that change shape are 1x1 convolutions in both forms, which keeps to one set of operations at equal ReLU counts.
+shortcuts that change shape are 1x1 convolutions in both forms, which keeps to one set of operations
+at equal ReLU counts.
 """
 
 from __future__ import annotations
@@ -41,12 +42,12 @@ class BasicBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[n, in, h, w] -> [n, out, h/stride, w/stride]."""
         identity = x
-        out = self.relu(self.bn1(self.conv1(x)))
+        out: Tensor = self.relu(self.bn1(self.conv1(x)))
         out = self.bn2(self.conv2(out))
         if self.downsample is not None:
             identity = self.downsample(x)
         out += identity
-        return self.relu(out)
+        return self.relu(out)  # type: ignore[no-any-return]
 
 
 class SingleBlock(nn.Module):
@@ -64,7 +65,10 @@ class SingleBlock(nn.Module):
         identity = x if self.downsample is None else self.downsample(x)
         out = self.bn1(self.conv1(x))
         out += identity
-        return self.relu(out)
+        return self.relu(out)  # type: ignore[no-any-return]
+
+
+Block = type[BasicBlock] | type[SingleBlock]
 
 
 class ResNet(nn.Module):
@@ -75,7 +79,7 @@ class ResNet(nn.Module):
 
     def __init__(
         self,
-        stages: Sequence[Sequence[type[BasicBlock] | type[SingleBlock]]],
+        stages: Sequence[Sequence[Block]],
         channels: Sequence[int],
         width: float,
         in_channels: int,
@@ -124,7 +128,7 @@ def three_stage(blocks: int, *, width: float, in_channels: int, num_classes: int
 
 def resnet9(*, width: float, in_channels: int, num_classes: int) -> ResNet:
     """ResNet10 with only one convolution in the first stage's block (paper, section 4)."""
-    stages = [[SingleBlock], [BasicBlock], [BasicBlock], [BasicBlock]]
+    stages: list[list[Block]] = [[SingleBlock], [BasicBlock], [BasicBlock], [BasicBlock]]
     return ResNet(stages, FOUR_STAGES, width, in_channels, num_classes)
 
 

@@ -17,7 +17,7 @@ from .wide_resnet import WideResNet
 
 @dataclass(frozen=True)
 class ZooEntry:
-    """A constructor taking ``width``, ``in_channels`` and ``num_classes``; input sides are multiples of ``downsampling``."""
+    """Its constructor (``width``, ``in_channels``, ``num_classes``); input sides are multiples of ``downsampling``."""
 
     build: Callable[..., nn.Module]
     downsampling: int

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from ..train.fit import Epoch
 
@@ -19,8 +19,8 @@ class Planned:
     done: bool
 
 
-class Observer(Protocol):
-    """Hears of everything, in the driver's process."""
+class Observer:
+    """Hears of everything, in the driver's process, and does nothing: override what is of interest."""
 
     def expect(self, jobs: int) -> None:
         """How many trainings the whole search will have, as far as is known."""
@@ -45,23 +45,3 @@ class Observer(Protocol):
 
     def notice(self, text: str) -> None:
         """Something the user should know."""
-
-
-class Silent:
-    """Ignores everything."""
-
-    def expect(self, jobs: int) -> None: ...
-
-    def phase(self, title: str) -> None: ...
-
-    def planned(self, job: Planned) -> None: ...
-
-    def started(self, digest: str) -> None: ...
-
-    def epoch(self, digest: str, record: Epoch) -> None: ...
-
-    def ended(self, digest: str, metrics: dict[str, Any]) -> None: ...
-
-    def failed(self, digest: str, error: str) -> None: ...
-
-    def notice(self, text: str) -> None: ...

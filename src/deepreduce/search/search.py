@@ -26,7 +26,7 @@ from .candidates import candidates, profiling_points, unthinnable
 from .criticality import EXPONENT, criticality, culling_order
 from .executors import Executor, InlineExecutor, ProcessExecutor
 from .frontier import FILE, Frontier, TrainedNetwork, pareto, to_records
-from .observer import Observer, Planned, Silent
+from .observer import Observer, Planned
 from .runner import Runner
 from .spec import JobSpec, network_digest
 from .store import write_json
@@ -69,7 +69,7 @@ def find_frontier(
     if not 0 < alpha <= 1 or not 0 < rho <= 1:
         raise SettingError(f"alpha {alpha:g} and rho {rho:g} must be in (0, 1]", "the paper's are 0.5")
     dataset = load(data, seed=seed) if isinstance(data, str) else data
-    observer = observer or Silent()
+    observer = observer or Observer()
     for text in dataset.notices:
         observer.notice(text)
     full = source.build(dataset.input_shape, len(dataset.classes), seed)

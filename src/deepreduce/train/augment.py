@@ -13,7 +13,7 @@ from .recipe import Recipe
 
 @dataclass(frozen=True)
 class Batch:
-    """Normalised images [b, c, h, w]; each is ``share`` of ``labels`` and ``1 - share`` of ``other_labels`` (CutMix)."""
+    """Normalised images [b, c, h, w]; each is ``share`` of ``labels`` and ``1 - share`` of ``other_labels``."""
 
     images: Tensor
     labels: Tensor
@@ -76,6 +76,7 @@ class Normaliser:
         self.format = torch.channels_last if channels_last else torch.contiguous_format
 
     def __call__(self, images: Tensor) -> Tensor:
+        """uint8 to float32, same shape."""
         return torch.addcmul(self.shift, images.to(memory_format=self.format), self.scale)
 
 

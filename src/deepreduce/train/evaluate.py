@@ -16,7 +16,7 @@ def predict(model: nn.Module, split: Split, normalise: Normaliser) -> Tensor:
     """Logits float32 [n, classes] of every image, in evaluation mode, on the split's device."""
     training = model.training
     model.eval()
-    logits = [model(normalise(images)).float() for images in split.images.split(BATCH)]
+    logits = [model(normalise(images)).float() for images in torch.split(split.images, BATCH)]
     model.train(training)
     return torch.cat(logits)
 

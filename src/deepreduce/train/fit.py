@@ -88,9 +88,10 @@ def fit(
         started = time.perf_counter()
         generator = epoch_generator(seed, epoch, device)
         order = torch.randperm(len(train), generator=generator, device=device)
+        batches = torch.split(order, recipe.batch_size)[:steps]
         loss_sum, correct = torch.zeros((), device=device), torch.zeros((), device=device)
         model.train()
-        for indices in order.split(recipe.batch_size)[:steps]:
+        for indices in batches:
             batch = augmenter.batch(indices, generator)
             with autocast(device, recipe):
                 logits = forward(batch.images)
@@ -100,7 +101,7 @@ def fit(
             optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
-            rate = scheduler.get_last_lr()[0]
+            rate = float(scheduler.get_last_lr()[0])
             scheduler.step()
             if average is not None:
                 average.update_parameters(model)
@@ -110,7 +111,7 @@ def fit(
         judged = model if average is None else average.module
         with autocast(device, recipe):
             score = accuracy(judged, validation, augmenter.normalise)
-        seen = sum(len(indices) for indices in order.split(recipe.batch_size)[:steps])
+        seen = sum(map(len, batches))
         mean_loss = float(loss_sum) / seen
         if not math.isfinite(mean_loss):
             raise TrainingError(f"the loss is {mean_loss} in epoch {epoch}", "lower the learning rate")
@@ -178,4 +179,5 @@ def make_average(model: nn.Module, recipe: Recipe) -> AveragedModel | None:
     if not recipe.ema_decay:
         return None
     source = copy.deepcopy(model)
-    return AveragedModel(source, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema_decay), use_buffers=True)
+    average_of = get_ema_multi_avg_fn(recipe.ema_decay)  # type: ignore[no-untyped-call]
+    return AveragedModel(source, multi_avg_fn=average_of, use_buffers=True)
