@@ -14,7 +14,7 @@ ModelArgument = Annotated[
     str,
     typer.Argument(
         metavar="MODEL",
-        help="A built-in network (resnet18, vgg16, mobilenet_v2 ...), path/to/file.py:factory or package.module:factory.",
+        help="A built-in network (resnet18, vgg16 ...), path/to/file.py:factory or package.module:factory.",
         show_default=False,
     ),
 ]

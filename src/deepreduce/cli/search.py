@@ -41,7 +41,7 @@ def search_command(
         typer.Option(
             "--set",
             metavar="NAME=VALUE",
-            help="Any other recipe setting: kd_weight_on=soft, schedule=cosine, precision=bf16, cutmix=1 ... Repeatable.",
+            help="Any other recipe setting: kd_weight_on=soft, schedule=cosine, precision=bf16 ... Repeatable.",
             show_default=False,
         ),
     ] = None,

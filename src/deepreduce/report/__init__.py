@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .figures import distribution_figure, frontier_svg
+from .figures import distribution_figure, frontier_picture
+from .figures import frontier_figure as _frontier_figure
 from .files import write_whole
 from .html import render_html
 from .table import render_csv
 from .view import compute_view
 
-__all__ = ["distribution_figure", "write_report"]
+__all__ = ["distribution_figure", "frontier_figure", "write_report"]
 
 
 def write_report(directory: Path) -> list[Path]:
@@ -26,7 +27,12 @@ def write_report(directory: Path) -> list[Path]:
     view = compute_view(directory)
     contents = {
         "report.html": render_html(view),
-        "frontier.svg": frontier_svg(view),
+        "frontier.svg": frontier_picture(view, "svg"),
         "frontier.csv": render_csv(view),
     }
     return [write_whole(directory / name, content) for name, content in contents.items()]
+
+
+def frontier_figure(directory: Path, path: Path) -> Path:
+    """Draw the frontier of the search in ``directory`` to ``path``, SVG or PNG by its suffix."""
+    return _frontier_figure(compute_view(directory), path)

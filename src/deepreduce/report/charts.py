@@ -78,7 +78,6 @@ def criticality_chart(rows: Sequence[Criticality]) -> Chart:
     stages = [_text(row.stage) for row in rows]
     criticality = {
         "type": "bar",
-        "name": "C<sub>k</sub>",
         "x": stages,
         "y": [row.criticality for row in rows],
         "marker": {"color": BLUE},
@@ -98,7 +97,7 @@ def criticality_chart(rows: Sequence[Criticality]) -> Chart:
             "y": values,
             "xaxis": "x2",
             "yaxis": "y2",
-            "marker": {"color": colour, "size": 12, "symbol": symbol, "line": {"width": 2}},
+            "marker": {"color": colour, "size": 12, "symbol": symbol, "line": {"width": 2, "color": colour}},
             "hoverinfo": "x+y+name",
         }
         for name, values, colour, symbol in (
@@ -107,8 +106,8 @@ def criticality_chart(rows: Sequence[Criticality]) -> Chart:
         )
     ]
     layout = {
-        "xaxis": {"domain": [0, 0.42]} | _CATEGORIES,
-        "xaxis2": {"domain": [0.58, 1], "anchor": "y2", "range": [-0.5, len(rows) - 0.5]} | _CATEGORIES,
+        "xaxis": {"domain": [0, 0.4]} | _CATEGORIES,
+        "xaxis2": {"domain": [0.6, 1], "anchor": "y2", "range": [-0.5, len(rows) - 0.5]} | _CATEGORIES,
         "yaxis": {"title": {"text": "Criticality C<sub>k</sub>"}},
         "yaxis2": {"title": {"text": "Accuracy (%)"}, "anchor": "x2"},
         "height": 320,

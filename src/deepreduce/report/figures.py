@@ -41,15 +41,20 @@ _CORNERS: dict[str, dict[str, Any]] = {
 }
 
 
-def frontier_svg(view: ReportView) -> bytes:
-    """The frontier (ReLUs on a log axis against validation accuracy) as an SVG."""
+def frontier_figure(view: ReportView, path: Path) -> Path:
+    """Write the frontier as SVG or PNG by the suffix of ``path``."""
+    return write_whole(path, frontier_picture(view, _kind(path)))
+
+
+def frontier_picture(view: ReportView, kind: str) -> bytes:
+    """The frontier (ReLUs on a log axis against validation accuracy) as ``svg`` or ``png``."""
     with _matplotlib().rc_context(_STYLE):
         figure = _figure(7.2, 4.4)
         axes = figure.add_subplot()
         _draw_frontier(axes, view.frontier)
         title = clipped(f"{view.model} on {view.search.data.name}", 70)
         axes.set_title(title, loc="left", fontweight="bold", parse_math=False)
-        return _saved(figure, "svg")
+        return _saved(figure, kind)
 
 
 def distribution_figure(profile: Mapping[str, Any] | Profile, path: Path) -> Path:
@@ -57,15 +62,19 @@ def distribution_figure(profile: Mapping[str, Any] | Profile, path: Path) -> Pat
 
     ``profile`` has the shape of ``profile`` in ``frontier.json``: totals, ``stages`` and ``layers``.
     """
-    path = Path(path)
-    kind = path.suffix.lower().removeprefix(".")
-    if kind not in ("svg", "png"):
-        raise SettingError(f"no figure can be written as {path.suffix or path.name!r}", "end its name in .svg or .png")
+    kind = _kind(path)
     distribution = compute_distribution(Profile.of(profile))
     with _matplotlib().rc_context(_STYLE):
         figure = _figure(min(max(6.4, 0.3 * len(distribution.layers) + 1.5), 16), 5.6)
         _draw_distribution(figure, distribution)
         return write_whole(path, _saved(figure, kind))
+
+
+def _kind(path: Path) -> str:
+    kind = path.suffix.lower().removeprefix(".")
+    if kind not in ("svg", "png"):
+        raise SettingError(f"no figure can be written as {path.suffix or path.name!r}", "end its name in .svg or .png")
+    return kind
 
 
 def _draw_frontier(axes: Axes, frontier: FrontierView) -> None:

@@ -243,7 +243,7 @@ class _Search:
         return [
             {
                 "stage": stage,
-                "relus": relus.get(stage),
+                "relus": relus[stage],
                 "accuracy_without_kd": self._accuracy(plain[stage]),
                 "accuracy_with_kd": measured[stage],
                 "criticality": values.get(stage),

@@ -1,0 +1,48 @@
+# make demo   search a small network on digits and draw its frontier (about four minutes on two cores)
+# make test   all tests
+# make check  formatting, types and all tests
+# make bench  throughput of the training loop against the bare network
+#
+# Each target first creates .venv and installs everything it needs there.
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+# The build of torch that is installed where there is no NVIDIA GPU. Where the default package index carries GPU builds
+# only, name an index of CPU builds in PIP_EXTRA_INDEX_URL, or set TORCH.
+TORCH  ?= torch==2.13.0
+CORES  := $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
+DEMO   ?= demo-frontier
+
+.PHONY: demo test lint check bench clean
+.DELETE_ON_ERROR:
+
+$(VENV)/.installed: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "error: $$($(PYTHON) --version) is too old: 3.11 or newer is needed (make PYTHON=python3.12 ...)"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	@echo "installing into $(VENV) (a few minutes the first time) ..."
+	command -v nvidia-smi >/dev/null || $(BIN)/python -m pip install --quiet '$(TORCH)'
+	$(BIN)/python -m pip install --quiet --editable '.[search,dev]'
+	touch $@
+
+demo: $(VENV)/.installed
+	$(BIN)/deepreduce search resnet10 --width 0.125 --data digits --out $(DEMO) --jobs $(CORES)
+	$(BIN)/deepreduce report $(DEMO)
+	@echo "open $(DEMO)/report.html in a browser"
+
+test: $(VENV)/.installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(CORES)
+
+lint: $(VENV)/.installed
+	$(BIN)/ruff format --check src tests bench examples
+	$(BIN)/ruff check src tests bench examples
+	$(BIN)/mypy
+
+check: lint test
+
+bench: $(VENV)/.installed
+	$(BIN)/python bench/throughput.py
+
+clean:
+	rm -rf $(VENV) $(DEMO) build dist
