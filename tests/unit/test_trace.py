@@ -142,7 +142,6 @@ def test_cull_before_an_in_place_addition_leaves_the_other_branch_alone():
         (lambda x: x.relu(), 1),
         (lambda x: x.clamp(min=0), 1),
         (lambda x: torch.clamp_min(x, 0), 1),
-        (lambda x: F.threshold(x, 0, 0) if False else F.relu(x), 1),
         (F.relu6, 2),
         (lambda x: F.hardtanh(x, 0, 6), 2),
         (lambda x: torch.clamp(x, 0, 6), 2),
@@ -211,12 +210,6 @@ def test_stages_by_pattern():
 
 def _branching(x):
     return x if x.sum() > 0 else -x
-
-
-class Opaque(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, x):
-        return x.clamp(min=0)
 
 
 @pytest.mark.parametrize(

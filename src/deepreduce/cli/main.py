@@ -53,8 +53,10 @@ def run() -> NoReturn:
         app(args=[a for a in arguments if a != "--debug"], prog_name="deepreduce")
     except DeepReduceError as error:
         _fail(error.message, error.hint, error.exit_code, debug)
-    except KeyboardInterrupt:
-        _fail("interrupted", "run the same command again to go on", 130, debug)
+    except SystemExit as stop:  # typer turns an interrupt into exit code 130
+        if stop.code == 130:
+            _fail("interrupted", "run the same command again to go on", 130, debug)
+        raise
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(141)

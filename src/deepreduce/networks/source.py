@@ -57,7 +57,7 @@ class ModelSource:
             module = self._module(input_shape, num_classes)
         rebuild = None
         if isinstance(self.model, str) and self.model in ZOO:
-            build = partial(build_zoo, self.model, input_shape=input_shape, num_classes=num_classes or 100)
+            build = partial(build_zoo, self.model, input_shape=input_shape, num_classes=_classes(num_classes))
             rebuild = _Scaled(build, self.width)
         network = Network.of(module, input_shape, self.stages, rebuild)
         if num_classes is not None and network.num_classes != num_classes:
@@ -71,11 +71,10 @@ class ModelSource:
         if isinstance(self.model, nn.Module):
             return self.model
         if isinstance(self.model, str) and ":" not in self.model:
-            return (
-                build_zoo(self.model, width=self.width, input_shape=input_shape, num_classes=num_classes or 100)
-                if (self.model in ZOO)
-                else _unknown(self.model)
-            )
+            if self.model not in ZOO:
+                raise _unknown(self.model)
+            classes = _classes(num_classes)
+            return build_zoo(self.model, width=self.width, input_shape=input_shape, num_classes=classes)
         if self.width != 1:
             raise SettingError(
                 f"width {self.width:g} applies to built-in networks only", "scale the channels in your own factory"
@@ -94,13 +93,13 @@ class _Scaled:
         return self.build(width=self.width * alpha)
 
 
-def _unknown(name: str) -> nn.Module:
-    hint = (
-        "a network of your own is path/to/file.py:factory"
-        if name.endswith(".py") or "." in name
-        else nearest(name, ZOO)
-    )
-    raise ModelError(f"unknown network {name!r}", hint)
+def _classes(num_classes: int | None) -> int:
+    return 100 if num_classes is None else num_classes
+
+
+def _unknown(name: str) -> ModelError:
+    own = name.endswith(".py") or "." in name
+    return ModelError(f"unknown network {name!r}", "write path/to/file.py:factory" if own else nearest(name, ZOO))
 
 
 def load_factory(reference: str) -> Callable[..., nn.Module]:

@@ -168,10 +168,10 @@ def make_scheduler(optimizer: Optimizer, recipe: Recipe, steps: int) -> lr_sched
         return lr_scheduler.StepLR(optimizer, recipe.step_epochs * steps, recipe.step_factor)
     if recipe.schedule == "cosine":
         return lr_scheduler.CosineAnnealingLR(optimizer, total)
-    # One step beyond the end, because the loop steps once after the last batch.
-    return lr_scheduler.OneCycleLR(
-        optimizer, recipe.learning_rate, total + 1, pct_start=recipe.warmup, cycle_momentum=False
-    )
+    # One step beyond the end, because the loop steps once after the last batch; a rise of at least half a step.
+    total += 1
+    rise = max(recipe.warmup, 1.5 / total)
+    return lr_scheduler.OneCycleLR(optimizer, recipe.learning_rate, total, pct_start=rise, cycle_momentum=False)
 
 
 def make_average(model: nn.Module, recipe: Recipe) -> AveragedModel | None:

@@ -1,0 +1,130 @@
+"""The command line on good and bad input: one line, a hint, an exit code; never a traceback."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from small_data import write_folder
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+def run(*arguments: str, **options) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "deepreduce", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, **options)
+
+
+def test_inspect_json_has_the_promised_keys():
+    content = json.loads(run("inspect", "resnet18", "--json").stdout)
+    assert content["relus"] == 557_056
+    assert content["params"] == 11_220_132
+    assert list(content["stages"]) == ["stem", "S1", "S2", "S3", "S4"]
+    assert content["stages"]["S2"]["relus"] == 131_072
+    assert set(content["stages"]["S2"]) == {"relus", "params", "macs"}
+    assert set(content["layers"][0]) == {"name", "op", "stage", "shape", "relus", "params", "macs"}
+    for key in ("relus", "params", "macs"):
+        assert sum(layer[key] for layer in content["layers"]) == content[key]
+        assert sum(stage[key] for stage in content["stages"].values()) == content[key]
+
+
+def test_inspect_shows_points_figures_and_relu6(tmp_path):
+    done = run("inspect", "resnet18", "--point", "S2^RT+S3^RT, alpha=0.5", "--figure", str(tmp_path / "f.png"))
+    assert done.returncode == 0, done.stderr
+    assert "49,152" in done.stdout
+    assert (tmp_path / "f.png").read_bytes().startswith(b"\x89PNG")
+    assert "2 ReLUs" in run("inspect", "mobilenet_v2", env={**os.environ, "COLUMNS": "200"}).stdout
+
+
+def test_the_example_network_is_inspected_by_file_and_by_module():
+    by_file = run("inspect", f"{EXAMPLES / 'my_network.py'}:build", "--json")
+    by_module = run("inspect", "my_network:build", "--json", cwd=EXAMPLES)
+    assert by_file.returncode == 0, by_file.stderr
+    first, second = json.loads(by_file.stdout), json.loads(by_module.stdout)
+    assert {**first, "model": ""} == {**second, "model": ""}
+    assert list(first["stages"]) == ["stem", "S1", "S2", "S3"]
+
+
+USER_MODULES = {
+    "raises": "def build():\n    raise RuntimeError('no licence')\n",
+    "syntax": "def build(:\n",
+    "nothing": "def build():\n    return 3\n",
+    "imports": "import not_there_at_all\n",
+    "no_relu": "from torch import nn\ndef build():\n    return nn.Sequential(nn.Flatten(), nn.Linear(3072, 10))\n",
+}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("place")
+    for name, text in USER_MODULES.items():
+        (path / f"{name}.py").write_text(text)
+    write_folder(path / "images")
+    (path / "file").write_text("")
+    (path / "thesis").mkdir()
+    (path / "thesis" / "thesis.tex").write_text("precious")
+    return path
+
+
+BAD = [
+    ("inspect resnet19x", "unknown network"),
+    ("inspect resnet-18", "did you mean 'resnet18'"),
+    ("inspect resnet18 --input 3x33x33", "multiples of 8"),
+    ("inspect resnet18 --input 32x32", "channels x height x width"),
+    ("inspect resnet18 --input 0x32x32", "is not a size"),
+    ("inspect resnet18 --classes 0", "at least 2"),
+    ("inspect resnet18 --width -1", "width -1"),
+    ("inspect resnet18 --point S7", "no stage 'S7'"),
+    ("inspect resnet18 --point S2^RT+S3,alpha=3", "not in"),
+    ("inspect resnet18 --stage S1", "NAME=VALUE"),
+    ("inspect resnet18 --figure out.pdf", ".svg or .png"),
+    ("inspect raises.py:build", "no licence"),
+    ("inspect syntax.py:build", "SyntaxError"),
+    ("inspect nothing.py:build", "int, not an nn.Module"),
+    ("inspect imports.py:build", "not_there_at_all"),
+    ("inspect no_relu.py:build", "no ReLU"),
+    ("inspect missing.py:build", "does not exist"),
+    ("inspect raises.py:biuld", "did you mean 'build'"),
+    ("inspect raises.py", "path/to/file.py:factory"),
+    ("inspect nowhere.module:build", "no module"),
+    ("search resnet6 --data digitz", "did you mean 'digits'"),
+    ("search resnet6 --data folder:missing", "missing"),
+    ("search resnet6 --epochs 0", "epochs 0"),
+    ("search resnet6 --epochs -5", "epochs -5"),
+    ("search resnet6 --epochs many", "integer"),
+    ("search resnet6 --recipe papre", "did you mean 'paper'"),
+    ("search resnet6 --set cutmx=1", "did you mean 'cutmix'"),
+    ("search resnet6 --jobs 0", "--jobs 0"),
+    ("search resnet6 --device cuda:77", "no device"),
+    ("search resnet6 --alpha 0", "alpha 0"),
+    ("search resnet6 --data folder:images --out thesis", "holds no search"),
+    ("search resnet6 --data folder:images --out file/below", "cannot be used"),
+    ("search no_relu.py:build --data folder:images", "cannot take 1x8x8 images"),
+    ("report missing", "no folder"),
+    ("report thesis", "frontier.json"),
+]
+
+
+@pytest.mark.parametrize(("line", "says"), BAD, ids=[line for line, _ in BAD])
+def test_bad_input(place, line, says):
+    done = run(*line.split(), cwd=place)
+    text = " ".join(done.stderr.split())
+    assert done.returncode not in (0, 70), text
+    assert says in text
+    assert "Traceback" not in done.stdout + done.stderr
+    assert len(done.stderr.strip().splitlines()) <= 8
+    assert (place / "thesis" / "thesis.tex").read_text() == "precious"
+
+
+def test_debug_shows_the_traceback(place):
+    assert "Traceback" in run("--debug", "inspect", "raises.py:build", cwd=place).stderr
+
+
+@pytest.mark.parametrize("script", ["1_count_relus.py", "2_rewrite_your_network.py"])
+def test_examples_run(script):
+    done = subprocess.run([sys.executable, script], cwd=EXAMPLES, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout

@@ -1,0 +1,237 @@
+"""Whole searches: real trainings, real worker processes, killed and resumed."""
+
+import dataclasses
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+import deepreduce
+from deepreduce.errors import ModelError, PointError, StoreError, TrainingError
+from deepreduce.networks import build_zoo
+from deepreduce.search.executors import InlineExecutor
+from deepreduce.train import accuracy, make_recipe
+from deepreduce.train.augment import Normaliser
+from small_data import stripes_dataset, write_folder
+
+RECIPE = make_recipe("quick", epochs=2, batch_size=32, crop_padding=1)
+DATA = stripes_dataset()
+NETWORKS = 1 + 2 * 4 + 5 * 3 - 1  # the last culled network is a profiling run
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "deepreduce", *arguments]
+
+
+def run(*arguments: str, **options) -> subprocess.CompletedProcess:
+    return subprocess.run(command(*arguments), capture_output=True, text=True, timeout=300, check=False, **options)
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory) -> Path:
+    return write_folder(tmp_path_factory.mktemp("data") / "images")
+
+
+def settings(images: Path, out: Path, **changes: str) -> list[str]:
+    options = {"data": f"folder:{images}", "width": "0.0625", "epochs": "2", "batch-size": "32", "out": str(out)}
+    options |= {"recipe": "quick", **changes}
+    return ["search", "resnet10", *(part for name, value in options.items() for part in (f"--{name}", value))]
+
+
+@pytest.fixture(scope="module")
+def finished(images, tmp_path_factory) -> Path:
+    """A search through the command line with two workers, never interrupted."""
+    out = tmp_path_factory.mktemp("finished") / "out"
+    done = run(*settings(images, out, jobs="2"), "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {"directory": str(out), **json.loads((out / "frontier.json").read_text())}
+    return out
+
+
+def networks(out: Path) -> dict[str, tuple]:
+    content = json.loads((out / "frontier.json").read_text())
+    return {
+        n["job"]: (n["name"], n["relus"], n["validation_accuracy"], n["test_accuracy"]) for n in content["networks"]
+    }
+
+
+def test_a_whole_search(finished):
+    content = json.loads((finished / "frontier.json").read_text())
+    assert len(content["networks"]) == NETWORKS
+    assert content["failed"] == []
+    assert [n["role"] for n in content["networks"]].count("teacher") == 1
+    assert len(content["criticality"]) == 4
+    assert content["criticality"][0]["criticality"] == 0
+    order = [row["stage"] for row in content["criticality"]]
+    culled = sorted((n["name"] for n in content["networks"] if n["step"] == "culled"), key=len, reverse=True)
+    assert culled == ["+".join(s for s in ("S1", "S2", "S3", "S4") if s in order[k:]) for k in (1, 2, 3)]
+    for network in content["networks"]:  # test images are read for the frontier and the teacher only
+        assert (network["test_accuracy"] is not None) == (network["on_frontier"] or network["role"] == "teacher")
+        assert (finished / "jobs" / network["job"] / "test.json").exists() == (network["test_accuracy"] is not None)
+    assert not list(finished.glob("jobs/*/last.ckpt"))
+    assert not (finished / "data.safetensors").exists()
+
+
+def test_the_same_command_again_repeats_no_job(images, finished):
+    before = {path: path.stat().st_mtime_ns for path in finished.glob("jobs/*/*") if path.name != "lock"}
+    done = run(*settings(images, finished, jobs="2"))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("done before") == NETWORKS
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_killed_at_any_moment_and_resumed(images, finished, tmp_path):
+    out = tmp_path / "out"
+    kept: dict[Path, int] = {}
+    for wanted in (2, 9):
+        process = subprocess.Popen(command(*settings(images, out, jobs="2")), stdout=subprocess.DEVNULL)
+        deadline = time.monotonic() + 120
+        while len(list(out.glob("jobs/*/metrics.json"))) < wanted and time.monotonic() < deadline:
+            time.sleep(0.02)
+        workers = children(process.pid)
+        assert process.poll() is None, "it ended before it could be killed"
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert all(path.stat().st_mtime_ns == time_ns for path, time_ns in kept.items())
+        kept = {path: path.stat().st_mtime_ns for path in out.glob("jobs/*/metrics.json")}
+        assert len(kept) >= wanted
+        wait_until_gone(workers)
+    done = run(*settings(images, out, jobs="2"))
+    assert done.returncode == 0, done.stderr
+    assert all(path.stat().st_mtime_ns == time_ns for path, time_ns in kept.items())
+    assert networks(out) == networks(finished)  # the same weights, to the last bit of every accuracy
+    for job in networks(out):
+        ours, theirs = (d / "jobs" / job / "weights.safetensors" for d in (out, finished))
+        assert ours.read_bytes() == theirs.read_bytes()
+
+
+def children(pid: int) -> list[int]:
+    found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True, check=False)
+    return [int(text) for text in found.stdout.split()]
+
+
+def wait_until_gone(pids: list[int]) -> None:
+    deadline = time.monotonic() + 20
+    while any(Path(f"/proc/{pid}").exists() for pid in pids):
+        assert time.monotonic() < deadline, "workers outlive their driver"
+        time.sleep(0.1)
+
+
+def test_interrupt_leaves_a_hint(images, tmp_path):
+    out = tmp_path / "out"
+    process = subprocess.Popen(
+        command(*settings(images, out, jobs="2", epochs="50")),
+        stderr=subprocess.PIPE,
+        text=True,
+        stdout=subprocess.PIPE,
+    )
+    deadline = time.monotonic() + 120
+    while not list(out.glob("jobs/*/last.ckpt")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    workers = children(process.pid)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "run the same command again" in errors
+    assert "Traceback" not in errors
+    wait_until_gone(workers)
+
+
+def test_a_worker_that_dies_costs_its_own_job_only(images, tmp_path):
+    (tmp_path / "fragile.py").write_text(
+        "import os, signal, multiprocessing\n"
+        "from pathlib import Path\n"
+        "from deepreduce.networks import build_zoo\n"
+        "def build(num_classes, input_shape):\n"
+        "    if multiprocessing.parent_process() is not None:\n"
+        "        calls = Path(__file__).with_name('calls')\n"
+        "        with calls.open('a') as f: f.write('x')\n"
+        "        if calls.stat().st_size == 4: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    return build_zoo('resnet6', width=0.0625, input_shape=input_shape, num_classes=num_classes)\n"
+    )
+    out = tmp_path / "out"
+    arguments = settings(images, out, jobs="1", width="1")
+    arguments[1] = f"{tmp_path / 'fragile.py'}:build"
+    done = run(*arguments)
+    assert done.returncode == 3, done.stderr
+    content = json.loads((out / "frontier.json").read_text())
+    assert [f["error"].startswith("its process was killed") for f in content["failed"]] == [True]
+    assert len(content["networks"]) > 10
+    again = run(*arguments)  # the failed job is tried again, and now succeeds
+    assert again.returncode == 0, again.stderr
+    assert json.loads((out / "frontier.json").read_text())["failed"] == []
+
+
+class Failing(InlineExecutor):
+    """Fails the jobs whose point contains a text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__("cpu")
+        self.text = text
+
+    def submit(self, job):
+        future = super().submit(job)
+        if self.text in job.spec.point and not job.test:
+            self._waiting.pop()
+            future.set_exception(TrainingError("the loss is nan in epoch 1", "lower the learning rate"))
+        return future
+
+
+def test_failed_jobs_are_reported_and_the_rest_goes_on(tmp_path):
+    frontier = deepreduce.find_frontier(
+        "resnet6", DATA, width=0.0625, recipe=RECIPE, out=tmp_path, executor=Failing("alpha")
+    )
+    failed = frontier.content["failed"]
+    assert len(failed) == 6
+    assert all("nan" in f["error"] and "alpha" in f["name"] for f in failed)
+    assert len(frontier) > 0
+    with pytest.raises(TrainingError, match="the teacher failed"):
+        deepreduce.find_frontier(
+            "resnet6", DATA, width=0.0625, recipe=RECIPE, out=tmp_path / "2", executor=Failing("stem")
+        )
+
+
+def test_the_frontier_gives_back_networks(tmp_path):
+    module = build_zoo("resnet6", width=0.0625, input_shape=DATA.input_shape, num_classes=2)
+    frontier = deepreduce.find_frontier(module, DATA, recipe=RECIPE, out=tmp_path / "search")
+    assert len(frontier) >= 1
+    relus = [point.relus for point in frontier]
+    assert relus == sorted(relus, reverse=True)
+    assert frontier[frontier[0].name] == frontier[0]
+    normalise = Normaliser(DATA.mean, DATA.std, torch.device("cpu"), True)
+    for source in (frontier, deepreduce.Frontier.load(frontier.save(tmp_path / "copy"), model=module)):
+        for point in source:
+            network = source.module(point)
+            assert network.relus == point.relus
+            assert accuracy(network, DATA.validation, normalise) == pytest.approx(point.validation_accuracy)
+            assert accuracy(network, DATA.test, normalise) == pytest.approx(point.test_accuracy)
+    assert frontier.plot(tmp_path / "f.svg").read_text().lstrip().startswith("<?xml")
+    assert "Frontier of" in repr(frontier)
+    with pytest.raises(PointError, match="no network 'S9'"):
+        frontier.module("S9")
+    with pytest.raises(ModelError, match=r"model=\.\.\."):
+        deepreduce.Frontier.load(tmp_path / "copy").module(0)
+    with pytest.raises(StoreError, match="no finished search"):
+        deepreduce.Frontier.load(tmp_path)
+
+
+def test_another_thread_count_or_executor_trains_the_same_jobs(tmp_path, finished):
+    """Digests do not depend on where a job runs."""
+    content = json.loads((finished / "search.json").read_text())
+    assert "jobs" not in content["identity"]
+    assert "device" not in json.dumps(content)
+
+
+def test_a_user_network_of_branches_is_searched(tmp_path):
+    example = Path(__file__).parents[2] / "examples" / "my_network.py"
+    recipe = dataclasses.replace(RECIPE, epochs=1)
+    frontier = deepreduce.find_frontier(f"{example}:build", DATA, recipe=recipe, out=tmp_path, jobs=2)
+    assert frontier.content["failed"] == []
+    assert len(frontier.networks) == 1 + 2 * 3 + 5 * 2 - 1
+    assert {"channels", "resolution", "both"} <= {n.step for n in frontier.networks}
+    assert (tmp_path / "frontier.json").is_file()

@@ -1,0 +1,137 @@
+"""Pareto by brute force, and the job store's promises."""
+
+import json
+import multiprocessing
+import time
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deepreduce.errors import StoreError
+from deepreduce.networks import ModelSource
+from deepreduce.search.frontier import TrainedNetwork, pareto
+from deepreduce.search.spec import JobSpec, network_digest
+from deepreduce.search.store import JobStore, hold, read_json, write_json
+from deepreduce.search.workspace import Workspace
+from deepreduce.train import make_recipe
+
+
+def trained(index: int, relus: int, accuracy: float) -> TrainedNetwork:
+    return TrainedNetwork(f"n{index}", "candidate", "culled", True, relus, 1, 1, accuracy, f"{index:x}", 1.0, 1)
+
+
+@given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=1, max_size=14))
+def test_pareto_by_brute_force(pairs):
+    marked = pareto([trained(i, r, float(a)) for i, (r, a) in enumerate(pairs)])
+    front = {(n.relus, n.validation_accuracy) for n in marked if n.on_frontier}
+    best = {(r, float(a)) for r, a in pairs if not any((q <= r and b >= a) and (q, b) != (r, a) for q, b in pairs)}
+    assert front == best
+    assert sum(n.on_frontier for n in marked) == len(best)  # of equals one
+
+
+SPEC = JobSpec("net", "resnet6", "S1", "data", make_recipe("paper"), 0, None)
+
+
+def test_digest_covers_everything_that_decides_the_result():
+    import dataclasses
+
+    changed = [
+        dataclasses.replace(SPEC, network="other"),
+        dataclasses.replace(SPEC, point="S2"),
+        dataclasses.replace(SPEC, data="other"),
+        dataclasses.replace(SPEC, seed=1),
+        dataclasses.replace(SPEC, teacher="t"),
+        dataclasses.replace(SPEC, recipe=make_recipe("paper", epochs=3)),
+        dataclasses.replace(SPEC, recipe=make_recipe("paper", precision="bf16")),
+    ]
+    assert len({spec.digest for spec in [SPEC, *changed]}) == 8
+    assert dataclasses.replace(SPEC, name="alias").digest == SPEC.digest
+
+
+def test_network_digest_follows_the_network():
+    def digest(model="resnet6", seed=0, **settings):
+        return network_digest(ModelSource(model, **settings).build(seed=seed))
+
+    assert digest(width=0.0625) == digest(width=0.0625)
+    assert len({digest(width=0.0625), digest(width=0.125), digest("resnet9", width=0.0625)}) == 3
+    assert digest(width=0.0625, seed=1) != digest(width=0.0625)
+    assert digest(width=0.0625, stages={"A": "*"}) != digest(width=0.0625)
+
+
+def test_weights_that_were_changed_on_disk_are_refused(tmp_path):
+    store = JobStore(tmp_path)
+    store.finish("ab", {"w": torch.ones(4)}, {"validation_accuracy": 1.0, "history": []})
+    assert torch.equal(store.weights("ab")["w"], torch.ones(4))
+    path = store.folder("ab") / "weights.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(StoreError, match=r"weights\.safetensors is damaged.*only this job"):
+        store.weights("ab")
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"history": []}'])
+def test_damaged_metrics_name_the_file(tmp_path, text):
+    (tmp_path / "ab").mkdir()
+    (tmp_path / "ab" / "metrics.json").write_text(text)
+    with pytest.raises(StoreError, match=r"ab/metrics\.json is damaged"):
+        JobStore(tmp_path).metrics("ab")
+
+
+def test_writes_are_whole(tmp_path, monkeypatch):
+    write_json(tmp_path / "a.json", {"old": 1})
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(StoreError, match="No space left"):
+        write_json(tmp_path / "a.json", {"new": 1})
+    assert read_json(tmp_path / "a.json") == {"old": 1}
+    assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
+
+
+def _hold(path, started):
+    with hold(path, "it", 1.0):
+        started.set()
+        time.sleep(60)
+
+
+def test_a_lock_is_freed_when_its_holder_is_killed(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    started = context.Event()
+    process = context.Process(target=_hold, args=(tmp_path / "lock", started))
+    process.start()
+    assert started.wait(60)
+    with pytest.raises(StoreError, match=f"in use by process {process.pid}"), hold(tmp_path / "lock", "it", 0.3):
+        pass
+    process.kill()
+    process.join()
+    with hold(tmp_path / "lock", "it", 5.0):
+        pass
+
+
+def test_a_folder_holds_one_search(tmp_path):
+    space = Workspace(tmp_path / "out")
+    with space.claim({"recipe": {"epochs": 3}, "seed": 0}):
+        pass
+    with space.claim({"seed": 0, "recipe": {"epochs": 3}}):
+        pass
+    with (
+        pytest.raises(StoreError, match=r"recipe\.epochs is 3, not 4"),
+        space.claim({"recipe": {"epochs": 4}, "seed": 0}),
+    ):
+        pass
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thesis.tex").write_text("precious")
+    with pytest.raises(StoreError, match="holds no search"), Workspace(tmp_path / "other").claim({}):
+        pass
+    path = tmp_path / "out" / "search.json"
+    path.write_text(json.dumps({"format": 99, "identity": {}}))
+    with pytest.raises(StoreError, match="format 99"), space.claim({}):
+        pass
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match="cannot be used"), Workspace(tmp_path / "file" / "out").claim({}):
+        pass
