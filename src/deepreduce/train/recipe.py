@@ -93,8 +93,8 @@ RECIPES = {
     # For small data and few epochs on a CPU. No flip: mirrored digits are other signs.
     "quick": Recipe(
         name="quick",
-        epochs=10,
-        learning_rate=0.2,
+        epochs=5,
+        batch_size=32,
         nesterov=True,
         weight_decay=5e-4,
         schedule="one-cycle",
