@@ -101,7 +101,8 @@ def main() -> None:
     print(f"{result['model']} x {result['width']}, {result['shape']}, batch {result['batch_size']}, {result['device']}")
     print(f"training loop   {result['images_per_s']:10,.0f} images/s")
     print(f"bare fwd + bwd  {result['bare_images_per_s']:10,.0f} images/s")
-    print(f"ratio           {result['ratio']['median']:10.3f}   ({min(ratios):.3f} to {max(ratios):.3f}, {len(ratios)} rounds)")
+    spread = f"({min(ratios):.3f} to {max(ratios):.3f}, {len(ratios)} rounds)"
+    print(f"ratio           {result['ratio']['median']:10.3f}   {spread}")
 
 
 if __name__ == "__main__":

@@ -9,8 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from .errors import DeepReduceError
-
-__version__ = "0.1.0"
+from .version import __version__
 
 if TYPE_CHECKING:
     from .front_door import network
@@ -23,6 +22,7 @@ __all__ = [
     "Frontier",
     "Network",
     "Profile",
+    "__version__",
     "count",
     "cull",
     "find_frontier",

@@ -10,8 +10,8 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from .. import __version__
 from ..errors import DeepReduceError
+from ..version import __version__
 from .inspect import inspect_command
 from .report import report_command
 from .search import search_command

@@ -173,7 +173,8 @@ def curve_chart(curves: Sequence[Curve]) -> Chart:
     traces = [
         {
             "type": "scatter",
-            "mode": "lines",
+            "mode": "lines+markers",  # a search of one epoch has no lines
+            "marker": {"size": 4},
             "name": _text(curve.network.label),
             "x": list(curve.epochs),
             "y": list(curve.accuracies),
@@ -187,8 +188,9 @@ def curve_chart(curves: Sequence[Curve]) -> Chart:
         }
         for i, curve in enumerate(sorted(curves, key=lambda c: (not c.network.on_frontier, -c.network.relus)))
     ]
+    longest = max((epoch for curve in curves for epoch in curve.epochs), default=1)
     layout = {
-        "xaxis": {"title": {"text": "Epoch"}},
+        "xaxis": {"title": {"text": "Epoch"}, **({"dtick": 1} if longest <= 12 else {})},
         "yaxis": {"title": {"text": "Validation accuracy (%)"}},
         "hovermode": "closest",
         # A narrow page lists one name per line, and plotly gives a legend half of the height at most.

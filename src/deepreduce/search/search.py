@@ -6,29 +6,28 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from .. import __version__
 from ..data import load
 from ..data.dataset import Dataset
 from ..errors import ModelError, PointError, SettingError, TrainingError
 from ..networks.counting import Cost, count
-from ..networks.network import Network
 from ..networks.point import Point
 from ..networks.source import ModelLike, ModelSource
 from ..reduce.build import reduce_to
 from ..train.recipe import Recipe, make_recipe
+from ..version import __version__
 from .candidates import candidates, profiling_points, unthinnable
 from .criticality import EXPONENT, criticality, culling_order
 from .executors import Executor, InlineExecutor, ProcessExecutor
 from .frontier import FILE, Frontier, TrainedNetwork, pareto, to_records
+from .method import Method
 from .observer import Observer, Planned
 from .runner import Runner
-from .spec import JobSpec, network_digest
+from .spec import JobSpec
 from .store import write_json
 from .work import Job, surroundings
 from .workspace import Workspace
@@ -73,7 +72,7 @@ def find_frontier(
     for text in dataset.notices:
         observer.notice(text)
     full = source.build(dataset.input_shape, len(dataset.classes), seed)
-    method = _Method(source, full, dataset, recipe, seed, alpha, rho, exponent)
+    method = Method(source, full, dataset, recipe, seed, alpha, rho, exponent)
     profiling_points(full.layout)  # refuses D = 1 before anything is written
     space = Workspace(Path(out) if out else Path(tempfile.mkdtemp(prefix="deepreduce-")))
     if executor is None:
@@ -90,52 +89,6 @@ def find_frontier(
 
 
 @dataclass(frozen=True)
-class _Method:
-    """Everything that decides the outcome of a search."""
-
-    source: ModelSource
-    full: Network
-    data: Dataset
-    recipe: Recipe
-    seed: int
-    alpha: float
-    rho: float
-    exponent: float
-
-    def identity(self) -> dict[str, Any]:
-        """What must agree for a folder to be this search's."""
-        return {**self.settings(), "network": self.network, "data": self.data.digest}
-
-    def settings(self) -> dict[str, Any]:
-        """The settings, as the report shows them."""
-        return {
-            "model": self.source.name,
-            "importable": isinstance(self.source.model, str),
-            "width": self.source.width,
-            "stages": dict(self.source.stages) if self.source.stages else None,
-            "recipe": asdict(self.recipe),
-            "seed": self.seed,
-            "alpha": self.alpha,
-            "rho": self.rho,
-            "criticality_exponent": self.exponent,
-        }
-
-    @cached_property
-    def network(self) -> str:
-        """The unreduced network's digest."""
-        return network_digest(self.full)
-
-    @cached_property
-    def full_macs(self) -> int:
-        """MACs of one forward pass of the teacher."""
-        return count(self.full).total.macs
-
-    def spec(self, point: Point, teacher: str | None) -> JobSpec:
-        """The job that trains ``point``."""
-        return JobSpec(self.network, self.source.name, str(point), self.data.digest, self.recipe, self.seed, teacher)
-
-
-@dataclass(frozen=True)
 class _Entry:
     role: str
     step: str
@@ -147,7 +100,7 @@ class _Entry:
 class _Search:
     """One run of the method: entries are planned, run, and turned into the frontier's records."""
 
-    def __init__(self, method: _Method, space: Workspace, executor: Executor, observer: Observer, command: str) -> None:
+    def __init__(self, method: Method, space: Workspace, executor: Executor, observer: Observer, command: str) -> None:
         self.method = method
         self.space = space
         self.observer = observer

@@ -93,7 +93,7 @@ RECIPES = {
     # For small data and few epochs on a CPU. No flip: mirrored digits are other signs.
     "quick": Recipe(
         name="quick",
-        epochs=5,
+        epochs=4,
         batch_size=32,
         nesterov=True,
         weight_decay=5e-4,

@@ -1,0 +1,61 @@
+"""Everything that decides the outcome of a search, as one value."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any
+
+from ..data.dataset import Dataset
+from ..networks.counting import count
+from ..networks.network import Network
+from ..networks.point import Point
+from ..networks.source import ModelSource
+from ..train.recipe import Recipe
+from .spec import JobSpec, network_digest
+
+
+@dataclass(frozen=True)
+class Method:
+    """Everything that decides the outcome of a search."""
+
+    source: ModelSource
+    full: Network
+    data: Dataset
+    recipe: Recipe
+    seed: int
+    alpha: float
+    rho: float
+    exponent: float
+
+    def identity(self) -> dict[str, Any]:
+        """What must agree for a folder to be this search's."""
+        return {**self.settings(), "network": self.network, "data": self.data.digest}
+
+    def settings(self) -> dict[str, Any]:
+        """The settings, as the report shows them."""
+        return {
+            "model": self.source.name,
+            "importable": isinstance(self.source.model, str),
+            "width": self.source.width,
+            "stages": dict(self.source.stages) if self.source.stages else None,
+            "recipe": asdict(self.recipe),
+            "seed": self.seed,
+            "alpha": self.alpha,
+            "rho": self.rho,
+            "criticality_exponent": self.exponent,
+        }
+
+    @cached_property
+    def network(self) -> str:
+        """The unreduced network's digest."""
+        return network_digest(self.full)
+
+    @cached_property
+    def full_macs(self) -> int:
+        """MACs of one forward pass of the teacher."""
+        return count(self.full).total.macs
+
+    def spec(self, point: Point, teacher: str | None) -> JobSpec:
+        """The job that trains ``point``."""
+        return JobSpec(self.network, self.source.name, str(point), self.data.digest, self.recipe, self.seed, teacher)
