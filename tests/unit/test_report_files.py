@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 from report_fixture import frontier, profile, write_search
 
+from deepreduce import files
 from deepreduce.errors import MissingPackageError, SettingError, StoreError
 from deepreduce.report import distribution_figure, numbers, write_report
-from deepreduce.report import files as report_files
 
 HOSTILE = '</script><script>window.pwned=1</script><img src=x onerror=window.pwned=1> & "quotes" $x^2$ {{ 7*7 }} %{y}'
 
@@ -108,9 +108,9 @@ def test_a_write_that_fails_halfway_keeps_the_old_file(tmp_path: Path, monkeypat
     def full_disk(_: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(report_files.os, "fsync", full_disk)
+    monkeypatch.setattr(files.os, "fsync", full_disk)
     with pytest.raises(StoreError, match="No space left"):
-        report_files.write_whole(path, b"new")
+        files.write_whole(path, b"new")
     assert [p.read_bytes() for p in tmp_path.iterdir()] == [b"old"]
 
 

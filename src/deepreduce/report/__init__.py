@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ..files import write_whole
 from .figures import distribution_figure, frontier_picture
 from .figures import frontier_figure as _frontier_figure
-from .files import write_whole
 from .html import render_html
 from .table import render_csv
 from .view import compute_view

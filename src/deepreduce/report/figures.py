@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import MissingPackageError, SettingError
+from ..files import write_whole
 from .distribution_view import DistributionView, compute_distribution
-from .files import write_whole
 from .frontier_view import FrontierView, accuracy
 from .numbers import clipped, short, tick
 from .palette import BLUE, GREY, ORANGE, stage_colours

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import StoreError
+from ..files import write_whole
 
 LOCK_PATIENCE_S = 60.0
 
@@ -67,7 +68,7 @@ class JobStore:
         from safetensors.torch import save
 
         content = save({name: tensor.contiguous() for name, tensor in weights.items()})
-        write_bytes(self.folder(digest) / "weights.safetensors", content)
+        write_whole(self.folder(digest) / "weights.safetensors", content)
         metrics = {**metrics, "weights_sha256": hashlib.sha256(content).hexdigest()}
         write_json(self.folder(digest) / "metrics.json", metrics)
         self.checkpoint(digest).unlink(missing_ok=True)
@@ -109,25 +110,9 @@ def hold(path: Path, what: str, patience_s: float) -> Iterator[None]:
         yield
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write ``path`` whole or not at all: temp file, fsync, rename. Raises `StoreError` when it cannot."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise StoreError(f"{path} cannot be written: {error.strerror}", "check its permissions and the disk") from error
-
-
 def write_json(path: Path, content: Any) -> None:
     """Write ``content`` as JSON, whole or not at all."""
-    write_bytes(path, (json.dumps(content, indent=1) + "\n").encode())
+    write_whole(path, (json.dumps(content, indent=1) + "\n").encode())
 
 
 def read_json(path: Path, keys: tuple[str, ...] = ()) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import io
 import pickle
 import warnings
 from collections.abc import Mapping
@@ -11,18 +11,17 @@ from typing import Any
 
 import torch
 
+from ..files import write_whole
+
 FORMAT = 1
 
 
 def write_checkpoint(path: Path, parts: Mapping[str, Any], **extra: Any) -> None:
-    """Save the ``state_dict`` of every part and ``extra`` to ``path``: temp file, fsync, rename."""
+    """Save the ``state_dict`` of every part and ``extra`` to ``path``."""
     state = {name: part.state_dict() for name, part in parts.items()}
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("wb") as file:
-        torch.save({"format": FORMAT, "parts": state, "extra": extra}, file)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    content = io.BytesIO()
+    torch.save({"format": FORMAT, "parts": state, "extra": extra}, content)
+    write_whole(path, content.getvalue())
 
 
 def read_checkpoint(path: Path, parts: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -1,0 +1,29 @@
+"""Writing a file so that a reader sees the old one or the new one, never half of it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+from .errors import StoreError
+
+
+def write_whole(path: Path, content: bytes) -> Path:
+    """Write ``content`` beside ``path``, sync it, then rename it into place; folders are made as needed.
+
+    Raises `StoreError` when that fails; then the old file is still there and nothing else is left.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        return temporary.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        reason = error.strerror or error
+        raise StoreError(f"{path} cannot be written: {reason}", "check its permissions and the disk") from error
