@@ -23,12 +23,17 @@ def test_a_search_without_the_optional_packages(tmp_path):
         (folder / name).write_bytes(records.tobytes())
     (folder / "batches.meta.txt").write_text("\n".join(f"class{k}" for k in range(10)) + "\n")
     source = Path(__file__).parents[2] / "src"
+    options = {"width": "0.0625", "data": "cifar10", "epochs": "1", "jobs": "2", "out": str(tmp_path / "out")}
+    arguments = ["search", "resnet6", "--json", *(part for k, v in options.items() for part in (f"--{k}", v))]
+    environment = {"PYTHONPATH": f"{tmp_path}:{source}", "DEEPREDUCE_DATA": str(tmp_path / "data")}
     done = subprocess.run(
-        [sys.executable, "-m", "deepreduce", "search", "resnet6", "--width", "0.0625", "--data", "cifar10", "--epochs", "1",
-         "--jobs", "2", "--out", str(tmp_path / "out"), "--json"],
-        capture_output=True, text=True, check=False, timeout=300,
-        env={**os.environ, "PYTHONPATH": f"{tmp_path}:{source}", "DEEPREDUCE_DATA": str(tmp_path / "data")},
-    )  # fmt: skip
+        [sys.executable, "-m", "deepreduce", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+        env={**os.environ, **environment},
+    )
     assert done.returncode == 0, done.stderr
     assert "instead of the official 50,000" in done.stderr.replace("\n", " ")
     content = json.loads(done.stdout)
