@@ -75,7 +75,9 @@ class ConsoleObserver(Observer):
         self._done.add(digest)
         seconds, score = metrics["seconds"], metrics["validation_accuracy"]
         count = f"{len(self._done)}/{max(self._expected, len(self._jobs))}"
-        self._say(f"  {count}  {escape(self._jobs[digest].name)}: {score:.2f} % in {seconds:.0f} s{self._left()}")
+        self._say(
+            f"  {count}  {escape(self._jobs[digest].name)}: {score:.2f} % in {seconds:.0f} s  [dim]{self._left()}[/]"
+        )
 
     def failed(self, digest: str, error: str) -> None:
         """Tell the failure."""
@@ -118,7 +120,7 @@ class ConsoleObserver(Observer):
         unknown = max(0, self._expected - len(self._jobs)) * sum(j.work for j in self._jobs.values()) / len(self._jobs)
         rate = self._work_done / (time.monotonic() - self._started_at)
         seconds = (planned - current + unknown) / rate
-        return f", {timedelta(seconds=round(seconds))} left" if seconds > 0.5 else ""
+        return f"{timedelta(seconds=round(seconds))} left" if seconds > 0.5 else ""
 
     def _say(self, markup: str) -> None:
         self._console.print(markup, highlight=False, soft_wrap=True)
