@@ -62,3 +62,8 @@ def nearest(name: str, known: Iterable[str]) -> str:
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=1)
     return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(names)}"
+
+
+def one_line(error: BaseException) -> str:
+    """What an exception says, on one line; its type's name if it says nothing."""
+    return " ".join(str(error).split()) or type(error).__name__

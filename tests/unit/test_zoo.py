@@ -5,6 +5,7 @@ import torch
 
 from deepreduce.errors import ModelError, SettingError
 from deepreduce.networks import ZOO, ModelSource, build_zoo, count
+from deepreduce.networks.trace import trace
 
 TABLE = {  # ReLUs at 3x32x32: stem, S1, S2, S3, S4, total
     "resnet18": (65_536, 262_144, 131_072, 65_536, 32_768, 557_056),
@@ -58,6 +59,8 @@ def test_every_network_takes_width_size_channels_and_classes(name):
     network = ModelSource(name, width=0.25).build((1, side, side), 7)
     assert network.eval()(torch.zeros(2, 1, side, side)).shape == (2, 7)
     assert count(network).total.params == sum(p.numel() for p in network.parameters())
+    module = build_zoo(name, width=0.25, input_shape=(1, side, side), num_classes=7)
+    trace(module, (1, side, side), verify=True)  # left out when a search builds it
 
 
 def test_refusals_name_the_value_and_the_remedy():

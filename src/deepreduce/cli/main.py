@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from ..errors import DeepReduceError
+from ..errors import DeepReduceError, one_line
 from ..version import __version__
 from .inspect import inspect_command
 from .report import report_command
@@ -61,8 +61,9 @@ def run() -> NoReturn:
         sys.stderr.close()
         sys.exit(141)
     except Exception as error:
-        reason = " ".join(str(error).split())
-        _fail(f"unexpected {type(error).__name__}: {reason}", "--debug shows where; please report it", 70, debug)
+        _fail(
+            f"unexpected {type(error).__name__}: {one_line(error)}", "--debug shows where; please report it", 70, debug
+        )
     sys.exit(0)
 
 

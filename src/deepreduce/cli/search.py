@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -70,13 +71,15 @@ def search_command(
     changes |= {name: value for name, value in given.items() if value is not None}
     from ..data import load
     from ..search import find_frontier
+    from ..search.executors import ProcessExecutor
     from ..train import make_recipe
     from .progress import watch
 
     console = Console(stderr=as_json)
     chosen = make_recipe(recipe or ("quick" if data == "digits" else "paper"), **changes)
     dataset = load(data, seed=seed, validation=validation, image_size=size)
-    with watch(console) as observer:
+    executor = ProcessExecutor(jobs, device)  # also for one job: a worker that dies must not take the search along
+    with closing(executor), watch(console) as observer:
         frontier = find_frontier(
             model,
             dataset,
@@ -88,8 +91,7 @@ def search_command(
             alpha=alpha,
             rho=rho,
             exponent=exponent,
-            jobs=jobs,
-            device=device,
+            executor=executor,
             observer=observer,
             command=shlex.join(["deepreduce", *sys.argv[1:]]),
         )
@@ -108,9 +110,10 @@ def _show(console: Console, frontier: Frontier, out: Path) -> None:
     table.add_column("network")
     for name in ("ReLUs", "validation %", "test %", "params", "MACs"):
         table.add_column(name, justify="right")
+    remark = {("teacher", False): " (teacher)", ("profile", False): " (without KD)"}
     for network in frontier:
         table.add_row(
-            f"{escape(network.name)}{' (teacher)' if network.role == 'teacher' else ''}",
+            escape(network.name) + remark.get((network.role, network.kd), ""),
             f"{network.relus:,}",
             f"{network.validation_accuracy:.2f}",
             "-" if network.test_accuracy is None else f"{network.test_accuracy:.2f}",

@@ -122,8 +122,10 @@ def _macs(node: fx.Node) -> int:
         return elements(source) * module.out_channels // module.groups * prod(module.kernel_size)
     if isinstance(module, nn.Linear):
         return elements(node) * module.in_features
+    if node.target is F.conv_transpose2d:
+        image, weight = node.all_input_nodes[:2]
+        return elements(image) * int(prod(weight.meta["shape"][1:]))
     if node.target in WEIGHTED_FUNCTIONS:
-        weight = node.args[1] if len(node.args) > 1 else node.kwargs["weight"]
-        assert isinstance(weight, fx.Node)
+        weight = node.all_input_nodes[1]
         return elements(node) * int(prod(weight.meta["shape"][1:]))
     return 0

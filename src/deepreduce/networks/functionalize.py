@@ -25,21 +25,20 @@ def functionalize(graph: fx.Graph) -> None:
     Raises `ModelError` where an in-place operation writes through a view that is read again later.
     """
     order = {node: position for position, node in enumerate(graph.nodes)}
+    # All judged before any is changed: calls of one module share its ``inplace`` flag.
+    in_place = {node for node in graph.nodes if _is_in_place(node)}
     for node in list(graph.nodes):
-        in_place = _is_in_place(node)
         kind = relu_kind(node)
-        if in_place:
-            base = node.args[0]
-            assert isinstance(base, fx.Node)
+        if node in in_place:
+            base = _tensor_argument(node)
             _refuse_shared_memory(node, base, order)
-            later = [user for user in base.users if order[user] > order[node]]
-            for user in later:
+            for user in [user for user in base.users if order[user] > order[node]]:
                 user.replace_input_with(base, node)
         if kind is not None:
             node.meta["from_module"] = node.op == "call_module"
             node.op, node.target = "call_function", RELU_FUNCTIONS[kind]
             node.args, node.kwargs = (_tensor_argument(node),), {}
-        elif in_place:
+        elif node in in_place:
             _make_out_of_place(node)
 
 
@@ -76,9 +75,9 @@ def _make_out_of_place(node: fx.Node) -> None:
 
 
 def _refuse_shared_memory(node: fx.Node, base: fx.Node, order: dict[fx.Node, int]) -> None:
-    aliases = _aliases(base) - {base, node}
-    for alias in aliases:
-        if any(order[user] > order[node] and user not in aliases | {node} for user in alias.users):
+    earlier = {alias for alias in _aliases(base) if order[alias] < order[node]} - {base}
+    for alias in earlier:
+        if any(order[user] > order[node] for user in alias.users):
             raise ModelError(
                 f"the in-place {node.name!r} changes {alias.name!r}, which shares its memory and is read later",
                 "use the out-of-place form (inplace=False)",

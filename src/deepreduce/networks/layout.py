@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import fnmatch
+import itertools
 import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from math import prod
 
 from torch import fx
 
@@ -14,6 +16,7 @@ from ..errors import ModelError, SettingError
 from .ops import is_merge, module_of, op_name, parents, readers, relu_kind
 
 STEM = "stem"
+RESERVED = ("full", "none")  # what points call the unreduced network and the one without ReLUs
 STAGE_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
 
@@ -56,14 +59,18 @@ class Layout:
 def name_nodes(graph: fx.Graph) -> None:
     """Give every node a unique dotted name in ``meta["path"]``: its module, or the enclosing one and the operation.
 
-    The second call of one module (or of one function in one module) is suffixed ``_1``, the third ``_2``. Names are
-    given once, so that what a rewrite leaves keeps its name.
+    The second call of one module (or of one function in one module) is suffixed ``_1``, the third ``_2``, unless
+    something else is called that. Names are given once, so that what a rewrite leaves keeps its name.
     """
-    seen: Counter[str] = Counter()
-    for node in graph.nodes:
-        path = str(node.target) if node.op == "call_module" else _scope(node, op_name(node))
-        node.meta["path"] = f"{path}_{seen[path]}" if seen[path] else path
-        seen[path] += 1
+    paths = {n: str(n.target) if n.op == "call_module" else _scope(n, op_name(n)) for n in graph.nodes}
+    taken = set(paths.values())
+    calls: Counter[str] = Counter()
+    for node, path in paths.items():
+        numbered = (f"{path}_{k}" for k in itertools.count(calls[path]))
+        name = next(n for n in numbered if n not in taken) if calls[path] else path
+        calls[path] += 1
+        taken.add(name)
+        node.meta["path"] = name
 
 
 def _scope(node: fx.Node, operation: str) -> str:
@@ -77,7 +84,8 @@ def _scope(node: fx.Node, operation: str) -> str:
 def find_layout(body: fx.GraphModule, patterns: Mapping[str, str] | None = None) -> Layout:
     """Find the ReLU sites of a traced graph (with shapes) and group them into stages.
 
-    A stage is a maximal run of equal spatial resolution. In a network with merges, the ReLUs before the first
+    A stage is a maximal run of equal spatial resolution; a gate that pools to 1x1 and comes back does not end it. In a
+    network with merges, the ReLUs before the first
     branching form the stage ``stem``. ``patterns`` (stage name -> shell pattern over site names, comma-separated
     alternatives) replaces this grouping; each site must match exactly one stage.
 
@@ -111,9 +119,13 @@ def _mark_stages(graph: fx.Graph, stage_of: Mapping[fx.Node, str]) -> None:
 def _stages_by_resolution(graph: fx.Graph, relus: list[fx.Node]) -> list[str]:
     stem = _before_first_branching(graph, relus)
     stages: list[str] = [STEM] * stem
-    number, previous = 0, None
-    for node in relus[stem:]:
-        resolution = tuple(node.meta["shape"][2:])
+    number = 0
+    previous: tuple[int, ...] | None = None
+    resolutions = [tuple(node.meta["shape"][2:]) for node in relus[stem:]]
+    for index, resolution in enumerate(resolutions):
+        gate = prod(resolution) == 1 and any(prod(later) > 1 for later in resolutions[index:])
+        if gate and previous is not None:  # squeeze-and-excitation: a detour inside its stage
+            resolution = previous
         number += resolution != previous
         previous = resolution
         stages.append(f"S{number}")
@@ -133,6 +145,8 @@ def _before_first_branching(graph: fx.Graph, relus: list[fx.Node]) -> int:
 
 def _stages_by_pattern(sites: list[ReluSite], patterns: Mapping[str, str]) -> list[str]:
     for stage in patterns:
+        if stage in RESERVED:
+            raise SettingError(f"no stage can be named {stage!r}", f"{' and '.join(RESERVED)} name whole networks")
         if not STAGE_NAME.fullmatch(stage):
             raise SettingError(f"stage name {stage!r} is not a letter followed by letters, digits or _")
     chosen: list[str] = []

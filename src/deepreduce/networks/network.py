@@ -13,7 +13,8 @@ from ..errors import ModelError, SettingError
 from .layout import Layout, find_layout
 from .ops import is_linear, is_max_pool, is_product, op_name, relu_kind
 from .point import Point, full_point
-from .trace import BATCH, propagate_shapes, trace
+from .shapes import BATCH, propagate_shapes
+from .trace import trace
 
 Rebuild = Callable[[float], nn.Module]
 
@@ -49,17 +50,20 @@ class Network(nn.Module):
         input_shape: tuple[int, int, int] = (3, 32, 32),
         stages: Mapping[str, str] | None = None,
         rebuild: Rebuild | None = None,
+        verify: bool = True,
     ) -> Network:
         """Trace ``module`` (a copy; its weights are kept) and find its stages.
 
-        ``stages`` overrides the derived stages by name patterns (see `find_layout`). Raises `ModelError` for a module
+        ``stages`` overrides the derived stages by name patterns (see `find_layout`). ``verify`` compares the
+        trace with the module (see `trace`). Raises `ModelError` for a module
         that cannot be traced or has no ReLU.
         """
         if min(input_shape) < 1:
             raise SettingError(f"input {'x'.join(map(str, input_shape))} has an empty side", "give CxHxW, as 3x32x32")
-        body = trace(module, input_shape)
+        body = trace(module, input_shape, verify)
         layout = find_layout(body, stages)
-        return cls(body, layout, full_point(layout.stages), input_shape, rebuild)
+        network = cls(body, layout, full_point(layout.stages), input_shape, rebuild)
+        return network.train(module.training)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits [n, classes] of normalised images [n, c, h, w]."""
@@ -139,7 +143,9 @@ def _notices(body: fx.GraphModule) -> list[str]:
     notices = []
     others = [n for n in body.graph.nodes if not (is_linear(n) or relu_kind(n) or is_max_pool(n)) or is_product(n)]
     for node in others:
-        notices.append(f"{op_name(node)} at {node.meta['path']} is a non-linearity but no ReLU: it is not counted")
+        notices.append(
+            f"{op_name(node)} at {node.meta['path']} cannot be counted: it is neither a ReLU nor known to be linear"
+        )
     pools = [node.meta["path"] for node in body.graph.nodes if is_max_pool(node)]
     if pools:
         notices.append(f"max-pooling ({', '.join(pools)}) costs comparisons under encryption, not counted as ReLUs")

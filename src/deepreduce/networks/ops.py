@@ -14,11 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import fx, nn
 
-MERGE_FUNCTIONS = {
-    operator.add, operator.sub, operator.mul, operator.truediv,
-    torch.add, torch.sub, torch.mul, torch.div, torch.cat, torch.concat, torch.concatenate, torch.stack,
-}  # fmt: skip
-MERGE_METHODS = {"add", "sub", "mul", "div"}
+SUMS = {operator.add, operator.sub, torch.add, torch.sub, "add", "sub"}
+JOINS = {torch.cat, torch.concat, torch.concatenate, torch.stack}
+PRODUCTS = {operator.mul, operator.truediv, torch.mul, torch.div, "mul", "div"}
 
 VIEW_FUNCTIONS = {
     operator.getitem, torch.flatten, torch.reshape, torch.transpose, torch.permute, torch.squeeze, torch.unsqueeze,
@@ -46,7 +44,7 @@ LINEAR_MODULES = (
 OPAQUE_MODULES = (nn.RNNBase, nn.RNNCellBase, nn.MultiheadAttention, nn.Transformer)
 
 LINEAR_FUNCTIONS = {
-    F.conv1d, F.conv2d, F.conv3d, F.linear, F.batch_norm, F.dropout, F.dropout2d, F.pad,
+    F.conv1d, F.conv2d, F.conv3d, F.conv_transpose2d, F.linear, F.batch_norm, F.dropout, F.dropout2d, F.pad,
     F.avg_pool1d, F.avg_pool2d, F.avg_pool3d, F.adaptive_avg_pool1d, F.adaptive_avg_pool2d, F.adaptive_avg_pool3d,
     F.interpolate, F.pixel_shuffle, F.pixel_unshuffle, F.channel_shuffle,
     torch.mean, torch.sum, operator.neg, torch.neg, torch.conv2d,
@@ -54,6 +52,8 @@ LINEAR_FUNCTIONS = {
 LINEAR_METHODS = {"mean", "sum", "neg", "to", "float", "clone", "roll", "repeat"}
 MAX_POOLS = (nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d)
 MAX_POOL_FUNCTIONS = {F.max_pool1d, F.max_pool2d, F.max_pool3d, F.adaptive_max_pool2d, torch.max_pool2d}
+
+_CALLS = {"call_function", "call_method"}
 
 IN_PLACE_OPERATORS: dict[Any, Any] = {
     operator.iadd: operator.add,
@@ -72,9 +72,16 @@ def module_of(node: fx.Node) -> nn.Module | None:
     return owner.get_submodule(str(node.target))
 
 
+def mark_data(graph: fx.Graph) -> None:
+    """Write into each node's ``meta["data"]`` whether its values depend on the image, not on weights alone."""
+    for node in graph.nodes:
+        known = node.op == "placeholder" or any(n.meta["data"] for n in node.all_input_nodes)
+        node.meta["data"] = known and not is_shape_query(node)
+
+
 def parents(node: fx.Node) -> list[fx.Node]:
-    """The distinct tensor-producing nodes that ``node`` reads."""
-    return [n for n in node.all_input_nodes if not is_shape_query(n)]
+    """The distinct nodes that ``node`` reads and that depend on the image."""
+    return [n for n in node.all_input_nodes if n.meta["data"]]
 
 
 def readers(node: fx.Node) -> list[fx.Node]:
@@ -101,7 +108,12 @@ def _bounds(node: fx.Node, low_name: str, high_name: str) -> tuple[Any, Any]:
 
 
 def relu_kind(node: fx.Node) -> str | None:
-    """``"relu"`` or ``"relu6"`` if ``node`` computes max(x, 0) or min(max(x, 0), 6) in any spelling, else None."""
+    """``"relu"`` or ``"relu6"`` if ``node`` computes max(x, 0) or min(max(x, 0), 6) in any spelling, else None.
+
+    A ReLU of weights alone costs nothing under encryption and is none.
+    """
+    if not node.meta["data"]:
+        return None
     module = module_of(node)
     if module is not None:
         if isinstance(module, nn.ReLU):
@@ -119,9 +131,11 @@ def relu_kind(node: fx.Node) -> str | None:
     if target is F.relu6:
         return "relu6"
     bounds: tuple[Any, Any] = (None, None)
-    if target in {torch.clamp, torch.clip, "clamp", "clamp_", "clip", "clip_"}:
+    if target in {torch.clamp, torch.clamp_, torch.clip, torch.clip_, "clamp", "clamp_", "clip", "clip_"}:
         bounds = _bounds(node, "min", "max")
-    elif target in {torch.clamp_min, "clamp_min", "clamp_min_"}:
+    elif target in {F.threshold, torch.threshold}:
+        return "relu" if _bounds(node, "threshold", "value") == (0, 0) else None
+    elif target in {torch.clamp_min, torch.clamp_min_, "clamp_min", "clamp_min_"}:
         bounds = _bounds(node, "min", "")[0], None
     elif target in {F.hardtanh, F.hardtanh_}:
         bounds = _bounds(node, "min_val", "max_val")
@@ -129,12 +143,8 @@ def relu_kind(node: fx.Node) -> str | None:
 
 
 def is_merge(node: fx.Node) -> bool:
-    """Whether ``node`` joins two or more branches (addition, product, concatenation)."""
-    if len(parents(node)) < 2:
-        return False
-    if node.op == "call_function":
-        return node.target in MERGE_FUNCTIONS
-    return node.op == "call_method" and node.target in MERGE_METHODS
+    """Whether ``node`` joins two or more branches by addition or concatenation; a gate (product) is none."""
+    return len(parents(node)) > 1 and node.op in _CALLS and (node.target in SUMS or node.target in JOINS)
 
 
 def is_view(node: fx.Node) -> bool:
@@ -153,19 +163,18 @@ def is_max_pool(node: fx.Node) -> bool:
 
 def is_linear(node: fx.Node) -> bool:
     """Whether ``node`` is a known linear or shape operation (max-pools excluded)."""
-    if node.op in {"placeholder", "output", "get_attr"} or is_view(node) or is_shape_query(node):
+    if node.op in {"placeholder", "output", "get_attr"} or not node.meta["data"] or is_view(node):
         return True
     if node.op == "call_module":
         return isinstance(module_of(node), LINEAR_MODULES)
     if node.op == "call_function":
-        return node.target in LINEAR_FUNCTIONS or node.target in MERGE_FUNCTIONS or node.target is getattr
-    return node.target in LINEAR_METHODS or node.target in MERGE_METHODS
+        return node.target in LINEAR_FUNCTIONS | SUMS | JOINS | PRODUCTS or node.target is getattr
+    return node.target in LINEAR_METHODS or node.target in SUMS | PRODUCTS
 
 
 def is_product(node: fx.Node) -> bool:
-    """Whether ``node`` multiplies (or divides by) two computed tensors, which is not linear."""
-    products = {operator.mul, operator.truediv, torch.mul, torch.div, "mul", "div"}
-    return node.target in products and sum(p.op != "get_attr" for p in parents(node)) > 1
+    """Whether ``node`` multiplies (or divides) two tensors that depend on the image, which is not linear."""
+    return node.op in _CALLS and node.target in PRODUCTS and len(parents(node)) > 1
 
 
 def is_foreign(node: fx.Node) -> bool:

@@ -46,7 +46,7 @@ class Point:
 
     def __str__(self) -> str:
         parts = ["+".join(map(str, self.terms)) or "none"]
-        parts += [f"{name}={value:g}" for name, value in (("alpha", self.alpha), ("rho", self.rho)) if value != 1]
+        parts += [f"{name}={value:.10g}" for name, value in (("alpha", self.alpha), ("rho", self.rho)) if value != 1]
         return ", ".join(parts)
 
     @property

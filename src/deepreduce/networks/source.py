@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..errors import DeepReduceError, ModelError, SettingError, nearest
+from ..errors import DeepReduceError, ModelError, SettingError, nearest, one_line
 from .network import Network
 from .zoo import ZOO, build_zoo
 
@@ -52,6 +52,8 @@ class ModelSource:
         ``num_classes`` None means the source's own number (100 for built-in networks). Raises `ModelError` if the
         source cannot be found, raises, is no module, or has another number of classes.
         """
+        if not 0 <= seed < 2**31:
+            raise SettingError(f"seed {seed} is not in [0, 2147483647]")
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             module = self._module(input_shape, num_classes)
@@ -59,7 +61,7 @@ class ModelSource:
         if isinstance(self.model, str) and self.model in ZOO:
             build = partial(build_zoo, self.model, input_shape=input_shape, num_classes=_classes(num_classes))
             rebuild = _Scaled(build, self.width)
-        network = Network.of(module, input_shape, self.stages, rebuild)
+        network = Network.of(module, input_shape, self.stages, rebuild, verify=rebuild is None)
         if num_classes is not None and network.num_classes != num_classes:
             raise ModelError(
                 f"{self.name} answers with {network.num_classes} classes, the data has {num_classes}",
@@ -126,30 +128,27 @@ def _import_file(path: Path) -> ModuleType:
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # before execution, so that its classes can be pickled
-    sys.path.insert(0, str(path.parent))
+    if str(path.parent) not in sys.path:  # for good, as Python does for scripts: factories import lazily, too
+        sys.path.append(str(path.parent))
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[name]
         raise ModelError(f"{path} failed to import: {_where(error)}") from error
-    finally:
-        sys.path.remove(str(path.parent))
     return module
 
 
 def _import_package(name: str) -> ModuleType:
-    here = str(Path.cwd())
-    sys.path.insert(0, here)
+    if str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name and (name == error.name or name.startswith(error.name + ".")):
             raise ModelError(f"there is no module {name!r}", "it must be importable from here or installed") from error
         raise ModelError(f"{name} failed to import: {_where(error)}") from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ModelError(f"{name} failed to import: {_where(error)}") from error
-    finally:
-        sys.path.remove(here)
 
 
 def _call_factory(factory: Callable[..., Any], name: str, offered: dict[str, Any]) -> nn.Module:
@@ -162,17 +161,17 @@ def _call_factory(factory: Callable[..., Any], name: str, offered: dict[str, Any
         module = factory(**{key: value for key, value in offered.items() if key in accepted})
     except DeepReduceError:
         raise
-    except Exception as error:
-        raise ModelError(f"{name} failed: {_where(error)}", "the factory must run without arguments") from error
+    except (Exception, SystemExit) as error:
+        needs = "it may take num_classes, input_shape and in_channels, no more" if isinstance(error, TypeError) else ""
+        raise ModelError(f"{name} failed: {_where(error)}", needs) from error
     if not isinstance(module, nn.Module):
         raise ModelError(f"{name} returned {type(module).__name__}, not an nn.Module")
     return module
 
 
-def _where(error: Exception) -> str:
+def _where(error: BaseException) -> str:
     """One line: the exception and the user's line it came from."""
     frame = traceback.extract_tb(error.__traceback__)[-1]
     if isinstance(error, SyntaxError):
         return f"SyntaxError: {error.msg} ({Path(error.filename or '?').name}:{error.lineno})"
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text} ({Path(frame.filename).name}:{frame.lineno})"
+    return f"{type(error).__name__}: {one_line(error)} ({Path(frame.filename).name}:{frame.lineno})"

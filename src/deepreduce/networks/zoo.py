@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from math import prod
 
 from torch import nn
 
@@ -52,6 +53,8 @@ def build_zoo(
         raise SettingError(f"width {width:g} is not in (0, 16]", "1 is the published network, 0.5 half its channels")
     if num_classes < 2:
         raise SettingError(f"{num_classes} class(es): a classifier needs at least 2")
+    if num_classes > 1_000_000 or prod(input_shape) > 2**28:
+        raise SettingError(f"{num_classes} classes of {'x'.join(map(str, input_shape))} images are too large to build")
     check_input(name, input_shape)
     return ZOO[name].build(width=width, in_channels=input_shape[0], num_classes=num_classes)
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from torch import nn
+from torch import fx, nn
 
-from ..errors import MissingPackageError, ModelError, SettingError
+from ..errors import MissingPackageError, ModelError, SettingError, one_line
 from ..networks.network import Network, shrunk_shape
-from ..networks.ops import module_of
-from ..networks.trace import BATCH
+from ..networks.ops import module_of, relu_kind
+from ..networks.shapes import BATCH
 from .select import require_network, restrict
+
+WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d)
 
 
 def reshape(model: Network, alpha: float = 1.0, rho: float = 1.0) -> Network:
@@ -39,7 +41,7 @@ def reshape(model: Network, alpha: float = 1.0, rho: float = 1.0) -> Network:
 def _rebuilt(model: Network, alpha: float) -> Network:
     assert model.rebuild is not None
     scale = model.point.alpha * alpha
-    fresh = Network.of(model.rebuild(scale), model.input_shape)
+    fresh = Network.of(model.rebuild(scale), model.input_shape, rebuild=model.rebuild, verify=False)
     fresh.layout = model.layout
     for node in fresh.body.graph.nodes:  # the stages of the unreduced network, whatever they were derived from
         node.meta["stage"] = _stage_of(model, node.meta["path"], node.meta["stage"])
@@ -57,7 +59,9 @@ def _stage_of(model: Network, path: str, otherwise: str) -> str:
 def _copy_matching_weights(source: nn.Module, target: nn.Module) -> None:
     known = source.state_dict()
     own = target.state_dict()
-    target.load_state_dict({key: known[key] if known[key].shape == own[key].shape else own[key] for key in own})
+    target.load_state_dict(
+        {key: known[key] if key in known and known[key].shape == value.shape else value for key, value in own.items()}
+    )
 
 
 def _pruned(model: Network, alpha: float) -> Network:
@@ -72,21 +76,41 @@ def _pruned(model: Network, alpha: float) -> Network:
     body = model.copy_body().eval()
     for parameter in body.parameters():
         parameter.requires_grad_(True)
-    output = next(node for node in body.graph.nodes if node.op == "output")
-    classifier = module_of(output.args[0])
     try:
         pruner = torch_pruning.pruner.BasePruner(
             body,
             torch.zeros(BATCH, *model.body_shape),
             importance=torch_pruning.importance.GroupMagnitudeImportance(p=2),
             pruning_ratio=1 - alpha,
-            ignored_layers=[classifier] if classifier is not None else [],
+            ignored_layers=_classifiers(body),
         )
         pruner.step()
-        return model.with_body(body, replace(model.point, alpha=model.point.alpha * alpha)).train(model.training)
+        narrow = model.with_body(body, replace(model.point, alpha=model.point.alpha * alpha)).train(model.training)
     except Exception as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise ModelError(
-            f"the channels of this network cannot be scaled by {alpha:g}: {reason}",
-            "its forward must not fix channel counts; or build it narrower in its factory",
-        ) from error
+        raise _unscalable(alpha, one_line(error)) from error
+    if narrow.num_classes != model.num_classes:
+        raise _unscalable(alpha, f"it would answer with {narrow.num_classes} of {model.num_classes} classes")
+    if narrow.relus >= max(1, model.relus):
+        raise _unscalable(alpha, "none of its layers with ReLUs can be pruned")
+    return narrow
+
+
+def _unscalable(alpha: float, reason: str) -> ModelError:
+    return ModelError(
+        f"the channels of this network cannot be scaled by {alpha:g}: {reason}",
+        "its forward must not fix channel counts or use functional weights; or build it narrower in its factory",
+    )
+
+
+def _classifiers(body: fx.GraphModule) -> list[nn.Module]:
+    """The layers whose outputs are classes: with weights, and followed by neither a ReLU nor another such layer."""
+    found: list[nn.Module] = []
+    waiting = [node for node in body.graph.nodes if node.op == "output"]
+    while waiting:
+        for node in waiting.pop().all_input_nodes:
+            module = module_of(node)
+            if isinstance(module, WEIGHTED):
+                found.append(module)
+            elif not relu_kind(node):
+                waiting.append(node)
+    return found

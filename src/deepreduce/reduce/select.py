@@ -38,8 +38,10 @@ def _alternate(term: Term, sites: Sequence[ReluSite]) -> list[ReluSite]:
             "keep it whole or cull it",
         )
     offset = {"inner": 0, "outer": 1}[term.phase or "inner"]
-    from_the_end = list(reversed(sites))[offset::2]
-    return from_the_end[::-1]
+    blocks = [[site for site in sites if site.block == block] for block in dict.fromkeys(s.block for s in sites)]
+    if min(map(len, blocks)) < 2:  # blocks of one ReLU layer: alternate over the stage as a whole
+        blocks = [list(sites)]
+    return [site for block in blocks for site in block[::-1][offset::2]]
 
 
 def _last_blocks(term: Term, sites: Sequence[ReluSite]) -> list[ReluSite]:

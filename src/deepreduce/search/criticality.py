@@ -17,10 +17,15 @@ def criticality(
     ``accuracy`` is in percent, of the network that keeps only S_k's ReLUs, trained with distillation; ``exponent`` is
     w. The published values are those for ReLUs counted in thousands.
     """
-    if not 0 <= exponent <= 10:
-        raise SettingError(f"criticality exponent {exponent:g} is not in [0, 10]", "the paper's w is 0.07")
+    check_exponent(exponent)
     least = min(accuracy.values())
     return {stage: (value - least) / (relus[stage] / 1000) ** exponent for stage, value in accuracy.items()}
+
+
+def check_exponent(exponent: float) -> None:
+    """Raise `SettingError` for a w that is no number from 0 to 10."""
+    if not 0 <= exponent <= 10:
+        raise SettingError(f"criticality exponent {exponent:g} is not in [0, 10]", "the paper's w is 0.07")
 
 
 def culling_order(criticalities: Mapping[str, float], stages: tuple[str, ...]) -> tuple[str, ...]:

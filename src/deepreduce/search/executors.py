@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import pickle
 import queue
 import signal
 import threading
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from multiprocessing.queues import Queue as ProcessQueue
 from typing import Any, Protocol
 
-from ..errors import SettingError, TrainingError
+from ..errors import DeepReduceError, SettingError, TrainingError, one_line
 from ..train.fit import Epoch
 from .work import Job, perform
 
@@ -36,6 +37,7 @@ class EpochEnded:
 
 
 Event = Started | EpochEnded
+DIED = "out of memory: run fewer jobs at once; or, in a script, no `if __name__ == '__main__':` around the search"
 
 
 class Executor(Protocol):
@@ -119,12 +121,18 @@ class ProcessExecutor:
         self._work: queue.Queue[tuple[Job, Future[None]] | None] = queue.Queue()
         self._pools: dict[int, ProcessPoolExecutor] = {}
         self._closed = False
+        self._lock = threading.Lock()
         for slot in range(slots):
             threading.Thread(target=self._serve, args=(slot,), daemon=True).start()
 
     def submit(self, job: Job) -> Future[None]:
         """Queue ``job`` for the next free slot."""
         future: Future[None] = Future()
+        try:
+            pickle.dumps(job)
+        except Exception as error:
+            reason = f"this model cannot be sent to another process: {one_line(error)}"
+            raise SettingError(reason, "use jobs=1, or give the model as file.py:factory") from error
         self._work.put((job, future))
         return future
 
@@ -139,34 +147,39 @@ class ProcessExecutor:
 
     def close(self) -> None:
         """Kill the workers."""
-        self._closed = True
+        with self._lock:
+            self._closed = True
+            for pool in self._pools.values():
+                _kill(pool)
         for _ in range(self.slots):
             self._work.put(None)
-        for pool in list(self._pools.values()):
-            _kill(pool)
 
     def _serve(self, slot: int) -> None:
+        # Workers inherit the mask: the terminal's Ctrl-C is the driver's to handle.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         while (item := self._work.get()) is not None and not self._closed:
             job, future = item
             try:
                 self._pool(slot).submit(_perform_in_worker, job).result()
                 future.set_result(None)
             except BrokenProcessPool:
-                _kill(self._pools.pop(slot))
-                future.set_exception(
-                    TrainingError("its process was killed", "probably out of memory: run fewer jobs at once")
-                )
+                with self._lock:
+                    _kill(self._pools.pop(slot))
+                future.set_exception(TrainingError("its process died", DIED))
             except Exception as error:
                 future.set_exception(error)
 
     def _pool(self, slot: int) -> ProcessPoolExecutor:
-        if slot not in self._pools:
-            threads = max(1, available_cores() // self.slots)
-            device = self._devices[slot % len(self._devices)]
-            self._pools[slot] = ProcessPoolExecutor(
-                1, self._context, initializer=_start_worker, initargs=(threads, device, self._queue, os.getpid())
-            )
-        return self._pools[slot]
+        with self._lock:
+            if self._closed:
+                raise TrainingError("the search was stopped")
+            if slot not in self._pools:
+                threads = max(1, available_cores() // self.slots)
+                device = self._devices[slot % len(self._devices)]
+                self._pools[slot] = ProcessPoolExecutor(
+                    1, self._context, initializer=_start_worker, initargs=(threads, device, self._queue, os.getpid())
+                )
+            return self._pools[slot]
 
 
 def _kill(pool: ProcessPoolExecutor) -> None:
@@ -183,7 +196,6 @@ _worker: dict[str, Any] = {}
 def _start_worker(threads: int, device: str, events: ProcessQueue[Event], parent: int) -> None:
     import torch
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's Ctrl-C is the driver's to handle
     threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
     torch.set_num_threads(threads)
     _worker.update(device=device, events=events)
@@ -199,4 +211,9 @@ def _die_with(parent: int) -> None:
 def _perform_in_worker(job: Job) -> None:
     events = _worker["events"]
     events.put(Started(job.spec.digest))
-    perform(job, _worker["device"], lambda digest, record: events.put(EpochEnded(digest, record)))
+    try:
+        perform(job, _worker["device"], lambda digest, record: events.put(EpochEnded(digest, record)))
+    except DeepReduceError:
+        raise
+    except Exception as error:  # of a type that the driver may not be able to unpickle
+        raise TrainingError(f"{type(error).__name__}: {one_line(error)}") from None

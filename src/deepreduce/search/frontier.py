@@ -82,8 +82,10 @@ class Frontier(Sequence[TrainedNetwork]):
         directory = Path(directory)
         if not (directory / FILE).is_file():
             raise StoreError(f"{directory} holds no finished search", f"deepreduce search MODEL --out {directory}")
-        source = None if model is None else ModelSource(model)
-        return cls(directory, read_json(directory / FILE, KEYS), source)
+        content = read_json(directory / FILE, KEYS)
+        settings = content["settings"]
+        source = None if model is None else ModelSource(model, settings["width"], settings["stages"])
+        return cls(directory, content, source)
 
     def __len__(self) -> int:
         return len(self._points)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from concurrent.futures import Future
 
-from ..errors import DeepReduceError
+from ..errors import DeepReduceError, one_line
 from .executors import Event, Executor, Started
 from .observer import Observer
 from .store import JobStore
@@ -61,7 +61,7 @@ class Runner:
         elif isinstance(error, DeepReduceError):
             self._fail(job, str(error))
         else:
-            self._fail(job, f"{type(error).__name__}: {' '.join(str(error).split())}")
+            self._fail(job, f"{type(error).__name__}: {one_line(error)}")
 
     def _fail(self, job: Job, reason: str) -> None:
         self.failed[job.spec.digest] = reason

@@ -21,7 +21,7 @@ from ..reduce.build import reduce_to
 from ..train.recipe import Recipe, make_recipe
 from ..version import __version__
 from .candidates import candidates, profiling_points, unthinnable
-from .criticality import EXPONENT, criticality, culling_order
+from .criticality import EXPONENT, check_exponent, criticality, culling_order
 from .executors import Executor, InlineExecutor, ProcessExecutor
 from .frontier import FILE, Frontier, TrainedNetwork, pareto, to_records
 from .method import Method
@@ -56,8 +56,8 @@ def find_frontier(
     ``model`` is a built-in name, ``file.py:factory``, a factory or a module; ``data`` a name or a `Dataset`. ``out`` is
     the search's folder (default: a new temporary one): the same call with the same ``out`` goes on where an earlier
     one stopped. ``recipe`` trains every network alike; ``alpha``, ``rho`` and the criticality ``exponent`` are the
-    paper's. ``jobs`` networks are trained at once in worker processes; a model given as an object needs ``jobs=1``
-    unless it can be pickled.
+    paper's. ``jobs`` networks are trained at once: 1 in this process, more in worker processes, for which a script
+    needs ``if __name__ == "__main__":`` around the call, and the model must be a name or an object that can be pickled.
 
     Each network's weights are those of its best validation epoch; validation accuracy decides the frontier; the test
     split is read once, for the frontier and the teacher, at the end. Raises `DeepReduceError` subclasses on bad input.
@@ -74,10 +74,11 @@ def find_frontier(
     full = source.build(dataset.input_shape, len(dataset.classes), seed)
     method = Method(source, full, dataset, recipe, seed, alpha, rho, exponent)
     profiling_points(full.layout)  # refuses D = 1 before anything is written
+    check_exponent(exponent)
     space = Workspace(Path(out) if out else Path(tempfile.mkdtemp(prefix="deepreduce-")))
+    own: Executor | None = None
     if executor is None:
-        inline = jobs == 1 and not isinstance(model, str)
-        executor = InlineExecutor(device) if inline else ProcessExecutor(jobs, device)
+        executor = own = InlineExecutor(device) if jobs == 1 else ProcessExecutor(jobs, device)
     try:
         with space.claim(method.identity()):
             space.save_data(dataset)
@@ -85,7 +86,8 @@ def find_frontier(
             space.drop_data()
             return frontier
     finally:
-        executor.close()
+        if own is not None:
+            own.close()
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,6 @@ class _Search:
         self.runner = Runner(executor, space.store, observer)
         self.entries: dict[str, _Entry] = {}
         self.notices: list[str] = []
-        self.impossible: list[dict[str, Any]] = []
         self.order: tuple[str, ...] = ()
 
     def run(self) -> Frontier:
@@ -155,8 +156,7 @@ class _Search:
             try:
                 cost = count(reduce_to(self.method.full, point)).total
             except (ModelError, SettingError, PointError) as error:
-                self._notice(f"{point} cannot be made: {error}")
-                self.impossible.append({"name": str(point), "role": role, "job": "", "error": str(error)})
+                self._notice(f"{point} cannot be made, and is left out: {error}")
                 return None
             entry = _Entry(role, step, point, spec, cost)
             forward_macs = self.method.full_macs if teacher else 0
@@ -254,7 +254,7 @@ class _Search:
             "profile": count(self.method.full).to_json(),
             "criticality": table,
             "networks": to_records(networks),
-            "failed": [*failed, *self.impossible],
+            "failed": failed,
         }
 
     def _notice(self, text: str) -> None:

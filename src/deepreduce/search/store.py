@@ -43,12 +43,22 @@ class JobStore:
 
     def metrics(self, digest: str) -> dict[str, Any]:
         """The finished job's metrics. Raises `StoreError` naming a file that is damaged."""
-        return read_json(self.folder(digest) / "metrics.json", ("validation_accuracy", "history", "weights_sha256"))
+        path = self.folder(digest) / "metrics.json"
+        metrics = read_json(path, ("validation_accuracy", "seconds", "history", "weights_sha256"))
+        numbers = metrics["validation_accuracy"], metrics["seconds"]
+        if not all(isinstance(n, int | float) for n in numbers) or not isinstance(metrics["history"], list):
+            raise StoreError(f"{path} is damaged: it has values of other types than were written", _remedy(path))
+        return metrics
 
     def test_accuracy(self, digest: str) -> float | None:
         """The test accuracy in percent, if it was read."""
         path = self.folder(digest) / "test.json"
-        return float(read_json(path, ("test_accuracy",))["test_accuracy"]) if path.is_file() else None
+        if not path.is_file():
+            return None
+        score = read_json(path, ("test_accuracy",))["test_accuracy"]
+        if not isinstance(score, int | float):
+            raise StoreError(f"{path} is damaged: its test_accuracy is no number", "delete it and run the search again")
+        return float(score)
 
     def weights(self, digest: str) -> dict[str, Any]:
         """The trained tensors, checked against the hash in the metrics. Raises `StoreError` when damaged."""
@@ -98,7 +108,9 @@ def hold(path: Path, what: str, patience_s: float) -> Iterator[None]:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
-            except BlockingIOError:
+            except OSError as error:
+                if not isinstance(error, BlockingIOError):
+                    raise StoreError(f"{path} cannot be locked: {error.strerror}", "use a local folder") from error
                 if time.monotonic() > deadline:
                     file.seek(0)
                     owner = file.read().strip() or "unknown"

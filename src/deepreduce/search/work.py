@@ -14,14 +14,14 @@ import torch
 
 from ..data.dataset import Dataset
 from ..data.snapshot import restore
-from ..errors import TrainingError
+from ..errors import ModelError, StoreError, TrainingError
 from ..networks.network import Network
 from ..networks.source import ModelSource
 from ..reduce.build import reduce_to
 from ..train.augment import Normaliser
 from ..train.evaluate import accuracy
 from ..train.fit import Epoch, autocast, fit
-from .spec import JobSpec
+from .spec import JobSpec, network_digest
 from .store import JobStore, write_json
 
 OnEpoch = Callable[[str, Epoch], None]
@@ -58,12 +58,12 @@ def perform(job: Job, device: str, on_epoch: OnEpoch) -> None:
 def _train(job: Job, store: JobStore, device: torch.device, on_epoch: OnEpoch) -> None:
     spec = job.spec
     write_json(store.folder(spec.digest) / "spec.json", spec.to_json())
-    data = _dataset(job.snapshot)
+    data = _dataset(job)
     started = time.perf_counter()
     network = build(job.source, spec, data)
     teacher = None
     if spec.teacher is not None:
-        teacher = job.source.build(data.input_shape, len(data.classes), spec.seed)
+        teacher = _unreduced(job.source, spec, data)
         teacher.load_state_dict(store.weights(spec.teacher))
     result = fit(
         network,
@@ -91,7 +91,7 @@ def _test(job: Job, store: JobStore, device: torch.device) -> None:
     path = store.folder(job.spec.digest) / "test.json"
     if path.is_file():
         return
-    data = _dataset(job.snapshot)
+    data = _dataset(job)
     network = build(job.source, job.spec, data)
     network.load_state_dict(store.weights(job.spec.digest))
     layout = torch.channels_last if job.spec.recipe.channels_last else torch.contiguous_format
@@ -104,10 +104,20 @@ def _test(job: Job, store: JobStore, device: torch.device) -> None:
 
 def build(source: ModelSource, spec: JobSpec, data: Dataset) -> Network:
     """The network of ``spec`` with its initial weights: seeded, whatever was drawn before."""
-    full = source.build(data.input_shape, len(data.classes), spec.seed)
+    full = _unreduced(source, spec, data)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(spec.seed)
         return reduce_to(full, spec.point)
+
+
+def _unreduced(source: ModelSource, spec: JobSpec, data: Dataset) -> Network:
+    network = source.build(data.input_shape, len(data.classes), spec.seed)
+    if network_digest(network) != spec.network:
+        raise ModelError(
+            f"{source.name} is not the network that this search began with",
+            "its source was changed meanwhile, or its factory draws random numbers that torch.manual_seed does not fix",
+        )
+    return network
 
 
 def surroundings(device: torch.device) -> dict[str, Any]:
@@ -122,6 +132,13 @@ def surroundings(device: torch.device) -> dict[str, Any]:
     }
 
 
+def _dataset(job: Job) -> Dataset:
+    return _restored(job.snapshot, job.spec.data)
+
+
 @lru_cache(maxsize=1)
-def _dataset(snapshot: Path) -> Dataset:
-    return restore(snapshot)
+def _restored(snapshot: Path, digest: str) -> Dataset:
+    data = restore(snapshot)
+    if data.digest != digest:
+        raise StoreError(f"{snapshot} holds other data than this job's", "run the search again")
+    return data

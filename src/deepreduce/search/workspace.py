@@ -30,14 +30,19 @@ class Workspace:
         """
         path = self.root / "search.json"
         try:
-            if self.root.exists() and not path.exists() and any(self.root.iterdir()):
+            # A search that was killed at once leaves nothing but its lock.
+            strangers = [p for p in self.root.iterdir() if p.name != "lock"] if self.root.exists() else []
+            if strangers and not path.exists():
                 raise StoreError(f"{self.root} is not empty and holds no search", "choose another --out folder")
             self.root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StoreError(f"{self.root} cannot be used: {error.strerror}", "choose another --out folder") from error
         with hold(self.root / "lock", f"{self.root}", patience_s=2.0):
             if path.exists():
-                self._compare(read_json(path, ("format", "identity")), identity)
+                found = read_json(path, ("format", "identity"))
+                if not isinstance(found["identity"], dict):
+                    raise StoreError(f"{path} is damaged: its identity is no object", "choose another --out folder")
+                self._compare(found, identity)
             else:
                 write_json(path, {"format": FORMAT, "identity": identity})
             yield

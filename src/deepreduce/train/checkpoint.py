@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import pickle
 import warnings
@@ -14,6 +15,7 @@ import torch
 from ..files import write_whole
 
 FORMAT = 1
+DIGEST = 32  # bytes of SHA-256 before the content: torch does not notice flipped bits
 
 
 def write_checkpoint(path: Path, parts: Mapping[str, Any], **extra: Any) -> None:
@@ -21,7 +23,7 @@ def write_checkpoint(path: Path, parts: Mapping[str, Any], **extra: Any) -> None
     state = {name: part.state_dict() for name, part in parts.items()}
     content = io.BytesIO()
     torch.save({"format": FORMAT, "parts": state, "extra": extra}, content)
-    write_whole(path, content.getvalue())
+    write_whole(path, hashlib.sha256(content.getvalue()).digest() + content.getvalue())
 
 
 def read_checkpoint(path: Path, parts: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -32,7 +34,10 @@ def read_checkpoint(path: Path, parts: Mapping[str, Any]) -> dict[str, Any] | No
     if not path.is_file():
         return None
     try:
-        saved = torch.load(path, map_location="cpu", weights_only=True)
+        content = path.read_bytes()
+        if hashlib.sha256(content[DIGEST:]).digest() != content[:DIGEST]:
+            raise ValueError("its content is not what was written")
+        saved = torch.load(io.BytesIO(content[DIGEST:]), map_location="cpu", weights_only=True)
         if saved["format"] != FORMAT:
             raise ValueError(f"format {saved['format']}")
         states, extra = saved["parts"], dict(saved["extra"])

@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from .augment import Augmenter
 from .checkpoint import read_checkpoint, write_checkpoint
 from .distil import objective
 from .evaluate import accuracy
+from .onednn import has_functional_convolutions, safe_strided_convolutions
 from .recipe import Recipe
 
 
@@ -66,13 +67,15 @@ def fit(
     the same device and thread count. Raises `TrainingError` when the loss is no longer a number.
     """
     device = torch.device(device)
-    train, validation = data.train.to(device), data.validation.to(device)
-    augmenter = Augmenter(train, data.mean, data.std, recipe)
+    if device.type == "cpu" and recipe.channels_last and has_functional_convolutions(model):
+        recipe = replace(recipe, channels_last=False)  # see onednn.py
+    augmenter = Augmenter(data.train.to(device), data.mean, data.std, recipe)
+    images, validation = len(data.train), data.validation.to(device)
     memory_format = torch.channels_last if recipe.channels_last else torch.contiguous_format
     model.to(device=device, memory_format=memory_format)  # type: ignore[call-overload]
     if teacher is not None:
         teacher.to(device=device, memory_format=memory_format).eval()  # type: ignore[call-overload]
-    steps = batches_per_epoch(len(train), recipe.batch_size)
+    steps = batches_per_epoch(images, recipe.batch_size)
     optimizer = make_optimizer(model, recipe)
     scheduler = make_scheduler(optimizer, recipe, steps)
     average = make_average(model, recipe)
@@ -87,16 +90,16 @@ def fit(
     for epoch in range(len(history) + 1, recipe.epochs + 1):
         started = time.perf_counter()
         generator = epoch_generator(seed, epoch, device)
-        order = torch.randperm(len(train), generator=generator, device=device)
+        order = torch.randperm(images, generator=generator, device=device)
         batches = torch.split(order, recipe.batch_size)[:steps]
         loss_sum, correct = torch.zeros((), device=device), torch.zeros((), device=device)
         model.train()
         for indices in batches:
             batch = augmenter.batch(indices, generator)
-            with autocast(device, recipe):
+            with autocast(device, recipe), safe_strided_convolutions(model, device):
                 logits = forward(batch.images)
-                with torch.no_grad():
-                    teacher_logits = None if teacher is None else teacher(batch.images).float()
+            with autocast(device, recipe), torch.no_grad():
+                teacher_logits = None if teacher is None else teacher(batch.images).float()
             loss = objective(logits.float(), batch, recipe, teacher_logits)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
