@@ -53,6 +53,7 @@ USER_MODULES = {
     "syntax": "def build(:\n",
     "nothing": "def build():\n    return 3\n",
     "imports": "import not_there_at_all\n",
+    "leaves": "raise SystemExit(0)\n",
     "no_relu": "from torch import nn\ndef build():\n    return nn.Sequential(nn.Flatten(), nn.Linear(3072, 10))\n",
 }
 
@@ -97,6 +98,10 @@ BAD = [
     ("search resnet6 --epochs many", "integer"),
     ("search resnet6 --recipe papre", "did you mean 'paper'"),
     ("search resnet6 --set cutmx=1", "did you mean 'cutmix'"),
+    ("inspect leaves.py:build", "SystemExit"),
+    ("inspect resnet18 --input 3x80000x80000", "too large"),
+    ("inspect resnet18 --classes 99999999999", "too large"),
+    ("search resnet6 --seed 99999999999999999999", "seed"),
     ("search resnet6 --jobs 0", "--jobs 0"),
     ("search resnet6 --device cuda:77", "no device"),
     ("search resnet6 --alpha 0", "alpha 0"),

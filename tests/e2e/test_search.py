@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,12 +13,13 @@ import pytest
 import torch
 
 import deepreduce
-from deepreduce.errors import ModelError, PointError, StoreError, TrainingError
+from deepreduce.data.dataset import Split, assemble
+from deepreduce.errors import ModelError, PointError, SettingError, StoreError, TrainingError
 from deepreduce.networks import build_zoo
 from deepreduce.search.executors import InlineExecutor
 from deepreduce.train import accuracy, make_recipe
 from deepreduce.train.augment import Normaliser
-from small_data import stripes_dataset, write_folder
+from small_data import stripes, stripes_dataset, write_folder
 
 RECIPE = make_recipe("quick", epochs=2, batch_size=32, crop_padding=1)
 DATA = stripes_dataset()
@@ -160,7 +162,7 @@ def test_a_worker_that_dies_costs_its_own_job_only(images, tmp_path):
     done = run(*arguments)
     assert done.returncode == 3, done.stderr
     content = json.loads((out / "frontier.json").read_text())
-    assert [f["error"].startswith("its process was killed") for f in content["failed"]] == [True]
+    assert [f["error"].startswith("its process died") for f in content["failed"]] == [True]
     assert len(content["networks"]) > 10
     again = run(*arguments)  # the failed job is tried again, and now succeeds
     assert again.returncode == 0, again.stderr
@@ -218,6 +220,63 @@ def test_the_frontier_gives_back_networks(tmp_path):
         deepreduce.Frontier.load(tmp_path / "copy").module(0)
     with pytest.raises(StoreError, match="no finished search"):
         deepreduce.Frontier.load(tmp_path)
+
+
+def test_a_source_that_changes_under_way_is_noticed(tmp_path):
+    """A factory that torch.manual_seed does not fix: no job may be filed under a network it is not."""
+    path = tmp_path / "drifting.py"
+    path.write_text(
+        "import itertools\nfrom deepreduce.networks import build_zoo\ncalls = itertools.count()\n"
+        "def build(num_classes, input_shape):\n"
+        "    width = 0.0625 if next(calls) < 4 else 0.125\n"
+        "    return build_zoo('resnet6', width=width, input_shape=input_shape, num_classes=num_classes)\n"
+    )
+    with pytest.raises(TrainingError, match="every profiling run failed"):
+        deepreduce.find_frontier(f"{path}:build", DATA, recipe=RECIPE, out=tmp_path / "out")
+    specs = [json.loads(p.read_text()) for p in (tmp_path / "out").glob("jobs/*/spec.json")]
+    finished = [p.parent.name for p in (tmp_path / "out").glob("jobs/*/metrics.json")]
+    assert len(finished) < len(specs)
+
+
+def test_new_data_in_an_old_folder_is_not_mixed_up(tmp_path):
+    """Notebook use: the folder is deleted and used again in one process."""
+    other = assemble("other", ("h", "v"), stripes(96, 7), stripes(40, 8), stripes(40, 9))
+    deepreduce.find_frontier("resnet6", DATA, width=0.0625, recipe=RECIPE, out=tmp_path / "a")
+    shutil.rmtree(tmp_path / "a")
+    again = deepreduce.find_frontier("resnet6", other, width=0.0625, recipe=RECIPE, out=tmp_path / "a")
+    fresh = deepreduce.find_frontier("resnet6", other, width=0.0625, recipe=RECIPE, out=tmp_path / "b")
+    assert [n.validation_accuracy for n in again.networks] == [n.validation_accuracy for n in fresh.networks]
+
+
+def test_a_point_that_cannot_be_made_is_left_out(tmp_path):
+    """VGG16 halves 32 pixels five times: with rho = 0.5 nothing would be left."""
+
+    def split(n: int) -> Split:
+        return Split(torch.randint(0, 256, (n, 1, 32, 32), dtype=torch.uint8), torch.arange(n) % 2)
+
+    data = assemble("noise", ("a", "b"), split(4), split(2), split(2))
+    recipe = dataclasses.replace(RECIPE, epochs=1)
+    frontier = deepreduce.find_frontier("vgg16", data, width=0.02, recipe=recipe, out=tmp_path)
+    assert frontier.content["failed"] == []
+    assert any("rho=0.5 cannot be made" in text for text in frontier.content["data"]["notices"])
+    assert {n.step for n in frontier.networks} >= {"culled", "channels"}
+
+
+def test_settings_are_refused_before_anything_is_trained(tmp_path):
+    def search(**changes):
+        return deepreduce.find_frontier("resnet6", DATA, width=0.0625, recipe=RECIPE, out=tmp_path / "x", **changes)
+
+    with pytest.raises(SettingError, match="exponent 11"):
+        search(exponent=11)
+    with pytest.raises(SettingError, match="seed"):
+        search(seed=2**40)
+    assert not (tmp_path / "x").exists()
+    with pytest.raises(SettingError, match="jobs=1"):
+        deepreduce.find_frontier(lambda: build_small(), DATA, recipe=RECIPE, out=tmp_path / "y", jobs=2)
+
+
+def build_small():
+    return build_zoo("resnet6", width=0.0625, input_shape=DATA.input_shape, num_classes=2)
 
 
 def test_another_thread_count_or_executor_trains_the_same_jobs(tmp_path, finished):

@@ -62,7 +62,7 @@ def test_network_digest_follows_the_network():
 
 def test_weights_that_were_changed_on_disk_are_refused(tmp_path):
     store = JobStore(tmp_path)
-    store.finish("ab", {"w": torch.ones(4)}, {"validation_accuracy": 1.0, "history": []})
+    store.finish("ab", {"w": torch.ones(4)}, {"validation_accuracy": 1.0, "seconds": 1, "history": []})
     assert torch.equal(store.weights("ab")["w"], torch.ones(4))
     path = store.folder("ab") / "weights.safetensors"
     content = bytearray(path.read_bytes())
@@ -72,7 +72,10 @@ def test_weights_that_were_changed_on_disk_are_refused(tmp_path):
         store.weights("ab")
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"history": []}'])
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "[]", '{"history": []}', '{"history":[],"seconds":1,"weights_sha256":"","validation_accuracy":"x"}'],
+)
 def test_damaged_metrics_name_the_file(tmp_path, text):
     (tmp_path / "ab").mkdir()
     (tmp_path / "ab" / "metrics.json").write_text(text)
@@ -123,6 +126,10 @@ def test_a_folder_holds_one_search(tmp_path):
         pytest.raises(StoreError, match=r"recipe\.epochs is 3, not 4"),
         space.claim({"recipe": {"epochs": 4}, "seed": 0}),
     ):
+        pass
+    (tmp_path / "killed").mkdir()
+    (tmp_path / "killed" / "lock").write_text("1")
+    with Workspace(tmp_path / "killed").claim({"seed": 0}):  # a search that was killed at once is no stranger
         pass
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "thesis.tex").write_text("precious")

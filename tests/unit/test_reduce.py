@@ -154,3 +154,68 @@ def test_rho_that_a_classifier_cannot_take_is_refused():
     fixed = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 64, 2))
     with pytest.raises(ModelError, match="cannot take 3x4x4"):
         deepreduce.reshape(deepreduce.network(fixed, (3, 8, 8)), rho=0.5)
+
+
+@pytest.mark.parametrize("head", ["pooled convolution", "log-softmax", "scaled", "sum"])
+def test_alpha_never_prunes_classes(head):
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.classes = nn.Conv2d(3, 16, 3, 1, 1), nn.Conv2d(16, 10, 1)
+            self.fc, self.fc2 = nn.Linear(16, 10), nn.Linear(16, 10)
+
+        def forward(self, x):
+            x = F.relu(self.conv(x))
+            if head == "pooled convolution":
+                return self.classes(x).mean((2, 3))
+            x = x.mean((2, 3))
+            if head == "sum":
+                return self.fc(x) + self.fc2(x)
+            return self.fc(x).log_softmax(1) if head == "log-softmax" else self.fc(x) * 0.5
+
+    narrow = deepreduce.reshape(deepreduce.network(Net(), (3, 8, 8)), alpha=0.5)
+    assert narrow.num_classes == 10
+    assert narrow.relus == 8 * 64
+
+
+def test_alpha_that_would_prune_nothing_is_refused():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight, self.fc = nn.Parameter(torch.randn(16, 3, 3, 3)), nn.Linear(16, 10)
+
+        def forward(self, x):
+            return self.fc(F.relu(F.conv2d(x, self.weight)).mean((2, 3)))
+
+    with pytest.raises(ModelError, match=r"scaled by 0\.5"):
+        deepreduce.reshape(deepreduce.network(Net(), (3, 8, 8)), alpha=0.5)
+
+
+class Bottleneck(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.c = nn.Conv2d(8, 4, 1), nn.Conv2d(4, 4, 3, 1, 1), nn.Conv2d(4, 8, 1)
+
+    def forward(self, x):
+        return F.relu(self.c(F.relu(self.b(F.relu(self.a(x))))) + x)
+
+
+def test_bottlenecks_keep_the_relu_after_the_addition():
+    net = nn.Sequential(
+        nn.Conv2d(3, 8, 3, 1, 1), nn.ReLU(), *(Bottleneck() for _ in range(4)),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 2),
+    )  # fmt: skip
+    thinned = deepreduce.thin(deepreduce.network(net, (3, 8, 8)), {"S1"})
+    kept = [s for s in kept_sites(thinned.layout, thinned.point) if s.stage == "S1"]
+    assert [s.after_merge for s in kept] == [False, True] * 4
+
+
+def test_scales_that_no_decimal_holds():
+    full = deepreduce.network("resnet6", (3, 24, 24), width=0.0625)
+    network = deepreduce.reshape(full, rho=1 / 3)
+    assert deepreduce.reduce_to(full, str(network.point)).relus == network.relus
+
+
+def test_rebuilding_may_gain_or_lose_a_shortcuts_projection():
+    network = deepreduce.network("mobilenet_v2", width=0.1)
+    assert deepreduce.reshape(network, alpha=0.75).relus < network.relus

@@ -217,7 +217,7 @@ def _branching(x):
     [
         (lambda self, x: _branching(F.relu(self.conv(x))), "cannot be traced"),
         (lambda self, x: self.conv2(self.conv(x)), "no ReLU"),
-        (lambda self, x: F.relu(self.conv(x)) * torch.rand(1), "does not compute"),
+        (lambda self, x: F.relu(self.conv(x)) * torch.rand(1), "is random"),
         (lambda self, x: F.relu(self.conv(x.view(1, -1, 8, 8))), "cannot take"),
     ],
 )
@@ -279,3 +279,181 @@ def test_tracing_leaves_the_module_alone():
     assert module.training
     assert module.relu.inplace
     assert all(torch.equal(v, before[k]) for k, v in module.state_dict().items())
+
+
+def test_names_of_repeated_calls_do_not_collide():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.down, self.fc = nn.Conv2d(3, 4, 3, 1, 1), nn.Conv2d(4, 4, 3, 2, 1), nn.Linear(4, 2)
+            self.relu, self.relu_1 = nn.ReLU(), nn.ReLU()
+
+        def forward(self, x):
+            x = self.relu_1(self.relu(self.conv(x)) - 1)
+            return self.fc(self.relu(self.down(x)).mean((2, 3)))
+
+    network = Network.of(Net(), (3, 8, 8))
+    assert network.relus == count(network).total.relus == relus_called(Net(), (3, 8, 8)) == 2 * 256 + 64
+    assert deepreduce.cull(network, {"S1"}).relus == 64
+    assert deepreduce.cull(network, {"S2"}).relus == 512
+
+
+def test_relus_of_weights_are_not_counted():
+    class Net(Head):
+        def features(self, x):
+            return (
+                F.conv2d(F.relu(self.conv(x)), F.relu(self.conv2.weight), padding=1) * self.fc.bias.clamp(min=0).sum()
+            )
+
+    network = Network.of(Net(), (3, 8, 8))
+    assert network.relus == 8 * 64
+    assert network.notices == ()
+
+
+@pytest.mark.parametrize(
+    "alter",
+    [
+        lambda m: m.register_forward_hook(lambda m, i, o: F.relu(o)),
+        lambda m: setattr(m, "forward", lambda x: F.relu(F.conv2d(x, m.weight, m.bias, padding=1))),
+    ],
+)
+def test_hooks_and_patched_forwards_are_seen_or_refused(alter):
+    class Net(Head):
+        def features(self, x):
+            return F.relu(self.conv2(self.conv(x)) + 1)
+
+    module = Net()
+    alter(module.conv)
+    try:
+        assert Network.of(module, (3, 8, 8)).relus == 2 * 8 * 64 == relus_called(module, (3, 8, 8))
+    except ModelError as error:
+        assert "traced" in str(error)
+
+
+@pytest.mark.parametrize(
+    "features",
+    [
+        lambda self, x: F.relu(self.conv(x) + (torch.ones(1) if self.training else torch.zeros(1))),
+        lambda self, x: F.relu(self.conv(x)) if self.training else self.conv2(F.relu(self.conv(x))),
+        lambda self, x: F.relu(F.batch_norm(self.conv(x), torch.zeros(8), torch.ones(8), training=self.training)),
+    ],
+)
+def test_another_forward_in_training_is_refused(features):
+    class Net(Head):
+        pass
+
+    Net.features = features
+    with pytest.raises(ModelError, match=r"in training than in evaluation|another one in training"):
+        Network.of(Net(), (3, 8, 8))
+
+
+class StraightThrough(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x + 1
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return 5 * gradient
+
+
+def test_gradients_must_agree_too():
+    class Custom(Head):
+        def features(self, x):
+            return F.relu(StraightThrough.apply(self.conv(x)))
+
+    class Frozen(Head):
+        def features(self, x):
+            with torch.no_grad():
+                x = self.conv(x)
+            return self.conv2(F.relu(x))
+
+    for module in (Custom(), Frozen()):
+        with pytest.raises(ModelError, match=r"gradients|traced"):
+            Network.of(module, (3, 8, 8))
+
+
+@pytest.mark.parametrize("operation", [torch.sigmoid_, lambda x: F.leaky_relu_(x, 0.1), lambda x: F.elu(x, 1.0, True)])
+@pytest.mark.parametrize("zero_head", [False, True])
+def test_any_in_place_operation_is_understood_or_refused(operation, zero_head):
+    class Net(Head):
+        def features(self, x):
+            y = self.conv(x)
+            z = F.relu(y)
+            operation(z)
+            return self.conv2(z) + y
+
+    module = Net()
+    if zero_head:  # all logits are equal: the comparison must not be blind for that
+        nn.init.zeros_(module.fc.weight)
+    try:
+        culled = deepreduce.cull(Network.of(module, (3, 8, 8)), {"S1"}).eval()
+    except ModelError as error:
+        assert "in place" in str(error)
+        return
+    with torch.no_grad():
+        for net in (module, culled.body):
+            net.get_parameter("fc.weight").fill_(1.0)
+    x = torch.randn(2, 3, 8, 8)
+    y = module.conv(x)
+    expected = module.fc((module.conv2(operation(y.clone())) + y).mean((2, 3)))
+    assert torch.allclose(culled(x), expected, atol=1e-4)
+
+
+def test_optional_arguments_of_forward_take_their_defaults():
+    class Net(Head):
+        def forward(self, x, scale=2.0, *, features_only=False, k=None):
+            x = F.relu(self.conv(x)) * scale
+            return x if features_only else self.fc(x.mean((2, 3)))
+
+    assert Network.of(Net(), (3, 8, 8)).relus == 8 * 64
+
+
+@pytest.mark.parametrize("read", [lambda y: y.flatten(1), lambda y: y.reshape(-1, 256)])
+def test_a_view_made_after_an_in_place_relu_is_fine(read):
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.fc = nn.Conv2d(3, 4, 3, 1, 1), nn.Linear(256, 2)
+
+        def forward(self, x):
+            y = self.conv(x)
+            y.relu_()
+            return self.fc(read(y))
+
+    assert Network.of(Net(), (3, 8, 8)).relus == 256
+
+
+def test_training_mode_is_kept():
+    assert Network.of(build_zoo("resnet6", width=0.0625)).body.training
+    assert not Network.of(build_zoo("resnet6", width=0.0625).eval()).body.training
+
+
+class Gated(nn.Module):
+    """A residual block with squeeze-and-excitation."""
+
+    def __init__(self, before, after, stride):
+        super().__init__()
+        self.conv, self.skip = nn.Conv2d(before, after, 3, stride, 1), nn.Conv2d(before, after, 1, stride)
+        self.conv2 = nn.Conv2d(after, after, 3, 1, 1)
+        self.squeeze, self.excite = nn.Conv2d(after, 2, 1), nn.Conv2d(2, after, 1)
+
+    def forward(self, x):
+        out = self.conv2(F.relu(self.conv(x)))
+        gate = torch.sigmoid(self.excite(F.relu(self.squeeze(out.mean((2, 3), keepdim=True)))))
+        return F.relu(out * gate + self.skip(x))
+
+
+def test_squeeze_and_excitation_stays_inside_its_stage():
+    net = nn.Sequential(
+        nn.Conv2d(3, 4, 3, 1, 1), nn.ReLU(), Gated(4, 4, 1), Gated(4, 4, 1), Gated(4, 8, 2),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 2),
+    )  # fmt: skip
+    network = Network.of(net, (3, 8, 8))
+    assert network.layout.stages == ("stem", "S1", "S2")
+    assert [site.block for site in network.layout.of("S1")] == [0, 0, 0, 1, 1, 1]
+
+
+def test_reserved_stage_names():
+    with pytest.raises(SettingError, match="no stage can be named 'none'"):
+        deepreduce.network("resnet6", stages={"none": "*"})

@@ -2,6 +2,8 @@
 
 import dataclasses
 import math
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -15,6 +17,7 @@ from deepreduce.train import RECIPES, Recipe, accuracy, fit, make_recipe
 from deepreduce.train.augment import Augmenter, Batch, Normaliser, cutmix, cutout
 from deepreduce.train.distil import hard_loss, objective, soft_loss
 from deepreduce.train.fit import Epoch, batches_per_epoch, make_scheduler
+from deepreduce.train.onednn import safe_strided_convolutions
 from small_data import stripes_dataset
 
 CPU = torch.device("cpu")
@@ -192,9 +195,15 @@ def test_interrupted_after_any_epoch_ends_the_same(tmp_path, changes):
 
 def test_damaged_checkpoint_starts_over(tmp_path):
     path = tmp_path / "last.ckpt"
+    whole = fit(net(), DATA, QUICK)
     path.write_bytes(b"not a checkpoint")
     with pytest.warns(UserWarning, match="starts over"):
-        assert same(fit(net(), DATA, QUICK, checkpoint=path).weights, fit(net(), DATA, QUICK).weights)
+        assert same(fit(net(), DATA, QUICK, checkpoint=path).weights, whole.weights)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1  # one bit of a tensor, which torch would not notice
+    path.write_bytes(content)
+    with pytest.warns(UserWarning, match="not what was written"):
+        assert same(fit(net(), DATA, QUICK, checkpoint=path).weights, whole.weights)
 
 
 def test_teacher_and_student_see_the_same_view():
@@ -221,6 +230,32 @@ def test_a_loss_that_is_no_number_is_an_error():
     model = nn.Sequential(nn.Flatten(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 2))
     with pytest.raises(TrainingError, match="epoch"):
         fit(model, DATA, dataclasses.replace(recipe, epochs=30))
+
+
+def test_narrow_strided_convolutions_keep_clear_of_the_onednn_bug():
+    layers = nn.Conv2d(4, 8, 1, stride=2), nn.Conv2d(8, 8, 3, 2), nn.Conv2d(8, 32, 1), nn.Conv2d(32, 4, 1, 2)
+    model, x = nn.Sequential(*layers), torch.randn(3, 4, 33, 32)
+    expected = model(x)
+    with safe_strided_convolutions(model, CPU):
+        assert ["forward" in vars(m) for m in model] == [True, False, False, False]
+        assert torch.allclose(model(x), expected, atol=1e-6)
+    assert not any("forward" in vars(m) for m in model)
+    with safe_strided_convolutions(model, torch.device("cuda")):
+        assert not any("forward" in vars(m) for m in model)
+
+
+def test_training_a_narrow_network_at_64_pixels_does_not_corrupt_memory():
+    """Seen to crash in most runs before: 4 channels, 1x1, stride 2, channels-last."""
+    code = (
+        "import torch\nfrom deepreduce.data.dataset import Split, assemble\n"
+        "from deepreduce.networks import ModelSource\n"
+        "from deepreduce.train import fit, make_recipe\ntorch.set_num_threads(1)\n"
+        "def s(n): return Split(torch.randint(0, 256, (n, 3, 64, 64), dtype=torch.uint8), torch.arange(n) % 2)\n"
+        "data = assemble('x', ('a', 'b'), s(512), s(4), s(4))\n"
+        "net = ModelSource('resnet6', 0.0625).build(data.input_shape, 2)\n"
+        "fit(net, data, make_recipe('quick', epochs=2, batch_size=128))\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_bf16_trains():

@@ -39,6 +39,8 @@ def load(
     """
     if not 0 < validation <= 0.5:
         raise DataError(f"validation is {validation}, it must be above 0 and at most 0.5", "0.1 holds out a tenth")
+    if not 0 <= seed < 2**31:
+        raise DataError(f"seed {seed} is not in [0, 2147483647]")
     if image_size is not None and min(image_size) < 1:
         raise DataError(f"image_size is {image_size}, it must be (height, width) of at least 1 pixel")
     if name.startswith(_FOLDER):

@@ -7,7 +7,9 @@ their later readers are pointed to the result; memory shared through views is re
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -57,9 +59,20 @@ def _is_in_place(node: fx.Node) -> bool:
         return name.endswith("_") and not name.endswith("__") and hasattr(torch.Tensor, name[:-1])
     if node.op != "call_function":
         return False
-    name = getattr(node.target, "__name__", "")
-    flagged = node.kwargs.get("inplace") is True or (node.target in {F.relu, F.relu6} and True in node.args[1:])
-    return node.target in IN_PLACE_OPERATORS or name in {"relu_", "hardtanh_", "add_", "mul_"} or flagged
+    return node.target in IN_PLACE_OPERATORS or _ends_in_place(node.target) or _arguments(node).get("inplace") is True
+
+
+def _ends_in_place(target: Any) -> bool:
+    name = getattr(target, "__name__", "")
+    return name.endswith("_") and not name.endswith("__")
+
+
+def _arguments(node: fx.Node) -> dict[str, Any]:
+    """The arguments of a function call by name; nothing for built-in functions, which have no such flag."""
+    try:
+        return dict(inspect.signature(node.target).bind(*node.args, **node.kwargs).arguments)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return {}
 
 
 def _make_out_of_place(node: fx.Node) -> None:
@@ -70,8 +83,15 @@ def _make_out_of_place(node: fx.Node) -> None:
         node.target = str(node.target)[:-1]
     elif node.target in IN_PLACE_OPERATORS:
         node.target = IN_PLACE_OPERATORS[node.target]
+    elif _ends_in_place(node.target):
+        name = node.target.__name__[:-1]  # type: ignore[union-attr]
+        counterpart = getattr(torch, name, None) or getattr(F, name, None)
+        if counterpart is None:
+            raise ModelError(f"the operation {node.name!r} works in place", "use its out-of-place form")
+        node.target = counterpart
     else:
-        node.kwargs = {name: value for name, value in node.kwargs.items() if name != "inplace"}
+        _, *rest = _arguments(node).items()
+        node.args, node.kwargs = (_tensor_argument(node),), {name: value for name, value in rest if name != "inplace"}
 
 
 def _refuse_shared_memory(node: fx.Node, base: fx.Node, order: dict[fx.Node, int]) -> None:

@@ -58,9 +58,11 @@ def trace(module: nn.Module, input_shape: tuple[int, int, int], verify: bool = T
 def _graph_of(module: nn.Module) -> fx.GraphModule:
     defaults = _default_arguments(module)
     try:
-        in_training = _Tracer().trace(copy.deepcopy(module).train(), concrete_args=defaults)
+        trained = copy.deepcopy(module).train()
+        in_training = _Tracer().trace(trained, concrete_args=defaults)
         body = fx.GraphModule(module, _Tracer().trace(module, concrete_args=defaults))
         dropouts = _compare_modes(body.graph, in_training)
+        _compare_constants(module, trained)
         _drop_extra_inputs(body.graph)
         mark_data(body.graph)
         functionalize(body.graph)
@@ -128,6 +130,16 @@ def _compare_modes(evaluating: fx.Graph, training: fx.Graph) -> list[fx.Node]:
     if len(evaluating.nodes) != len(training.nodes):
         raise ModelError("the network computes more in training than in evaluation", "make forward the same in both")
     return dropouts
+
+
+def _compare_constants(evaluated: nn.Module, trained: nn.Module) -> None:
+    """Refuse tensors made in forward (``_tensor_constant0`` ... to the tracer) that differ between the modes."""
+    for name, value in vars(evaluated).items():
+        if name.startswith("_tensor_constant") and not torch.equal(value, getattr(trained, name, value)):
+            raise ModelError(
+                "a tensor that forward makes is another one in training than in evaluation, or is random",
+                "use nn.Dropout for noise, and no other use of self.training",
+            )
 
 
 def _restore_dropout(body: fx.GraphModule, node: fx.Node) -> None:
