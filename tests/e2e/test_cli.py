@@ -1,13 +1,16 @@
 """The command line on good and bad input: one line, a hint, an exit code; never a traceback."""
 
+import dataclasses
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from deepreduce.train import Recipe
 from small_data import write_folder
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -54,6 +57,10 @@ USER_MODULES = {
     "nothing": "def build():\n    return 3\n",
     "imports": "import not_there_at_all\n",
     "leaves": "raise SystemExit(0)\n",
+    "instance": "from torch import nn\nnetwork = nn.Sequential(nn.Flatten(), nn.Linear(3072, 10), nn.ReLU())\n",
+    "boom": "import torch\nfrom torch import nn\nclass Net(nn.Module):\n    def forward(self, x):\n"
+    "        if isinstance(x, torch.fx.Proxy): raise ValueError('boom')\n        return x.flatten(1)\n"
+    "def build():\n    return Net()\n",
     "no_relu": "from torch import nn\ndef build():\n    return nn.Sequential(nn.Flatten(), nn.Linear(3072, 10))\n",
 }
 
@@ -87,6 +94,8 @@ BAD = [
     ("inspect nothing.py:build", "int, not an nn.Module"),
     ("inspect imports.py:build", "not_there_at_all"),
     ("inspect no_relu.py:build", "no ReLU"),
+    ("inspect instance.py:network", "is a module, not a factory"),
+    ("inspect boom.py:build", "ValueError: boom (boom.py:5)"),
     ("inspect missing.py:build", "does not exist"),
     ("inspect raises.py:biuld", "did you mean 'build'"),
     ("inspect raises.py", "path/to/file.py:factory"),
@@ -122,6 +131,14 @@ def test_bad_input(place, line, says):
     assert "Traceback" not in done.stdout + done.stderr
     assert len(done.stderr.strip().splitlines()) <= 8
     assert (place / "thesis" / "thesis.tex").read_text() == "precious"
+
+
+def test_help_lists_every_setting_of_the_recipe():
+    from deepreduce.cli.search import SETTINGS
+
+    listed = {part.split(" (")[0].strip() for part in re.sub(r"\([^)]*\)", "", SETTINGS).split(",")}
+    own_options = {"name", "epochs", "batch_size", "learning_rate"}
+    assert listed == {field.name for field in dataclasses.fields(Recipe)} - own_options
 
 
 def test_debug_shows_the_traceback(place):

@@ -142,3 +142,12 @@ def test_a_folder_holds_one_search(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match="cannot be used"), Workspace(tmp_path / "file" / "out").claim({}):
         pass
+
+
+def test_what_a_file_draws_when_it_is_imported_does_not_shift_the_weights(tmp_path):
+    (tmp_path / "drawing.py").write_text(
+        "from torch import nn\nfrom deepreduce.networks import build_zoo\nunused = nn.Linear(1, 1)\n"
+        "def build():\n    return build_zoo('resnet6', width=0.0625)\n"
+    )
+    source = ModelSource(f"{tmp_path / 'drawing.py'}:build")
+    assert network_digest(source.build()) == network_digest(source.build())

@@ -20,6 +20,14 @@ if TYPE_CHECKING:
     from ..search import Frontier
 
 
+# Spelled out here, so that --help need not load torch; a test compares it with the recipe.
+SETTINGS = (
+    "optimizer (sgd, adamw), momentum, nesterov, weight_decay, schedule (step, cosine, one-cycle), step_epochs, "
+    "step_factor, warmup, label_smoothing, ema_decay, crop_padding, flip, cutout, cutmix, kd_temperature, kd_weight, "
+    "kd_weight_on (hard, soft), precision (fp32, bf16), channels_last, compile"
+)
+
+
 def search_command(
     model: ModelArgument,
     data: Annotated[
@@ -42,7 +50,7 @@ def search_command(
         typer.Option(
             "--set",
             metavar="NAME=VALUE",
-            help="Any other recipe setting: kd_weight_on=soft, schedule=cosine, precision=bf16 ... Repeatable.",
+            help=f"Any setting of the recipe, repeatable: {SETTINGS}.",
             show_default=False,
         ),
     ] = None,

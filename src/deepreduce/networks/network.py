@@ -142,10 +142,10 @@ def elements(node: fx.Node) -> int:
 def _notices(body: fx.GraphModule) -> list[str]:
     notices = []
     others = [n for n in body.graph.nodes if not (is_linear(n) or relu_kind(n) or is_max_pool(n)) or is_product(n)]
-    for node in others:
-        notices.append(
-            f"{op_name(node)} at {node.meta['path']} cannot be counted: it is neither a ReLU nor known to be linear"
-        )
+    for kind in dict.fromkeys(op_name(node) for node in others):
+        places = [node.meta["path"] for node in others if op_name(node) == kind]
+        shown = ", ".join(places[:3]) + (f" and {len(places) - 3} more" if len(places) > 3 else "")
+        notices.append(f"{kind} ({shown}) is not counted: it is neither a ReLU nor known to be linear")
     pools = [node.meta["path"] for node in body.graph.nodes if is_max_pool(node)]
     if pools:
         notices.append(f"max-pooling ({', '.join(pools)}) costs comparisons under encryption, not counted as ReLUs")

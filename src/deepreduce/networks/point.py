@@ -112,7 +112,8 @@ def _parse_term(text: str, stages: tuple[str, ...]) -> Term:
             blocks = int(starred["blocks"] or 1)
             marks = marks[starred.end() :]
         else:
-            raise PointError(f"cannot read {marks!r} after stage {stage}", "^RT thins, * keeps one block")
+            remedy = "put a comma before alpha and rho" if "=" in marks else "^RT thins, * keeps one block"
+            raise PointError(f"cannot read {marks!r} after stage {stage}", remedy)
     if blocks == 0:
         raise PointError(f"{text} keeps no block", f"leave {stage} out to cull it")
     return Term(stage, phase, blocks)

@@ -54,9 +54,11 @@ class ModelSource:
         """
         if not 0 <= seed < 2**31:
             raise SettingError(f"seed {seed} is not in [0, 2147483647]")
+        # Imported before seeding: what a file draws when it is imported must not shift the weights' random numbers.
+        factory = load_factory(self.model) if isinstance(self.model, str) and ":" in self.model else self.model
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            module = self._module(input_shape, num_classes)
+            module = self._module(factory, input_shape, num_classes)
         rebuild = None
         if isinstance(self.model, str) and self.model in ZOO:
             build = partial(build_zoo, self.model, input_shape=input_shape, num_classes=_classes(num_classes))
@@ -69,19 +71,18 @@ class ModelSource:
             )
         return network
 
-    def _module(self, input_shape: tuple[int, int, int], num_classes: int | None) -> nn.Module:
-        if isinstance(self.model, nn.Module):
-            return self.model
-        if isinstance(self.model, str) and ":" not in self.model:
-            if self.model not in ZOO:
-                raise _unknown(self.model)
+    def _module(self, factory: ModelLike, input_shape: tuple[int, int, int], num_classes: int | None) -> nn.Module:
+        if isinstance(factory, nn.Module):
+            return factory
+        if isinstance(factory, str):
+            if factory not in ZOO:
+                raise _unknown(factory)
             classes = _classes(num_classes)
-            return build_zoo(self.model, width=self.width, input_shape=input_shape, num_classes=classes)
+            return build_zoo(factory, width=self.width, input_shape=input_shape, num_classes=classes)
         if self.width != 1:
             raise SettingError(
                 f"width {self.width:g} applies to built-in networks only", "scale the channels in your own factory"
             )
-        factory = load_factory(self.model) if isinstance(self.model, str) else self.model
         offered = {"input_shape": input_shape, "in_channels": input_shape[0], "num_classes": num_classes}
         return _call_factory(factory, self.name, {k: v for k, v in offered.items() if v is not None})
 
@@ -114,6 +115,8 @@ def load_factory(reference: str) -> Callable[..., nn.Module]:
     if not callable(factory):
         names = [n for n, v in vars(module).items() if callable(v) and getattr(v, "__module__", "") == module.__name__]
         raise ModelError(f"{where} has no factory {attribute!r}", nearest(attribute, names) if names else "")
+    if isinstance(factory, nn.Module):
+        raise ModelError(f"{reference} is a module, not a factory", "write a function that builds and returns it")
     return factory  # type: ignore[no-any-return]
 
 

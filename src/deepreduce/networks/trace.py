@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import inspect
+import traceback
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -76,7 +78,7 @@ def _graph_of(module: nn.Module) -> fx.GraphModule:
         raise
     except Exception as error:
         raise ModelError(
-            f"the network cannot be traced: {one_line(error)}",
+            f"the network cannot be traced: {type(error).__name__}: {one_line(error)}{_user_line(error)}",
             "torch.fx must see its forward as one fixed graph: no branches or loops that depend on tensor values",
         ) from error
     for node in body.graph.nodes:
@@ -87,6 +89,13 @@ def _graph_of(module: nn.Module) -> fx.GraphModule:
                 "it could hide ReLUs; write it with torch operations or as an nn.Module of them",
             )
     return body
+
+
+def _user_line(error: Exception) -> str:
+    """`` (net.py:12)``: the last line of the traceback that is neither torch's nor ours."""
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if "/torch/" not in f.filename]
+    theirs = [f for f in frames if not f.filename.startswith((str(Path(__file__).parent), "<"))]
+    return f" ({Path(theirs[-1].filename).name}:{theirs[-1].lineno})" if theirs else ""
 
 
 def _default_arguments(module: nn.Module) -> dict[str, Any]:

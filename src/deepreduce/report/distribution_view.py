@@ -52,13 +52,20 @@ def _fold(layers: Sequence[Cost]) -> tuple[Cost, ...]:
     """Normalisations, ReLUs and pools joined to the convolution they follow.
 
     A trace lists them one by one; on their own they would be bars of height zero in two pictures out of three, and
-    the paper counts a layer as a convolution with what follows it.
+    the paper counts a layer as a convolution with what follows it. A ReLU goes to the heaviest convolution since the
+    one before: behind a block's addition that is the main path's, not the shortcut's, whichever was traced last.
     """
     folded: list[Cost] = []
+    fresh = 0  # the first that no ReLU has followed yet
     for layer in layers:
         if folded and not layer.macs and folded[-1].stage == layer.stage:
-            last = folded[-1]
-            folded[-1] = replace(last, relus=last.relus + layer.relus, params=last.params + layer.params)
+            at = len(folded) - 1
+            if layer.relus:
+                waiting = [k for k in range(fresh, len(folded)) if folded[k].stage == layer.stage]
+                at = max(waiting or [at], key=lambda k: folded[k].macs)
+                fresh = len(folded)
+            last = folded[at]
+            folded[at] = replace(last, relus=last.relus + layer.relus, params=last.params + layer.params)
         else:
             folded.append(layer)
     return tuple(cost for cost in folded if cost.relus or cost.params or cost.macs)
