@@ -279,8 +279,7 @@ def build_small():
     return build_zoo("resnet6", width=0.0625, input_shape=DATA.input_shape, num_classes=2)
 
 
-def test_another_thread_count_or_executor_trains_the_same_jobs(tmp_path, finished):
-    """Digests do not depend on where a job runs."""
+def test_where_it_runs_is_not_part_of_a_search(finished):
     content = json.loads((finished / "search.json").read_text())
     assert "jobs" not in content["identity"]
     assert "device" not in json.dumps(content)

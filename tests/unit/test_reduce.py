@@ -139,13 +139,16 @@ class Free(Grouped):
 
 
 def test_alpha_on_a_user_network():
-    network = deepreduce.network(Free(), (3, 16, 16))
+    module = Free()
+    module.grouped.requires_grad_(False)
+    network = deepreduce.network(module, (3, 16, 16))
     narrow = deepreduce.reshape(deepreduce.cull(network, {"stem"}), alpha=0.5)
     assert narrow.point.alpha == 0.5
     assert narrow.relus == deepreduce.cull(network, {"stem"}).relus // 2 == relus_called(narrow, (3, 16, 16))
     kept = narrow.body.get_submodule("first").weight
     original = network.body.get_submodule("first").weight
     assert kept.shape[0] == 8
+    assert [n for n, p in narrow.body.named_parameters() if not p.requires_grad] == ["grouped.weight", "grouped.bias"]
     assert all(any(torch.equal(row, old) for old in original) for row in kept)  # weights kept, not fresh
     narrow.train()(torch.randn(2, 3, 16, 16)).sum().backward()
 

@@ -55,10 +55,10 @@ def _compare_gradients(module: nn.Module, graph: nn.Module, expected: Tensor, an
         return
     direction = torch.randn(expected.shape, generator=torch.Generator().manual_seed(1))
     try:
-        expected.backward(direction)  # type: ignore[no-untyped-call]
+        expected.backward(direction)  # type: ignore[no-untyped-call]  # torch does not annotate it
     except RuntimeError:
         return  # in-place operations keep the module itself from being trained; the graph has none
-    answered.backward(direction)  # type: ignore[no-untyped-call]
+    answered.backward(direction)  # type: ignore[no-untyped-call]  # torch does not annotate it
     theirs = dict(graph.named_parameters())
     for name, parameter in module.named_parameters():
         ours, traced = parameter.grad, theirs[name].grad if name in theirs else None

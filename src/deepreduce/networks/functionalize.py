@@ -70,7 +70,7 @@ def _ends_in_place(target: Any) -> bool:
 def _arguments(node: fx.Node) -> dict[str, Any]:
     """The arguments of a function call by name; nothing for built-in functions, which have no such flag."""
     try:
-        return dict(inspect.signature(node.target).bind(*node.args, **node.kwargs).arguments)  # type: ignore[arg-type]
+        return dict(inspect.signature(node.target).bind(*node.args, **node.kwargs).arguments)  # type: ignore[arg-type]  # callable here
     except (TypeError, ValueError):
         return {}
 
@@ -84,7 +84,7 @@ def _make_out_of_place(node: fx.Node) -> None:
     elif node.target in IN_PLACE_OPERATORS:
         node.target = IN_PLACE_OPERATORS[node.target]
     elif _ends_in_place(node.target):
-        name = node.target.__name__[:-1]  # type: ignore[union-attr]
+        name = node.target.__name__[:-1]  # type: ignore[union-attr]  # a function, as just tested
         counterpart = getattr(torch, name, None) or getattr(F, name, None)
         if counterpart is None:
             raise ModelError(f"the operation {node.name!r} works in place", "use its out-of-place form")

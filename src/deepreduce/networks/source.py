@@ -117,7 +117,7 @@ def load_factory(reference: str) -> Callable[..., nn.Module]:
         raise ModelError(f"{where} has no factory {attribute!r}", nearest(attribute, names) if names else "")
     if isinstance(factory, nn.Module):
         raise ModelError(f"{reference} is a module, not a factory", "write a function that builds and returns it")
-    return factory  # type: ignore[no-any-return]
+    return factory  # type: ignore[no-any-return]  # from a user's file
 
 
 def _import_file(path: Path) -> ModuleType:
@@ -157,9 +157,9 @@ def _import_package(name: str) -> ModuleType:
 def _call_factory(factory: Callable[..., Any], name: str, offered: dict[str, Any]) -> nn.Module:
     """Call ``factory`` with those of the ``offered`` arguments that it names."""
     try:
-        accepted = inspect.signature(factory).parameters
+        accepted = set(inspect.signature(factory).parameters)
     except (TypeError, ValueError):
-        accepted = {}  # type: ignore[assignment]
+        accepted = set()
     try:
         module = factory(**{key: value for key, value in offered.items() if key in accepted})
     except DeepReduceError:

@@ -43,17 +43,14 @@ def _rebuilt(model: Network, alpha: float) -> Network:
     scale = model.point.alpha * alpha
     fresh = Network.of(model.rebuild(scale), model.input_shape, rebuild=model.rebuild, verify=False)
     fresh.layout = model.layout
+    stages = {node.meta["path"]: node.meta["stage"] for node in model.body.graph.nodes}
     for node in fresh.body.graph.nodes:  # the stages of the unreduced network, whatever they were derived from
-        node.meta["stage"] = _stage_of(model, node.meta["path"], node.meta["stage"])
+        node.meta["stage"] = stages.get(node.meta["path"], node.meta["stage"])
     narrow = restrict(fresh, replace(model.point, alpha=1.0, rho=1.0))
     narrow = narrow.with_body(narrow.body, replace(model.point, alpha=scale))
     narrow.train(model.training)
     _copy_matching_weights(model, narrow)
     return narrow
-
-
-def _stage_of(model: Network, path: str, otherwise: str) -> str:
-    return next((str(n.meta["stage"]) for n in model.body.graph.nodes if n.meta["path"] == path), otherwise)
 
 
 def _copy_matching_weights(source: nn.Module, target: nn.Module) -> None:
@@ -74,8 +71,8 @@ def _pruned(model: Network, alpha: float) -> Network:
     import torch
 
     body = model.copy_body().eval()
-    for parameter in body.parameters():
-        parameter.requires_grad_(True)
+    frozen = {name for name, parameter in body.named_parameters() if not parameter.requires_grad}
+    body.requires_grad_(True)  # the pruner follows gradients
     try:
         pruner = torch_pruning.pruner.BasePruner(
             body,
@@ -85,6 +82,8 @@ def _pruned(model: Network, alpha: float) -> Network:
             ignored_layers=_classifiers(body),
         )
         pruner.step()
+        for name, parameter in body.named_parameters():
+            parameter.requires_grad_(name not in frozen)
         narrow = model.with_body(body, replace(model.point, alpha=model.point.alpha * alpha)).train(model.training)
     except Exception as error:
         raise _unscalable(alpha, one_line(error)) from error

@@ -13,7 +13,7 @@ import torch
 
 from ..data import load
 from ..data.dataset import Dataset
-from ..errors import ModelError, PointError, SettingError, TrainingError
+from ..errors import DeepReduceError, SettingError, TrainingError
 from ..networks.counting import Cost, count
 from ..networks.point import Point
 from ..networks.source import ModelLike, ModelSource
@@ -110,7 +110,6 @@ class _Search:
         self.runner = Runner(executor, space.store, observer)
         self.entries: dict[str, _Entry] = {}
         self.notices: list[str] = []
-        self.order: tuple[str, ...] = ()
 
     def run(self) -> Frontier:
         layout = self.method.full.layout
@@ -132,9 +131,9 @@ class _Search:
             raise TrainingError(f"the teacher failed: {self.runner.failed[teacher.spec.digest]}")
 
         table = self._criticality(plain, distilled)
-        self.order = tuple(row["stage"] for row in table)
-        self.observer.phase(f"candidates, culling {' < '.join(self.order)}")
-        found = candidates(layout, self.order, self.method.alpha, self.method.rho)
+        order = tuple(row["stage"] for row in table)
+        self.observer.phase(f"candidates, culling {' < '.join(order)}")
+        found = candidates(layout, order, self.method.alpha, self.method.rho)
         self._run([self._plan("candidate", c.step, c.point, teacher.spec.digest) for c in found])
         self.observer.expect(len(self.entries))
 
@@ -155,7 +154,7 @@ class _Search:
         else:
             try:
                 cost = count(reduce_to(self.method.full, point)).total
-            except (ModelError, SettingError, PointError) as error:
+            except DeepReduceError as error:
                 self._notice(f"{point} cannot be made, and is left out: {error}")
                 return None
             entry = _Entry(role, step, point, spec, cost)

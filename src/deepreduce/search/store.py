@@ -138,7 +138,7 @@ def read_json(path: Path, keys: tuple[str, ...] = ()) -> dict[str, Any]:
     missing = [key for key in keys if not isinstance(content, dict) or key not in content]
     if missing:
         raise StoreError(f"{path} is damaged: it has no {missing[0]!r}", _remedy(path))
-    return content  # type: ignore[no-any-return]
+    return content  # type: ignore[no-any-return]  # JSON
 
 
 def _remedy(path: Path) -> str:

@@ -95,7 +95,7 @@ def _test(job: Job, store: JobStore, device: torch.device) -> None:
     network = build(job.source, job.spec, data)
     network.load_state_dict(store.weights(job.spec.digest))
     layout = torch.channels_last if job.spec.recipe.channels_last else torch.contiguous_format
-    network.to(device=device, memory_format=layout)  # type: ignore[call-overload]
+    network.to(device=device, memory_format=layout)  # type: ignore[call-overload]  # torch leaves this form out
     normalise = Normaliser(data.mean, data.std, device, job.spec.recipe.channels_last)
     with autocast(device, job.spec.recipe):
         score = accuracy(network, data.test.to(device), normalise)

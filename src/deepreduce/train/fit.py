@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -28,7 +28,7 @@ from .recipe import Recipe
 
 @dataclass(frozen=True)
 class Epoch:
-    """One epoch's record: accuracies in percent (training accuracy on the augmented images), wall seconds."""
+    """One epoch: the rate it began with, accuracies in percent (training: on augmented images), wall seconds."""
 
     epoch: int
     learning_rate: float
@@ -70,16 +70,16 @@ def fit(
     if device.type == "cpu" and recipe.channels_last and has_functional_convolutions(model):
         recipe = replace(recipe, channels_last=False)  # see onednn.py
     augmenter = Augmenter(data.train.to(device), data.mean, data.std, recipe)
-    images, validation = len(data.train), data.validation.to(device)
+    validation = data.validation.to(device)
     memory_format = torch.channels_last if recipe.channels_last else torch.contiguous_format
-    model.to(device=device, memory_format=memory_format)  # type: ignore[call-overload]
+    model.to(device=device, memory_format=memory_format)  # type: ignore[call-overload]  # torch leaves this form out
     if teacher is not None:
-        teacher.to(device=device, memory_format=memory_format).eval()  # type: ignore[call-overload]
-    steps = batches_per_epoch(images, recipe.batch_size)
+        teacher.to(device=device, memory_format=memory_format).eval()  # type: ignore[call-overload]  # torch leaves this form out
+    steps = batches_per_epoch(len(data.train), recipe.batch_size)
     optimizer = make_optimizer(model, recipe)
     scheduler = make_scheduler(optimizer, recipe, steps)
     average = make_average(model, recipe)
-    forward: nn.Module = torch.compile(model) if recipe.compile else model  # type: ignore[assignment]
+    forward: nn.Module = torch.compile(model) if recipe.compile else model  # type: ignore[assignment]  # a module in, a module out
     parts: dict[str, Any] = {"model": model, "optimizer": optimizer, "scheduler": scheduler}
     if average is not None:
         parts["average"] = average
@@ -90,36 +90,15 @@ def fit(
     for epoch in range(len(history) + 1, recipe.epochs + 1):
         started = time.perf_counter()
         generator = epoch_generator(seed, epoch, device)
-        order = torch.randperm(images, generator=generator, device=device)
-        batches = torch.split(order, recipe.batch_size)[:steps]
-        loss_sum, correct = torch.zeros((), device=device), torch.zeros((), device=device)
-        model.train()
-        for indices in batches:
-            batch = augmenter.batch(indices, generator)
-            with autocast(device, recipe), safe_strided_convolutions(model, device):
-                logits = forward(batch.images)
-            with autocast(device, recipe), torch.no_grad():
-                teacher_logits = None if teacher is None else teacher(batch.images).float()
-            loss = objective(logits.float(), batch, recipe, teacher_logits)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            rate = float(scheduler.get_last_lr()[0])
-            scheduler.step()
-            if average is not None:
-                average.update_parameters(model)
-            loss_sum += loss.detach() * len(indices)
-            correct += (logits.detach().argmax(1) == batch.labels).sum()
-
+        rate = float(scheduler.get_last_lr()[0])
+        with safe_strided_convolutions(model, device):
+            loss, train_score = train_epoch(parts, forward, augmenter, teacher, generator, steps)
         judged = model if average is None else average.module
         with autocast(device, recipe):
             score = accuracy(judged, validation, augmenter.normalise)
-        seen = sum(map(len, batches))
-        mean_loss = float(loss_sum) / seen
-        if not math.isfinite(mean_loss):
-            raise TrainingError(f"the loss is {mean_loss} in epoch {epoch}", "lower the learning rate")
-        elapsed = time.perf_counter() - started
-        history.append(Epoch(epoch, rate, mean_loss, 100 * float(correct) / seen, score, elapsed))
+        if not math.isfinite(loss):
+            raise TrainingError(f"the loss is {loss} in epoch {epoch}", "lower the learning rate")
+        history.append(Epoch(epoch, rate, loss, train_score, score, time.perf_counter() - started))
         if score >= max(record.validation_accuracy for record in history):
             best = {key: value.detach().cpu().clone() for key, value in judged.state_dict().items()}
         if checkpoint:
@@ -130,6 +109,43 @@ def fit(
     model.load_state_dict(best)
     top = max(history, key=lambda record: (record.validation_accuracy, record.epoch))
     return Result(best, top.epoch, top.validation_accuracy, tuple(history))
+
+
+def train_epoch(
+    parts: Mapping[str, Any],
+    forward: nn.Module,
+    augmenter: Augmenter,
+    teacher: nn.Module | None,
+    generator: torch.Generator,
+    steps: int,
+) -> tuple[float, float]:
+    """One pass over the training images in ``steps`` batches: (mean loss, accuracy in percent on what was seen).
+
+    ``parts`` are the model, optimizer, scheduler and, where there is one, the average; ``forward`` is the model or its
+    compiled form.
+    """
+    model, recipe, device = parts["model"], augmenter.recipe, augmenter.labels.device
+    order = torch.randperm(len(augmenter.labels), generator=generator, device=device)
+    batches = torch.split(order, recipe.batch_size)[:steps]
+    loss_sum, correct = torch.zeros((), device=device), torch.zeros((), device=device)
+    model.train()
+    for indices in batches:
+        batch = augmenter.batch(indices, generator)
+        with autocast(device, recipe):
+            logits = forward(batch.images)
+            with torch.no_grad():
+                teacher_logits = None if teacher is None else teacher(batch.images).float()
+        loss = objective(logits.float(), batch, recipe, teacher_logits)
+        parts["optimizer"].zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]  # torch does not annotate it
+        parts["optimizer"].step()
+        parts["scheduler"].step()
+        if "average" in parts:
+            parts["average"].update_parameters(model)
+        loss_sum += loss.detach() * len(indices)
+        correct += (logits.detach().argmax(1) == batch.labels).sum()
+    seen = sum(map(len, batches))
+    return float(loss_sum) / seen, 100 * float(correct) / seen
 
 
 def batches_per_epoch(images: int, batch_size: int) -> int:
