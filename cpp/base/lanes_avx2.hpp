@@ -121,4 +121,15 @@ inline void expand_keys(const Block keys[8], RoundKeys out[8]) {
     }
 }
 
+// Bit j of sixteen words, word i's in bit i.
+inline std::uint16_t bit_slice(const u64* values, unsigned j) {
+    const __m128i up = _mm_cvtsi32_si128(static_cast<int>(63 - j));
+    unsigned out = 0;
+    for (int i = 0; i < 4; ++i) {
+        const __m256i four = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(values + 4 * i));
+        out |= static_cast<unsigned>(_mm256_movemask_pd(_mm256_castsi256_pd(_mm256_sll_epi64(four, up)))) << (4 * i);
+    }
+    return static_cast<std::uint16_t>(out);
+}
+
 }  // namespace deepreduce::avx2

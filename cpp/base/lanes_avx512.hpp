@@ -146,4 +146,12 @@ inline void expand_keys(const Block keys[8], RoundKeys out[8]) {
     }
 }
 
+// Bit j of sixteen words, word i's in bit i.
+inline std::uint16_t bit_slice(const u64* values, unsigned j) {
+    const __m512i bit = _mm512_set1_epi64(static_cast<long long>(u64{1} << j));
+    const unsigned first = _mm512_test_epi64_mask(_mm512_loadu_si512(values), bit);
+    const unsigned second = _mm512_test_epi64_mask(_mm512_loadu_si512(values + 8), bit);
+    return static_cast<std::uint16_t>(first | (second << 8));
+}
+
 }  // namespace deepreduce::avx512

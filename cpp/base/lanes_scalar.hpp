@@ -231,4 +231,11 @@ inline void expand_keys(const Block keys[8], RoundKeys out[8]) {
     wipe(words, sizeof words);
 }
 
+// Bit j of sixteen words, word i's in bit i.
+inline std::uint16_t bit_slice(const u64* values, unsigned j) {
+    unsigned out = 0;
+    for (std::size_t i = 0; i < group_size; ++i) out |= static_cast<unsigned>((values[i] >> j) & 1) << i;
+    return static_cast<std::uint16_t>(out);
+}
+
 }  // namespace deepreduce::scalar

@@ -3,6 +3,7 @@
 
 #include <stdexcept>
 #include <string>
+#include <type_traits>
 
 #include "base/block.hpp"
 #include "bind/arrays.hpp"
@@ -21,6 +22,17 @@ inline Block block_of(const In<std::uint8_t>& bytes, const char* what) {
     Block block;
     std::memcpy(&block, bytes.data(), 16);
     return block;
+}
+
+// The array's memory as blocks; std::invalid_argument unless it is aligned (numpy's own arrays are).
+template <class Array>
+auto* blocks_of(Array& bytes) {
+    if (reinterpret_cast<std::uintptr_t>(bytes.data()) % alignof(Block)) {
+        throw std::invalid_argument("arrays of blocks must be aligned to 16 bytes");
+    }
+    using Byte = std::remove_pointer_t<decltype(bytes.data())>;
+    using Target = std::conditional_t<std::is_const_v<Byte>, const Block, Block>;
+    return reinterpret_cast<Target*>(bytes.data());
 }
 
 // Throws std::invalid_argument unless the array has exactly `count` elements.
