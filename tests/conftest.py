@@ -3,7 +3,24 @@
 import sys
 from pathlib import Path
 
-import torch
+import pytest
+
+from deepreduce import _core
+
+try:
+    import torch
+except ImportError:  # the private half is tested without it, too
+    pass
+else:
+    torch.set_num_threads(1)
 
 sys.path.insert(0, str(Path(__file__).parent))
-torch.set_num_threads(1)
+
+
+@pytest.fixture(params=_core.cpu_paths())
+def cpu_path(request):
+    """Runs the test once on every kernel path that this machine has."""
+    before = _core.cpu_path()
+    _core.select_cpu_path(request.param)
+    yield request.param
+    _core.select_cpu_path(before)

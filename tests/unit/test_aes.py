@@ -8,14 +8,6 @@ from deepreduce import _core
 pytestmark = pytest.mark.core
 
 
-@pytest.fixture(params=_core.cpu_paths())
-def cpu_path(request):
-    before = _core.cpu_path()
-    _core.select_cpu_path(request.param)
-    yield request.param
-    _core.select_cpu_path(before)
-
-
 def block(text: str) -> np.ndarray:
     return np.frombuffer(bytes.fromhex(text), np.uint8)
 
