@@ -205,6 +205,15 @@ def random_plan(rng: np.random.Generator, ring_bits: int, steps: int = 8) -> tup
     return plan, {key: w for key, w in build.weights.items() if key.rpartition(".")[0] in names}
 
 
+def plan_with_mask(ring_bits: int = 32) -> tuple[Plan, dict[str, np.ndarray]]:
+    """One fixed plan in which a ReLU keeps a subset and a linear op has a bias."""
+    for seed in range(1000):
+        plan, weights = random_plan(np.random.default_rng(seed), ring_bits)
+        if any(isinstance(op, Relu) and op.kept for op in plan.ops) and any(k.endswith(".bias") for k in weights):
+            return plan, weights
+    raise AssertionError("no such plan in 1000")
+
+
 def input_peak(ring_bits: int) -> int:
     return 2 ** max(1, min(8, ring_bits // 2 - 2)) - 1
 
