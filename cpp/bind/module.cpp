@@ -4,6 +4,7 @@
 #include <nanobind/stl/vector.h>
 
 #include "base/cpu.hpp"
+#include "bind/register.hpp"
 
 namespace nb = nanobind;
 
@@ -25,4 +26,5 @@ static void register_cpu(nb::module_& m) {
 NB_MODULE(_core, m) {
     m.doc() = "The compiled half of deepreduce: bytes in, bytes out, no sockets.";
     deepreduce::bind::register_cpu(m);
+    deepreduce::bind::register_ring(m);
 }
