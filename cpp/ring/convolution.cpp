@@ -90,7 +90,7 @@ Map LinearWeights::output(const Map& input, const Geometry& geometry) const {
 
 void LinearWeights::convolve(const std::uint64_t* x, const Map& input, const std::uint64_t* bias, const Geometry& geometry,
                              unsigned threads, std::uint64_t* y) const {
-    const Kernels& path = kernels(cpu::current());
+    const MatmulKernels& path = matmul_kernels(cpu::current());
     const Map map = output(input, geometry);
     if (depthwise()) {
         const Windows windows(x, input, map, geometry, 1, Layout::words64, threads);
@@ -117,7 +117,7 @@ void LinearWeights::convolve(const std::uint64_t* x, const Map& input, const std
     });
 }
 
-void LinearWeights::blocks_task(const Kernels& path, const Windows& windows, std::size_t group, std::size_t first_block,
+void LinearWeights::blocks_task(const MatmulKernels& path, const Windows& windows, std::size_t group, std::size_t first_block,
                                 std::size_t first_pixel, std::size_t pixels, const std::uint64_t* bias,
                                 std::uint64_t* y) const {
     const Pixels at(windows, group, first_pixel, pixels);
@@ -149,7 +149,7 @@ void LinearWeights::blocks_task(const Kernels& path, const Windows& windows, std
     }
 }
 
-void LinearWeights::depthwise_task(const Kernels& path, const Windows& windows, std::size_t first_pixel, std::size_t pixels,
+void LinearWeights::depthwise_task(const MatmulKernels& path, const Windows& windows, std::size_t first_pixel, std::size_t pixels,
                                    const std::uint64_t* bias, std::uint64_t* y) const {
     const Pixels at(windows, 0, first_pixel, pixels);
     AlignedVector<std::size_t> taps;

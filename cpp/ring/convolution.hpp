@@ -42,9 +42,9 @@ public:
 private:
     bool depthwise() const { return group_channels == 1 && outputs == groups; }
     std::size_t step() const { return bits <= 32 && !depthwise() ? 2 : 1; }
-    void blocks_task(const Kernels& kernels, const Windows& windows, std::size_t group, std::size_t first_block,
+    void blocks_task(const MatmulKernels& path, const Windows& windows, std::size_t group, std::size_t first_block,
                      std::size_t first_pixel, std::size_t pixels, const std::uint64_t* bias, std::uint64_t* y) const;
-    void depthwise_task(const Kernels& kernels, const Windows& windows, std::size_t first_pixel, std::size_t pixels,
+    void depthwise_task(const MatmulKernels& path, const Windows& windows, std::size_t first_pixel, std::size_t pixels,
                         const std::uint64_t* bias, std::uint64_t* y) const;
 
     std::size_t block_stride_ = 0;  // int16 values

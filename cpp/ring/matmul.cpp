@@ -5,19 +5,19 @@
 
 namespace deepreduce::ring {
 
-const Kernels& kernels(cpu::Path path) {
+const MatmulKernels& matmul_kernels(cpu::Path path) {
     switch (path) {
 #ifdef DEEPREDUCE_X86
-        case cpu::Path::avx512: return avx512::kernels;
-        case cpu::Path::avx2: return avx2::kernels;
+        case cpu::Path::avx512: return avx512::matmul;
+        case cpu::Path::avx2: return avx2::matmul;
 #endif
-        default: return scalar::kernels;
+        default: return scalar::matmul;
     }
 }
 
 double multiply_add_peak(unsigned bits) {
     using Clock = std::chrono::steady_clock;
-    const Kernels& path = kernels(cpu::current());
+    const MatmulKernels& path = matmul_kernels(cpu::current());
     double best = 0;
     for (int repeat = 0; repeat < 10; ++repeat) {  // the fastest of ten: a shared machine only ever takes time away
         const auto started = Clock::now();

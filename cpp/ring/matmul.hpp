@@ -53,7 +53,7 @@ struct Depthwise {
     std::size_t channels;
 };
 
-struct Kernels {
+struct MatmulKernels {
     Layout wide_layout;                                     // for rings above 32 bits
     void (*narrow)(const Product&, std::uint32_t* sums);    // sums [pixels][16 blocks], bits <= 32, limbs16
     void (*wide)(const Product&, std::uint64_t* sums);      // sums [pixels][16 blocks], any bits, wide_layout
@@ -64,18 +64,18 @@ struct Kernels {
 };
 
 namespace scalar {
-extern const Kernels kernels;
+extern const MatmulKernels matmul;
 }
 #ifdef DEEPREDUCE_X86
 namespace avx2 {
-extern const Kernels kernels;
+extern const MatmulKernels matmul;
 }
 namespace avx512 {
-extern const Kernels kernels;
+extern const MatmulKernels matmul;
 }
 #endif
 
-const Kernels& kernels(cpu::Path path);
+const MatmulKernels& matmul_kernels(cpu::Path path);
 
 // Ring multiply-adds per second of this thread on the path in use, in registers alone (about 20 ms of work).
 double multiply_add_peak(unsigned bits);

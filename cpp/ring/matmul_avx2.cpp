@@ -142,6 +142,6 @@ std::uint64_t multiply_adds(std::uint64_t rounds, unsigned bits) {
 
 }  // namespace
 
-const Kernels kernels{Layout::halves32, narrow, wide, depthwise, multiply_adds};
+const MatmulKernels matmul{Layout::halves32, narrow, wide, depthwise, multiply_adds};
 
 }  // namespace deepreduce::ring::avx2

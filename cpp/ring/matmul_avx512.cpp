@@ -193,6 +193,6 @@ std::uint64_t multiply_adds(std::uint64_t rounds, unsigned bits) {
 
 }  // namespace
 
-const Kernels kernels{Layout::words64, narrow, wide, depthwise, multiply_adds};
+const MatmulKernels matmul{Layout::words64, narrow, wide, depthwise, multiply_adds};
 
 }  // namespace deepreduce::ring::avx512
