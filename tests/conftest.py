@@ -1,5 +1,6 @@
 """Shared by all tests: helper modules beside this file can be imported, and one thread per test process."""
 
+import contextlib
 import sys
 from pathlib import Path
 
@@ -7,11 +8,9 @@ import pytest
 
 from deepreduce import _core
 
-try:
+with contextlib.suppress(ImportError):  # the private half is tested without it, too
     import torch
-except ImportError:  # the private half is tested without it, too
-    pass
-else:
+
     torch.set_num_threads(1)
 
 sys.path.insert(0, str(Path(__file__).parent))

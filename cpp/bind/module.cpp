@@ -29,4 +29,5 @@ NB_MODULE(_core, m) {
     deepreduce::bind::register_base(m);
     deepreduce::bind::register_ot(m);
     deepreduce::bind::register_gc(m);
+    deepreduce::bind::register_ring(m);
 }
