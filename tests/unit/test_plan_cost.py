@@ -5,10 +5,20 @@ import pytest
 
 from deepreduce.errors import PlanError
 from deepreduce.plan import AvgPool, Cost, MaxPool, Relu, Rescale, Traffic, pack_kept, predict
-from deepreduce.plan.cost import relu, rescale
+from deepreduce.plan.cost import vector
+from deepreduce.plan.messages import relu_vector, rescale_vector
 from deepreduce.plan.schema import total
 from plan_samples import conv, plan_of, resnet18
 from random_plans import random_plan
+
+
+def relu(elements, window, shift, ring_bits, protocol):
+    return vector(relu_vector(elements, ring_bits, shift, window, protocol))
+
+
+def rescale(elements, shift, ring_bits, protocol):
+    return vector(rescale_vector(elements, ring_bits, shift, protocol))
+
 
 LAST = AvgPool("last", ("op",), (1, 1), (1, 1), (0,) * 4)
 
@@ -20,7 +30,7 @@ def test_fused_relu_one_chunk():
         offline=Traffic(up_bytes=8 + 163840 + 8 + 8192, down_bytes=8 + 16 + 1245184 + 8192, rounds=1),
         online=Traffic(up_bytes=8 + 8192, down_bytes=8 + 655360 + 32768, rounds=1),
         stored_bytes_client=2048 * (608 + 320 + 24),
-        stored_bytes_server=2048 * 41,
+        stored_bytes_server=2048 * 48 + 512,
     )
 
 
@@ -47,7 +57,7 @@ def test_delphi_relu():
         offline=Traffic(8 + 4096, 8 + 16 + 41472, 1),
         online=Traffic(8 + 64, 8 + 8192, 1),
         stored_bytes_client=16 * (2592 + 1024 + 8),
-        stored_bytes_server=16 * 8,
+        stored_bytes_server=16 * 4,
     )
 
 
@@ -117,8 +127,8 @@ def test_homomorphic_frames_are_per_image():
 def test_setup():
     parameters_key = 16 + 51200
     plan = plan_of(conv("c", "input", 2))
-    assert predict(plan, "delphi").setup.offline == Traffic(40 + 8 + parameters_key, 8 + 4096, 1)
-    assert predict(plan, "fused").setup.offline == Traffic(40 + 4104 + 8 + parameters_key, 4104 + 40, 2)
+    setup = Traffic(8 + 32 + parameters_key + 8 + 8192, 8 + 4096 + 32 + 8 + 4096, 2)
+    assert predict(plan, "delphi").setup.offline == predict(plan, "fused").setup.offline == setup
 
 
 def test_total_rounds():

@@ -6,13 +6,22 @@ the bits that a comparison sees, p the elements of a chunk rounded up to whole g
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from math import prod
-from typing import Literal, TypeAlias
 
 from ..errors import PlanError
 from .infer import Shape, shapes
+from .messages import (
+    AND_GATE,
+    FRAME_HEADER,
+    HE_FRAME,
+    LABEL,
+    Protocol,
+    Vector,
+    frame_bytes,
+    relu_vector,
+    rescale_vector,
+)
 from .packing import Packing, bits_to_bytes, packings, response_bytes, upload_bytes
 from .pooling import pairs_per_level
 from .schedule import offline_waves, online_levels
@@ -32,24 +41,11 @@ from .schema import (
     total,
 )
 
-Protocol: TypeAlias = Literal["fused", "delphi"]
-
-# AGREEMENT: both parties cut their messages alike.
-FRAME_HEADER = 8
-GROUP = 16  # instances garbled in lockstep; a chunk is padded to whole groups
-RELU_CHUNK = 2048  # elements per frame
-RESCALE_CHUNK = 32768
-HE_FRAME = 8  # ciphertexts per frame
-OT_BLOCK = 128  # transfers that one step of the extension makes
-# Sizes in bytes.
-LABEL = 16
-AND_GATE = 2 * LABEL  # half gates
-OT_BYTES = 4  # per transfer, from the receiver of the extension (SoftSpoken, k = 4)
-HASH_KEY = 16  # public, with the first frame of garbled material of every vector
 CLAIM = 48  # batch id and transcript digest
 WORD = 8  # a ring element at rest
 POINT = 32
 BASE_OTS = 128
+OT_SETUP = BASE_OTS * AND_GATE  # the extension's seeds, both sides of every tree level masked
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,16 +69,16 @@ def predict(plan: Plan, protocol: Protocol = "fused", batch: int = 1) -> Predict
         raise PlanError(f"a batch of {batch} images, at least 1 is needed")
     found, packed, parameters = shapes(plan), packings(plan), PARAMETER_SETS[plan.parameter_set]
     ring_bits = plan.ring.ring_bits
-    ops = {INPUT: Cost(online=Traffic(_frame(CLAIM + _ring(batch * prod(plan.input_shape), ring_bits)), 0, 1))}
+    ops = {INPUT: Cost(online=Traffic(frame_bytes(CLAIM + _ring(batch * prod(plan.input_shape), ring_bits)), 0, 1))}
     for op in plan.ops:
         operand = found[op.inputs[0]]
         if op.name in packed:
             ops[op.name] = linear(packed[op.name], parameters, ring_bits, batch)
         else:
             ops[op.name] = interactive(op, operand, ring_bits, protocol, batch)
-    answer = _frame(_ring(batch * prod(found[plan.output]), ring_bits))
-    ops[OUTPUT] = Cost(offline=Traffic(_frame(CLAIM), _frame(CLAIM), 1), online=Traffic(0, answer, 0))
-    return Prediction(ops, _with_rounds(plan, total(ops.values())), setup(parameters, protocol))
+    answer = frame_bytes(_ring(batch * prod(found[plan.output]), ring_bits))
+    ops[OUTPUT] = Cost(offline=Traffic(frame_bytes(CLAIM), frame_bytes(CLAIM), 1), online=Traffic(0, answer, 0))
+    return Prediction(ops, _with_rounds(plan, total(ops.values())), setup(parameters))
 
 
 def linear(packing: Packing, parameters: ParameterSet, ring_bits: int, batch: int) -> Cost:
@@ -103,80 +99,54 @@ def interactive(op: Op, operand: Shape, ring_bits: int, protocol: Protocol, batc
     match op:
         case Relu():
             kept = int(kept_mask(op, elements).sum())
-            cost = relu(batch * kept, op.window, op.shift, ring_bits, protocol)
+            cost = vector(relu_vector(batch * kept, ring_bits, op.shift, op.window, protocol))
             if kept < elements and op.shift:
-                shifted = rescale(batch * (elements - kept), op.shift, ring_bits, protocol)
-                return _same_round(cost, shifted)
+                removed = rescale_vector(batch * (elements - kept), ring_bits, op.shift, protocol)
+                return _same_round(cost, vector(removed))
             return cost
         case Rescale() if op.shift > 0:
-            return rescale(batch * elements, op.shift, ring_bits, protocol)
+            return vector(rescale_vector(batch * elements, ring_bits, op.shift, protocol))
         case MaxPool():
             pairs = pairs_per_level(op, operand)
-            cost = total(relu(batch * count, op.window, 0, ring_bits, protocol) for count in pairs)
+            cost = total(vector(relu_vector(batch * count, ring_bits, 0, op.window, protocol)) for count in pairs)
             return _with(cost, offline_rounds=min(1, len(pairs)), online_rounds=len(pairs))
         case _:
             return Cost()
 
 
-def relu(elements: int, window: int, shift: int, ring_bits: int, protocol: Protocol) -> Cost:
-    """One vector of ReLUs."""
-    bits = window - shift
-    offline, online, stored = Traffic(0, HASH_KEY, 1), Traffic(0, 0, 1), Cost(relus=elements)
-    for p in _chunks(elements, RELU_CHUNK):
-        if protocol == "delphi":
-            gates = 3 * (ring_bits - 1) - shift
-            offline, online, stored = _add_garbled(p, gates, ring_bits, offline, online, stored)
-            continue
-        # Labels of the client's share; tables and the reverse transfer; its correction.
-        offline += Traffic(_frame(_ot(bits * p)), _frame(AND_GATE * (bits - 1) * p + _ot(p)))
-        offline += Traffic(_frame(_ring(p, ring_bits)))
-        online += Traffic(_frame(_ring(p, ring_bits)), _frame(LABEL * bits * p + _ring(4 * p, ring_bits)))
-        stored += Cost(
-            stored_bytes_client=p * (AND_GATE * (bits - 1) + LABEL * bits + 3 * WORD),  # a'', w, r'
-            stored_bytes_server=p * (5 * WORD + 1),  # four pads, u, a colour
-        )
-    return stored + Cost(offline=offline, online=online)
+def vector(shape: Vector) -> Cost:
+    """One vector of comparisons or shifts."""
+    offline, online, stored = Traffic(rounds=1), Traffic(rounds=1), Cost()
+    for chunk in shape.chunks:
+        offline += Traffic(frame_bytes(chunk.choices) + frame_bytes(chunk.products), frame_bytes(chunk.garbled))
+        online += Traffic(frame_bytes(chunk.answers), frame_bytes(chunk.labels))
+        stored += _stored(shape, chunk.padded)
+    count = Cost(relus=shape.elements) if shape.function == "relu" else Cost(rescales=shape.elements)
+    return count + stored + Cost(offline=offline, online=online)
 
 
-def rescale(elements: int, shift: int, ring_bits: int, protocol: Protocol) -> Cost:
-    """One vector of right shifts."""
-    offline, online, stored = Traffic(0, HASH_KEY, 1), Traffic(0, 0, 1), Cost(rescales=elements)
-    if protocol == "delphi":
-        for p in _chunks(elements, RELU_CHUNK):
-            offline, online, stored = _add_garbled(p, 2 * (ring_bits - 1), ring_bits, offline, online, stored)
-        return stored + Cost(offline=offline, online=online)
-    for p in _chunks(elements, RESCALE_CHUNK):
-        offline += Traffic(_frame(_ring(p, shift)), _frame(_ot(p)))
-        online += Traffic(_frame(_ring(p, ring_bits)), _frame(_ring(p, 1)))
-        stored += Cost(
-            stored_bytes_client=p * 3 * WORD,  # a'', q with A, r'
-            stored_bytes_server=p * (WORD + 1),  # g, c
-        )
-    return stored + Cost(offline=offline, online=online)
-
-
-def setup(parameters: ParameterSet, protocol: Protocol) -> Cost:
-    """Once per connection: base transfers for each direction of the extension, and the client's public key.
-
-    Each set of base transfers is one point one way and one per transfer back (Chou and Orlandi, 2015). The hello and
-    the plan itself come before and are not counted.
-    """
-    one, many = _frame(POINT), _frame(BASE_OTS * POINT)
-    reverse = protocol == "fused"  # the client is sender, too
-    key = _frame(upload_bytes(parameters))
-    return Cost(offline=Traffic(one + key + reverse * many, many + reverse * one, 1 + reverse))
-
-
-def _add_garbled(
-    p: int, gates: int, ring_bits: int, offline: Traffic, online: Traffic, stored: Cost
-) -> tuple[Traffic, Traffic, Cost]:
-    """One chunk whose whole function is garbled; the client's inputs are its share and its next mask."""
-    offline += Traffic(_frame(_ot(2 * ring_bits * p)), _frame(AND_GATE * gates * p))
-    online += Traffic(_frame(_ring(p, ring_bits)), _frame(LABEL * ring_bits * p))
-    stored += Cost(
-        stored_bytes_client=p * (AND_GATE * gates + LABEL * 2 * ring_bits + WORD), stored_bytes_server=p * WORD
+def _stored(shape: Vector, p: int) -> Cost:
+    """Material of p elements that lies between preparation and use."""
+    if shape.protocol == "delphi":
+        client = AND_GATE * shape.gates + LABEL * 2 * shape.ring_bits + WORD  # tables, labels, r'
+        return Cost(stored_bytes_client=p * client, stored_bytes_server=p * shape.ring_bits // 8)
+    if shape.function == "rescale":
+        return Cost(stored_bytes_client=p * 3 * WORD, stored_bytes_server=p * WORD + p // 8)  # a'', q, r'; g, c
+    return Cost(
+        stored_bytes_client=p * (AND_GATE * shape.gates + LABEL * shape.width + 3 * WORD),  # a'', w, r'
+        stored_bytes_server=p * 6 * WORD + p // 4,  # four pads, u, rho; two colours
     )
-    return offline, online, stored
+
+
+def setup(parameters: ParameterSet) -> Cost:
+    """Once per connection, after the hello: base transfers for each direction of the extension, and the client's key.
+
+    Each set of base transfers is one point one way and one per transfer back (Chou and Orlandi, 2015), after which the
+    extension's seeds go the first way again.
+    """
+    points = BASE_OTS * POINT
+    up = frame_bytes(POINT + upload_bytes(parameters)) + frame_bytes(OT_SETUP + points)
+    return Cost(offline=Traffic(up, frame_bytes(points + POINT) + frame_bytes(OT_SETUP), 2))
 
 
 def _with_rounds(plan: Plan, cost: Cost) -> Cost:
@@ -197,22 +167,8 @@ def _same_round(first: Cost, second: Cost) -> Cost:
     return _with(first + second, offline_rounds=1, online_rounds=1)
 
 
-def _chunks(elements: int, size: int) -> Iterator[int]:
-    """Padded sizes of the chunks of a vector."""
-    for start in range(0, elements, size):
-        yield -(-min(size, elements - start) // GROUP) * GROUP
-
-
-def _ot(transfers: int) -> int:
-    return OT_BYTES * -(-transfers // OT_BLOCK) * OT_BLOCK
-
-
 def _ring(elements: int, bits: int) -> int:
     return bits_to_bytes(elements * bits)
-
-
-def _frame(content: int) -> int:
-    return FRAME_HEADER + content
 
 
 def _he_frames(ciphertexts: list[int]) -> int:
