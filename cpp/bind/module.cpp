@@ -9,6 +9,8 @@ namespace nb = nanobind;
 
 namespace deepreduce::bind {
 
+void register_he(nb::module_& m);  // he.cpp
+
 static void register_cpu(nb::module_& m) {
     m.def("cpu_paths", [] {
         std::vector<std::string> names;
@@ -25,4 +27,5 @@ static void register_cpu(nb::module_& m) {
 NB_MODULE(_core, m) {
     m.doc() = "The compiled half of deepreduce: bytes in, bytes out, no sockets.";
     deepreduce::bind::register_cpu(m);
+    deepreduce::bind::register_he(m);
 }

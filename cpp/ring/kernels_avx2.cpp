@@ -1,0 +1,13 @@
+// The word code again, for the MULX of BMI2 and 256-bit loops: AVX2 has no 64-bit products worth vectorising.
+#include "ring/elementwise.hpp"
+#include "ring/lane_word.hpp"
+#include "ring/transform.hpp"
+
+namespace deepreduce::ring {
+
+const Kernels& avx2_kernels() {
+    static constexpr Kernels kernels = kernels_of<WordLane>();
+    return kernels;
+}
+
+}  // namespace deepreduce::ring
