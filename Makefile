@@ -1,6 +1,7 @@
 # make demo   search a small network on digits and draw its frontier (about four minutes on two cores)
 # make test   all tests
-# make check  formatting, types and all tests
+# make check  formatting, types, all tests, and the compiled module's tests under the sanitizers
+# make sanitize  the tests marked `core` against a build with the address and undefined-behaviour sanitizers
 # make bench  throughput of the training loop against the bare network
 #
 # Each target first creates .venv and installs everything it needs there.
@@ -14,7 +15,13 @@ TORCH  ?= torch==2.13.0
 CORES  := $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
 DEMO   ?= demo-frontier
 
-.PHONY: demo test lint check bench clean
+# The tests marked `core`, run against a build with sanitizers in a virtual environment of its own.
+SANITIZE   := build/sanitize
+CORE_TESTS  = $(shell grep -rl --include='test_*.py' 'pytest.mark.core' tests)
+# The sanitizer must be loaded before Python; libstdc++ with it, or it could not see exceptions. CPython leaks by design.
+PRELOAD     = $(shell $(CXX) -print-file-name=libasan.so) $(shell $(CXX) -print-file-name=libstdc++.so)
+
+.PHONY: demo test lint check sanitize bench clean
 .DELETE_ON_ERROR:
 
 $(VENV)/.installed: pyproject.toml
@@ -39,7 +46,19 @@ lint: $(VENV)/.installed
 	$(BIN)/ruff check src tests bench examples
 	$(BIN)/mypy
 
-check: lint test
+check: lint test sanitize
+
+$(SANITIZE)/venv/.created:
+	$(PYTHON) -m venv $(SANITIZE)/venv
+	$(SANITIZE)/venv/bin/python -m pip install --quiet 'pytest>=8' 'hypothesis>=6.100'
+	touch $@
+
+# pip compiles what has changed (in its own build folder) and links the Python sources.
+sanitize: $(SANITIZE)/venv/.created
+	$(SANITIZE)/venv/bin/python -m pip install --quiet --editable . --config-settings=build-dir=$(SANITIZE)/cmake \
+	  --config-settings=cmake.define.DEEPREDUCE_SANITIZE=ON
+	LD_PRELOAD='$(PRELOAD)' ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
+	  $(SANITIZE)/venv/bin/python -m pytest -p no:cacheprovider -m core $(CORE_TESTS)
 
 bench: $(VENV)/.installed
 	$(BIN)/python bench/throughput.py

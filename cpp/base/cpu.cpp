@@ -1,11 +1,23 @@
 #include "base/cpu.hpp"
 
+#ifdef DEEPREDUCE_X86
+#include <cpuid.h>
+#endif
+
 #include <atomic>
 #include <cstdlib>
 #include <stdexcept>
 
 namespace deepreduce::cpu {
 namespace {
+
+#ifdef DEEPREDUCE_X86
+// By hand: clang before version 19 does not know the name "vaes".
+bool has_vaes() {
+    unsigned eax, ebx, ecx, edx;
+    return __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) && (ecx >> 9 & 1);
+}
+#endif
 
 bool has(Path path) {
     switch (path) {
@@ -18,7 +30,7 @@ bool has(Path path) {
             return has(Path::avx2) && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                    __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
                    __builtin_cpu_supports("avx512ifma") && __builtin_cpu_supports("avx512vnni") &&
-                   __builtin_cpu_supports("vaes");
+                   has_vaes();
 #endif
         default:
             return false;

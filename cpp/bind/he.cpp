@@ -12,7 +12,7 @@
 #include "he/client.hpp"
 #include "he/server.hpp"
 #include "he/weights.hpp"
-#include "ring/kernels.hpp"
+#include "ring/polynomials.hpp"
 
 namespace deepreduce::bind {
 
@@ -224,17 +224,17 @@ Result<u64> negacyclic_product(u64 prime, const In<u64>& a, const In<u64>& b) {
     }
     auto product = make<u64>({n});
     const ring::Ntt ntt(n, prime);
-    const auto& ring = ring::kernels();
-    Aligned<u64> other(n);
+    const auto& poly = ring::polynomial_kernels();
+    AlignedVector<u64> other(n);
     for (std::size_t i = 0; i < n; ++i) {
         product.data()[i] = a.data()[i] % prime;
         other[i] = b.data()[i] % prime;
     }
-    ring.forward(product.data(), ntt);
-    ring.forward(other.data(), ntt);
-    ring.scale(other.data(), ntt.prime.r, n, ntt.prime);
-    ring.multiply(product.data(), product.data(), other.data(), n, ntt.prime);
-    ring.inverse(product.data(), ntt);
+    poly.forward(product.data(), ntt);
+    poly.forward(other.data(), ntt);
+    poly.scale(other.data(), ntt.prime.r, n, ntt.prime);
+    poly.multiply(product.data(), product.data(), other.data(), n, ntt.prime);
+    poly.inverse(product.data(), ntt);
     return product;
 }
 

@@ -4,12 +4,11 @@
 #include <nanobind/stl/vector.h>
 
 #include "base/cpu.hpp"
+#include "bind/register.hpp"
 
 namespace nb = nanobind;
 
 namespace deepreduce::bind {
-
-void register_he(nb::module_& m);  // he.cpp
 
 static void register_cpu(nb::module_& m) {
     m.def("cpu_paths", [] {
@@ -27,5 +26,9 @@ static void register_cpu(nb::module_& m) {
 NB_MODULE(_core, m) {
     m.doc() = "The compiled half of deepreduce: bytes in, bytes out, no sockets.";
     deepreduce::bind::register_cpu(m);
+    deepreduce::bind::register_base(m);
+    deepreduce::bind::register_ot(m);
+    deepreduce::bind::register_gc(m);
     deepreduce::bind::register_he(m);
+    deepreduce::bind::register_ring(m);
 }

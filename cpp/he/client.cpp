@@ -4,54 +4,54 @@
 
 #include "base/parallel.hpp"
 #include "he/messages.hpp"
-#include "ring/kernels.hpp"
+#include "ring/polynomials.hpp"
 
 namespace deepreduce::he {
 
 Client::Client(unsigned ring_bits, SeedSource seeds)
     : parameters_(he::parameters(ring_bits)), seeds_(std::move(seeds)) {
     const Parameters& ps = *parameters_;
-    const auto& ring = ring::kernels();
+    const auto& poly = ring::polynomial_kernels();
     const std::size_t n = ps.degree;
     Prg prg(seeds_());
-    Secret<u64> words(n);
-    Secret<std::int8_t> small(n);
+    SecretVector<u64> words(n);
+    SecretVector<std::int8_t> small(n);
     prg.fill(words.data(), 8 * n);
-    ring.ternary(small.data(), words.data(), n);
+    poly.ternary(small.data(), words.data(), n);
     secret_.resize(ps.primes * n);
     for (std::size_t k = 0; k < ps.primes; ++k) {
         u64* const s = secret_.data() + k * n;
-        ring.embed(s, small.data(), n, ps.ntts[k].prime);
-        ring.forward(s, ps.ntts[k]);
-        ring.scale(s, ps.ntts[k].prime.r, n, ps.ntts[k].prime);
+        poly.embed(s, small.data(), n, ps.ntts[k].prime);
+        poly.forward(s, ps.ntts[k]);
+        poly.scale(s, ps.ntts[k].prime.r, n, ps.ntts[k].prime);
     }
     // The public key is an encryption of zero: pk0 = e - pk1 s.
     const Seed uniform = seeds_();
-    Secret<u64> c0(ps.primes * n), c1(ps.primes * n);
+    SecretVector<u64> c0(ps.primes * n), c1(ps.primes * n);
     std::memset(c0.data(), 0, c0.size() * 8);
     encrypt_zero(c0.data(), c1.data(), uniform, prg);
     public_key_.resize(ps.public_key_bytes());
-    std::memcpy(public_key_.data(), uniform.data(), uniform.size());
-    pack_residues(public_key_.data() + uniform.size(), c0.data(), ps);
+    std::memcpy(public_key_.data(), &uniform, lattice::seed_bytes);
+    pack_residues(public_key_.data() + lattice::seed_bytes, c0.data(), ps);
 }
 
 // c0, the coefficients of an encoded message, becomes evaluations of c0 + e - c1 s.
 void Client::encrypt_zero(u64* c0, u64* c1, const Seed& uniform, Prg& secret) const {
     const Parameters& ps = *parameters_;
-    const auto& ring = ring::kernels();
+    const auto& poly = ring::polynomial_kernels();
     const std::size_t n = ps.degree;
-    Secret<u64> words(n);
-    Secret<std::int8_t> error(n);
+    SecretVector<u64> words(n);
+    SecretVector<std::int8_t> error(n);
     secret.fill(words.data(), 8 * n);
-    ring.errors(error.data(), words.data(), n);
+    poly.errors(error.data(), words.data(), n);
     expand(c1, uniform, ps);
     for (std::size_t k = 0; k < ps.primes; ++k) {
         const ring::Prime& prime = ps.ntts[k].prime;
         u64 *const a = c0 + k * n, *const b = c1 + k * n;
-        ring.add_small(a, error.data(), n, prime);
-        ring.forward(a, ps.ntts[k]);
-        ring.multiply(b, b, secret_.data() + k * n, n, prime);
-        ring.subtract(a, b, n, prime);
+        poly.add_small(a, error.data(), n, prime);
+        poly.forward(a, ps.ntts[k]);
+        poly.multiply(b, b, secret_.data() + k * n, n, prime);
+        poly.subtract(a, b, n, prime);
     }
 }
 
@@ -59,25 +59,25 @@ void Client::encrypt(std::uint8_t* out, const u64* polynomials, std::size_t coun
     const Parameters& ps = *parameters_;
     const std::size_t n = ps.degree;
     std::vector<Seed> uniform(count);
-    Secret<Seed> errors(count);
+    SecretVector<Seed> errors(count);
     for (std::size_t i = 0; i < count; ++i) {
         uniform[i] = seeds_();
         errors[i] = seeds_();
     }
     parallel_for(count, threads, [&](std::size_t first, std::size_t last) {
-        const auto& ring = ring::kernels();
-        Secret<u64> message(n), c0(ps.primes * n), c1(ps.primes * n);
+        const auto& poly = ring::polynomial_kernels();
+        SecretVector<u64> message(n), c0(ps.primes * n), c1(ps.primes * n);
         for (std::size_t i = first; i < last; ++i) {
             std::memcpy(message.data(), polynomials + i * n, 8 * n);
             for (std::size_t k = 0; k < ps.primes; ++k) {
-                ring.encode(c0.data() + k * n, message.data(), n, ps.q_low, ps.ring_bits, ps.inverse_t[k],
+                poly.encode(c0.data() + k * n, message.data(), n, ps.q_low, ps.ring_bits, ps.inverse_t[k],
                             ps.ntts[k].prime);
             }
             Prg prg(errors[i]);
             encrypt_zero(c0.data(), c1.data(), uniform[i], prg);
             std::uint8_t* const upload = out + i * ps.upload_bytes();
-            std::memcpy(upload, uniform[i].data(), uniform[i].size());
-            pack_residues(upload + uniform[i].size(), c0.data(), ps);
+            std::memcpy(upload, &uniform[i], lattice::seed_bytes);
+            pack_residues(upload + lattice::seed_bytes, c0.data(), ps);
         }
     });
 }
@@ -93,17 +93,17 @@ void Client::open(const std::uint8_t* responses, const std::int32_t* positions, 
         starts[i + 1] = starts[i] + ps.response_bytes(static_cast<std::size_t>(offsets[i + 1] - offsets[i]));
     }
     parallel_for(count, threads, [&](std::size_t first, std::size_t last) {
-        const auto& ring = ring::kernels();
-        Secret<u64> c1(ps.kept * n), c0(ps.kept * n);
+        const auto& poly = ring::polynomial_kernels();
+        SecretVector<u64> c1(ps.kept * n), c0(ps.kept * n);
         for (std::size_t i = first; i < last; ++i) {
             const std::size_t begin = static_cast<std::size_t>(offsets[i]);
             const std::size_t useful = static_cast<std::size_t>(offsets[i + 1]) - begin;
             unpack_response(c1.data(), c0.data(), responses + starts[i], useful, n, n, ps);
             for (std::size_t k = 0; k < ps.kept; ++k) {
                 u64* const product = c1.data() + k * n;
-                ring.forward(product, ps.ntts[k]);
-                ring.multiply(product, product, secret_.data() + k * n, n, ps.ntts[k].prime);
-                ring.inverse(product, ps.ntts[k]);
+                poly.forward(product, ps.ntts[k]);
+                poly.multiply(product, product, secret_.data() + k * n, n, ps.ntts[k].prime);
+                poly.inverse(product, ps.ntts[k]);
             }
             for (std::size_t j = 0; j < useful; ++j) {
                 u64 residues[2] = {};

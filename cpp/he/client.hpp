@@ -1,7 +1,7 @@
 // The client of the homomorphic phase: it holds the key, encrypts its masks and decrypts its shares.
 #pragma once
 
-#include "base/secret.hpp"
+#include "base/secret_vector.hpp"
 #include "he/parameters.hpp"
 
 namespace deepreduce::he {
@@ -35,7 +35,7 @@ private:
 
     std::shared_ptr<const Parameters> parameters_;
     SeedSource seeds_;
-    Secret<u64> secret_;  // [primes][N] evaluations times 2^52
+    SecretVector<u64> secret_;  // [primes][N] evaluations times 2^52
     std::vector<std::uint8_t> public_key_;
 };
 

@@ -5,9 +5,10 @@
 #include <memory>
 #include <vector>
 
-#include "base/bits.hpp"
 #include "base/prg.hpp"
+#include "base/random.hpp"
 #include "params/lattice.hpp"
+#include "ring/bits.hpp"
 #include "ring/ntt.hpp"
 
 namespace deepreduce::he {
@@ -19,6 +20,7 @@ using ring::u64;
 
 // Where seeds come from. Anything but `os_seed` is for tests of transcripts.
 using SeedSource = std::function<Seed()>;
+inline Seed os_seed() { return {random_block()}; }
 
 struct Parameters {
     const lattice::Set& set;
@@ -43,11 +45,11 @@ struct Parameters {
 
     explicit Parameters(unsigned ring_bits);
 
-    std::size_t polynomial_bytes() const { return packed_bytes(degree * primes, lattice::prime_bits); }
+    std::size_t polynomial_bytes() const { return ring::packed_bytes(degree * primes, lattice::prime_bits); }
     std::size_t upload_bytes() const { return lattice::seed_bytes + polynomial_bytes(); }
     std::size_t public_key_bytes() const { return upload_bytes(); }
     std::size_t response_bytes(std::size_t useful) const {
-        return packed_bytes(degree, c1_width) + packed_bytes(useful, c0_width);
+        return ring::packed_bytes(degree, c1_width) + ring::packed_bytes(useful, c0_width);
     }
     // The number below q' with the given residues.
     u128 combine(u64 r0, u64 r1) const;

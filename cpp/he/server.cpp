@@ -8,7 +8,7 @@
 
 #include "base/parallel.hpp"
 #include "he/messages.hpp"
-#include "ring/kernels.hpp"
+#include "ring/polynomials.hpp"
 
 namespace deepreduce::he {
 namespace {
@@ -19,7 +19,7 @@ constexpr std::size_t together = 4;
 
 Seed seed_of(const std::uint8_t* message) {
     Seed seed;
-    std::memcpy(seed.data(), message, seed.size());
+    std::memcpy(&seed, message, lattice::seed_bytes);
     return seed;
 }
 
@@ -36,7 +36,7 @@ void Upload::add(const std::uint8_t* uploads, std::size_t count, unsigned thread
         throw std::invalid_argument("upload: " + std::to_string(received_ + count) + " ciphertexts, expected " + std::to_string(blocks_));
     }
     parallel_for(count, threads, [&](std::size_t first, std::size_t last) {
-        Aligned<u64> halves[2] = {Aligned<u64>(ps.primes * ps.degree), Aligned<u64>(ps.primes * ps.degree)};
+        AlignedVector<u64> halves[2] = {AlignedVector<u64>(ps.primes * ps.degree), AlignedVector<u64>(ps.primes * ps.degree)};
         for (std::size_t i = first; i < last; ++i) {
             const std::uint8_t* const message = uploads + i * ps.upload_bytes();
             unpack_residues(halves[0].data(), message + lattice::seed_bytes, ps);
@@ -54,13 +54,13 @@ void Upload::add(const std::uint8_t* uploads, std::size_t count, unsigned thread
 Server::Server(unsigned ring_bits, const std::uint8_t* public_key, SeedSource seeds)
     : parameters_(he::parameters(ring_bits)), seeds_(std::move(seeds)), key_(2 * parameters_->primes * parameters_->degree) {
     const Parameters& ps = *parameters_;
-    Aligned<u64> halves[2] = {Aligned<u64>(ps.primes * ps.degree), Aligned<u64>(ps.primes * ps.degree)};
+    AlignedVector<u64> halves[2] = {AlignedVector<u64>(ps.primes * ps.degree), AlignedVector<u64>(ps.primes * ps.degree)};
     unpack_residues(halves[0].data(), public_key + lattice::seed_bytes, ps);
     expand(halves[1].data(), seed_of(public_key), ps);
     for (int half = 0; half < 2; ++half) {
         for (std::size_t k = 0; k < ps.primes; ++k) {
             const ring::Prime& prime = ps.ntts[k].prime;
-            ring::kernels().scale(halves[half].data() + k * ps.degree, prime.r, ps.degree, prime);
+            ring::polynomial_kernels().scale(halves[half].data() + k * ps.degree, prime.r, ps.degree, prime);
         }
         for (std::size_t run = 0; run < ps.primes * ps.degree / width; ++run) {
             std::memcpy(key_.data() + (2 * run + half) * width, halves[half].data() + run * width, width * 8);
@@ -70,11 +70,11 @@ Server::Server(unsigned ring_bits, const std::uint8_t* public_key, SeedSource se
 
 // What `together` responses need between the steps; all of it depends on weights, masks or their randomness.
 struct Server::Workspace {
-    Secret<u64> u;             // [together][primes][N] evaluations
-    Secret<u64> sums;          // [together][2][primes][N]: c0 and c1
-    Secret<std::int8_t> small;  // [together][N]: the error of c1
-    Secret<u64> words;         // uniform words: [N], or [5][useful] for the flood
-    Secret<u64> c0, encoded, mask;  // [primes][useful], [useful], [useful], rounded up to 8
+    SecretVector<u64> u;             // [together][primes][N] evaluations
+    SecretVector<u64> sums;          // [together][2][primes][N]: c0 and c1
+    SecretVector<std::int8_t> small;  // [together][N]: the error of c1
+    SecretVector<u64> words;         // uniform words: [N], or [5][useful] for the flood
+    SecretVector<u64> c0, encoded, mask;  // [primes][useful], [useful], [useful], rounded up to 8
     std::optional<Prg> prg[together];
 
     explicit Workspace(const Parameters& ps)
@@ -90,26 +90,26 @@ struct Server::Workspace {
 // The encryption of zero under the public key, (pk0 u + e0, pk1 u + e1), as far as it does not depend on the product.
 void Server::draw(Workspace& work, std::size_t slot, const Seed& seed) const {
     const Parameters& ps = *parameters_;
-    const auto& ring = ring::kernels();
+    const auto& poly = ring::polynomial_kernels();
     const std::size_t n = ps.degree;
     Prg& prg = work.prg[slot].emplace(seed);
     std::int8_t* const small = work.small.data() + slot * n;
     prg.fill(work.words.data(), 8 * n);
-    ring.ternary(small, work.words.data(), n);
+    poly.ternary(small, work.words.data(), n);
     for (std::size_t k = 0; k < ps.primes; ++k) {
         u64* const u = work.u.data() + (slot * ps.primes + k) * n;
-        ring.embed(u, small, n, ps.ntts[k].prime);
-        ring.forward(u, ps.ntts[k]);
+        poly.embed(u, small, n, ps.ntts[k].prime);
+        poly.forward(u, ps.ntts[k]);
     }
     prg.fill(work.words.data(), 8 * n);
-    ring.errors(small, work.words.data(), n);
+    poly.errors(small, work.words.data(), n);
 }
 
 // sums = W x + u pk in evaluations. Every product is computed, whatever the weights: skipping zeros would tell time.
 void Server::multiply(Workspace& work, const Weights& weights, const Upload& upload, std::size_t first_block,
                       std::size_t blocks) const {
     const Parameters& ps = *parameters_;
-    const auto& ring = ring::kernels();
+    const auto& poly = ring::polynomial_kernels();
     const std::size_t n = ps.degree;
     for (std::size_t k = 0; k < ps.primes; ++k) {
         for (std::size_t chunk = 0; chunk < weights.chunks(); ++chunk) {
@@ -117,7 +117,7 @@ void Server::multiply(Workspace& work, const Weights& weights, const Upload& upl
             for (std::size_t slot = 0; slot < blocks; ++slot) {
                 const std::size_t b = first_block + slot;
                 u64* const c0 = work.sums.data() + (slot * 2 * ps.primes + k) * n + chunk * width;
-                ring.dot(c0, c0 + ps.primes * n, weights.chunk(b, k, chunk),
+                poly.dot(c0, c0 + ps.primes * n, weights.chunk(b, k, chunk),
                          upload.chunk(k, chunk, weights.first_input(b)), weights.inputs(b),
                          work.u.data() + (slot * ps.primes + k) * n + chunk * width, key, ps.ntts[k].prime);
             }
@@ -128,7 +128,7 @@ void Server::multiply(Workspace& work, const Weights& weights, const Upload& upl
 void Server::finish(Workspace& work, std::size_t slot, std::uint8_t* out, const std::int32_t* positions,
                     std::size_t useful, const u64* masks) const {
     const Parameters& ps = *parameters_;
-    const auto& ring = ring::kernels();
+    const auto& poly = ring::polynomial_kernels();
     const std::size_t n = ps.degree, padded = round_up(useful);
     u64* const sums0 = work.sums.data() + slot * 2 * ps.primes * n;
     u64* const c1 = sums0 + ps.primes * n;
@@ -137,30 +137,30 @@ void Server::finish(Workspace& work, std::size_t slot, std::uint8_t* out, const 
     // Fewer draws for fewer outputs: the number of outputs is public.
     std::int8_t* const e1 = work.small.data() + slot * n;
     for (std::size_t k = 0; k < ps.primes; ++k) {
-        ring.inverse(sums0 + k * n, ps.ntts[k]);
-        ring.inverse(c1 + k * n, ps.ntts[k]);
-        ring.add_small(c1 + k * n, e1, n, ps.ntts[k].prime);
+        poly.inverse(sums0 + k * n, ps.ntts[k]);
+        poly.inverse(c1 + k * n, ps.ntts[k]);
+        poly.add_small(c1 + k * n, e1, n, ps.ntts[k].prime);
         for (std::size_t i = 0; i < useful; ++i) c0[k * n + i] = sums0[k * n + static_cast<std::size_t>(positions[i])];
         std::fill(c0 + k * n + useful, c0 + k * n + padded, u64{0});
     }
     prg.fill(work.words.data(), 8 * padded);
     std::int8_t* const e0 = e1;  // c1 has taken its own
-    ring.errors(e0, work.words.data(), padded);
+    poly.errors(e0, work.words.data(), padded);
     prg.fill(work.words.data(), 5 * 8 * padded);
     std::memcpy(work.mask.data(), masks, 8 * useful);
     std::fill(work.mask.data() + useful, work.mask.data() + padded, u64{0});
     for (std::size_t k = 0; k < ps.primes; ++k) {
         const ring::Prime& prime = ps.ntts[k].prime;
-        ring.add_small(c0 + k * n, e0, padded, prime);
-        ring.encode(work.encoded.data(), work.mask.data(), padded, ps.q_low, ps.ring_bits, ps.inverse_t[k], prime);
-        ring.subtract(c0 + k * n, work.encoded.data(), padded, prime);
-        ring.add_flood(c0 + k * n, work.words.data(), padded, ps.set.flood_bits, ps.flood_centre[k], prime);
+        poly.add_small(c0 + k * n, e0, padded, prime);
+        poly.encode(work.encoded.data(), work.mask.data(), padded, ps.q_low, ps.ring_bits, ps.inverse_t[k], prime);
+        poly.subtract(c0 + k * n, work.encoded.data(), padded, prime);
+        poly.add_flood(c0 + k * n, work.words.data(), padded, ps.set.flood_bits, ps.flood_centre[k], prime);
     }
     const std::size_t last = ps.primes - 1;
     for (std::size_t k = 0; k < ps.kept; ++k) {
         const ring::Prime& prime = ps.ntts[k].prime;
-        ring.switch_down(c1 + k * n, c1 + last * n, n, ps.ntts[last].prime.p, ps.inverse_dropped[k], prime);
-        ring.switch_down(c0 + k * n, c0 + last * n, padded, ps.ntts[last].prime.p, ps.inverse_dropped[k], prime);
+        poly.switch_down(c1 + k * n, c1 + last * n, n, ps.ntts[last].prime.p, ps.inverse_dropped[k], prime);
+        poly.switch_down(c0 + k * n, c0 + last * n, padded, ps.ntts[last].prime.p, ps.inverse_dropped[k], prime);
     }
     pack_response(out, c1, c0, useful, n, n, ps);
 }
@@ -173,7 +173,7 @@ void Server::respond(std::uint8_t* out, const Weights& weights, const Upload& up
     for (std::size_t i = 0; i < blocks; ++i) {
         starts[i + 1] = starts[i] + ps.response_bytes(static_cast<std::size_t>(offsets[i + 1] - offsets[i]));
     }
-    Secret<Seed> seeds(blocks);
+    SecretVector<Seed> seeds(blocks);
     for (Seed& seed : seeds) seed = seeds_();
     parallel_for(blocks, threads, [&](std::size_t first, std::size_t last) {
         Workspace work(ps);

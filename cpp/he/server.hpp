@@ -3,7 +3,7 @@
 
 #include <atomic>
 
-#include "base/secret.hpp"
+#include "base/secret_vector.hpp"
 #include "he/parameters.hpp"
 #include "he/weights.hpp"
 
@@ -27,7 +27,7 @@ public:
 private:
     std::shared_ptr<const Parameters> parameters_;
     std::size_t blocks_, received_ = 0;
-    Aligned<u64> data_;
+    AlignedVector<u64> data_;
 };
 
 class Server {
@@ -54,7 +54,7 @@ private:
 
     std::shared_ptr<const Parameters> parameters_;
     SeedSource seeds_;
-    Aligned<u64> key_;  // [primes][chunks][2][32] evaluations times 2^52
+    AlignedVector<u64> key_;  // [primes][chunks][2][32] evaluations times 2^52
 };
 
 }  // namespace deepreduce::he

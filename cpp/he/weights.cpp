@@ -9,7 +9,7 @@
 #include <sys/mman.h>
 
 #include "base/parallel.hpp"
-#include "ring/kernels.hpp"
+#include "ring/polynomials.hpp"
 
 namespace deepreduce::he {
 namespace {
@@ -56,7 +56,7 @@ Weights::Weights(unsigned ring_bits, const Shape& shape, const std::int16_t* w, 
     }
     data_.reset(allocate(words_));
     parallel_for(shape.blocks_out(), threads, [&](std::size_t first, std::size_t last) {
-        Aligned<u64> polynomial(parameters_->degree);
+        AlignedVector<u64> polynomial(parameters_->degree);
         std::vector<std::int16_t> coefficients(parameters_->degree);
         for (std::size_t b = first; b < last; ++b) transform(w, b, polynomial.data(), coefficients.data());
     });
@@ -118,7 +118,7 @@ void Weights::measure(const std::int16_t* w) {
 
 void Weights::transform(const std::int16_t* w, std::size_t b, u64* polynomial, std::int16_t* coefficients) {
     const Parameters& ps = *parameters_;
-    const auto& ring = ring::kernels();
+    const auto& poly = ring::polynomial_kernels();
     const Shape& s = shape_;
     const std::size_t area = s.area_h * s.area_w, group_inputs = s.inputs / s.groups, group_outputs = s.outputs / s.groups;
     const std::size_t kernel = s.kernel_h * s.kernel_w;
@@ -144,8 +144,8 @@ void Weights::transform(const std::int16_t* w, std::size_t b, u64* polynomial, s
                 const u64 value = static_cast<u64>(static_cast<i64>(coefficients[i]));
                 polynomial[i] = value + (prime.p & (u64{0} - (value >> 63)));
             }
-            ring.scale(polynomial, prime.r, ps.degree, prime);
-            ring.forward(polynomial, ps.ntts[k]);
+            poly.scale(polynomial, prime.r, ps.degree, prime);
+            poly.forward(polynomial, ps.ntts[k]);
             for (std::size_t c = 0; c < chunks(); ++c) {
                 std::memcpy(const_cast<u64*>(chunk(b, k, c)) + j * 32, polynomial + c * 32, 32 * 8);
             }

@@ -1,7 +1,7 @@
-// Everything but the transform, written once over lanes. Include from kernels_*.cpp only.
+// Everything but the transform, written once over lanes. Include from polynomials_*.cpp only.
 #pragma once
 
-#include "ring/kernels.hpp"
+#include "ring/polynomials.hpp"
 
 namespace deepreduce::ring {
 namespace {
@@ -187,7 +187,7 @@ template <class Lane>
 void inverse(u64* x, const Ntt& ntt);
 
 template <class Lane>
-constexpr Kernels kernels_of() {
+constexpr polynomials::Kernels kernels_of() {
     return {forward<Lane>, inverse<Lane>,     multiply<Lane>, scale<Lane>,     subtract<Lane>,    dot<Lane>, embed<Lane>,
             add_small<Lane>, encode<Lane>, add_flood<Lane>, switch_down<Lane>, errors<Lane>, ternary<Lane>};
 }

@@ -1,10 +1,10 @@
-// One residue in one 64-bit word. Include from kernels_*.cpp only.
+// One residue in one 64-bit word. Include from polynomials_*.cpp only.
 #pragma once
 
 #include "ring/prime.hpp"
 
 namespace deepreduce::ring {
-// Unnamed on purpose: every kernels_*.cpp is compiled with other instructions and must keep its own copy.
+// Unnamed on purpose: every polynomials_*.cpp is compiled with other instructions and must keep its own copy.
 namespace {
 
 struct WordLane {

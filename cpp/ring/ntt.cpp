@@ -33,7 +33,7 @@ Ntt::Ntt(std::size_t n, u64 p)
     unsigned bits = 0;
     while ((std::size_t{1} << bits) < n) ++bits;
     const u64 root = find_root(n, p), inverse_root = inverse_public(root, p);
-    Aligned<u64> powers(n), inverses(n);  // of the twiddle number i: root^reverse(i)
+    AlignedVector<u64> powers(n), inverses(n);  // of the twiddle number i: root^reverse(i)
     u64 a = 1, b = 1;
     for (std::size_t k = 0; k < n; ++k, a = multiply_public(a, root, p), b = multiply_public(b, inverse_root, p)) {
         powers[reverse_bits(k, bits)] = a;

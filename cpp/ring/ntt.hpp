@@ -3,15 +3,24 @@
 
 #include <cstddef>
 
-#include "base/secret.hpp"
+#include "base/aligned.hpp"
 #include "ring/prime.hpp"
 
 namespace deepreduce::ring {
 
 // Factors as a structure of arrays: a path loads the values and the quotients of its own word size.
-struct Factors {
-    Aligned<u64> values, quotients52, quotients64;
-    explicit Factors(std::size_t count) : values(count), quotients52(count), quotients64(count) {}
+class Factors {
+    AlignedVector<u64> storage_;
+
+public:
+    // Plain pointers for the kernels: a function of the standard library that is instantiated in a file with other
+    // instructions could end up being called on a machine that lacks them.
+    u64 *values, *quotients52, *quotients64;
+
+    explicit Factors(std::size_t count)
+        : storage_(3 * count), values(storage_.data()), quotients52(values + count), quotients64(quotients52 + count) {}
+    Factors(Factors&&) = default;
+
     void set(std::size_t i, u64 value, u64 p) {
         const Factor f = factor_public(value, p);
         values[i] = f.value;

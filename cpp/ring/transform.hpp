@@ -1,10 +1,10 @@
-// The transform itself, written once over lanes. Include from kernels_*.cpp only.
+// The transform itself, written once over lanes. Include from polynomials_*.cpp only.
 //
 // Forward: Cooley and Tukey, values in [0, 4p); inverse: Gentleman and Sande, values in [0, 2p); both with Harvey's lazy
 // butterflies. Layers are taken three at a time in eight registers, so that memory is touched every third layer.
 #pragma once
 
-#include "ring/kernels.hpp"
+#include "ring/polynomials.hpp"
 
 namespace deepreduce::ring {
 namespace {
@@ -66,7 +66,8 @@ void inverse_layers(u64* x, const Ntt& ntt, std::size_t m, std::size_t n) {
 #pragma GCC unroll 8
             for (unsigned r = 0; r < rows; ++r) v[r] = Lane::load(base + r * stride + k);
 #pragma GCC unroll 3
-            for (unsigned layer = layers; layer-- > 0;) {
+            for (unsigned up = 0; up < layers; ++up) {
+                const unsigned layer = layers - 1 - up;
                 const unsigned half = rows >> (layer + 1);
                 const bool last = layer == 0 && m == 1;
 #pragma GCC unroll 4
@@ -148,7 +149,8 @@ void inverse(u64* x, const Ntt& ntt) {
 #pragma GCC unroll 8
             for (unsigned r = 0; r < 8; ++r) v[r] = Lane::load(base + 8 * r + part * Lane::width);
 #pragma GCC unroll 3
-            for (unsigned layer = 3; layer-- > 0;) {
+            for (unsigned up = 0; up < 3; ++up) {
+                const unsigned layer = 2 - up;
                 const unsigned half = 4u >> layer;
 #pragma GCC unroll 4
                 for (unsigned i = 0; i < 4; ++i) {
