@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from deepreduce import _core
+
 
 @dataclass(frozen=True)
 class Op:
@@ -64,3 +66,41 @@ class Op:
                     window = channels[:, u : u + self.out[0], v : v + self.out[1]]
                     y[o] += (window * w64[o, :, u, v, None, None]).sum(0, dtype=np.uint64)
         return y
+
+
+def random_ring(rng: np.random.Generator, bits: int, shape: int | tuple[int, ...]) -> np.ndarray:
+    return rng.integers(0, 2**64 - 1, shape, np.uint64, endpoint=True) & np.uint64(2**bits - 1)
+
+
+@dataclass
+class Exchange:
+    """Both parties of one operation on one tile."""
+
+    bits: int
+    op: Op
+    w: np.ndarray
+
+    def __post_init__(self):
+        self.client = _core.HeClient(self.bits)
+        self.server = _core.HeServer(self.bits, self.client.public_key())
+        op = self.op
+        self.weights = _core.HeWeights(
+            self.bits, self.w, op.groups, *op.area, op.block_channels, op.block_outputs, threads=2
+        )
+        self.positions, self.offsets = op.positions()
+
+    def upload(self, x: np.ndarray, threads: int = 1):
+        upload = _core.HeUpload(self.bits, self.op.blocks_in)
+        upload.add(self.client.encrypt(self.op.polynomials(x), threads), threads)
+        return upload
+
+    def respond(self, upload, masks: np.ndarray, threads: int = 1) -> bytes:
+        return self.server.respond(
+            self.weights, upload, 0, self.op.blocks_out, self.positions, self.offsets, masks, threads
+        )
+
+    def decrypt(self, responses: bytes, threads: int = 1) -> np.ndarray:
+        return self.client.decrypt_many(responses, self.positions, self.offsets, threads)
+
+    def expected(self, x: np.ndarray, masks: np.ndarray) -> np.ndarray:
+        return (self.op.convolve(x, self.w).reshape(-1) - masks) & np.uint64(2**self.bits - 1)
