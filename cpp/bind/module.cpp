@@ -29,5 +29,6 @@ NB_MODULE(_core, m) {
     deepreduce::bind::register_base(m);
     deepreduce::bind::register_ot(m);
     deepreduce::bind::register_gc(m);
+    deepreduce::bind::register_he(m);
     deepreduce::bind::register_ring(m);
 }
