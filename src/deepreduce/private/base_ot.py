@@ -1,8 +1,8 @@
 """Base oblivious transfers: 128 keys chosen by the receiver's bits, from which the extension makes millions.
 
-"The Simplest Protocol for Oblivious Transfer" (Chou and Orlandi, LATINCRYPT 2015) over the prime-order group of Ed25519,
-with libsodium's constant-time point arithmetic; semi-honest. A point that is not in the group, or is the neutral one, is
-refused.
+"The Simplest Protocol for Oblivious Transfer" (Chou and Orlandi, LATINCRYPT 2015) over the prime-order group of
+Ed25519, with libsodium's constant-time point arithmetic; semi-honest. A point that is not in the group, or is the
+neutral one, is refused.
 """
 
 from __future__ import annotations
@@ -50,13 +50,14 @@ class BaseReceiver:
         """``choices``: uint8 [128] of 0 and 1 (secret)."""
         sender = _valid(sender)
         points = bytearray()
+        masks = choices.astype(np.uint8) * np.uint8(255)
         out = np.empty((COUNT, KEY), np.uint8)
         for i in range(COUNT):
             scalar = _scalar()
             plain = sodium.crypto_scalarmult_ed25519_base_noclamp(scalar)
             both = np.frombuffer(plain + sodium.crypto_core_ed25519_add(plain, sender), np.uint8).reshape(2, POINT)
             # Chosen by a mask, not by an index: the choice is secret.
-            point = (both[0] ^ ((both[0] ^ both[1]) & -choices[i].astype(np.uint8))).tobytes()
+            point = (both[0] ^ ((both[0] ^ both[1]) & masks[i])).tobytes()
             points += point
             out[i] = _key(i, sender, point, _multiply(scalar, sender))
         self.message = bytes(points)  # B_i, to the sender

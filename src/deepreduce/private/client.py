@@ -34,7 +34,7 @@ from ..plan.schedule import Step
 from .hello import VERSION, ClientHello, client_keys, greet_server
 from .linear import Decrypted, Layout, encrypted_input
 from .meter import Phase, Run
-from .program import Program, Ring, Shares, compile_plan, fresh_result
+from .program import Ring, Shares, compile_plan, fresh_result
 from .roles import client_vector
 from .streams import TcpStream, TlsStream
 from .transport import Channel, Kind, Reason, Stream
@@ -69,8 +69,8 @@ class Setup:
 class Client:
     """A session with a server.
 
-    ``tls``: an `ssl.SSLContext` (`deepreduce.private.client_context`), or None for plain TCP, which protects nothing that
-    is not secret-shared and is meant for tests. ``pin``: the plan's digest, if it is known. ``batch``: images per
+    ``tls``: an `ssl.SSLContext` (`deepreduce.private.client_context`), or None for plain TCP, which is for tests: it
+    keeps out nobody who can change messages. ``pin``: the plan's digest, if it is known. ``batch``: images per
     prediction. ``mode="single"`` prepares within `predict` and keeps nothing. Raises `SessionError`.
     """
 
@@ -275,7 +275,7 @@ class Client:
 
     def _garbled(self, shares: Shares, vectors: dict[Step, list[ClientVector]]) -> None:
         """Choices up, garbled material down, products up; all vectors at once."""
-        channel, keys, program = self._channel, self._keys, self._program
+        channel, keys = self._channel, self._keys
         order = [(step, v, pad(operand)) for step, v, operand in self._operands(shares, vectors)]
         failure: list[BaseException] = []
         for _, v, operand in order:

@@ -1,4 +1,4 @@
-"""The fused ReLU (docs/protocol.md, "fused"): garble the sign, let its label key the rest. Both roles, chunk by chunk."""
+"""The fused ReLU (docs/protocol.md, "fused"): garble the sign, let its label key the rest. Both roles, by chunks."""
 
 from __future__ import annotations
 

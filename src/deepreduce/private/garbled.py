@@ -1,4 +1,4 @@
-"""DELPHI's circuit (docs/protocol.md, "delphi"): the whole step is garbled. ReLU and rescale, both roles, chunk by chunk."""
+"""DELPHI's circuit (docs/protocol.md, "delphi"): the whole step is garbled. ReLU and rescale, both roles, by chunks."""
 
 from __future__ import annotations
 

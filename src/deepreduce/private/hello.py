@@ -1,4 +1,4 @@
-"""The beginning of a session: who speaks which version, who may come in, which plan it is about, and the base transfers.
+"""The beginning of a session: who speaks which version, who may come in, about which plan; and the base transfers.
 
 1. client: HELLO {version, protocol, batch, token, pin}; server: HELLO {version, digest, parameter set}, PLAN
 2. client: SETUP point A, homomorphic public key;     server: SETUP points B, point A'
@@ -10,7 +10,7 @@ from __future__ import annotations
 import hmac
 import json
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from .base_ot import POINT, BaseReceiver, BaseSender
 from .transport import Channel, Kind, Reason
 
 VERSION = 1
+T = TypeVar("T", "ClientHello", "ServerHello")
 K = 4  # SoftSpoken's tree depth: 4 bytes per transfer (AGREEMENT)
 HELLO_LIMIT = 4096
 PLAN_LIMIT = 1 << 26
@@ -130,7 +131,7 @@ def server_keys(channel: Channel, plan: Plan) -> Keys:
     return Keys(ot, reverse, he)
 
 
-def _parse(content: bytes, kind: type[Any], peer: str) -> Any:
+def _parse(content: bytes, kind: type[T], peer: str) -> T:
     try:
         data = json.loads(content)
         hello = kind(**data)

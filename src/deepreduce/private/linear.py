@@ -39,7 +39,7 @@ class Layout:
             yield first, count, sum(self._sizes[first : first + count])
 
     def cuts(self, first: int, count: int) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-        """Positions of the values of responses first, ..., first + count - 1 one after another, and where each starts."""
+        """Positions of the values of ``count`` responses from ``first`` on, in turn, and where each begins."""
         chosen = self._positions[first : first + count]
         offsets = np.concatenate([[0], np.cumsum([len(p) for p in chosen])]).astype(np.int64)
         return np.ascontiguousarray(np.concatenate(chosen)), offsets
@@ -147,7 +147,8 @@ class ServerLinear:
         """W (x - r) + bias + s for shares [batch, ...]; ``share``: s, of the output's shape."""
         spatial = operand if operand.ndim == 4 else operand[:, :, None, None]
         y = self._online.convolve(np.ascontiguousarray(spatial), self._bias, self._stride, self._padding, threads)
-        return (y.reshape(share.shape) + share) & self._mask
+        result: Ring = (y.reshape(share.shape) + share) & self._mask
+        return result
 
 
 def server_linears(plan: Plan, weights: dict[str, NDArray[Any]], threads: int) -> dict[str, ServerLinear]:

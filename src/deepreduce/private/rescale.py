@@ -1,4 +1,4 @@
-"""The one-OT rescale (docs/protocol.md, "rescale"): a right shift by one product of sign bits. Both roles, chunk by chunk."""
+"""The one-OT rescale (docs/protocol.md, "rescale"): a shift by one product of sign bits. Both roles, by chunks."""
 
 from __future__ import annotations
 

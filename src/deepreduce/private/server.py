@@ -1,7 +1,7 @@
 """The server: holds the weights, computes the answer, sees neither image nor answer.
 
-One thread per session. What a client does not need to know stays here; what goes wrong goes to the log as a fixed text and
-to the client as a fixed code.
+One thread per session. What a client does not need to know stays here; what goes wrong goes to the log as a fixed text
+and to the client as a fixed code.
 """
 
 from __future__ import annotations
@@ -53,9 +53,9 @@ class Prepared:
 class Server:
     """Serves one plan with its weights.
 
-    ``tls``: an `ssl.SSLContext` (`deepreduce.private.server_context`), or None for plain TCP, for tests only. ``token``:
-    what clients must show before they learn anything. ``max_prepared``: preparations that one session may hold. Raises
-    `PlanError` when the weights do not fit the plan or the homomorphic parameters.
+    ``tls``: an `ssl.SSLContext` (`deepreduce.private.server_context`), or None for plain TCP, for tests only.
+    ``token``: what clients must show before they learn anything. ``max_prepared``: preparations that one session may
+    hold. Raises `PlanError` when the weights do not fit the plan or the homomorphic parameters.
     """
 
     def __init__(
@@ -181,8 +181,8 @@ class Session:
             self._keys = server_keys(self.channel, self._server.plan)
             while self._serve_one(idle_s, timeout_s):
                 pass
-        except SessionError as error:
-            log.warning("session ended: %s", error.message)
+        except (SessionError, OSError) as error:  # OSError: closed by `Server.close`
+            log.warning("session ended: %s", error)
             self.channel.fail(Reason.MALFORMED)
         except ValueError as error:
             log.warning("session ended, the client sent what cannot be used: %s", error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import ssl
 import threading
@@ -14,7 +15,7 @@ CHUNK = 1 << 18  # bytes per TLS step
 
 
 class TcpStream:
-    """A connected TCP socket, without protection: whoever sits between can read and change everything but the secrets."""
+    """A connected TCP socket, unprotected: whoever sits between can read and change every message."""
 
     def __init__(self, sock: socket.socket, timeout_s: float) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -74,7 +75,8 @@ class TlsStream:
         while True:
             with self._state:
                 try:
-                    return self._tls.read(len(view), view)  # type: ignore[arg-type]
+                    count: int = self._tls.read(len(view), view)  # type: ignore[assignment]
+                    return count
                 except ssl.SSLWantReadError:
                     pass
                 except ssl.SSLZeroReturnError:
@@ -124,7 +126,7 @@ def server_context(certificate: Path, key: Path, client_authority: Path | None =
 def client_context(
     authority: Path | None = None, certificate: Path | None = None, key: Path | None = None
 ) -> ssl.SSLContext:
-    """TLS 1.3 for a client that trusts ``authority`` (else the system's); ``certificate``, ``key``: its own, if asked for."""
+    """TLS 1.3 for a client that trusts ``authority`` (else the system's); ``certificate`` and ``key`` are its own."""
     context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     if authority is not None:
@@ -142,8 +144,6 @@ def _load(load: Any, what: str) -> None:
 
 
 def _close(sock: socket.socket) -> None:
-    try:
+    with contextlib.suppress(OSError):  # the peer may have been first
         sock.shutdown(socket.SHUT_RDWR)
-    except OSError:
-        pass  # the peer was first
     sock.close()

@@ -1,8 +1,8 @@
-"""Frames over a byte stream: what is sent is counted, what arrives is of the expected kind, order and length, or an error.
+"""Frames over a byte stream: all bytes are counted, and a frame of another kind, order or length is an error.
 
-A frame is a header of 8 bytes (kind, a zero byte, sequence number mod 2^16, length, little-endian) and its content. Every
-length is known from the plan before the frame arrives, so nothing is allocated on a peer's word; only the hello has a
-maximum instead.
+A frame is a header of 8 bytes (kind, a zero byte, sequence number mod 2^16, length, little-endian) and its content.
+Every length is known from the plan before the frame arrives, so nothing is allocated on a peer's word; only the hello
+has a maximum instead.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from .meter import Meter
 
 Bytes = NDArray[np.uint8]
 HEADER = struct.Struct("<BBHI")
-DISCARDED = 1 << 16  # bytes of an unexpected error frame that are read at most
 
 
 class Kind(IntEnum):
