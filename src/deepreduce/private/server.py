@@ -55,7 +55,8 @@ class Server:
 
     ``tls``: an `ssl.SSLContext` (`deepreduce.private.server_context`), or None for plain TCP, for tests only.
     ``token``: what clients must show before they learn anything. ``max_prepared`` and ``max_prepared_bytes``: how many
-    preparations one session may hold, and their predicted size. Raises `PlanError` when the weights do not fit the plan or the homomorphic parameters.
+    preparations one session may hold, and their predicted size. Raises `PlanError` when the weights do not fit the plan
+    or the homomorphic parameters.
     """
 
     def __init__(
@@ -83,6 +84,7 @@ class Server:
         self._timeout_s, self._idle_s = timeout_s, idle_s
         self._max_prepared, self._max_prepared_bytes = max_prepared, max_prepared_bytes
         self._listener: socket.socket | None = None
+        self.closed = False
         self._sessions: set[Session] = set()
         self._guard = threading.Lock()
 
@@ -114,6 +116,7 @@ class Server:
 
     def close(self) -> None:
         """Ends all sessions."""
+        self.closed = True
         if self._listener is not None:
             with contextlib.suppress(OSError):
                 self._listener.shutdown(socket.SHUT_RDWR)
@@ -184,8 +187,9 @@ class Session:
             self._keys = server_keys(self.channel, self._server.plan)
             while self._serve_one(idle_s, timeout_s):
                 pass
-        except (SessionError, OSError) as error:  # OSError: closed by `Server.close`
-            log.warning("session ended: %s", error)
+        except (SessionError, OSError) as error:
+            if not self._server.closed:  # which ends sessions under their feet
+                log.warning("session ended: %s", error)
             self.channel.fail(Reason.MALFORMED)
         except ValueError as error:
             log.warning("session ended, the client sent what cannot be used: %s", error)
