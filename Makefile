@@ -18,7 +18,7 @@ DEMO   ?= demo-frontier
 # The tests marked `core`, run against a build with sanitizers in a virtual environment of its own.
 SANITIZE   := build/sanitize
 CORE_TESTS  = $(shell grep -rl --include='test_*.py' 'pytest.mark.core' tests)
-# The sanitizer must be loaded before Python; libstdc++ with it, or it could not see exceptions. CPython leaks by design.
+# --capture=sys lets the reports through. The sanitizer must be loaded before Python; libstdc++ with it, or it could not see exceptions. CPython leaks by design.
 PRELOAD     = $(shell $(CXX) -print-file-name=libasan.so) $(shell $(CXX) -print-file-name=libstdc++.so)
 
 .PHONY: demo test lint check sanitize bench clean
@@ -56,9 +56,10 @@ $(SANITIZE)/venv/.created:
 # pip compiles what has changed (in its own build folder) and links the Python sources.
 sanitize: $(SANITIZE)/venv/.created
 	$(SANITIZE)/venv/bin/python -m pip install --quiet --editable . --config-settings=build-dir=$(SANITIZE)/cmake \
+	  --config-settings=cmake.build-type=RelWithDebInfo --config-settings=install.strip=false \
 	  --config-settings=cmake.define.DEEPREDUCE_SANITIZE=ON
 	LD_PRELOAD='$(PRELOAD)' ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
-	  $(SANITIZE)/venv/bin/python -m pytest -p no:cacheprovider -m core $(CORE_TESTS)
+	  $(SANITIZE)/venv/bin/python -m pytest --capture=sys -p no:cacheprovider -m core $(CORE_TESTS)
 
 bench: $(VENV)/.installed
 	$(BIN)/python bench/throughput.py
