@@ -1,5 +1,6 @@
 #include "ring/bits.hpp"
 
+#include <algorithm>
 #include <bit>
 #include <cstring>
 
@@ -25,12 +26,6 @@ void unpack_words(const std::uint8_t* data, std::size_t n, std::uint64_t* values
         std::memcpy(&word, data + i * sizeof word, sizeof word);
         values[i] = word;
     }
-}
-
-std::uint64_t load(const std::uint8_t* data, std::size_t bytes) {
-    std::uint64_t word = 0;
-    std::memcpy(&word, data, bytes);
-    return word;
 }
 
 }  // namespace
@@ -69,19 +64,24 @@ void unpack(const std::uint8_t* data, std::size_t n, unsigned bits, std::uint64_
         default: break;
     }
     const std::uint64_t mask = ~std::uint64_t{0} >> (64 - bits);
-    const std::size_t size = packed_bytes(n, bits);
+    std::size_t bytes = packed_bytes(n, bits);  // not yet read
+    std::uint64_t word = 0;                     // bits read and not yet used; `filled` of them
+    unsigned filled = 0;
     for (std::size_t i = 0; i < n; ++i) {
-        const std::size_t byte = i / 8 * bits + i % 8 * bits / 8;
-        const unsigned shift = i % 8 * bits % 8;
-        if (byte + 9 <= size) {  // all but the last few values
-            const std::uint64_t low = load(data + byte, 8) >> shift;
-            const std::uint64_t high = static_cast<std::uint64_t>(data[byte + 8]) << 1 << (63 - shift);
-            values[i] = (low | high) & mask;
-        } else {
-            const std::size_t left = size - byte;
-            const std::uint64_t ninth = left > 8 ? data[byte + 8] : 0;
-            values[i] = (load(data + byte, left < 8 ? left : 8) >> shift | ninth << 1 << (63 - shift)) & mask;
+        if (filled >= bits) {
+            values[i] = word & mask;
+            word >>= bits;
+            filled -= bits;
+            continue;
         }
+        std::uint64_t next = 0;
+        const std::size_t count = std::min<std::size_t>(bytes, 8);
+        std::memcpy(&next, data, count);
+        data += count;
+        bytes -= count;
+        values[i] = (word | next << filled) & mask;
+        word = next >> (bits - filled);
+        filled += 64 - bits;
     }
 }
 
