@@ -1,6 +1,5 @@
 #include "ring/bits.hpp"
 
-#include <algorithm>
 #include <bit>
 #include <cstring>
 
@@ -64,25 +63,19 @@ void unpack(const std::uint8_t* data, std::size_t n, unsigned bits, std::uint64_
         default: break;
     }
     const std::uint64_t mask = ~std::uint64_t{0} >> (64 - bits);
-    std::size_t bytes = packed_bytes(n, bits);  // not yet read
-    std::uint64_t word = 0;                     // bits read and not yet used; `filled` of them
-    unsigned filled = 0;
-    for (std::size_t i = 0; i < n; ++i) {
-        if (filled >= bits) {
-            values[i] = word & mask;
-            word >>= bits;
-            filled -= bits;
-            continue;
-        }
-        std::uint64_t next = 0;
-        const std::size_t count = std::min<std::size_t>(bytes, 8);
-        std::memcpy(&next, data, count);
-        data += count;
-        bytes -= count;
-        values[i] = (word | next << filled) & mask;
-        word = next >> (bits - filled);
-        filled += 64 - bits;
-    }
+    const auto read = [mask](const std::uint8_t* from, std::size_t bit) {
+        std::uint64_t low;
+        std::memcpy(&low, from + bit / 8, 8);
+        const std::uint64_t ninth = from[bit / 8 + 8];
+        return (low >> bit % 8 | ninth << 1 << (63 - bit % 8)) & mask;
+    };
+    const std::size_t size = packed_bytes(n, bits), bits_in_place = size < 9 ? 0 : (size - 8) * 8;
+    std::size_t i = 0, bit = 0;
+    for (; bit < bits_in_place && i < n; ++i, bit += bits) values[i] = read(data, bit);
+    // What is left lies in the last 8 bytes: read from a copy with room for the 9 bytes from anywhere in it.
+    std::uint8_t rest[17] = {};
+    std::memcpy(rest, data + bit / 8, size - bit / 8);
+    for (bit %= 8; i < n; ++i, bit += bits) values[i] = read(rest, bit);
 }
 
 bool padding_is_zero(const std::uint8_t* data, std::size_t n, unsigned bits) {
