@@ -26,5 +26,8 @@ static void register_cpu(nb::module_& m) {
 NB_MODULE(_core, m) {
     m.doc() = "The compiled half of deepreduce: bytes in, bytes out, no sockets.";
     deepreduce::bind::register_cpu(m);
+    deepreduce::bind::register_base(m);
+    deepreduce::bind::register_ot(m);
+    deepreduce::bind::register_gc(m);
     deepreduce::bind::register_ring(m);
 }

@@ -39,6 +39,10 @@ class PointError(DeepReduceError):
     """A point (``S2^RT+S3^RT, alpha=0.5``) that cannot be read or does not fit the network."""
 
 
+class PlanError(DeepReduceError):
+    """A plan, or the weights beside it, that cannot be read or breaks a rule of docs/plan-format.md."""
+
+
 class SettingError(DeepReduceError):
     """A setting out of its range, or one that contradicts another."""
 

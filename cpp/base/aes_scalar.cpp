@@ -1,0 +1,10 @@
+#include "base/aes.hpp"
+#include "base/lanes_scalar.hpp"
+
+namespace deepreduce::scalar {
+#include "base/aes_kernels.ipp"
+}  // namespace deepreduce::scalar
+
+namespace deepreduce::aes {
+const Kernels scalar_kernels{scalar::ctr};
+}  // namespace deepreduce::aes

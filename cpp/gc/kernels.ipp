@@ -1,0 +1,165 @@
+// Garbling and evaluation over Lanes; included once per CPU path. Layouts: gc/kernels.hpp.
+
+static void slice(std::size_t groups, unsigned width, const std::uint64_t* values, std::uint16_t* bits) {
+    for (std::size_t g = 0; g < groups; ++g) {
+        for (unsigned j = 0; j < width; ++j) bits[g * width + j] = bit_slice(values + g * group_size, j);
+    }
+}
+
+static void unslice(std::size_t groups, unsigned width, const std::uint16_t* bits, std::uint64_t* values) {
+    for (std::size_t g = 0; g < groups; ++g) {
+        std::uint64_t out[group_size] = {};
+        for (unsigned j = 0; j < width; ++j) {
+            const std::uint64_t word = bits[g * width + j];
+            for (std::size_t i = 0; i < group_size; ++i) out[i] |= ((word >> i) & 1) << j;
+        }
+        std::memcpy(values + g * group_size, out, sizeof out);
+    }
+}
+
+// Labels of 0 of the garbler's inputs, group by group.
+class OwnLabels {
+  public:
+    explicit OwnLabels(Block seed) {
+        Block keys[8] = {seed};
+        RoundKeys schedule[8];
+        expand_keys(keys, schedule);
+        key_ = schedule[0];
+        wipe(schedule, sizeof schedule);
+        wipe(keys, sizeof keys);
+    }
+    ~OwnLabels() { wipe(&key_, sizeof key_); }
+
+    // `width` inputs of one group; count is the number of the first block.
+    template <class Use>
+    void each(std::uint64_t count, unsigned width, Use&& use) const {
+        unsigned j = 0;
+        for (; j + 2 <= width; j += 2) {
+            Lanes x = Lanes::count(count + j * group_size, 0), y = Lanes::count(count + (j + 1) * group_size, 0);
+            aes_pair(x, key_, y, key_);
+            use(j, x);
+            use(j + 1, y);
+        }
+        if (j < width) {
+            Lanes x = Lanes::count(count + j * group_size, 0);
+            aes(x, key_);
+            use(j, x);
+        }
+    }
+
+  private:
+    RoundKeys key_;
+};
+
+static void encode(Block delta, Block seed, std::uint64_t first_group, std::size_t groups, unsigned width,
+                   const std::uint16_t* bits, Block* labels) {
+    const OwnLabels own(seed);
+    const Lanes offset = Lanes::broadcast(delta);
+    for (std::size_t g = 0; g < groups; ++g) {
+        own.each((first_group + g) * width * group_size, width, [&](unsigned j, const Lanes& zero) {
+            (zero ^ offset.where(bits[g * width + j])).store(labels + (g * width + j) * group_size);
+        });
+    }
+}
+
+// Keys that one instance group of the sign protocol consumes: two per AND, one for the pads and one unused, so that pairs of
+// keys never straddle a refill.
+static constexpr std::uint64_t sign_keys(unsigned width) { return 2 * width; }
+
+static void sign_garble(Block delta, Block key, Block seed, std::uint64_t first_group, std::size_t groups, unsigned width,
+                        const Block* client_zero, Block* tables, std::uint64_t* pads, std::uint16_t* sign_colour,
+                        std::uint16_t* client_colour) {
+    HashKeys keys(key, gate_domain, first_group * sign_keys(width));
+    const OwnLabels own(seed);
+    const Lanes offset = Lanes::broadcast(delta);
+    const Lanes offset_client = offset.sigma(), offset_sign = offset_client.sigma();
+    Block server_zero[64 * group_size];
+    for (std::size_t g = 0; g < groups; ++g) {
+        const Block* a = client_zero + g * width * group_size;
+        own.each((first_group + g) * width * group_size, width,
+                 [&](unsigned j, const Lanes& zero) { zero.store(server_zero + j * group_size); });
+        Garbler garbler(keys, offset, tables + g * (width - 1) * 2 * group_size);
+        const Lanes sign = sign_of_sum(garbler, width, a, server_zero);
+        const Lanes top = Lanes::load(a + (width - 1) * group_size);
+        sign_colour[g] = sign.colours();
+        client_colour[g] = top.colours();
+        // One pad for every pair of colours, H(sigma^2(sign label) xor sigma(client's sign label)): numbered by the colours,
+        // so that the number tells the client nothing but what it holds.
+        const Lanes joint = (sign ^ offset.where_colour(sign)).sigma().sigma() ^ (top ^ offset.where_colour(top)).sigma();
+        const RoundKeys& pad_key = keys.next();
+        keys.next();
+        Lanes p00 = joint.sigma(), p01 = p00 ^ offset_client.sigma();
+        Lanes p10 = p00 ^ offset_sign.sigma(), p11 = p01 ^ offset_sign.sigma();
+        hash_pair(p00, pad_key, p01, pad_key);
+        hash_pair(p10, pad_key, p11, pad_key);
+        std::uint64_t* out = pads + g * 4 * group_size;
+        p00.low_words(out);
+        p01.low_words(out + group_size);
+        p10.low_words(out + 2 * group_size);
+        p11.low_words(out + 3 * group_size);
+    }
+    wipe(server_zero, sizeof server_zero);
+}
+
+static void sign_evaluate(Block key, std::uint64_t first_group, std::size_t groups, unsigned width, const Block* client_labels,
+                          const Block* server_labels, const Block* tables, std::uint64_t* pad, std::uint16_t* sign_colour,
+                          std::uint16_t* client_colour) {
+    HashKeys keys(key, gate_domain, first_group * sign_keys(width));
+    for (std::size_t g = 0; g < groups; ++g) {
+        const Block* a = client_labels + g * width * group_size;
+        Evaluator evaluator(keys, tables + g * (width - 1) * 2 * group_size);
+        const Lanes sign = sign_of_sum(evaluator, width, a, server_labels + g * width * group_size);
+        const Lanes top = Lanes::load(a + (width - 1) * group_size);
+        sign_colour[g] = sign.colours();
+        client_colour[g] = top.colours();
+        const RoundKeys& pad_key = keys.next();
+        keys.next();
+        const Lanes in = (sign.sigma().sigma() ^ top.sigma()).sigma();
+        Lanes out = in;
+        aes(out, pad_key);
+        (out ^ in).low_words(pad + g * group_size);
+    }
+}
+
+static constexpr std::uint64_t circuit_keys(gc::Circuit circuit, unsigned bits, unsigned shift) {
+    return 2 * (circuit == gc::Circuit::relu ? 3 * (bits - 1) - shift : 2 * (bits - 1));
+}
+
+template <class Party>
+static inline void whole_circuit(Party& party, gc::Circuit circuit, unsigned bits, unsigned shift, const Block* client,
+                                 const Block* server, std::uint16_t* colours) {
+    const Block* r = client + bits * group_size;
+    const auto out = [&](unsigned j, const Lanes& wire) { colours[j] = wire.colours(); };
+    if (circuit == gc::Circuit::relu) {
+        relu_circuit(party, bits, shift, client, server, r, out);
+    } else {
+        rescale_circuit(party, bits, shift, client, server, r, out);
+    }
+}
+
+static void garble(gc::Circuit circuit, unsigned shift, Block delta, Block key, Block seed, std::uint64_t first_group,
+                   std::size_t groups, unsigned bits, const Block* client_zero, Block* tables, std::uint16_t* colours) {
+    const std::uint64_t used = circuit_keys(circuit, bits, shift);
+    HashKeys keys(key, gate_domain, first_group * used);
+    const OwnLabels own(seed);
+    const Lanes offset = Lanes::broadcast(delta);
+    Block server_zero[64 * group_size];
+    for (std::size_t g = 0; g < groups; ++g) {
+        own.each((first_group + g) * bits * group_size, bits,
+                 [&](unsigned j, const Lanes& zero) { zero.store(server_zero + j * group_size); });
+        Garbler garbler(keys, offset, tables + g * used * group_size);
+        whole_circuit(garbler, circuit, bits, shift, client_zero + g * 2 * bits * group_size, server_zero, colours + g * bits);
+    }
+    wipe(server_zero, sizeof server_zero);
+}
+
+static void evaluate(gc::Circuit circuit, unsigned shift, Block key, std::uint64_t first_group, std::size_t groups, unsigned bits,
+                     const Block* client_labels, const Block* server_labels, const Block* tables, std::uint16_t* colours) {
+    const std::uint64_t used = circuit_keys(circuit, bits, shift);
+    HashKeys keys(key, gate_domain, first_group * used);
+    for (std::size_t g = 0; g < groups; ++g) {
+        Evaluator evaluator(keys, tables + g * used * group_size);
+        whole_circuit(evaluator, circuit, bits, shift, client_labels + g * 2 * bits * group_size,
+                      server_labels + g * bits * group_size, colours + g * bits);
+    }
+}

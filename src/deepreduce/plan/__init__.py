@@ -1,0 +1,78 @@
+"""The shared language of both parties: plans, their files, their meaning and their cost."""
+
+from .cost import Prediction, predict
+from .files import check_weights, decode, digest, encode, read_plan, read_weights, write_plan, write_weights
+from .infer import fractions, shapes
+from .packing import Packing, packings
+from .pooling import tournament
+from .reference import decode_output, encode_input, run
+from .rules import validate
+from .schedule import offline_waves, online_levels
+from .schema import (
+    INPUT,
+    OUTPUT,
+    PARAMETER_SETS,
+    VERSION,
+    Add,
+    AvgPool,
+    Concat,
+    Conv,
+    Cost,
+    FixedPoint,
+    Flatten,
+    Linear,
+    MaxPool,
+    Op,
+    ParameterSet,
+    Plan,
+    Relu,
+    Rescale,
+    Traffic,
+    kept_mask,
+    pack_kept,
+)
+
+__all__ = [
+    "INPUT",
+    "OUTPUT",
+    "PARAMETER_SETS",
+    "VERSION",
+    "Add",
+    "AvgPool",
+    "Concat",
+    "Conv",
+    "Cost",
+    "FixedPoint",
+    "Flatten",
+    "Linear",
+    "MaxPool",
+    "Op",
+    "Packing",
+    "ParameterSet",
+    "Plan",
+    "Prediction",
+    "Relu",
+    "Rescale",
+    "Traffic",
+    "check_weights",
+    "decode",
+    "decode_output",
+    "digest",
+    "encode",
+    "encode_input",
+    "fractions",
+    "kept_mask",
+    "offline_waves",
+    "online_levels",
+    "pack_kept",
+    "packings",
+    "predict",
+    "read_plan",
+    "read_weights",
+    "run",
+    "shapes",
+    "tournament",
+    "validate",
+    "write_plan",
+    "write_weights",
+]

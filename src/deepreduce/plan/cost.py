@@ -1,0 +1,175 @@
+"""What a private run will cost, message by message, before it runs. A session must send exactly these bytes.
+
+Bytes include the header of every frame. The formulas follow docs/protocol.md: l is the ring's width, n = window - shift
+the bits that a comparison sees, p the elements of a chunk rounded up to whole groups of instances.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import prod
+
+from ..errors import PlanError
+from .infer import Shape, shapes
+from .messages import (
+    AND_GATE,
+    FRAME_HEADER,
+    HE_FRAME,
+    LABEL,
+    Protocol,
+    Vector,
+    frame_bytes,
+    relu_vector,
+    rescale_vector,
+)
+from .packing import Packing, bits_to_bytes, packings, response_bytes, upload_bytes
+from .pooling import pairs_per_level
+from .schedule import offline_waves, online_levels
+from .schema import (
+    INPUT,
+    OUTPUT,
+    PARAMETER_SETS,
+    Cost,
+    MaxPool,
+    Op,
+    ParameterSet,
+    Plan,
+    Relu,
+    Rescale,
+    Traffic,
+    kept_mask,
+    total,
+)
+
+CLAIM = 48  # batch id and transcript digest
+WORD = 8  # a ring element at rest
+POINT = 32
+BASE_OTS = 128
+OT_SETUP = BASE_OTS * AND_GATE  # the extension's seeds, both sides of every tree level masked
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """``ops`` holds every op of the plan and the pseudo-ops "input" and "output".
+
+    The rounds of an op are what it takes alone; ``total`` has those of the run, in which ops share rounds. ``setup`` is
+    paid once per connection.
+    """
+
+    ops: dict[str, Cost]
+    total: Cost
+    setup: Cost
+
+
+def predict(plan: Plan, protocol: Protocol = "fused", batch: int = 1) -> Prediction:
+    """The cost of ``batch`` images in one run of a valid plan. Raises `PlanError` on a protocol or batch unknown."""
+    if protocol not in ("fused", "delphi"):
+        raise PlanError(f"unknown protocol {protocol!r}", "known: fused, delphi")
+    if batch < 1:
+        raise PlanError(f"a batch of {batch} images, at least 1 is needed")
+    found, packed, parameters = shapes(plan), packings(plan), PARAMETER_SETS[plan.parameter_set]
+    ring_bits = plan.ring.ring_bits
+    ops = {INPUT: Cost(online=Traffic(frame_bytes(CLAIM + _ring(batch * prod(plan.input_shape), ring_bits)), 0, 1))}
+    for op in plan.ops:
+        operand = found[op.inputs[0]]
+        if op.name in packed:
+            ops[op.name] = linear(packed[op.name], parameters, ring_bits, batch)
+        else:
+            ops[op.name] = interactive(op, operand, ring_bits, protocol, batch)
+    answer = frame_bytes(_ring(batch * prod(found[plan.output]), ring_bits))
+    ops[OUTPUT] = Cost(offline=Traffic(frame_bytes(CLAIM), frame_bytes(CLAIM), 1), online=Traffic(0, answer, 0))
+    return Prediction(ops, _with_rounds(plan, total(ops.values())), setup(parameters))
+
+
+def linear(packing: Packing, parameters: ParameterSet, ring_bits: int, batch: int) -> Cost:
+    """A Conv or Linear: masks up, answers down, image after image; nothing online."""
+    up = _he_frames([upload_bytes(parameters)] * packing.uploads)
+    down = _he_frames(list(response_bytes(packing, ring_bits)))
+    inputs, outputs = prod(packing.input_shape), packing.outputs * packing.out_h * packing.out_w
+    return Cost(
+        offline=Traffic(batch * up, batch * down, 1),
+        stored_bytes_client=batch * WORD * (inputs + outputs),
+        stored_bytes_server=batch * WORD * outputs,
+    )
+
+
+def interactive(op: Op, operand: Shape, ring_bits: int, protocol: Protocol, batch: int) -> Cost:
+    """Any other op for ``batch`` operands of that shape; ops on shares alone cost nothing."""
+    elements = prod(operand)
+    match op:
+        case Relu():
+            kept = int(kept_mask(op, elements).sum())
+            cost = vector(relu_vector(batch * kept, ring_bits, op.shift, op.window, protocol))
+            if kept < elements and op.shift:
+                removed = rescale_vector(batch * (elements - kept), ring_bits, op.shift, protocol)
+                return _same_round(cost, vector(removed))
+            return cost
+        case Rescale() if op.shift > 0:
+            return vector(rescale_vector(batch * elements, ring_bits, op.shift, protocol))
+        case MaxPool():
+            pairs = pairs_per_level(op, operand)
+            cost = total(vector(relu_vector(batch * count, ring_bits, 0, op.window, protocol)) for count in pairs)
+            return _with(cost, offline_rounds=min(1, len(pairs)), online_rounds=len(pairs))
+        case _:
+            return Cost()
+
+
+def vector(shape: Vector) -> Cost:
+    """One vector of comparisons or shifts."""
+    offline, online, stored = Traffic(rounds=1), Traffic(rounds=1), Cost()
+    for chunk in shape.chunks:
+        offline += Traffic(frame_bytes(chunk.choices) + frame_bytes(chunk.products), frame_bytes(chunk.garbled))
+        online += Traffic(frame_bytes(chunk.answers), frame_bytes(chunk.labels))
+        stored += _stored(shape, chunk.padded)
+    count = Cost(relus=shape.elements) if shape.function == "relu" else Cost(rescales=shape.elements)
+    return count + stored + Cost(offline=offline, online=online)
+
+
+def _stored(shape: Vector, p: int) -> Cost:
+    """Material of p elements that lies between preparation and use."""
+    if shape.protocol == "delphi":
+        client = AND_GATE * shape.gates + LABEL * 2 * shape.ring_bits + WORD  # tables, labels, r'
+        return Cost(stored_bytes_client=p * client, stored_bytes_server=p * shape.ring_bits // 8)
+    if shape.function == "rescale":
+        return Cost(stored_bytes_client=p * 3 * WORD, stored_bytes_server=p * WORD + p // 8)  # a'', q, r'; g, c
+    return Cost(
+        stored_bytes_client=p * (AND_GATE * shape.gates + LABEL * shape.width + 3 * WORD),  # a'', w, r'
+        stored_bytes_server=p * 6 * WORD + p // 4,  # four pads, u, rho; two colours
+    )
+
+
+def setup(parameters: ParameterSet) -> Cost:
+    """Once per connection, after the hello: base transfers for each direction of the extension, and the client's key.
+
+    Each set of base transfers is one point one way and one per transfer back (Chou and Orlandi, 2015), after which the
+    extension's seeds go the first way again.
+    """
+    points = BASE_OTS * POINT
+    up = frame_bytes(POINT + upload_bytes(parameters)) + frame_bytes(OT_SETUP + points)
+    return Cost(offline=Traffic(up, frame_bytes(points + POINT) + frame_bytes(OT_SETUP), 2))
+
+
+def _with_rounds(plan: Plan, cost: Cost) -> Cost:
+    levels = online_levels(plan)
+    offline = len(offline_waves(plan)) + (2 if levels else 1)
+    return _with(cost, offline_rounds=offline, online_rounds=len(levels) + 1)
+
+
+def _with(cost: Cost, offline_rounds: int, online_rounds: int) -> Cost:
+    return replace(
+        cost,
+        offline=replace(cost.offline, rounds=offline_rounds),
+        online=replace(cost.online, rounds=online_rounds),
+    )
+
+
+def _same_round(first: Cost, second: Cost) -> Cost:
+    return _with(first + second, offline_rounds=1, online_rounds=1)
+
+
+def _ring(elements: int, bits: int) -> int:
+    return bits_to_bytes(elements * bits)
+
+
+def _he_frames(ciphertexts: list[int]) -> int:
+    return sum(ciphertexts) + FRAME_HEADER * -(-len(ciphertexts) // HE_FRAME)

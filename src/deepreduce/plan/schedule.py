@@ -1,0 +1,82 @@
+"""Who waits for whom: the rounds of a plan online, and the waves of homomorphic products offline."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from .infer import Shape, shapes
+from .pooling import pairs_per_level, plays_everywhere
+from .schema import INPUT, Conv, Linear, MaxPool, Op, Plan, Relu, Rescale
+
+
+class Step(NamedTuple):
+    """One exchange of one op: a MaxPool has one per level of its tournament, counted from 0; other ops have one."""
+
+    op: str
+    sublevel: int
+
+
+def online_levels(plan: Plan) -> list[list[Step]]:
+    """The steps of each round, as early as their operands allow; what shares a round has no order."""
+    found = shapes(plan)
+    levels: list[list[Step]] = []
+    done = {INPUT: 0}  # rounds after which the value is there
+    for op in plan.ops:
+        start = max(done[name] for name in op.inputs)
+        needed = rounds(op, found[op.inputs[0]])
+        for sublevel in range(needed):
+            if start + sublevel == len(levels):
+                levels.append([])
+            levels[start + sublevel].append(Step(op.name, sublevel))
+        done[op.name] = start + needed
+    return levels
+
+
+def offline_waves(plan: Plan) -> list[list[str]]:
+    """Conv and Linear ops by wave. The masks that a wave's ops take are known once the waves before it are answered.
+
+    The client can send its mask of a re-shared value at once, for it is fresh; between re-sharings its share is
+    whatever the op before left it with.
+    """
+    found = shapes(plan)
+    waves: list[list[str]] = []
+    depth = {INPUT: 0}  # linear ops since the last fresh mask
+    for op in plan.ops:
+        depth[op.name] = max(depth[name] for name in op.inputs)
+        if isinstance(op, Conv | Linear):
+            if depth[op.name] == len(waves):
+                waves.append([])
+            waves[depth[op.name]].append(op.name)
+            depth[op.name] += 1
+        elif reshares(op, found[op.inputs[0]]):
+            depth[op.name] = 0
+    return waves
+
+
+def rounds(op: Op, operand: Shape) -> int:
+    """Round trips that ``op`` takes online."""
+    match op:
+        case Relu():
+            return 1
+        case Rescale():
+            return int(op.shift > 0)
+        case MaxPool():
+            return len(pairs_per_level(op, operand))
+        case _:
+            return 0
+
+
+def reshares(op: Op, operand: Shape) -> bool:
+    """Whether every element of the result has a fresh mask.
+
+    Not so where an element passes unchanged: a Relu's removed ones at shift 0, a MaxPool's windows of one element.
+    """
+    match op:
+        case Relu():
+            return op.kept is None or op.shift > 0
+        case Rescale():
+            return op.shift > 0
+        case MaxPool():
+            return plays_everywhere(op, operand)
+        case _:
+            return False
