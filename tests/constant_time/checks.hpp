@@ -4,6 +4,9 @@
 
 namespace deepreduce::constant_time {
 
+void check_base();
+void check_gc();
+void check_ot();
 void check_ring();
 
 // What the tools must catch: run by the test to see that they do.
