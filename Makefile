@@ -18,7 +18,8 @@ DEMO   ?= demo-frontier
 # The tests marked `core`, run against a build with sanitizers in a virtual environment of its own.
 SANITIZE   := build/sanitize
 CORE_TESTS  = $(shell grep -rl --include='test_*.py' 'pytest.mark.core' tests)
-# --capture=sys lets the reports through. The sanitizer must be loaded before Python; libstdc++ with it, or it could not see exceptions. CPython leaks by design.
+# The sanitizer is loaded before Python; libstdc++ with it, or it could not see exceptions. CPython leaks by design.
+# --capture=sys lets the reports through.
 PRELOAD     = $(shell $(CXX) -print-file-name=libasan.so) $(shell $(CXX) -print-file-name=libstdc++.so)
 
 .PHONY: demo test lint check sanitize bench clean

@@ -2,7 +2,7 @@
 
     python bench/linear.py [--ring-bits 32] [--batch 1] [--threads 1] [--rounds 9] [--paths scalar,avx2,avx512]
 
-The layers are those of ResNet18 on 3x32x32 images with 100 classes, stem of stride 1 (0.56 G multiply-adds), with random
+The layers are those of ResNet18 on 3x32x32 images with 100 classes, stem of stride 1 (0.56 G multiply-adds), random
 12-bit weights and full-range ring elements. The peak is a loop of multiply-adds that never leaves the registers, per
 thread; a ratio of 1 would mean that loads, stores, padding and partial vectors cost nothing. Per layer: the best round;
 whole network: the median round, layers in order, as a server runs them. Packing the weights is set-up and not timed.

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/parallel.hpp"
+#include "ring/element.hpp"
 #include "ring/windows.hpp"
 
 namespace deepreduce::ring {
@@ -12,8 +13,6 @@ constexpr std::size_t task_blocks = 2;   // of outputs, as many as a kernel take
 constexpr std::size_t task_pixels = 48;  // few enough that a task's sums stay in the first-level cache
 
 std::size_t ceil_div(std::size_t a, std::size_t b) { return (a + b - 1) / b; }
-
-std::uint64_t mask(unsigned bits) { return ~std::uint64_t{0} >> (64 - bits); }
 
 // The window of each pixel of a task, and its place in the channel-first result, output channel 0.
 struct Pixels {
@@ -32,8 +31,8 @@ struct Pixels {
 
 // Transposes the sums [pixels][width] of outputs [first, first + count) into the result.
 template <class Sum>
-void store(const Sum* sums, std::size_t width, const Pixels& at, std::size_t pixels, std::size_t first, std::size_t count,
-           std::size_t area, const std::uint64_t* bias, std::uint64_t mask, std::uint64_t* y) {
+void store(const Sum* sums, std::size_t width, const Pixels& at, std::size_t pixels, std::size_t first,
+           std::size_t count, std::size_t area, const std::uint64_t* bias, std::uint64_t mask, std::uint64_t* y) {
     for (std::size_t o = 0; o < count; ++o) {
         const std::uint64_t add = bias ? bias[first + o] : 0;
         std::uint64_t* channel = y + (first + o) * area;
@@ -67,7 +66,8 @@ LinearWeights::LinearWeights(const std::int16_t* weights, std::size_t outputs_, 
     const std::size_t padded_run = ceil_div(run, step()) * step();
     block_stride_ = kernel_height * padded_run * block_outputs;
     group_blocks_ = ceil_div(group_outputs, block_outputs);
-    packed_.resize(groups * group_blocks_ * block_stride_);  // zero beyond the last output and in an odd run's last pair
+    // Zero beyond the last output and in an odd run's last pair.
+    packed_.resize(groups * group_blocks_ * block_stride_);
     for (std::size_t o = 0; o < outputs; ++o) {
         const std::size_t in_group = o % group_outputs;
         const std::size_t block = o / group_outputs * group_blocks_ + in_group / block_outputs;
@@ -88,8 +88,8 @@ Map LinearWeights::output(const Map& input, const Geometry& geometry) const {
             (input.width + geometry.left + geometry.right - kernel_width) / geometry.stride_width + 1};
 }
 
-void LinearWeights::convolve(const std::uint64_t* x, const Map& input, const std::uint64_t* bias, const Geometry& geometry,
-                             unsigned threads, std::uint64_t* y) const {
+void LinearWeights::convolve(const std::uint64_t* x, const Map& input, const std::uint64_t* bias,
+                             const Geometry& geometry, unsigned threads, std::uint64_t* y) const {
     const MatmulKernels& path = matmul_kernels(cpu::current());
     const Map map = output(input, geometry);
     if (depthwise()) {
@@ -111,15 +111,15 @@ void LinearWeights::convolve(const std::uint64_t* x, const Map& input, const std
         for (std::size_t task = begin; task < end; ++task) {
             const std::size_t first = windows.pixels() * (task % chunks) / chunks;
             const std::size_t last = windows.pixels() * (task % chunks + 1) / chunks;
-            blocks_task(path, windows, task / chunks / columns, task / chunks % columns * task_blocks, first, last - first,
-                        bias, y);
+            blocks_task(path, windows, task / chunks / columns, task / chunks % columns * task_blocks, first,
+                        last - first, bias, y);
         }
     });
 }
 
-void LinearWeights::blocks_task(const MatmulKernels& path, const Windows& windows, std::size_t group, std::size_t first_block,
-                                std::size_t first_pixel, std::size_t pixels, const std::uint64_t* bias,
-                                std::uint64_t* y) const {
+void LinearWeights::blocks_task(const MatmulKernels& path, const Windows& windows, std::size_t group,
+                                std::size_t first_block, std::size_t first_pixel, std::size_t pixels,
+                                const std::uint64_t* bias, std::uint64_t* y) const {
     const Pixels at(windows, group, first_pixel, pixels);
     Product product{};
     product.weights = packed_.data() + (group * group_blocks_ + first_block) * block_stride_;
@@ -149,17 +149,18 @@ void LinearWeights::blocks_task(const MatmulKernels& path, const Windows& window
     }
 }
 
-void LinearWeights::depthwise_task(const MatmulKernels& path, const Windows& windows, std::size_t first_pixel, std::size_t pixels,
-                                   const std::uint64_t* bias, std::uint64_t* y) const {
+void LinearWeights::depthwise_task(const MatmulKernels& path, const Windows& windows, std::size_t first_pixel,
+                                   std::size_t pixels, const std::uint64_t* bias, std::uint64_t* y) const {
     const Pixels at(windows, 0, first_pixel, pixels);
     AlignedVector<std::size_t> taps;
     for (std::size_t tap = 0; tap < kernel_height * kernel_width; ++tap) {
         taps.push_back(tap / kernel_width * windows.row_stride() + tap % kernel_width * outputs);
     }
     AlignedVector<std::uint64_t> sums(pixels * outputs);
-    path.depthwise({packed_.data(), windows.words(), at.window, pixels, taps.data(), taps.size(), outputs}, sums.data());
-    store(sums.data(), outputs, at, pixels, 0, outputs, windows.output().height * windows.output().width, bias, mask(bits),
-          y);
+    path.depthwise({packed_.data(), windows.words(), at.window, pixels, taps.data(), taps.size(), outputs},
+                   sums.data());
+    store(sums.data(), outputs, at, pixels, 0, outputs, windows.output().height * windows.output().width, bias,
+          mask(bits), y);
 }
 
 }  // namespace deepreduce::ring

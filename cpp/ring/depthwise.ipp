@@ -1,7 +1,7 @@
 // Included inside the namespace of each CPU path, so that every path compiles its own copy.
 //
-// Plain 64-bit arithmetic serves all rings: sums mod 2^64 are right mod any 2^l. The weights of a depthwise layer are few and
-// each meets one channel only, so loads and not products set the pace.
+// Plain 64-bit arithmetic serves all rings: sums mod 2^64 are right mod any 2^l. The weights of a depthwise layer are
+// few and each meets one channel only, so loads and not products set the pace.
 void depthwise(const Depthwise& d, std::uint64_t* __restrict sums) {
     for (std::size_t pixel = 0; pixel < d.pixels; ++pixel) {
         std::uint64_t* __restrict row = sums + pixel * d.channels;

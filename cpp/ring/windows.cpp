@@ -25,8 +25,8 @@ void split4(const std::uint64_t* x, std::size_t stride, std::int16_t* low, std::
 
 }  // namespace
 
-Windows::Windows(const std::uint64_t* x, const Map& input, const Map& output, const Geometry& geometry, std::size_t groups,
-                 Layout layout, unsigned threads)
+Windows::Windows(const std::uint64_t* x, const Map& input, const Map& output, const Geometry& geometry,
+                 std::size_t groups, Layout layout, unsigned threads)
     : output_(output),
       geometry_(geometry),
       channels_(input.channels / groups),
@@ -50,12 +50,13 @@ Windows::Windows(const std::uint64_t* x, const Map& input, const Map& output, co
             const std::uint64_t* source =
                 x + ((image * input.channels + group * channels_) * input.height + y) * input.width;
             const std::size_t area = input.height * input.width;
-            // Channels outside: rows of the source are read in turn, and the target's row stays in the first-level cache.
+            // Channels outside: rows of the source are read in turn, and the target's row stays in cache.
             std::size_t c = 0;
             if (layout == Layout::limbs16) {
                 for (; c + 4 <= channels_; c += 4) {
                     for (std::size_t column = 0; column < input.width; ++column) {
-                        split4(source + c * area + column, area, limbs_.data() + target + column * channels_ + c, plane_);
+                        split4(source + c * area + column, area, limbs_.data() + target + column * channels_ + c,
+                               plane_);
                     }
                 }
             }
@@ -68,12 +69,8 @@ Windows::Windows(const std::uint64_t* x, const Map& input, const Map& output, co
                             limbs_[at] = static_cast<std::int16_t>(value);
                             limbs_[plane_ + at] = static_cast<std::int16_t>(high_limb(value));
                             break;
-                        case Layout::words64:
-                            words_[at] = value;
-                            break;
-                        case Layout::halves32:
-                            words_[at] = value + ((value & 0x8000'0000) << 1);
-                            break;
+                        case Layout::words64: words_[at] = value; break;
+                        case Layout::halves32: words_[at] = value + ((value & 0x8000'0000) << 1); break;
                     }
                 }
             }

@@ -29,8 +29,8 @@ void fused(unsigned ring_bits, unsigned width) {
     expect_secrets(lambda, "sign_garble: lambda");
     expect_secrets(colour, "sign_garble: colours");
 
-    gc::sign_respond(shape, delta, seed, share.data(), pads.data(), lambda.data(), colour.data(), share.data(), mask.data(),
-                     server_labels.data(), elements.data());
+    gc::sign_respond(shape, delta, seed, share.data(), pads.data(), lambda.data(), colour.data(), share.data(),
+                     mask.data(), server_labels.data(), elements.data());
     expect_secrets(server_labels, "sign_respond: labels");
     expect_secrets(elements, "sign_respond: elements");
 

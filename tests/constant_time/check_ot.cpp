@@ -1,5 +1,6 @@
-// OT extension and what is built on it: base pads, choices, Delta, outputs and shares are secret. Corrections, set-up messages
-// and the bits that a protocol opens are sent to the other side, but reading them as secrets is the stricter check.
+// OT extension and what is built on it: base pads, choices, Delta, outputs and shares are secret. Corrections, set-up
+// messages and the bits that a protocol opens are sent to the other side, but reading them as secrets is the stricter
+// check.
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -40,8 +41,8 @@ void products(unsigned bits) {
     const auto values = secrets<std::uint64_t>(elements);
     const auto choices = secrets<std::uint8_t>(elements / 8);
     std::vector<std::uint64_t> message(elements), sent(elements), received(elements);
-    ot::product_send(key, 5, groups, bits, Delta(secret<Block>()), outputs.data(), values.data(), message.data(), sent.data(),
-                     1);
+    ot::product_send(key, 5, groups, bits, Delta(secret<Block>()), outputs.data(), values.data(), message.data(),
+                     sent.data(), 1);
     expect_secrets(message, "product_send: message");
     expect_secrets(sent, "product_send: share");
     ot::product_receive(key, 5, groups, bits, outputs.data(), choices.data(), message.data(), received.data(), 1);

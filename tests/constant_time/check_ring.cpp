@@ -1,4 +1,5 @@
-// Linear layers: inputs, weights and bias are secret. Bit packing: the values, and a peer's bytes but for their padding.
+// Linear layers: inputs, weights and bias are secret. Bit packing: the values, and a peer's bytes but for their
+// padding.
 #include <cstdint>
 #include <vector>
 

@@ -51,8 +51,8 @@ inline bool is_secret(const void* data, std::size_t bytes) {
 #endif
 }
 
-// Ends the run where every byte that a kernel computed from secrets passes for public: the tool lost track of the secrets
-// (inline assembly, an instruction that it does not know) and its silence would say nothing.
+// Ends the run where every byte that a kernel computed from secrets passes for public: the tool lost track of the
+// secrets (inline assembly, an instruction that it does not know) and its silence would say nothing.
 inline void expect_secret(const void* data, std::size_t bytes, const char* what) {
     if (is_secret(data, bytes)) return;
     std::fprintf(stderr, "%s: the tool lost track of the secret\n", what);
