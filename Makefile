@@ -2,7 +2,7 @@
 # make test   all tests
 # make check  formatting, types, all tests, and the compiled module's tests under the sanitizers
 # make sanitize  the tests marked `core` against a build with the address and undefined-behaviour sanitizers
-# make bench  throughput of the training loop against the bare network
+# make bench  throughput of the training loop against the bare network, of the kernels against their floors
 #
 # Each target first creates .venv and installs everything it needs there.
 
@@ -64,6 +64,7 @@ sanitize: $(SANITIZE)/venv/.created
 
 bench: $(VENV)/.installed
 	$(BIN)/python bench/throughput.py
+	$(BIN)/python bench/linear.py
 
 clean:
 	rm -rf $(VENV) $(DEMO) build dist
