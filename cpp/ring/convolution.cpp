@@ -54,12 +54,7 @@ LinearWeights::LinearWeights(const std::int16_t* weights, std::size_t outputs_, 
         return weights[((o * group_channels + c) * kernel_height + row) * kernel_width + column];
     };
     if (depthwise()) {
-        packed_.resize(kernel_height * kernel_width * outputs);
-        for (std::size_t tap = 0; tap < kernel_height * kernel_width; ++tap) {
-            for (std::size_t o = 0; o < outputs; ++o) {
-                packed_[tap * outputs + o] = at(o, 0, tap / kernel_width, tap % kernel_width);
-            }
-        }
+        packed_.assign(weights, weights + outputs * kernel_height * kernel_width);
         return;
     }
     const std::size_t run = kernel_width * group_channels, group_outputs = outputs / groups;
@@ -93,13 +88,8 @@ void LinearWeights::convolve(const std::uint64_t* x, const Map& input, const std
     const MatmulKernels& path = matmul_kernels(cpu::current());
     const Map map = output(input, geometry);
     if (depthwise()) {
-        const Windows windows(x, input, map, geometry, 1, Layout::words64, threads);
-        const std::size_t chunk = std::clamp<std::size_t>(2048 / outputs, 1, task_pixels);
-        parallel_for(ceil_div(windows.pixels(), chunk), threads, [&](std::size_t begin, std::size_t end) {
-            for (std::size_t task = begin; task < end; ++task) {
-                const std::size_t first = task * chunk;
-                depthwise_task(path, windows, first, std::min(chunk, windows.pixels() - first), bias, y);
-            }
+        parallel_for(map.batch * outputs, threads, [&](std::size_t begin, std::size_t end) {
+            convolve_depthwise(path, x, input, map, bias, geometry, begin, end, y);
         });
         return;
     }
@@ -149,18 +139,31 @@ void LinearWeights::blocks_task(const MatmulKernels& path, const Windows& window
     }
 }
 
-void LinearWeights::depthwise_task(const MatmulKernels& path, const Windows& windows, std::size_t first_pixel,
-                                   std::size_t pixels, const std::uint64_t* bias, std::uint64_t* y) const {
-    const Pixels at(windows, 0, first_pixel, pixels);
-    AlignedVector<std::size_t> taps;
-    for (std::size_t tap = 0; tap < kernel_height * kernel_width; ++tap) {
-        taps.push_back(tap / kernel_width * windows.row_stride() + tap % kernel_width * outputs);
+void LinearWeights::convolve_depthwise(const MatmulKernels& path, const std::uint64_t* x, const Map& input,
+                                       const Map& map, const std::uint64_t* bias, const Geometry& geometry,
+                                       std::size_t first, std::size_t last, std::uint64_t* y) const {
+    const std::size_t width = input.width + geometry.left + geometry.right;
+    AlignedVector<std::uint64_t> padded((input.height + geometry.top + geometry.bottom) * width);
+    for (std::size_t plane = first; plane < last; ++plane) {
+        const std::uint64_t* source = x + plane * input.height * input.width;
+        for (std::size_t row = 0; row < input.height; ++row, source += input.width) {
+            std::copy_n(source, input.width, padded.data() + (geometry.top + row) * width + geometry.left);
+        }
+        const std::size_t channel = plane % outputs, area = map.height * map.width;
+        const Depthwise product{packed_.data() + channel * kernel_height * kernel_width,
+                                padded.data(),
+                                width,
+                                kernel_height,
+                                kernel_width,
+                                geometry.stride_height,
+                                geometry.stride_width,
+                                map.height,
+                                map.width};
+        std::uint64_t* target = y + plane * area;
+        path.depthwise(product, target);
+        const std::uint64_t add = bias ? bias[channel] : 0;
+        for (std::size_t i = 0; i < area; ++i) target[i] = (target[i] + add) & mask(bits);
     }
-    AlignedVector<std::uint64_t> sums(pixels * outputs);
-    path.depthwise({packed_.data(), windows.words(), at.window, pixels, taps.data(), taps.size(), outputs},
-                   sums.data());
-    store(sums.data(), outputs, at, pixels, 0, outputs, windows.output().height * windows.output().width, bias,
-          mask(bits), y);
 }
 
 }  // namespace deepreduce::ring

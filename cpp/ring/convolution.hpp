@@ -46,8 +46,10 @@ private:
     std::size_t step() const { return bits <= 32 && !depthwise() ? 2 : 1; }
     void blocks_task(const MatmulKernels& path, const Windows& windows, std::size_t group, std::size_t first_block,
                      std::size_t first_pixel, std::size_t pixels, const std::uint64_t* bias, std::uint64_t* y) const;
-    void depthwise_task(const MatmulKernels& path, const Windows& windows, std::size_t first_pixel, std::size_t pixels,
-                        const std::uint64_t* bias, std::uint64_t* y) const;
+    // Planes [first, last) of the batch's [batch][outputs].
+    void convolve_depthwise(const MatmulKernels& path, const std::uint64_t* x, const Map& input, const Map& map,
+                            const std::uint64_t* bias, const Geometry& geometry, std::size_t first, std::size_t last,
+                            std::uint64_t* y) const;
 
     std::size_t block_stride_ = 0;  // int16 values
     std::size_t group_blocks_ = 0;

@@ -41,23 +41,21 @@ struct Product {
     unsigned bits;  // sums are exact mod 2^bits; the bits above are arbitrary
 };
 
-// Every output's own channel only (depthwise): lanes are channels. `weights` [taps][channels]; tap t of pixel p is the
-// row of `channels` words at offsets[p] + taps[t].
+// One output channel of a depthwise layer, which sees one input channel only.
 struct Depthwise {
-    const std::int16_t* weights;
-    const std::uint64_t* words;
-    const std::size_t* offsets;
-    std::size_t pixels;
-    const std::size_t* tap_offsets;
-    std::size_t taps;
-    std::size_t channels;
+    const std::int16_t* weights;   // [kernel_height][kernel_width]
+    const std::uint64_t* channel;  // the padded map, row_stride elements from row to row
+    std::size_t row_stride;
+    std::size_t kernel_height, kernel_width;
+    std::size_t stride_height, stride_width;
+    std::size_t height, width;  // of the result
 };
 
 struct MatmulKernels {
     Layout wide_layout;                                        // for rings above 32 bits
     void (*narrow)(const Product&, std::uint32_t* sums);       // sums [pixels][16 blocks], bits <= 32, limbs16
     void (*wide)(const Product&, std::uint64_t* sums);         // sums [pixels][16 blocks], any bits, wide_layout
-    void (*depthwise)(const Depthwise&, std::uint64_t* sums);  // sums [pixels][channels], words64
+    void (*depthwise)(const Depthwise&, std::uint64_t* sums);  // sums [height][width], any bits
     // Ring multiply-adds done by a register-only loop of `rounds` rounds: no product can be
     // faster. In the arithmetic of `narrow`, or of `wide` for bits > 32.
     std::uint64_t (*multiply_adds)(std::uint64_t rounds, unsigned bits);
