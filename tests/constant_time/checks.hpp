@@ -6,6 +6,7 @@ namespace deepreduce::constant_time {
 
 void check_base();
 void check_gc();
+void check_he();
 void check_ot();
 void check_ring();
 
