@@ -48,7 +48,10 @@ def build(tool: str) -> Path:
     if tool == "memory":
         command.append(f"-DCMAKE_CXX_COMPILER={program('clang++')}")
     with alone(folder.with_suffix(".lock")):
-        for step in (command, [cmake, "--build", folder, "--target", "constant_time", "--parallel", str(os.cpu_count())]):
+        for step in (
+            command,
+            [cmake, "--build", folder, "--target", "constant_time", "--parallel", str(os.cpu_count())],
+        ):
             done = subprocess.run(step, capture_output=True, text=True, check=False)
             assert done.returncode == 0, done.stdout + done.stderr
     return folder / "tests" / "constant_time" / "constant_time"
