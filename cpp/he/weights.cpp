@@ -8,6 +8,7 @@
 #include <string>
 #include <sys/mman.h>
 
+#include "base/declassify.hpp"
 #include "base/parallel.hpp"
 #include "ring/polynomials.hpp"
 
@@ -96,13 +97,14 @@ void Weights::measure(const std::int16_t* w) {
             squares += static_cast<u64>(value * value);
             sum += static_cast<u64>((value ^ sign) - sign);
         }
-        norm_squared_ += positions * static_cast<double>(squares);
+        // By way of a signed number: GCC converts unsigned ones with a branch.
+        norm_squared_ += positions * static_cast<double>(static_cast<i64>(squares));
         largest = std::max(largest, sum);
     }
     const double n = static_cast<double>(ps.degree), eta = lattice::error_eta;
     // Before the switch: errors and rounded encodings of the upload, the encryption of zero (u e + e0 + s e1), the
     // rounded mask, the flood.
-    const double before = static_cast<double>(largest) * (eta + 0.5) + (2 * n + 1) * eta + 0.5 +
+    const double before = static_cast<double>(static_cast<i64>(largest)) * (eta + 0.5) + (2 * n + 1) * eta + 0.5 +
                           4 * std::ldexp(1.0, static_cast<int>(ps.set.flood_bits));
     // After it: the roundings of the switch itself (c0, and c1 times a ternary secret), and the bits cut off. Those of c1
     // are uniform, as c1 is, and independent of the secret: Hoeffding's bound with N terms, probability 2^-128.
@@ -110,6 +112,7 @@ void Weights::measure(const std::int16_t* w) {
     const double after = before / static_cast<double>(lattice::primes[ps.primes - 1]) + 0.5 * (1 + n) + cut_c0 +
                          cut_c1 * std::sqrt(2 * n * 129 * std::log(2.0));
     worst_noise_ = after / (std::ldexp(static_cast<double>(ps.response_modulus), -static_cast<int>(ps.ring_bits)) / 2);
+    declassify(&worst_noise_, sizeof worst_noise_);  // the server's own set-up: it refuses such weights aloud
     if (!(worst_noise_ < 1)) {
         throw std::invalid_argument("weights: the noise may reach " + text(worst_noise_) +
                                     " of what decryption bears, must stay below 1; use smaller weights or fewer inputs");

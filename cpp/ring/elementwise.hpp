@@ -178,6 +178,7 @@ void ternary(std::int8_t* out, const u64* words, std::size_t n) {
     for (std::size_t i = 0; i < n; ++i) {
         const u64 low = (words[i] & 0xffffffff) * 3, high = (words[i] >> 32) * 3;
         out[i] = static_cast<std::int8_t>(((high + (low >> 32)) >> 32) - 1);
+        keep_secret(out + i, words + i, 1);
     }
 }
 

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "base/declassify.hpp"
 #include "params/lattice.hpp"
 
 namespace deepreduce::ring {
@@ -68,7 +69,8 @@ constexpr u64 inverse_mod_2_64(u64 odd) {
 
 // A constant-time a * f mod p, canonical, for any 64-bit a: for the few places that are not worth a kernel.
 inline u64 multiply(u64 a, const Factor& f, u64 p) {
-    const u64 quotient = static_cast<u64>((static_cast<u128>(a) * f.quotient64) >> 64);
+    u64 quotient = static_cast<u64>((static_cast<u128>(a) * f.quotient64) >> 64);
+    keep_secret(&quotient, &a, sizeof a);
     const u64 lazy = a * f.value - quotient * p - p;  // in [-p, p)
     return lazy + (p & (u64{0} - (lazy >> 63)));
 }
