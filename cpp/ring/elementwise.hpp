@@ -72,7 +72,11 @@ void dot(u64* out0, u64* out1, const u64* w, const u64* x, std::size_t terms, co
                 Lane::add_product(sums[1][i], value, Lane::load(b + dot_width + at + i * Lane::width));
             }
         };
-        for (std::size_t j = 0; j < terms; ++j) accumulate(w + j * dot_width, x + j * 2 * dot_width);
+        for (std::size_t j = 0; j < terms; ++j) {
+            // The weights come from memory once per inference, in the order of this loop, across its ends.
+            for (std::size_t line = 0; line < step; line += 8) Lane::prefetch(w + (j + 10) * dot_width + at + line);
+            accumulate(w + j * dot_width, x + j * 2 * dot_width);
+        }
         accumulate(u, key);
 #pragma GCC unroll 4
         for (std::size_t i = 0; i < lanes; ++i) {

@@ -32,14 +32,15 @@ struct WordLane {
     struct Multiplier {
         u64 value, quotient;
     };
-    static Multiplier multiplier(const Factor& f) { return {f.value, f.quotient64}; }
-    static Multiplier broadcast(const Factors& f, std::size_t i) { return {f.values[i], f.quotients64[i]}; }
-    static Multiplier load(const Factors& f, std::size_t i) { return {f.values[i], f.quotients64[i]}; }
+    static Multiplier multiplier(const Factor& f) { return {f.value, f.quotient}; }
+    static Multiplier broadcast(const Factors& f, std::size_t i) { return {f.values[i], f.quotients[i]}; }
+    static Multiplier load(const Factors& f, std::size_t i) { return {f.values[i], f.quotients[i]}; }
     // x f mod p in [0, 2p), for any x.
     static u64 multiply(u64 x, const Multiplier& f, u64 p) {
         return x * f.value - static_cast<u64>((static_cast<u128>(x) * f.quotient) >> 64) * p;
     }
 
+    static void prefetch(const u64*) {}
     static Sum zero() { return {0}; }
     static void add_product(Sum& sum, u64 a, u64 b) { sum.total += static_cast<u128>(a) * b; }
     // The sum split at bit 52.

@@ -31,24 +31,20 @@ struct IfmaLane {
     static Value reduce_once(Value x, Value m) { return _mm512_min_epu64(x, _mm512_sub_epi64(x, m)); }
 
     struct Multiplier {
-        Value value, quotient;
+        Value raised, low;
     };
-    static Multiplier multiplier(const Factor& f) { return {all(f.value), all(f.quotient52)}; }
-    static Multiplier broadcast(const Factors& f, std::size_t i) {
-        return {all(f.values[i]), all(f.quotients52[i])};
-    }
-    static Multiplier load(const Factors& f, std::size_t i) {
-        return {load(f.values + i), load(f.quotients52 + i)};
-    }
+    static Multiplier multiplier(const Factor& f) { return {all(f.raised), all(f.low)}; }
+    static Multiplier broadcast(const Factors& f, std::size_t i) { return {all(f.raised[i]), all(f.low[i])}; }
+    static Multiplier load(const Factors& f, std::size_t i) { return {load(f.raised + i), load(f.low + i)}; }
     // x f mod p in [0, 2p), for x < 2^52.
     static Value multiply(Value x, const Multiplier& f, Value p) {
         const Value zero = _mm512_setzero_si512();
-        const Value quotient = _mm512_madd52hi_epu64(zero, x, f.quotient);
-        const Value difference =
-            _mm512_sub_epi64(_mm512_madd52lo_epu64(zero, x, f.value), _mm512_madd52lo_epu64(zero, quotient, p));
-        return _mm512_and_si512(difference, all((u64{1} << 52) - 1));
+        const Value m = _mm512_madd52lo_epu64(zero, x, f.low);
+        const Value negated_p = _mm512_sub_epi64(zero, p);
+        return _mm512_sub_epi64(_mm512_madd52hi_epu64(zero, x, f.raised), _mm512_madd52hi_epu64(negated_p, m, p));
     }
 
+    static void prefetch(const u64* p) { _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T0); }
     static Sum zero() { return {_mm512_setzero_si512(), _mm512_setzero_si512()}; }
     static void add_product(Sum& sum, Value a, Value b) {
         sum.low = _mm512_madd52lo_epu64(sum.low, a, b);
