@@ -186,6 +186,13 @@ void ternary(std::int8_t* out, const u64* words, std::size_t n) {
 }
 
 template <class Lane>
+bool all_below(const u64* x, std::size_t n, u64 bound) {
+    u64 negative = ~u64{0};
+    for (std::size_t i = 0; i < n; ++i) negative &= x[i] - bound;
+    return negative >> 63;
+}
+
+template <class Lane>
 void forward(u64* x, const Ntt& ntt);
 template <class Lane>
 void inverse(u64* x, const Ntt& ntt);
@@ -193,7 +200,7 @@ void inverse(u64* x, const Ntt& ntt);
 template <class Lane>
 constexpr polynomials::Kernels kernels_of() {
     return {forward<Lane>, inverse<Lane>,     multiply<Lane>, scale<Lane>,     subtract<Lane>,    dot<Lane>, embed<Lane>,
-            add_small<Lane>, encode<Lane>, add_flood<Lane>, switch_down<Lane>, errors<Lane>, ternary<Lane>};
+            add_small<Lane>, encode<Lane>, add_flood<Lane>, switch_down<Lane>, errors<Lane>, ternary<Lane>, Lane::pack, Lane::unpack, all_below<Lane>};
 }
 
 }  // namespace

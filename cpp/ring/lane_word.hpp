@@ -1,6 +1,7 @@
 // One residue in one 64-bit word. Include from polynomials_*.cpp only.
 #pragma once
 
+#include "ring/bits.hpp"
 #include "ring/prime.hpp"
 
 namespace deepreduce::ring {
@@ -53,6 +54,8 @@ struct WordLane {
     static u64 product_high(u64 a, u64 b) { return static_cast<u64>((static_cast<u128>(a) * b) >> 52); }
 
     static void transpose(u64 (&)[8]) {}
+    static void pack(const u64* x, std::size_t n, unsigned bits, std::uint8_t* out) { ring::pack(x, n, bits, out); }
+    static void unpack(const std::uint8_t* data, std::size_t n, unsigned bits, u64* x) { ring::unpack(data, n, bits, x); }
 };
 
 }  // namespace

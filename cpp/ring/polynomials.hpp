@@ -45,6 +45,11 @@ struct Kernels {
     // Samples from uniform words, one each: centred binomial with eta = 21; uniform on {-1, 0, 1} up to 2^-62.
     void (*errors)(std::int8_t* out, const u64* words, std::size_t n);
     void (*ternary)(std::int8_t* out, const u64* words, std::size_t n);
+    // ring::pack and ring::unpack, for any n.
+    void (*pack)(const u64* x, std::size_t n, unsigned width, std::uint8_t* out);
+    void (*unpack)(const std::uint8_t* data, std::size_t n, unsigned width, u64* x);
+    // Whether x < bound for all, x and bound below 2^63.
+    bool (*all_below)(const u64* x, std::size_t n, u64 bound);
 };
 
 extern const Kernels scalar_kernels;

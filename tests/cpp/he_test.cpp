@@ -87,6 +87,17 @@ void test_bits(const char* path) {
         writer.finish();
         ring::pack(words.data(), 37, width, other.data());
         expect(data == other, "stream of equal widths is ring::pack", path);
+        const auto& poly = ring::polynomial_kernels();
+        for (std::size_t n = 0; n <= 37; ++n) {
+            std::vector<std::uint8_t> fast(ring::packed_bytes(n, width) + 1, 0x5a), slow(fast);
+            poly.pack(words.data(), n, width, fast.data());
+            ring::pack(words.data(), n, width, slow.data());
+            std::vector<u64> back(n + 1, 5);
+            poly.unpack(fast.data(), n, width, back.data());
+            bool right = fast == slow && back[n] == 5;
+            for (std::size_t i = 0; i < n; ++i) right &= back[i] == (words[i] & ((u64{1} << width) - 1));
+            expect(right, "pack and unpack of the path", path);
+        }
         he::BitReader reader(data.data(), data.size());
         bool same = true;
         for (u64 w : words) same &= reader.get(width) == (w & ((u64{1} << width) - 1));
@@ -128,6 +139,12 @@ void test_elementwise(const char* path) {
     const std::size_t n = 512;
     for (u64 p : lattice::primes) {
         const ring::Prime prime(p);
+        for (std::size_t at : {0, 1, 77, 511}) {
+            auto x = random_residues(n, p);
+            expect(poly.all_below(x.data(), n, p), "all_below", path);
+            x[at] = p;
+            expect(!poly.all_below(x.data(), n, p), "all_below at the bound", path);
+        }
         const u64 inverse_r = ring::inverse_public(ring::power_public(2, 52, p), p);
         const auto a = random_residues(n, p), b = random_residues(n, p);
         AlignedVector<u64> out(n);
