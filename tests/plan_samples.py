@@ -3,11 +3,23 @@
 import numpy as np
 
 from deepreduce.plan import Add, AvgPool, Conv, FixedPoint, Flatten, Linear, Plan, Relu, Rescale
+from deepreduce.plan.files import weight_tensors
 
 SHIFT, WEIGHT_FRACTION = 8, 8
 
 
-def conv(name, source, out_channels, kernel=3, stride=1, padding=None, groups=1, bias=True, weight_bits=12, **values):
+def conv(
+    name,
+    source,
+    out_channels,
+    kernel=3,
+    stride=1,
+    padding=None,
+    groups=1,
+    bias=True,
+    weight_bits=12,
+    fraction=WEIGHT_FRACTION,
+):
     padding = kernel // 2 if padding is None else padding
     return Conv(
         name,
@@ -19,7 +31,7 @@ def conv(name, source, out_channels, kernel=3, stride=1, padding=None, groups=1,
         groups,
         bias,
         weight_bits,
-        values.get("weight_fraction", WEIGHT_FRACTION),
+        fraction,
     )
 
 
@@ -57,15 +69,13 @@ def resnet18(width=64, classes=100):
 
 
 def random_weights(plan, rng, bits=12):
-    from deepreduce.plan.files import weight_tensors
-
     return {
         name: rng.integers(1 - 2 ** (bits - 1), 2 ** (bits - 1), shape).astype(dtype)
         for name, (dtype, shape) in weight_tensors(plan).items()
     }
 
 
-def negacyclic(a, b, modulus_bits=64):
+def negacyclic(a, b):
     """a * b in Z[X]/(X^N + 1) modulo 2^64, coefficient by coefficient."""
     n = len(a)
     result = np.zeros(n, dtype=np.uint64)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from deepreduce.plan import PARAMETER_SETS, Conv, Linear, ParameterSet, packings
-from deepreduce.plan.packing import _polyphase, choose, response_bytes, upload_bytes
+from deepreduce.plan.packing import _ciphertext_bytes, _polyphase, choose, response_bytes, upload_bytes
 from deepreduce.plan.polynomials import pack_input, pack_weights, unpack_output, useful_positions, weight_polynomial
 from deepreduce.plan.reference import apply, exact_nonlinear
 from plan_samples import conv, negacyclic, resnet18
@@ -112,6 +112,16 @@ def test_the_widest_kernel_fits():
     op = conv("c", "input", 3, 64, padding=32)
     packing = choose(op, (2, 70, 70), SMALL, 32)
     assert packing.area_h * packing.area_w <= 4096
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_bytes_counted_by_kind_are_the_bytes_of_each_response(seed):
+    rng = np.random.default_rng(seed)
+    _, _, packing = random_case(rng)
+    parameters, ring_bits = degree(packing.poly_degree), int(rng.integers(2, 65))
+    blocks = np.array([packing.block_channels]), np.array([packing.block_outputs])
+    counted = _ciphertext_bytes(packing, *blocks, parameters, ring_bits)
+    assert counted.tolist() == [packing.uploads * upload_bytes(parameters) + sum(response_bytes(packing, ring_bits))]
 
 
 def brute_force(op, shape, parameters, ring_bits):

@@ -202,7 +202,7 @@ def test_input_of_another_shape_is_refused():
 
 
 def test_encode_rounds_to_nearest_and_decode_inverts():
-    plan = plan_of(conv("c", "input", 4, weight_fraction=3), ring_bits=16)  # 4 fractional bits in, 7 out
+    plan = plan_of(conv("c", "input", 4, fraction=3), ring_bits=16)  # 4 fractional bits in, 7 out
     x = np.array([0.0, 1.0, -1.0, 0.03124, 0.03126, -0.03126, 0.03125, 0.09375, 2047.9])
     assert encode_input(plan, x).tolist() == [0, 16, -16, 0, 1, -1, 0, 2, 32766]
     assert decode_output(plan, np.array([128, -64, 1])).tolist() == [1.0, -0.5, 2**-7]

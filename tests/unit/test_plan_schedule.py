@@ -27,7 +27,7 @@ HALF = pack_kept(np.arange(60) % 2 == 0)
 
 
 def c(name, source):
-    return conv(name, source, 2, weight_fraction=0)
+    return conv(name, source, 2, fraction=0)
 
 
 def relu(name, source, shift=0, kept=None):

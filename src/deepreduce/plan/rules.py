@@ -75,15 +75,15 @@ def fits(value: object, hint: Any) -> bool:
     return value is None if hint is NoneType else type(value) is hint
 
 
+_FIELD_TYPES: dict[type[Any], dict[str, Any]] = {}
+
+
 def field_types(kind: type[Any]) -> dict[str, Any]:
     """Field names of a dataclass, in order, with their annotated types."""
     if kind not in _FIELD_TYPES:  # evaluating annotations is slow, and a plan has thousands of ops
         hints = get_type_hints(kind)
         _FIELD_TYPES[kind] = {field.name: hints[field.name] for field in fields(kind)}
     return _FIELD_TYPES[kind]
-
-
-_FIELD_TYPES: dict[type[Any], dict[str, Any]] = {}
 
 
 def check_types(value: object, where: str) -> None:
