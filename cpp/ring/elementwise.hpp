@@ -176,12 +176,14 @@ void errors(std::int8_t* out, const u64* words, std::size_t n) {
     }
 }
 
-// floor(3 word / 2^64) - 1, by halves so that the loop needs no 128-bit product. Not (byte * 3) >> 8, which is biased.
+// Which third of [-2^62, 2^62) the word falls in, read as a signed number and halved so that no difference overflows. Not
+// (byte * 3) >> 8, which is biased.
 template <class Lane>
 void ternary(std::int8_t* out, const u64* words, std::size_t n) {
+    constexpr i64 third = (i64{1} << 62) / 3;
     for (std::size_t i = 0; i < n; ++i) {
-        const u64 low = (words[i] & 0xffffffff) * 3, high = (words[i] >> 32) * 3;
-        out[i] = static_cast<std::int8_t>(((high + (low >> 32)) >> 32) - 1);
+        const i64 x = static_cast<i64>(words[i]) >> 1;
+        out[i] = static_cast<std::int8_t>(1 + ((x - third) >> 63) + ((x + third) >> 63));
     }
 }
 

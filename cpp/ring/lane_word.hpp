@@ -1,12 +1,31 @@
 // One residue in one 64-bit word. Include from polynomials_*.cpp only.
 #pragma once
 
+#if defined(__has_feature)
+#if __has_feature(memory_sanitizer)
+#include <sanitizer/msan_interface.h>
+#define DEEPREDUCE_WORDS_WATCHED 1
+#endif
+#endif
+
 #include "ring/bits.hpp"
 #include "ring/prime.hpp"
 
 namespace deepreduce::ring {
 // Unnamed on purpose: every polynomials_*.cpp is compiled with other instructions and must keep its own copy.
 namespace {
+
+// (a b) >> shift, shift at least 52. MemorySanitizer would take it for public whatever a and b are: it joins the operands'
+// secret bits where they stand (tests/constant_time).
+inline u64 product_shifted(u64 a, u64 b, unsigned shift) {
+    u64 result = static_cast<u64>((static_cast<u128>(a) * b) >> shift);
+#ifdef DEEPREDUCE_WORDS_WATCHED
+    if (__msan_test_shadow(&a, sizeof a) >= 0 || __msan_test_shadow(&b, sizeof b) >= 0) {
+        __msan_allocated_memory(&result, sizeof result);
+    }
+#endif
+    return result;
+}
 
 struct WordLane {
     using Value = u64;
@@ -38,7 +57,7 @@ struct WordLane {
     static Multiplier load(const Factors& f, std::size_t i) { return {f.values[i], f.quotients[i]}; }
     // x f mod p in [0, 2p), for any x.
     static u64 multiply(u64 x, const Multiplier& f, u64 p) {
-        return x * f.value - static_cast<u64>((static_cast<u128>(x) * f.quotient) >> 64) * p;
+        return x * f.value - product_shifted(x, f.quotient, 64) * p;
     }
 
     static void prefetch(const u64*) {}
@@ -51,7 +70,7 @@ struct WordLane {
     }
     // Low and high 52 bits of a product of 52-bit numbers.
     static u64 product_low(u64 a, u64 b) { return (a * b) & ((u64{1} << 52) - 1); }
-    static u64 product_high(u64 a, u64 b) { return static_cast<u64>((static_cast<u128>(a) * b) >> 52); }
+    static u64 product_high(u64 a, u64 b) { return product_shifted(a, b, 52); }
 
     static void transpose(u64 (&)[8]) {}
     static void pack(const u64* x, std::size_t n, unsigned bits, std::uint8_t* out) { ring::pack(x, n, bits, out); }

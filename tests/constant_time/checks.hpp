@@ -5,6 +5,7 @@
 namespace deepreduce::constant_time {
 
 void check_ring();
+void check_he();
 
 // What the tools must catch: run by the test to see that they do.
 void planted_branch();

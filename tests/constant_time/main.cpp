@@ -16,6 +16,7 @@ using namespace deepreduce::constant_time;
 
 constexpr Check checks[] = {
     {"ring", check_ring},
+    {"he", check_he},
     {"planted_branch", planted_branch},
     {"planted_index", planted_index},
     {"planted_vector_index", planted_vector_index},

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-AREAS = ("ring",)
+AREAS = ("ring", "he")
 # MemorySanitizer runs every path; valgrind sees what the ordinary compiler made of the code, but knows no AVX-512.
 TOOLS = {"memory": ("scalar", "avx2", "avx512"), "valgrind": ("scalar", "avx2")}
 LEAKS = {
