@@ -48,7 +48,10 @@ def measure(op: Op, bits: int, threads: int, rounds: int) -> dict[str, list[floa
     rng = np.random.default_rng(1)
     w = rng.integers(-2047, 2048, (op.outputs, op.inputs // op.groups, *op.kernel)).astype(np.int16)
     load_ms, both = milliseconds(lambda: Exchange(bits, op, w))
-    masks, polynomials = random_ring(rng, bits, both.positions.size), op.polynomials(random_ring(rng, bits, (op.inputs, *op.area)))
+    masks, polynomials = (
+        random_ring(rng, bits, both.positions.size),
+        op.polynomials(random_ring(rng, bits, (op.inputs, *op.area))),
+    )
     times = {"encrypt": [], "receive": [], "respond": [], "decrypt": []}
 
     def receive(sent: bytes):
@@ -78,7 +81,9 @@ def report(name: str, path: str, times: dict[str, list[float]], rate: float) -> 
     up, down, memory = times["bytes"]
     floor = 1e3 * memory / rate
     server = min(map(sum, zip(times["receive"], times["respond"], strict=True)))
-    print(f"{name}, {path}: server {both('receive', 'respond')} (respond {both('respond')}), client {both('encrypt', 'decrypt')}")
+    print(
+        f"{name}, {path}: server {both('receive', 'respond')} (respond {both('respond')}), client {both('encrypt', 'decrypt')}"
+    )
     print(
         f"    weights {memory / 1e6:.0f} MB, loaded with keys in {times['load'][0]:.0f} ms; floor {floor:.2f} ms, "
         f"ratio {server / floor:.2f}; up {up / 1e6:.2f} MB, down {down / 1e6:.2f} MB"
@@ -123,7 +128,9 @@ def main() -> None:
     parser.add_argument("--seal", action="store_true")
     arguments = parser.parse_args()
     rate = bandwidth()
-    print(f"Python {platform.python_version()}, {arguments.threads} thread(s), {arguments.rounds} rounds: best (median)")
+    print(
+        f"Python {platform.python_version()}, {arguments.threads} thread(s), {arguments.rounds} rounds: best (median)"
+    )
     print(f"one thread reads {rate / 1e9:.1f} GB/s from memory")
     for path in arguments.paths.split(","):
         _core.select_cpu_path(path)

@@ -1,6 +1,8 @@
-// Times of the kernels under the homomorphic phase, microseconds per call, best of nine rounds, one thread, each CPU path.
+// Times of the kernels under the homomorphic phase, microseconds per call, best of nine rounds, one thread, each CPU
+// path.
 //
-//     cmake -S . -B build/cpp -DCMAKE_BUILD_TYPE=Release && cmake --build build/cpp --target he_kernels && build/cpp/he_kernels
+//     cmake -S . -B build/cpp -DCMAKE_BUILD_TYPE=Release && cmake --build build/cpp --target he_kernels &&
+//     build/cpp/he_kernels
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -47,15 +49,12 @@ void run() {
     time("32 KiB of the generator", [&] { prg.fill(words.data(), 8 * n); });
     time("4096 errors", [&] { poly.errors(small.data(), words.data(), n); });
     time("4096 ternary secrets", [&] { poly.ternary(small.data(), words.data(), n); });
-    time("flood of 4096 coefficients, one prime", [&] {
-        poly.add_flood(x.data(), words.data(), n, 64, parameters->flood_centre[0], prime);
-    });
-    time("encode 4096 values, one prime", [&] {
-        poly.encode(x.data(), words.data(), n, parameters->q_low, 32, parameters->inverse_t[0], prime);
-    });
-    time("switch 4096 coefficients down", [&] {
-        poly.switch_down(x.data(), y.data(), n, lattice::primes[1], parameters->inverse_dropped[0], prime);
-    });
+    time("flood of 4096 coefficients, one prime",
+         [&] { poly.add_flood(x.data(), words.data(), n, 64, parameters->flood_centre[0], prime); });
+    time("encode 4096 values, one prime",
+         [&] { poly.encode(x.data(), words.data(), n, parameters->q_low, 32, parameters->inverse_t[0], prime); });
+    time("switch 4096 coefficients down",
+         [&] { poly.switch_down(x.data(), y.data(), n, lattice::primes[1], parameters->inverse_dropped[0], prime); });
     time("expand a seed, two primes", [&] { he::expand(x.data(), Seed{{1, 2}}, *parameters); });
     time("pack 8192 residues", [&] { he::pack_residues(message.data(), x.data(), *parameters); });
     time("unpack 8192 residues", [&] { he::unpack_residues(x.data(), message.data(), *parameters); });

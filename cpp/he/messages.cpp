@@ -64,7 +64,8 @@ void pack_cut(std::uint8_t* out, const u64* x, std::size_t count, std::size_t st
 void unpack_cut(u64* x, const std::uint8_t* data, std::size_t count, std::size_t stride, unsigned width,
                 unsigned dropped, const Parameters& parameters) {
     if (!ring::padding_is_zero(data, count, width)) {
-        throw std::invalid_argument("response: the bits that pad the last byte are not zero; damaged or of other parameters");
+        throw std::invalid_argument(
+            "response: the bits that pad the last byte are not zero; damaged or of other parameters");
     }
     if (parameters.kept > 1) return unpack_wide(x, data, count, stride, width, dropped, parameters);
     const auto& poly = ring::polynomial_kernels();

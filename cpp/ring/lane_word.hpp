@@ -15,8 +15,8 @@ namespace deepreduce::ring {
 // Unnamed on purpose: every polynomials_*.cpp is compiled with other instructions and must keep its own copy.
 namespace {
 
-// (a b) >> shift, shift at least 52. MemorySanitizer would take it for public whatever a and b are: it joins the operands'
-// secret bits where they stand (tests/constant_time).
+// (a b) >> shift, shift at least 52. MemorySanitizer would take it for public whatever a and b are: it joins the
+// operands' secret bits where they stand (tests/constant_time).
 inline u64 product_shifted(u64 a, u64 b, unsigned shift) {
     u64 result = static_cast<u64>((static_cast<u128>(a) * b) >> shift);
 #ifdef DEEPREDUCE_WORDS_WATCHED
@@ -33,6 +33,7 @@ struct WordLane {
         u128 total;
     };
     static constexpr std::size_t width = 1;
+    static constexpr unsigned layers = 2;        // of the transform at a time: what the registers hold
     static constexpr std::size_t dot_lanes = 4;  // values of one polynomial that `dot` sums at a time
 
     static u64 load(const u64* p) { return *p; }
@@ -45,7 +46,7 @@ struct WordLane {
     static u64 shift_right(u64 a, unsigned n) { return a >> n; }
     static u64 multiply_low(u64 a, u64 b) { return a * b; }
     // m for negative numbers, 0 for others.
-    static u64 if_negative(u64 x, u64 m) { return m & (u64{0} - (x >> 63)); }
+    static u64 if_negative(u64 x, u64 m) { return m & static_cast<u64>(static_cast<i64>(x) >> 63); }
     // x - m where that is not negative, else x; x, m < 2^63.
     static u64 reduce_once(u64 x, u64 m) { return x - m + if_negative(x - m, m); }
 
@@ -74,7 +75,9 @@ struct WordLane {
 
     static void transpose(u64 (&)[8]) {}
     static void pack(const u64* x, std::size_t n, unsigned bits, std::uint8_t* out) { ring::pack(x, n, bits, out); }
-    static void unpack(const std::uint8_t* data, std::size_t n, unsigned bits, u64* x) { ring::unpack(data, n, bits, x); }
+    static void unpack(const std::uint8_t* data, std::size_t n, unsigned bits, u64* x) {
+        ring::unpack(data, n, bits, x);
+    }
 };
 
 }  // namespace

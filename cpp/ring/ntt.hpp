@@ -16,7 +16,7 @@ public:
     // Plain pointers for the kernels: a function of the standard library that is instantiated in a file with other
     // instructions could end up being called on a machine that lacks them.
     u64 *values, *quotients;  // of 64-bit words
-    u64 *raised, *low;         // of 52-bit words
+    u64 *raised, *low;        // of 52-bit words
 
     explicit Factors(std::size_t count)
         : storage_(4 * count),
@@ -35,11 +35,11 @@ public:
     }
 };
 
-// Evaluations lie in bit-reversed order of the odd powers of psi, each run of 64 transposed as an 8 x 8 matrix: the order
-// that vector code ends in without a final shuffle. AGREEMENT: uploads and public keys travel as evaluations.
+// Evaluations lie in bit-reversed order of the odd powers of psi, each run of 64 transposed as an 8 x 8 matrix: the
+// order that vector code ends in without a final shuffle. AGREEMENT: uploads and public keys travel as evaluations.
 //
-// The last three layers (strides 4, 2, 1) work on 8 groups of 8 coefficients side by side; their twiddles are stored per
-// run of 64 as 7 rows (1 + 2 + 4 of the three layers) of 8, one for each group.
+// The last three layers (strides 4, 2, 1) work on 8 groups of 8 coefficients side by side; their twiddles are stored
+// per run of 64 as 7 rows (1 + 2 + 4 of the three layers) of 8, one for each group.
 struct Ntt {
     std::size_t degree;
     Prime prime;

@@ -1,4 +1,5 @@
-// Arithmetic on polynomials modulo a 50-bit prime: one table of functions per CPU path, with the same results bit for bit.
+// Arithmetic on polynomials modulo a 50-bit prime: one table of functions per CPU path, with the same results bit for
+// bit.
 #pragma once
 
 #include <cstddef>

@@ -15,6 +15,7 @@ struct IfmaLane {
         __m512i low, high;
     };
     static constexpr std::size_t width = 8;
+    static constexpr unsigned layers = 3;
     static constexpr std::size_t dot_lanes = 4;
 
     static Value load(const u64* p) { return _mm512_load_si512(p); }
@@ -26,7 +27,9 @@ struct IfmaLane {
     static Value add(Value a, Value b) { return _mm512_add_epi64(a, b); }
     static Value subtract(Value a, Value b) { return _mm512_sub_epi64(a, b); }
     static Value bits_and(Value a, Value b) { return _mm512_and_si512(a, b); }
-    static Value shift_right(Value a, unsigned n) { return _mm512_srl_epi64(a, _mm_cvtsi32_si128(static_cast<int>(n))); }
+    static Value shift_right(Value a, unsigned n) {
+        return _mm512_srl_epi64(a, _mm_cvtsi32_si128(static_cast<int>(n)));
+    }
     static Value multiply_low(Value a, Value b) { return _mm512_mullo_epi64(a, b); }
     static Value if_negative(Value x, Value m) { return _mm512_and_si512(m, _mm512_srai_epi64(x, 63)); }
     static Value reduce_once(Value x, Value m) { return _mm512_min_epu64(x, _mm512_sub_epi64(x, m)); }
@@ -80,8 +83,9 @@ struct IfmaLane {
     static void unpack(const std::uint8_t* data, std::size_t n, unsigned bits, u64* x);
 };
 
-// How eight numbers of `bits` bits lie in `bits` bytes, in words of 16 bits: number i starts in word i bits / 16, at bit
-// i bits % 16, which leaves room for 50 bits (all shifts are even) or, of odd widths, 49 in the word and the next three.
+// How eight numbers of `bits` bits lie in `bits` bytes, in words of 16 bits: number i starts in word i bits / 16, at
+// bit i bits % 16, which leaves room for 50 bits (all shifts are even) or, of odd widths, 49 in the word and the next
+// three.
 struct EightNumbers {
     alignas(64) std::uint16_t gather[32], scatter[2][32];
     alignas(64) u64 shift[8];

@@ -16,8 +16,8 @@ using u128 = unsigned __int128;
 // 64-bit words, Shoup's method (Harvey, "Faster arithmetic for number-theoretic transforms", 2014): `quotient` is
 // floor(f 2^64 / p), and x f - floor(x quotient / 2^64) p is x f mod p, or that + p.
 //
-// 52-bit words (IFMA), Montgomery's: `raised` is f 2^52 mod p, `low` is raised / p mod 2^52. Then m = x low mod 2^52 makes
-// the low halves of x raised and of m p equal, and the difference of the high halves is x f mod p, or that - p.
+// 52-bit words (IFMA), Montgomery's: `raised` is f 2^52 mod p, `low` is raised / p mod 2^52. Then m = x low mod 2^52
+// makes the low halves of x raised and of m p equal, and the difference of the high halves is x f mod p, or that - p.
 struct Factor {
     u64 value = 0, quotient = 0, raised = 0, low = 0;
 };
@@ -56,9 +56,9 @@ constexpr Factor factor_public(u64 value, u64 p) {
 
 struct Prime {
     u64 p;
-    u64 fold;        // 2^50 mod p = 2^50 - p, below 2^21
+    u64 fold;             // 2^50 mod p = 2^50 - p, below 2^21
     u64 negated_inverse;  // -p^-1 mod 2^52
-    Factor r;        // 2^52 mod p: into Montgomery form
+    Factor r;             // 2^52 mod p: into Montgomery form
     Factor two32, two64;  // 2^32, 2^64 mod p: reduce wider numbers limb by limb
 
     constexpr explicit Prime(u64 prime)

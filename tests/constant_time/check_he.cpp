@@ -1,6 +1,6 @@
-// The homomorphic phase: the client's key, errors and masks, the server's weights, masks and randomness are secret; what is
-// sent is public, and so are the seeds that stand for uniform halves. Weights become secret once they are loaded: loading
-// asks whether their norm is within bounds, and says so.
+// The homomorphic phase: the client's key, errors and masks, the server's weights, masks and randomness are secret;
+// what is sent is public, and so are the seeds that stand for uniform halves. Weights become secret once they are
+// loaded: loading asks whether their norm is within bounds, and says so.
 #include <cstdint>
 #include <vector>
 
@@ -66,7 +66,8 @@ void exchange(unsigned bits) {
     std::vector<std::uint64_t> masks(positions.size(), 3), values(positions.size());
     poison(masks.data(), masks.size() * 8);
     std::vector<std::uint8_t> responses(bytes);
-    server.respond(responses.data(), weights, upload, 0, shape.blocks_out(), positions.data(), offsets.data(), masks.data(), 1);
+    server.respond(responses.data(), weights, upload, 0, shape.blocks_out(), positions.data(), offsets.data(),
+                   masks.data(), 1);
     expect_secret(responses.data(), responses.size(), "respond");
     declassify(responses.data(), responses.size());
 
