@@ -1,11 +1,11 @@
-"""The homomorphic phase: server and client milliseconds per operation, against the time to read the cached weights once.
+"""The homomorphic phase: milliseconds of server and client per operation, against reading the cached weights once.
 
     python bench/he.py [--paths avx512,avx2] [--threads 1] [--rounds 15] [--bits 32] [--seal]
 
-The floor is what the machine takes to read the weight polynomials from memory, measured in the same run (a dot product of
-two long vectors by one thread); a server that reads each weight once per inference cannot be faster with one thread. Best
-and median of the rounds. --seal adds SEAL's transform and plaintext product (tenseal.sealapi) for the same degree and
-primes. Kernels alone: bench/he_kernels.cpp.
+The floor is what the machine takes to read the weight polynomials from memory, measured in the same run (a dot product
+of two long vectors by one thread); a server that reads each weight once per inference cannot be faster with one
+thread. Best and median of the rounds. --seal adds SEAL's transform and plaintext product (tenseal.sealapi) for the same
+degree and primes. Kernels alone: bench/he_kernels.cpp.
 """
 
 import argparse
@@ -82,7 +82,8 @@ def report(name: str, path: str, times: dict[str, list[float]], rate: float) -> 
     floor = 1e3 * memory / rate
     server = min(map(sum, zip(times["receive"], times["respond"], strict=True)))
     print(
-        f"{name}, {path}: server {both('receive', 'respond')} (respond {both('respond')}), client {both('encrypt', 'decrypt')}"
+        f"{name}, {path}: server {both('receive', 'respond')} (respond {both('respond')}), "
+        f"client {both('encrypt', 'decrypt')}"
     )
     print(
         f"    weights {memory / 1e6:.0f} MB, loaded with keys in {times['load'][0]:.0f} ms; floor {floor:.2f} ms, "

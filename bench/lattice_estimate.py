@@ -2,10 +2,11 @@
 
     python bench/lattice_estimate.py
 
-Primal uSVP with the secret scaled to the size of the error (Bai and Galbraith 2014), success as in Alkim et al. 2016 with the
-geometric series assumption (2016 estimate: sd sqrt(beta) <= delta^(2 beta - d - 1) vol^(1/d)), delta(beta) by Chen 2013,
-cost of BKZ 2^(0.292 beta + 16.4) * 8 d (Becker et al. 2016, as in the Homomorphic Encryption Standard's tables). The first
-and third rows are the standard's own bounds for 128 bits: they show that the model agrees with it.
+Primal uSVP with the secret scaled to the size of the error (Bai and Galbraith 2014), success as estimated by Alkim et
+al. 2016 (sd sqrt(beta) <= delta^(2 beta - d - 1) vol^(1/d), the geometric series assumption), delta(beta) by Chen 2013,
+cost of BKZ 2^(0.292 beta + 16.4) * 8 d (Becker et al. 2016, as in the tables of the Homomorphic Encryption Standard).
+The first and third rows are the standard's own bounds for 128 bits: they show that the model agrees with it. It covers
+one attack, the usual best one for these sizes; dual and hybrid attacks are not estimated here.
 """
 
 import math
