@@ -18,7 +18,7 @@ struct IfmaLane {
     static constexpr unsigned layers = 3;
     static constexpr std::size_t dot_lanes = 4;
 
-    static Value load(const u64* p) { return _mm512_load_si512(p); }
+    static Value load(const u64* p) { return _mm512_loadu_si512(p); }
     static Value load_small(const std::int8_t* p) {
         return _mm512_cvtepi8_epi64(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
     }
