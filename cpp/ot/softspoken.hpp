@@ -3,10 +3,12 @@
 // SoftSpoken OT (Roy, CRYPTO 2022, figure 3) over GGM trees with 2^k leaves, semi-honest: 128 / k bits of communication and
 // 2^k / k * 128 bits of AES per OT. k = 1 is IKNP (Ishai, Kilian, Nissim, Petrank, CRYPTO 2003), the simple reference.
 //
-// The sender holds Delta and gets q_i, the receiver has choice bits c_i and gets t_i = q_i xor c_i Delta. State only moves
-// forward: a stream that is expanded twice would reveal the choice bits, so it can be neither copied nor stored.
+// The sender holds Delta and gets q_i, the receiver has choice bits c_i and gets t_i = q_i xor c_i Delta. State only
+// moves forward: a stream that is expanded twice would reveal the choice bits, so it can be neither copied nor stored,
+// and `extend` is called by one thread at a time.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -16,7 +18,8 @@
 namespace deepreduce::ot {
 
 inline constexpr std::size_t base_ots = 128;
-inline constexpr std::size_t set_up_bytes = base_ots * 2 * sizeof(Block);
+// A public salt of the GGM trees, then both sides of every level.
+inline constexpr std::size_t set_up_bytes = (1 + base_ots * 2) * sizeof(Block);
 
 // OTs are made in blocks of 128 (one transposed matrix).
 inline constexpr std::size_t rounded(std::size_t count) { return (count + 127) / 128 * 128; }
@@ -38,7 +41,7 @@ class Receiver {
 
   private:
     unsigned k_;
-    std::uint64_t tile_ = 0;
+    std::atomic<std::uint64_t> tile_{0};  // reserved before it is expanded: two threads never expand one tile
     std::vector<Block> leaves_;  // [128 / k][2^k]
 };
 
@@ -57,7 +60,7 @@ class Sender {
   private:
     unsigned k_;
     Delta delta_;
-    std::uint64_t tile_ = 0;
+    std::atomic<std::uint64_t> tile_{0};  // reserved before it is expanded: two threads never expand one tile
     std::vector<Block> leaves_;  // [128 / k][2^k], leaf y of a tree being the receiver's leaf y xor Delta's bits; 0 is unknown
 };
 

@@ -127,7 +127,7 @@ def test_homomorphic_frames_are_per_image():
 def test_setup():
     parameters_key = 16 + 51200
     plan = plan_of(conv("c", "input", 2))
-    setup = Traffic(8 + 32 + parameters_key + 8 + 8192, 8 + 4096 + 32 + 8 + 4096, 2)
+    setup = Traffic(8 + 32 + parameters_key + 8 + 8208, 8 + 4096 + 32 + 8 + 4112, 2)
     assert predict(plan, "delphi").setup.offline == predict(plan, "fused").setup.offline == setup
 
 
