@@ -16,8 +16,8 @@ inline constexpr std::size_t max_dot_terms = 4095;
 
 namespace polynomials {
 
-// Residues are canonical, in [0, p), before and after each call. n is a multiple of 8; arrays that are written are aligned
-// to 64 bytes. No function branches on, or indexes by, the contents of an array.
+// Residues are canonical, in [0, p), before and after each call. n is a multiple of 8; arrays that are written are
+// aligned to 64 bytes. No function branches on, or indexes by, the contents of an array.
 struct Kernels {
     // In place; natural order of coefficients to the order of evaluations in ntt.hpp, and back.
     void (*forward)(u64* x, const Ntt& ntt);
