@@ -275,7 +275,7 @@ void register_he(nb::module_& m) {
             return ps->response_bytes(useful);
         },
         nb::arg("ring_bits"), nb::arg("useful"), "Bytes of one response that carries `useful` coefficients.");
-    m.def("he_check_norm", &he::check_norm, nb::arg("ring_bits"), nb::arg("norm_squared"),
+    m.def("he_check_norm", &he::check_norm, nb::arg("ring_bits"), nb::arg("norm_squared"), nb::arg("outputs"),
           "ValueError if B = sum over all outputs of one inference of ||w_j||^2 is too large for the flood to hide.");
     m.def("he_negacyclic_product", &negacyclic_product, nb::arg("prime"), nb::arg("a"), nb::arg("b"),
           "a * b modulo X^N + 1 and the prime, uint64 [N] each, by the transform of the current CPU path.");
