@@ -264,6 +264,7 @@ Result<u64> negacyclic_product(u64 prime, const In<u64>& a, const In<u64>& b) {
 
 void register_he(nb::module_& m) {
     m.def("he_parameters", &parameters, nb::arg("ring_bits"),
+          nb::sig("def he_parameters(ring_bits: int) -> dict[str, typing.Any]"),
           "Sizes (bytes), distributions and security figures of the homomorphic parameter set of the ring "
           "Z_2^ring_bits.");
     m.def(
