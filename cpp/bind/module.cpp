@@ -24,10 +24,13 @@ static void register_cpu(nb::module_& m) {
 }  // namespace deepreduce::bind
 
 NB_MODULE(_core, m) {
+    // Sessions end in threads that Python may abandon at exit; what they hold is no leak.
+    nb::set_leak_warnings(false);
     m.doc() = "The compiled half of deepreduce: bytes in, bytes out, no sockets.";
     deepreduce::bind::register_cpu(m);
     deepreduce::bind::register_base(m);
     deepreduce::bind::register_ot(m);
     deepreduce::bind::register_gc(m);
+    deepreduce::bind::register_he(m);
     deepreduce::bind::register_ring(m);
 }

@@ -14,6 +14,7 @@ void register_base(nb::module_& m);
 void register_ring(nb::module_& m);
 void register_ot(nb::module_& m);
 void register_gc(nb::module_& m);
+void register_he(nb::module_& m);
 
 // Sixteen bytes as a block; std::invalid_argument otherwise.
 inline Block block_of(const In<std::uint8_t>& bytes, const char* what) {

@@ -43,6 +43,12 @@ class PlanError(DeepReduceError):
     """A plan, or the weights beside it, that cannot be read or breaks a rule of docs/plan-format.md."""
 
 
+class SessionError(DeepReduceError):
+    """A private session that cannot go on: the peer, its version, its messages or its silence."""
+
+    exit_code = 4
+
+
 class SettingError(DeepReduceError):
     """A setting out of its range, or one that contradicts another."""
 

@@ -41,7 +41,8 @@ from .schema import (
     total,
 )
 
-CLAIM = 48  # batch id and transcript digest
+BATCH_ID = 16
+CLAIM = BATCH_ID + 32  # and the digest of the offline transcript
 WORD = 8  # a ring element at rest
 POINT = 32
 BASE_OTS = 128
@@ -69,7 +70,12 @@ def predict(plan: Plan, protocol: Protocol = "fused", batch: int = 1) -> Predict
         raise PlanError(f"a batch of {batch} images, at least 1 is needed")
     found, packed, parameters = shapes(plan), packings(plan), PARAMETER_SETS[plan.parameter_set]
     ring_bits = plan.ring.ring_bits
-    ops = {INPUT: Cost(online=Traffic(frame_bytes(CLAIM + _ring(batch * prod(plan.input_shape), ring_bits)), 0, 1))}
+    request = Traffic(frame_bytes(BATCH_ID))
+    ops = {
+        INPUT: Cost(
+            offline=request, online=Traffic(frame_bytes(CLAIM + _ring(batch * prod(plan.input_shape), ring_bits)), 0, 1)
+        )
+    }
     for op in plan.ops:
         operand = found[op.inputs[0]]
         if op.name in packed:

@@ -63,12 +63,6 @@ def pairs_per_level(op: MaxPool, in_shape: Shape) -> list[int]:
     return pairs
 
 
-def plays_everywhere(op: MaxPool, in_shape: Shape) -> bool:
-    """Whether every output comes out of at least one pair (and so carries a fresh mask)."""
-    rows, columns = _sides(op, in_shape)
-    return int(rows.sum(axis=1).min() * columns.sum(axis=1).min()) > 1
-
-
 def _windows(op: MaxPool, in_shape: Shape) -> tuple[Indices, Indices]:
     """Valid elements of all windows, one after another [n], and how many each output has [outputs]."""
     channels, height, width = in_shape

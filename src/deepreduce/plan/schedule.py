@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from .infer import Shape, shapes
-from .pooling import pairs_per_level, plays_everywhere
+from .pooling import pairs_per_level
 from .schema import INPUT, Conv, Linear, MaxPool, Op, Plan, Relu, Rescale
 
 
@@ -38,7 +38,6 @@ def offline_waves(plan: Plan) -> list[list[str]]:
     The client can send its mask of a re-shared value at once, for it is fresh; between re-sharings its share is
     whatever the op before left it with.
     """
-    found = shapes(plan)
     waves: list[list[str]] = []
     depth = {INPUT: 0}  # linear ops since the last fresh mask
     for op in plan.ops:
@@ -48,7 +47,7 @@ def offline_waves(plan: Plan) -> list[list[str]]:
                 waves.append([])
             waves[depth[op.name]].append(op.name)
             depth[op.name] += 1
-        elif reshares(op, found[op.inputs[0]]):
+        elif reshares(op):
             depth[op.name] = 0
     return waves
 
@@ -66,17 +65,15 @@ def rounds(op: Op, operand: Shape) -> int:
             return 0
 
 
-def reshares(op: Op, operand: Shape) -> bool:
-    """Whether every element of the result has a fresh mask.
+def reshares(op: Op) -> bool:
+    """Whether the client's share of the result is a fresh mask, whatever its share of the operand.
 
-    Not so where an element passes unchanged: a Relu's removed ones at shift 0, a MaxPool's windows of one element.
+    Not so where an operand is part of the result: a Relu's removed elements at shift 0, a MaxPool's a + relu(b - a).
     """
     match op:
         case Relu():
             return op.kept is None or op.shift > 0
         case Rescale():
             return op.shift > 0
-        case MaxPool():
-            return plays_everywhere(op, operand)
         case _:
             return False

@@ -1,0 +1,70 @@
+// A linear operation's weights as the server multiplies by them: cached evaluations of the weight polynomials.
+#pragma once
+
+#include <cstdlib>
+#include <memory>
+
+#include "he/parameters.hpp"
+
+namespace deepreduce::he {
+
+// The operation on one tile: a valid convolution of stride 1 of `inputs` channels of area_h x area_w with `outputs` kernels
+// of kernel_h x kernel_w in `groups` groups. A polynomial carries block_channels channels, and a product block_outputs
+// outputs: block_outputs block_channels area_h area_w <= N.
+//
+//   upload j:            coefficient c A + i Aw + k                                = x[j Cw + c, i, k]
+//   weights (b, j):      coefficient m Cw A + (Cw-1-c) A + (kh-1-u) Aw + (kw-1-v)  = w[b M + m, channel, u, v]
+//   response b, output:  coefficient m Cw A + (Cw-1) A + (i+kh-1) Aw + (k+kw-1)    = y[b M + m, i, k]
+struct Shape {
+    std::size_t outputs, inputs, groups, kernel_h, kernel_w, area_h, area_w, block_channels, block_outputs;
+
+    std::size_t blocks_in() const { return (inputs + block_channels - 1) / block_channels; }
+    std::size_t blocks_out() const { return (outputs + block_outputs - 1) / block_outputs; }
+};
+
+class Weights {
+public:
+    // w is [outputs][inputs / groups][kernel_h][kernel_w]. Throws std::invalid_argument for a shape that does not fit, or
+    // for weights whose noise could exceed what decryption bears. Constant time in the values of w.
+    Weights(unsigned ring_bits, const Shape& shape, const std::int16_t* w, unsigned threads);
+
+    const Parameters& parameters() const { return *parameters_; }
+    const Shape& shape() const { return shape_; }
+
+    // The blocks of channels that output block b reads: those whose groups meet.
+    std::size_t first_input(std::size_t b) const { return first_input_[b]; }
+    std::size_t inputs(std::size_t b) const { return inputs_[b]; }
+    // [inputs(b)][32] evaluations at the points of one chunk of 32, times 2^52.
+    const u64* chunk(std::size_t b, std::size_t prime, std::size_t chunk) const {
+        return data_.get() + start_[b] + (prime * chunks() + chunk) * inputs_[b] * 32;
+    }
+    std::size_t chunks() const { return parameters_->degree / 32; }
+
+    // Whether coefficient `position` of response b is an output; others must not leave the server.
+    bool is_output(std::size_t b, std::size_t position) const;
+
+    // Sum over the outputs of one tile of ||w_j||^2: this operation's part of B (params/lattice.hpp), per tile.
+    double norm_squared() const { return norm_squared_; }
+    // The largest noise of any output as a part of what decryption bears (< 1, or the constructor throws): hard bounds for
+    // errors and flood, and for the bits cut off c1 a bound that a coefficient exceeds with probability 2^-128.
+    double worst_noise() const { return worst_noise_; }
+    std::size_t memory_bytes() const { return words_ * 8; }
+
+private:
+    void check_shape() const;
+    void measure(const std::int16_t* w);
+    void transform(const std::int16_t* w, std::size_t b, u64* polynomial, std::int16_t* coefficients);
+
+    std::shared_ptr<const Parameters> parameters_;
+    Shape shape_;
+    std::vector<std::size_t> first_input_, inputs_, start_;
+    std::vector<std::uint8_t> output_;  // [N]: 1 + m where output m of a block may sit, else 0
+    std::size_t words_ = 0;
+    std::unique_ptr<u64[], decltype(&std::free)> data_{nullptr, &std::free};
+    double norm_squared_ = 0, worst_noise_ = 0;
+};
+
+// Throws std::invalid_argument if the outputs of one inference, B = norm_squared, are too large for the set's flood.
+void check_norm(unsigned ring_bits, double norm_squared);
+
+}  // namespace deepreduce::he

@@ -1,0 +1,96 @@
+"""DELPHI's circuit (docs/protocol.md, "delphi"): the whole step is garbled. ReLU and rescale, both roles, by chunks."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import _core
+from ..plan.messages import Chunk, Vector
+from .vectors import Bytes, Ring, extend_receiver, extend_sender, group, part, random_bytes, split_key
+
+
+class GarbledClient:
+    """The evaluator; its inputs are its share and its next mask."""
+
+    def __init__(self, vector: Vector, threads: int = 1) -> None:
+        self.vector = vector
+        self.mask: Ring = _core.random_ring(vector.padded, vector.ring_bits)  # r'
+        self._threads = threads
+        self._key: Bytes | None = None
+        self._labels: dict[int, Bytes] = {}
+        self._tables: dict[int, Bytes] = {}
+
+    def choose(self, chunk: Chunk, shares: Ring, ot: _core.OtReceiver) -> Bytes:
+        """Choices: the bits of the share, then those of the mask."""
+        bits = self.vector.ring_bits
+        words = [_core.bit_slice(np.ascontiguousarray(x), bits) for x in (shares, part(self.mask, chunk))]
+        packed = np.concatenate(words, axis=1).reshape(-1).view(np.uint8)
+        correction, self._labels[chunk.first] = extend_receiver(ot, packed, self._threads)
+        return correction
+
+    def receive_garbled(self, chunk: Chunk, content: Bytes, reverse: _core.OtSender) -> None:
+        """Keeps the tables."""
+        key, self._tables[chunk.first] = split_key(chunk, content)
+        self._key = self._key if key is None else key
+
+    def answer(self, chunk: Chunk, content: Bytes, threads: int) -> Bytes:
+        """The colours of the output labels, which only the server can decode."""
+        v = self.vector
+        labels, tables = self._labels.pop(chunk.first), self._tables.pop(chunk.first)
+        colours = _core.circuit_evaluate(
+            v.function, v.ring_bits, v.shift, self._key, group(chunk), labels, content, tables, threads
+        )
+        packed: Bytes = colours.reshape(-1).view(np.uint8)
+        return packed
+
+
+class GarbledServer:
+    """The garbler; its input is its share."""
+
+    def __init__(self, vector: Vector, threads: int = 1) -> None:
+        self.vector = vector
+        self._threads = threads
+        self._key, self._seed = random_bytes(16), random_bytes(16)
+        self._delta: _core.Delta | None = None
+        self._colours: dict[int, NDArray[np.uint16]] = {}
+
+    def garble(self, chunk: Chunk, choices: Bytes | None, ot: _core.OtSender, reverse: _core.OtReceiver) -> Bytes:
+        """Tables."""
+        assert choices is not None
+        v, self._delta = self.vector, ot.delta
+        zero = extend_sender(ot, chunk.padded * 2 * v.ring_bits, choices, self._threads)
+        head = len(self._key) if chunk.first == 0 else 0
+        content = np.empty(chunk.garbled, np.uint8)
+        content[:head] = self._key[:head]
+        self._colours[chunk.first] = _core.circuit_garble(
+            v.function,
+            v.ring_bits,
+            v.shift,
+            self._delta,
+            self._key,
+            self._seed,
+            group(chunk),
+            zero,
+            content[head:],
+            self._threads,
+        )
+        return content
+
+    def receive_products(self, chunk: Chunk, content: Bytes) -> None:
+        """There are none."""
+        raise AssertionError("the garbled circuit has no products")
+
+    def labels(self, chunk: Chunk, shares: Ring, threads: int) -> Bytes:
+        """Labels of its share."""
+        content = np.empty(chunk.labels, np.uint8)
+        _core.circuit_encode(
+            self.vector.ring_bits, self._delta, self._seed, group(chunk), np.ascontiguousarray(shares), content, threads
+        )
+        return content
+
+    def close(self, chunk: Chunk, shares: Ring, content: Bytes) -> Ring:
+        """Decodes the colours: the result minus the client's mask."""
+        colours = content.view(np.uint16).reshape(-1, self.vector.ring_bits)
+        result: Ring = _core.bit_unslice(colours ^ self._colours.pop(chunk.first), self.vector.ring_bits)
+        return result

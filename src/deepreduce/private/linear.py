@@ -1,0 +1,179 @@
+"""Linear ops: offline W r - s by homomorphic encryption, online W (x - r) + s in plain integers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import _core
+from ..errors import PlanError
+from ..plan import Conv, Linear, Packing, Plan, packings
+from ..plan.messages import HE_FRAME
+from ..plan.packing import response_bytes
+from ..plan.polynomials import pack_input, pack_weights, useful_positions
+
+Ring = NDArray[np.uint64]
+Bytes = NDArray[np.uint8]
+
+
+class Layout:
+    """A packing as the kernels want it: where each response's values sit, and how responses fall into frames."""
+
+    def __init__(self, packing: Packing, ring_bits: int) -> None:
+        self.packing = packing
+        self.upload_frames = [min(HE_FRAME, packing.uploads - first) for first in range(0, packing.uploads, HE_FRAME)]
+        self._sizes = response_bytes(packing, ring_bits)
+
+    @cached_property
+    def _positions(self) -> list[NDArray[np.int32]]:
+        return [useful_positions(self.packing, i) for i in range(self.packing.responses)]
+
+    def response_frames(self) -> Iterator[tuple[int, int, int]]:
+        """(first response, responses, bytes) of every frame."""
+        for first in range(0, self.packing.responses, HE_FRAME):
+            count = min(HE_FRAME, self.packing.responses - first)
+            yield first, count, sum(self._sizes[first : first + count])
+
+    def cuts(self, first: int, count: int) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+        """Positions of the values of ``count`` responses from ``first`` on, in turn, and where each begins."""
+        chosen = self._positions[first : first + count]
+        offsets = np.concatenate([[0], np.cumsum([len(p) for p in chosen])]).astype(np.int64)
+        return np.ascontiguousarray(np.concatenate(chosen)), offsets
+
+    @cached_property
+    def value_order(self) -> NDArray[np.int64]:
+        """For every value of all responses in turn, its place in the flattened output of one image."""
+        p = self.packing
+        places = np.arange(p.outputs * p.out_h * p.out_w).reshape(p.outputs, p.out_h, p.out_w)
+        parts = []
+        for response in range(p.responses):
+            tile, block = divmod(response, p.output_blocks)
+            outputs, rows, columns = p.block(block), p.rows(tile), p.columns(tile)
+            parts.append(
+                places[outputs.start : outputs.stop, rows.start : rows.stop, columns.start : columns.stop].ravel()
+            )
+        return np.concatenate(parts)
+
+
+def encrypted_input(layout: Layout, share: Ring, keys: _core.HeClient, threads: int) -> Iterator[bytes]:
+    """The frames of one image's operand [C, H, W] or [C]."""
+    polynomials = pack_input(layout.packing, share)
+    for first in range(0, len(polynomials), HE_FRAME):
+        yield keys.encrypt(np.ascontiguousarray(polynomials[first : first + HE_FRAME]), threads)
+
+
+class Decrypted:
+    """Collects the values of one image's responses into the client's share of the output."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+        self._values: list[Ring] = []
+
+    def add(self, keys: _core.HeClient, first: int, count: int, content: Bytes, threads: int) -> None:
+        """One frame."""
+        positions, offsets = self._layout.cuts(first, count)
+        self._values.append(keys.decrypt_many(content, positions, offsets, threads))
+
+    def output(self) -> Ring:
+        """[O * H_o * W_o], when all frames have arrived."""
+        values = np.concatenate(self._values)
+        out = np.empty_like(values)
+        out[self._layout.value_order] = values
+        return out
+
+
+class ServerLinear:
+    """One linear op of the server: its weights as both phases want them."""
+
+    def __init__(
+        self, plan: Plan, op: Conv | Linear, packing: Packing, weights: dict[str, NDArray[Any]], threads: int
+    ) -> None:
+        ring_bits = plan.ring.ring_bits
+        weight = weights[f"{op.name}.weight"]
+        self.op, self.layout = op, Layout(packing, ring_bits)
+        self._ring_bits, self._mask = ring_bits, np.uint64(2**ring_bits - 1)
+        bias = weights.get(f"{op.name}.bias")
+        self._bias = None if bias is None else np.ascontiguousarray(bias).view(np.uint64) & self._mask
+        spatial = weight if weight.ndim == 4 else weight[:, :, None, None]
+        groups, self._stride, self._padding = (
+            (op.groups, op.stride, op.padding) if isinstance(op, Conv) else (1, (1, 1), (0, 0, 0, 0))
+        )
+        self._online = _core.LinearWeights(np.ascontiguousarray(spatial), groups, ring_bits)
+        self._offline = _core.HeWeights(
+            ring_bits,
+            np.ascontiguousarray(pack_weights(packing, weight)),
+            groups,
+            packing.area_h,
+            packing.area_w,
+            packing.block_channels,
+            packing.block_outputs,
+            threads,
+        )
+        # Every output of every tile, valid or not: an upper bound of what the responses add up.
+        self.norm_squared = float(np.sum(spatial.astype(np.float64) ** 2)) * packing.out_h * packing.out_w
+
+    def respond(
+        self, keys: _core.HeServer, uploads: list[_core.HeUpload], share: Ring, threads: int
+    ) -> Iterator[bytes]:
+        """The frames W r - s of one image; ``share``: s, flattened."""
+        blocks = self.layout.packing.output_blocks
+        ordered = share[self.layout.value_order]
+        at = 0
+        for first, count, _ in self.layout.response_frames():
+            content = []
+            while count:
+                # Responses of one call belong to one tile.
+                tile, block = divmod(first, blocks)
+                here = min(count, blocks - block)
+                positions, offsets = self.layout.cuts(first, here)
+                masks = ordered[at : at + len(positions)]
+                content.append(
+                    keys.respond(self._offline, uploads[tile], block, here, positions, offsets, masks, threads)
+                )
+                at += len(positions)
+                first, count = first + here, count - here
+            yield b"".join(content)
+
+    def new_uploads(self) -> list[_core.HeUpload]:
+        """Empty uploads of one image, one per tile."""
+        packing = self.layout.packing
+        return [_core.HeUpload(self._ring_bits, packing.channel_blocks) for _ in range(packing.tiles)]
+
+    def apply(self, operand: Ring, share: Ring, threads: int) -> Ring:
+        """W (x - r) + bias + s for shares [batch, ...]; ``share``: s, of the output's shape."""
+        spatial = operand if operand.ndim == 4 else operand[:, :, None, None]
+        y = self._online.convolve(np.ascontiguousarray(spatial), self._bias, self._stride, self._padding, threads)
+        result: Ring = (y.reshape(share.shape) + share) & self._mask
+        return result
+
+
+def server_linears(plan: Plan, weights: dict[str, NDArray[Any]], threads: int) -> dict[str, ServerLinear]:
+    """All linear ops of a plan, ready. Raises `PlanError` where the weights are too large to be hidden."""
+    packed = packings(plan)
+    linears = {}
+    for op in plan.ops:
+        if isinstance(op, Conv | Linear):
+            try:
+                linears[op.name] = ServerLinear(plan, op, packed[op.name], weights, threads)
+            except ValueError as error:
+                raise PlanError(f"op {op.name!r}: {error}", "use fewer weight bits") from None
+    try:
+        _core.he_check_norm(plan.ring.ring_bits, sum(linear.norm_squared for linear in linears.values()))
+    except ValueError as error:
+        raise PlanError(str(error), "use fewer weight bits, or a ring of more than 32 bits") from None
+    return linears
+
+
+def add_uploads(uploads: list[_core.HeUpload], first: int, count: int, content: Bytes, threads: int) -> None:
+    """One frame of uploads first, ..., first + count - 1, tile after tile."""
+    each, at = len(content) // count, 0
+    blocks = uploads[0].blocks
+    while count:
+        tile, block = divmod(first, blocks)
+        here = min(count, blocks - block)
+        uploads[tile].add(content[at * each : (at + here) * each], threads)
+        at, first, count = at + here, first + here, count - here

@@ -1,0 +1,109 @@
+"""The one-OT rescale (docs/protocol.md, "rescale"): a shift by one product of sign bits. Both roles, by chunks."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .. import _core
+from ..plan.messages import Chunk, Vector
+from .vectors import Bytes, Ring, extend_receiver, extend_sender, group, part, random_bytes, split_key
+
+
+class RescaleClient:
+    """Owner of the sign bit A as the element of the products."""
+
+    def __init__(self, vector: Vector, threads: int = 1) -> None:
+        self.vector = vector
+        self.mask: Ring = _core.random_ring(vector.padded, vector.ring_bits)  # r'
+        self._threads = threads
+        self._key: Bytes | None = None
+        self._shares: dict[int, tuple[Ring, Ring]] = {}  # a'' and A
+        self._products: dict[int, Ring] = {}  # -q
+
+    def choose(self, chunk: Chunk, shares: Ring, ot: _core.OtReceiver) -> Bytes:
+        """No message: only the share is kept for the products."""
+        v = self.vector
+        self._shares[chunk.first] = _core.rescale_client_shares(v.ring_bits, v.shift, np.ascontiguousarray(shares))
+        return np.empty(0, np.uint8)
+
+    def receive_garbled(self, chunk: Chunk, content: Bytes, reverse: _core.OtSender) -> Bytes:
+        """Answers the server's transfers with products of its random bit c and A."""
+        key, rest = split_key(chunk, content)
+        self._key = self._key if key is None else key
+        blocks = extend_sender(reverse, chunk.padded, rest, self._threads)
+        message, self._products[chunk.first] = _core.product_send(
+            self._key,
+            group(chunk),
+            self.vector.shift,
+            reverse.delta,
+            blocks,
+            self._shares[chunk.first][1],
+            self._threads,
+        )
+        packed: Bytes = _core.pack(message, self.vector.shift)
+        return packed
+
+    def answer(self, chunk: Chunk, content: Bytes, threads: int) -> Bytes:
+        """Its part of the shifted sum, masked."""
+        v, (shares, _) = self.vector, self._shares.pop(chunk.first)
+        answer = _core.rescale_answer(
+            v.ring_bits, v.shift, shares, self._products.pop(chunk.first), content, part(self.mask, chunk)
+        )
+        packed: Bytes = _core.pack(answer, v.ring_bits)
+        return packed
+
+
+class RescaleServer:
+    """Owner of the random bit c of the products."""
+
+    def __init__(self, vector: Vector, threads: int = 1) -> None:
+        self.vector = vector
+        self._threads = threads
+        self._key = random_bytes(16)
+        self._bits: dict[int, Bytes] = {}  # c
+        self._chosen: dict[int, Bytes] = {}
+        self._products: dict[int, Ring] = {}  # g
+        self._opened: dict[int, Bytes] = {}  # d
+
+    def garble(self, chunk: Chunk, choices: Bytes | None, ot: _core.OtSender, reverse: _core.OtReceiver) -> Bytes:
+        """Transfers that choose by c."""
+        self._bits[chunk.first] = random_bytes(chunk.padded // 8)
+        correction, self._chosen[chunk.first] = extend_receiver(reverse, self._bits[chunk.first], self._threads)
+        return np.concatenate([self._key, correction]) if chunk.first == 0 else correction
+
+    def receive_products(self, chunk: Chunk, content: Bytes) -> None:
+        """Its share g of c * A."""
+        message = _core.unpack(content, chunk.padded, self.vector.shift)
+        self._products[chunk.first] = _core.product_receive(
+            self._key,
+            group(chunk),
+            self.vector.shift,
+            self._chosen.pop(chunk.first),
+            self._bits[chunk.first],
+            message,
+            self._threads,
+        )
+
+    def labels(self, chunk: Chunk, shares: Ring, threads: int) -> Bytes:
+        """d = B xor c."""
+        v = self.vector
+        opened: Bytes = _core.rescale_open(
+            v.ring_bits, v.shift, np.ascontiguousarray(shares), self._bits.pop(chunk.first)
+        )
+        self._opened[chunk.first] = opened
+        return opened
+
+    def close(self, chunk: Chunk, shares: Ring, content: Bytes) -> Ring:
+        """The shifted sum minus the client's mask."""
+        v = self.vector
+        answer = _core.unpack(content, chunk.padded, v.ring_bits)
+        first = chunk.first
+        result: Ring = _core.rescale_close(
+            v.ring_bits,
+            v.shift,
+            np.ascontiguousarray(shares),
+            self._products.pop(first),
+            self._opened.pop(first),
+            answer,
+        )
+        return result

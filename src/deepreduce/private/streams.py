@@ -1,0 +1,149 @@
+"""Byte streams for the transport: plain TCP, for tests and measurements, and TLS 1.3."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import ssl
+import threading
+from pathlib import Path
+from typing import Any
+
+from ..errors import SettingError
+
+CHUNK = 1 << 18  # bytes per TLS step
+
+
+class TcpStream:
+    """A connected TCP socket, unprotected: whoever sits between can read and change every message."""
+
+    def __init__(self, sock: socket.socket, timeout_s: float) -> None:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.settimeout(timeout_s)
+        self._socket = sock
+
+    def send(self, *parts: Any) -> None:
+        """Sends all bytes of all parts; one system call while the kernel takes them."""
+        views = [memoryview(part) for part in parts if len(part)]
+        while views:
+            sent = self._socket.sendmsg(views)
+            while views and sent >= len(views[0]):
+                sent -= len(views.pop(0))
+            if sent:
+                views[0] = views[0][sent:]
+
+    def receive_into(self, view: memoryview) -> int:
+        """Fills a part of the view; 0 at the end of the stream."""
+        return self._socket.recv_into(view)
+
+    def close(self) -> None:
+        """Ends both directions."""
+        _close(self._socket)
+
+
+class TlsStream:
+    """TLS over a connected socket.
+
+    An OpenSSL connection may not be read and written by two threads at once, so its state (in memory, no sockets) is
+    behind one lock and the socket's two directions are used outside of it.
+    """
+
+    def __init__(
+        self, sock: socket.socket, context: ssl.SSLContext, timeout_s: float, *, server_name: str | None
+    ) -> None:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.settimeout(timeout_s)
+        self._socket = sock
+        self._in, self._out = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._in, self._out, server_side=server_name is None, server_hostname=server_name)
+        self._state, self._sending = threading.Lock(), threading.Lock()
+        self._handshake()
+
+    def send(self, *parts: Any) -> None:
+        """Sends all bytes of all parts."""
+        with self._sending:
+            for part in parts:
+                view = memoryview(part)
+                for start in range(0, len(view), CHUNK):
+                    with self._state:
+                        self._tls.write(view[start : start + CHUNK])
+                        records = self._out.read()
+                    self._socket.sendall(records)
+
+    def receive_into(self, view: memoryview) -> int:
+        """Fills a part of the view; 0 at the end of the stream."""
+        while True:
+            with self._state:
+                try:
+                    count: int = self._tls.read(len(view), view)  # type: ignore[assignment]
+                    return count
+                except ssl.SSLWantReadError:
+                    pass
+                except ssl.SSLZeroReturnError:
+                    return 0
+            records = self._socket.recv(CHUNK)
+            if not records:
+                return 0
+            with self._state:
+                self._in.write(records)
+
+    def close(self) -> None:
+        """Ends both directions."""
+        _close(self._socket)
+
+    def _handshake(self) -> None:
+        while True:
+            try:
+                self._tls.do_handshake()
+            except ssl.SSLWantReadError:
+                self._flush()
+                records = self._socket.recv(CHUNK)
+                if not records:
+                    raise ConnectionResetError("closed during the TLS handshake") from None
+                self._in.write(records)
+            except ssl.SSLError:
+                self._flush()  # the alert that tells the peer
+                raise
+            else:
+                return self._flush()
+
+    def _flush(self) -> None:
+        if self._out.pending:
+            self._socket.sendall(self._out.read())
+
+
+def server_context(certificate: Path, key: Path, client_authority: Path | None = None) -> ssl.SSLContext:
+    """TLS 1.3 for a server; with ``client_authority`` clients must show a certificate signed by it."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    _load(lambda: context.load_cert_chain(certificate, key), f"{certificate} and {key}")
+    if client_authority is not None:
+        _load(lambda: context.load_verify_locations(client_authority), str(client_authority))
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
+def client_context(
+    authority: Path | None = None, certificate: Path | None = None, key: Path | None = None
+) -> ssl.SSLContext:
+    """TLS 1.3 for a client that trusts ``authority`` (else the system's); ``certificate`` and ``key`` are its own."""
+    context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    if authority is not None:
+        _load(lambda: context.load_verify_locations(authority), str(authority))
+    if certificate is not None:
+        _load(lambda: context.load_cert_chain(certificate, key), f"{certificate} and {key}")
+    return context
+
+
+def _load(load: Any, what: str) -> None:
+    try:
+        load()
+    except (OSError, ssl.SSLError) as error:
+        raise SettingError(f"cannot use {what}: {error}", "give PEM files that belong together") from None
+
+
+def _close(sock: socket.socket) -> None:
+    with contextlib.suppress(OSError):  # the peer may have been first
+        sock.shutdown(socket.SHUT_RDWR)
+    sock.close()

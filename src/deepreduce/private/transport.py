@@ -1,0 +1,202 @@
+"""Frames over a byte stream: all bytes are counted, and a frame of another kind, order or length is an error.
+
+A frame is a header of 8 bytes (kind, a zero byte, sequence number mod 2^16, length, little-endian) and its content.
+Every length is known from the plan before the frame arrives, so nothing is allocated on a peer's word; only the hello
+has a maximum instead.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from enum import IntEnum
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import SessionError
+from .meter import Meter
+
+Bytes = NDArray[np.uint8]
+HEADER = struct.Struct("<BBHI")
+
+
+class Kind(IntEnum):
+    """What a frame holds. docs/protocol.md has the sequence."""
+
+    HELLO = 1
+    PLAN = 2
+    SETUP = 3
+    PREPARE = 4
+    UPLOAD = 5
+    RESPONSE = 6
+    CHOICES = 7
+    GARBLED = 8
+    PRODUCTS = 9
+    CLAIM = 10
+    INPUT = 11
+    LABELS = 12
+    ANSWERS = 13
+    RESULT = 14
+    BYE = 15
+    ERROR = 255
+
+
+class Reason(IntEnum):
+    """The only things that a party tells its peer about an error: fixed codes, no text, no secrets."""
+
+    VERSION = 1
+    REFUSED = 2
+    MALFORMED = 3
+    BATCH = 4
+    LIMIT = 5
+    INTERNAL = 6
+
+
+REASONS = {
+    Reason.VERSION: (
+        "it speaks another version of the protocol",
+        "install the same version of deepreduce on both sides",
+    ),
+    Reason.REFUSED: ("it did not let us in", "check the token, or the certificate"),
+    Reason.MALFORMED: ("it could not accept a message of ours", "both sides drop the batch; connect again"),
+    Reason.BATCH: ("it does not have the prepared batch", "material is used once; prepare again"),
+    Reason.LIMIT: ("a limit of its settings was reached", "prepare fewer at a time"),
+    Reason.INTERNAL: ("it failed", "its operator finds the cause in its log"),
+}
+
+
+class Stream(Protocol):
+    """A connected byte stream. One thread may send while another receives."""
+
+    def send(self, *parts: Any) -> None:
+        """Sends all bytes of all parts."""
+
+    def receive_into(self, view: memoryview) -> int:
+        """Fills a part of the view; 0 at the end of the stream."""
+
+    def close(self) -> None:
+        """Ends both directions; a blocked peer thread wakes up."""
+
+
+class Channel:
+    """One side of a session's connection."""
+
+    def __init__(self, stream: Stream, peer: str) -> None:
+        self.meter = Meter()
+        self._stream = stream
+        self._peer = peer  # "server" or "client", for messages
+        self._sent = self._received = 0
+        self._digests: tuple[Any, Any] | None = None
+
+    def send(self, kind: Kind, *parts: Bytes | bytes, op: str = "", background: bool = False) -> None:
+        """One frame of all parts in turn, booked under ``op``. ``background``: a round is not begun by it."""
+        length = sum(len(part) for part in parts)
+        header = HEADER.pack(kind, 0, self._sent & 0xFFFF, length)
+        self._sent += 1
+        with self._stream_errors():
+            self._stream.send(header, *parts)
+        if self._digests:
+            _update(self._digests[0], header, *parts)
+        self.meter.sent(op, HEADER.size + length, background)
+
+    def receive(self, kind: Kind, length: int, op: str = "") -> Bytes:
+        """The content, uint8 [length], of the next frame, which must be of this kind and length."""
+        return self._receive(kind, length, length, op)
+
+    def receive_upto(self, kind: Kind, limit: int) -> bytes:
+        """The content of the next frame, which must be of this kind and no longer than ``limit`` bytes."""
+        return self._receive(kind, 0, limit, "").tobytes()
+
+    def receive_any(self, lengths: dict[Kind, int]) -> tuple[Kind, Bytes]:
+        """The next frame, which must be of one of the kinds, with that kind's length."""
+        kind, length = self._header()
+        expected = next((k for k in lengths if k == kind), None)
+        if expected is None:
+            raise self._malformed(f"a frame of kind {kind} instead of {', '.join(k.name for k in lengths)}")
+        if length != lengths[expected]:
+            raise self._malformed(f"a {expected.name} frame of {length} bytes instead of {lengths[expected]}")
+        return expected, self._content(length, "")
+
+    def fail(self, reason: Reason) -> None:
+        """Tells the peer why the session ends, if it still listens, and closes."""
+        with suppress(SessionError, OSError):
+            self.send(Kind.ERROR, bytes([reason]))
+        self.close()
+
+    def close(self) -> None:
+        """Ends the connection."""
+        self._stream.close()
+
+    @contextmanager
+    def transcript(self) -> Iterator[tuple[Any, Any]]:
+        """While open, every frame is hashed: (sent, received) SHA-256."""
+        self._digests = hashlib.sha256(), hashlib.sha256()
+        try:
+            yield self._digests
+        finally:
+            self._digests = None
+
+    def _receive(self, kind: Kind, least: int, most: int, op: str) -> Bytes:
+        found, length = self._header()
+        if found != kind:
+            raise self._malformed(f"a frame of kind {found} instead of {kind.name}")
+        if not least <= length <= most:
+            raise self._malformed(f"a {kind.name} frame of {length} bytes, {most} expected")
+        return self._content(length, op)
+
+    def _header(self) -> tuple[int, int]:
+        header = bytearray(HEADER.size)
+        self._fill(memoryview(header))
+        kind, zero, sequence, length = HEADER.unpack(header)
+        if kind == Kind.ERROR and zero == 0 and length == 1:
+            code = bytearray(1)
+            self._fill(memoryview(code))
+            text, hint = REASONS.get(code[0], ("it gave an unknown reason", ""))  # type: ignore[call-overload]
+            raise SessionError(f"the {self._peer} ended the session: {text}", hint)
+        if zero or sequence != self._received & 0xFFFF:
+            raise self._malformed(f"frame number {sequence} instead of {self._received & 0xFFFF}")
+        self._received += 1
+        if self._digests:
+            self._digests[1].update(header)
+        return kind, length
+
+    def _content(self, length: int, op: str) -> Bytes:
+        content = np.empty(length, np.uint8)
+        self._fill(memoryview(content))  # type: ignore[arg-type]
+        if self._digests:
+            _update(self._digests[1], content)
+        self.meter.received(op, HEADER.size + length)
+        return content
+
+    def _fill(self, view: memoryview) -> None:
+        with self._stream_errors():
+            while len(view):
+                got = self._stream.receive_into(view)
+                if not got:
+                    raise SessionError(
+                        f"the {self._peer} closed the connection in the middle of a message", "connect again"
+                    )
+                view = view[got:]
+
+    def _malformed(self, what: str) -> SessionError:
+        return SessionError(f"the {self._peer} sent {what}", "it may be another version; connect again")
+
+    @contextmanager
+    def _stream_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except TimeoutError:
+            raise SessionError(
+                f"the {self._peer} was silent for too long", "connect again, or allow more time"
+            ) from None
+        except OSError as error:
+            raise SessionError(f"the connection to the {self._peer} broke: {error}", "connect again") from None
+
+
+def _update(digest: Any, *parts: Bytes | bytes) -> None:
+    for part in parts:
+        digest.update(part)
