@@ -1,9 +1,9 @@
 """A link between two processes of one machine: a relay that lets bytes through at a rate and after a delay.
 
-Each direction is a line of its own. A piece of n bytes that the relay reads at time t leaves the sender's end of the line
-at d = max(t, d of the piece before) + n / rate and is handed over at d + half the round trip. Reading stops while more
-than the line holds (rate times delay, and a short queue) is under way, so that a sender feels the rate as on a real
-link. What is not modelled: loss, jitter, and TCP's slow start across the delay.
+Each direction is a line of its own. A piece of n bytes that the relay reads at time t is on the line until d, which is
+n / rate after t or after the d of the piece before, whichever is later, and is handed over half the round trip after d.
+Reading stops while more than the line holds (rate times delay, and a short queue) is under way, so that a sender feels
+the rate as on a real link. What is not modelled: loss, jitter, and TCP's slow start across the delay.
 """
 
 from __future__ import annotations

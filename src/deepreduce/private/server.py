@@ -14,6 +14,7 @@ import ssl
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
 from types import TracebackType
@@ -55,7 +56,8 @@ class Server:
 
     ``tls``: an `ssl.SSLContext` (`deepreduce.private.server_context`), or None for plain TCP, for tests only.
     ``token``: what clients must show before they learn anything. ``max_prepared``: preparations that one session may
-    hold. Raises `PlanError` when the weights do not fit the plan or the homomorphic parameters.
+    hold. ``on_run`` is called with what each inference cost this side, from its session's thread. Raises `PlanError`
+    when the weights do not fit the plan or the homomorphic parameters.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class Server:
         timeout_s: float = 60.0,
         idle_s: float = 3600.0,
         max_prepared: int = 64,
+        on_run: Callable[[Run], None] | None = None,
     ) -> None:
         if threads < 1:
             raise SettingError(f"{threads} threads, at least 1 is needed")
@@ -80,6 +83,7 @@ class Server:
         self.setup_s = time.perf_counter() - started
         self._threads, self._tls, self._token = threads, tls, token
         self._timeout_s, self._idle_s, self._max_prepared = timeout_s, idle_s, max_prepared
+        self.on_run = on_run or (lambda run: None)
         self._listener: socket.socket | None = None
         self._sessions: set[Session] = set()
         self._guard = threading.Lock()
@@ -312,3 +316,4 @@ class Session:
                 answer = np.ascontiguousarray(shares.values[program.plan.output]).reshape(-1)
                 channel.send(Kind.RESULT, _core.pack(answer, program.plan.ring.ring_bits), op=OUTPUT)
         self.runs.append(run)
+        self._server.on_run(run)
