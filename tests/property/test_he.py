@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from he_op import Exchange, Op, random_ring
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from deepreduce import _core
+from he_op import Exchange, Op, random_ring
 
 pytestmark = pytest.mark.core
 

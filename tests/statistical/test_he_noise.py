@@ -5,9 +5,9 @@ Every draw is fresh from the operating system. Limits are at 6 standard deviatio
 
 import numpy as np
 import pytest
-from he_op import Exchange, Op, random_ring
 
 from deepreduce import _core
+from he_op import Exchange, Op, random_ring
 
 pytestmark = pytest.mark.core
 

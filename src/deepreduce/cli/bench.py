@@ -25,7 +25,7 @@ def bench_command(
         str,
         typer.Argument(
             metavar="PLAN|NETWORK",
-            help="A folder with plan.json and weights.safetensors, or a network to fill with random weights (resnet18 ...).",
+            help="A folder (plan.json, weights.safetensors) or a network to fill with random weights (resnet18 ...).",
             show_default=False,
         ),
     ],
@@ -152,10 +152,10 @@ def _show(console: Console, result: dict[str, Any]) -> None:
 
 def _ops_table(result: dict[str, Any], title: str) -> Table:
     """What costs anything; the elements of an op are its ReLUs, or what it rescales."""
-    table = Table(title=escape(title), title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column("op", overflow="fold")
-    table.add_column("kind")
-    for name in ("elements", "offline ms", "MB down", "up", "online ms", "MB down", "up", "rounds"):
+    table = Table(title=escape(title), title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("op", overflow="fold", min_width=11)
+    table.add_column("kind", no_wrap=True)
+    for name in ("elements", "offline\nms", "MB\ndown", "\nup", "online\nms", "MB\ndown", "\nup", "rounds"):
         table.add_column(name, justify="right", no_wrap=True)
     for op in result["ops"]:
         cells = [f"{op['relus'] or op['rescales']:,}".removeprefix("0")]
@@ -190,7 +190,7 @@ def _differences(result: dict[str, Any]) -> Iterator[str]:
 
 
 def _megabytes(count: int) -> str:
-    return f"{count / 1e6:.3f}" if count else ""
+    return f"{count / 1e6:.2f}" if count else ""
 
 
 def _size(count: int) -> str:
