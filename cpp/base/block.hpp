@@ -41,7 +41,7 @@ struct Seed {
     Block value;
 };
 
-// The public key that re-keys the garbling hash for one vector (gc/hash.hpp). Not a secret, but never used twice.
+// The public key that re-keys the garbling hash for one vector (gc/hash.ipp). Not a secret, but never used twice.
 struct HashKey {
     Block value;
 };

@@ -99,8 +99,8 @@ static inline void subtract(Party& party, unsigned width, const Lanes* z, unsign
     }
 }
 
-// DELPHI's ReLU (Mishra et al., USENIX Security 2020, section 5.1) with truncation: max(0, a + b) >> shift, minus r, all mod
-// 2^bits: 3 (bits - 1) - shift ANDs. Inputs: a and r are the evaluator's, b the garbler's.
+// DELPHI's ReLU (Mishra et al., USENIX Security 2020, the non-linear layers) with truncation: max(0, a + b) >> shift,
+// minus r, all mod 2^bits: 3 (bits - 1) - shift ANDs. Inputs: a and r are the evaluator's, b the garbler's.
 template <class Party, class Out>
 static inline void relu_circuit(Party& party, unsigned bits, unsigned shift, const Block* a, const Block* b, const Block* r,
                                 Out&& out) {

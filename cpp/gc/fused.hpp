@@ -1,10 +1,11 @@
 // The fused ReLU: a garbled sign whose label keys the rest (docs/protocol.md, "fused").
 //
-// With y = a + b mod 2^l, a'' and b'' the shares shifted by f (ring/element.hpp), n = window - f: the circuit gives the sign of
-// a'' + b'' mod 2^n, s = [not negative], lambda + v = s (xor), v the colour that the client sees. Offline one product share
-// u + w = lambda a''. Online the client opens one of four elements s (b'' + A B 2^n) + (1 - 2v) u - rho, adds
-// v a'' + (1 - 2v) w - r and returns it: the server adds rho and holds relu(y) >> f minus r.
-// All functions are constant time; vectors are padded to groups of 16.
+// With y = a + b mod 2^l, a'' and b'' the shares shifted by f (ring/element.hpp), n = window - f: the circuit gives the
+// sign of a'' + b'' mod 2^n, s = [not negative], lambda + v = s (xor), v the colour that the client sees. Offline one
+// product share u + w = lambda a''. Online the client opens one of four elements s (b'' + A B 2^n) + (1 - 2v) u - rho,
+// adds v a'' + (1 - 2v) w - r and returns it: the server adds rho and holds relu(y) >> f minus r. All functions are
+// constant time; vectors are padded to groups of 16. They keep no state, so the caller sees to it that one garbling
+// answers one b: labels for a second one would show Delta.
 #pragma once
 
 #include <cstdint>

@@ -1,7 +1,8 @@
 // DELPHI's non-linear step as one garbled circuit: shares in, re-shared result out (docs/protocol.md, "delphi").
 //
-// The evaluator returns colours, which only the garbler can decode: the client knows its next mask, so a decoding table would
-// hand it the activation. Exact. All functions are constant time.
+// The evaluator returns colours, which only the garbler can decode: the client knows its next mask, so a decoding table
+// would hand it the activation. Exact. All functions are constant time. They keep no state: the caller encodes one b
+// for each garbling.
 #pragma once
 
 #include <cstdint>

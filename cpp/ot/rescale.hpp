@@ -1,9 +1,11 @@
 // Division of a shared number by 2^f with one OT an element (docs/protocol.md, "rescale").
 //
-// For |y| < 2^(l-2), the client adds 2^(l-2) so that the top bit of the sum is 0; then the carry of the two shares is
-// A or B, their top bits, and y >> f = a'' + b'' + A B 2^(l-f) with a'', b'' the shares shifted as signed numbers. Offline
-// g = q + c A mod 2^f (ot/product.hpp), c a random bit of the server. Online the server sends d = B xor c and the client returns
-// its part of the sum minus its next mask r; the error is strictly below one unit. All functions are constant time.
+// The client adds 2^(l-2) and 2^f - 1 (it rounds up), so that for -2^(l-2) - 2^f < y <= 2^(l-2) - 2^f the top bit of
+// the sum is 0; then the carry of the two shares is A or B, their top bits, and y >> f = a'' + b'' + A B 2^(l-f) -
+// 2^(l-2-f) with a'', b'' the shares shifted as signed numbers. Offline g = q + c A mod 2^f (ot/product.hpp), c a
+// random bit of the server. Online the server sends d = B xor c and the client returns its part of the sum minus its
+// next mask r; the error is strictly below one unit. One use of c, q and g: a second d would show the difference of two
+// B. All functions are constant time.
 #pragma once
 
 #include <cstddef>

@@ -17,7 +17,7 @@ unsigned checked(unsigned k) {
     return k;
 }
 
-// The doubling generator of the GGM tree: AES under two fixed public keys, fed forward.
+// The doubling generator of the GGM tree: AES under two fixed public keys (digits of pi), fed forward.
 Block child(Block node, unsigned side) {
     static constexpr Block fixed[2] = {{0x243F6A8885A308D3, 0x13198A2E03707344}, {0xA4093822299F31D0, 0x082EFA98EC4E6C89}};
     Block image;

@@ -3,8 +3,9 @@
 // SoftSpoken OT (Roy, CRYPTO 2022, figure 3) over GGM trees with 2^k leaves, semi-honest: 128 / k bits of communication and
 // 2^k / k * 128 bits of AES per OT. k = 1 is IKNP (Ishai, Kilian, Nissim, Petrank, CRYPTO 2003), the simple reference.
 //
-// The sender holds Delta and gets q_i, the receiver has choice bits c_i and gets t_i = q_i xor c_i Delta. State only moves
-// forward: a stream that is expanded twice would reveal the choice bits, so it can be neither copied nor stored.
+// The sender holds Delta and gets q_i, the receiver has choice bits c_i and gets t_i = q_i xor c_i Delta. State only
+// moves forward: a stream that is expanded twice would reveal the choice bits, so it can be neither copied nor stored,
+// and `extend` is called by one thread at a time.
 #pragma once
 
 #include <cstdint>

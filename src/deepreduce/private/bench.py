@@ -120,7 +120,7 @@ def bench(folder: Path, options: BenchOptions | None = None, on_progress: Progre
         "mode": options.mode,
         "tls": options.tls,
         "ring_bits": plan.ring.ring_bits,
-        "cpu": {"model": _cpu_model(), "path": _core.cpu_path()},
+        "cpu": {"model": cpu_model(), "path": _core.cpu_path()},
         "versions": {"deepreduce": __version__, "python": platform.python_version(), "numpy": np.__version__},
     }
 
@@ -257,7 +257,8 @@ def _floors(rates: Rates, floor: Any, linear_s: float) -> dict[str, Any]:
     }
 
 
-def _cpu_model() -> str:
+def cpu_model() -> str:
+    """What this machine's processor calls itself."""
     try:
         found = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
     except OSError:

@@ -83,7 +83,7 @@ class ClientReport:
 class Party:
     """A process that runs ``main(pipe, start)``; a context manager that ends it."""
 
-    def __init__(self, name: str, main: Callable[[Connection, Any], Any], start: ServerStart | ClientStart) -> None:
+    def __init__(self, name: str, main: Callable[[Connection, Any], Any], start: Any) -> None:
         context = multiprocessing.get_context("spawn")
         self._name = name
         self._pipe, theirs = context.Pipe()
@@ -130,6 +130,7 @@ class Party:
 
 def run_server(pipe: Connection, start: ServerStart) -> ServerReport:
     """Tells its port when it is ready; once told a number of runs, waits for them and reports."""
+    _core.select_cpu_path(start.cpu_path)
     runs: list[Run] = []
     arrived = threading.Condition()
 
@@ -154,6 +155,7 @@ def run_server(pipe: Connection, start: ServerStart) -> ServerReport:
 
 def run_client(pipe: Connection, start: ClientStart) -> ClientReport:
     """Connects, then prepares and predicts image after image."""
+    _core.select_cpu_path(start.cpu_path)
     tls = None if start.tls is None else client_context(start.tls / CERTIFICATE_FILE)
     with Client(
         "127.0.0.1",
@@ -186,8 +188,7 @@ def peak_rss_bytes() -> int:
     return int(found[1]) * 1024 if found else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
-def _run(main: Callable[[Connection, Any], Any], pipe: Connection, start: ServerStart | ClientStart) -> None:
-    _core.select_cpu_path(start.cpu_path)
+def _run(main: Callable[[Connection, Any], Any], pipe: Connection, start: Any) -> None:
     try:
         pipe.send(("result", main(pipe, start)))
     except DeepReduceError as error:
