@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import re
 import resource
 import threading
@@ -21,6 +20,7 @@ from .. import _core
 from ..errors import DeepReduceError, SessionError, one_line
 from ..plan import read_plan, read_weights
 from ..plan.messages import Protocol
+from .child import END_S, Child
 from .client import Client, Mode
 from .meter import Phase, Run
 from .server import Server
@@ -29,7 +29,6 @@ from .streams import client_context, server_context
 PLAN_FILE, WEIGHTS_FILE = "plan.json", "weights.safetensors"
 CERTIFICATE_FILE, KEY_FILE = "certificate.pem", "key.pem"
 REPORT_S = 0.1  # at least, between two reports of progress
-END_S = 10.0  # for the server to finish what the client has already seen finished
 
 Progress = Callable[[str, int, int], None]
 
@@ -84,12 +83,9 @@ class Party:
     """A process that runs ``main(pipe, start)``; a context manager that ends it."""
 
     def __init__(self, name: str, main: Callable[[Connection, Any], Any], start: Any) -> None:
-        context = multiprocessing.get_context("spawn")
         self._name = name
-        self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_run, args=(main, theirs, start), daemon=True)
-        self._process.start()
-        theirs.close()
+        self._child = Child(_run, main, start)
+        self._pipe = self._child.pipe
 
     def send(self, message: object) -> None:
         """Hand it a message."""
@@ -105,10 +101,9 @@ class Party:
                 try:
                     kind, *content = party._pipe.recv()
                 except EOFError:
-                    party._process.join(END_S)
+                    code = party._child.exit_code()
                     raise SessionError(
-                        f"the {party._name} process ended with code {party._process.exitcode}",
-                        "is there enough memory?",
+                        f"the {party._name} process ended with code {code}", "is there enough memory?"
                     ) from None
                 if kind == "error":
                     raise SessionError(f"{party._name}: {content[0]}", content[1])
@@ -123,9 +118,7 @@ class Party:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._process.terminate()
-        self._process.join()
-        self._pipe.close()
+        self._child.__exit__(kind, error, trace)
 
 
 def run_server(pipe: Connection, start: ServerStart) -> ServerReport:
@@ -188,7 +181,7 @@ def peak_rss_bytes() -> int:
     return int(found[1]) * 1024 if found else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
-def _run(main: Callable[[Connection, Any], Any], pipe: Connection, start: Any) -> None:
+def _run(pipe: Connection, main: Callable[[Connection, Any], Any], start: Any) -> None:
     try:
         pipe.send(("result", main(pipe, start)))
     except DeepReduceError as error:

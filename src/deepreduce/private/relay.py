@@ -9,7 +9,6 @@ the rate as on a real link. What is not modelled: loss, jitter, and TCP's slow s
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 import re
 import socket
 import threading
@@ -21,6 +20,7 @@ from types import TracebackType
 from typing import Self
 
 from ..errors import SessionError, SettingError
+from .child import Child, wait_for_parent
 
 QUEUE_BYTES = 1 << 17  # before the line, as a router's
 PIECE_S = 0.0005  # of the line's time that one piece takes; all of it is late by the rest of the piece
@@ -74,23 +74,14 @@ class Relay:
     """
 
     def __init__(self, link: Link, host: str, port: int) -> None:
-        context = multiprocessing.get_context("spawn")
-        ours, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(link, host, port, theirs), daemon=True)
-        self._process.start()
-        theirs.close()
+        self._child = Child(_serve, link, host, port)
         try:
-            if not ours.poll(START_S):
+            if not self._child.pipe.poll(START_S):
                 raise EOFError
-            self.port: int = ours.recv()
+            self.port: int = self._child.pipe.recv()
         except EOFError:
-            self.close()
+            self._child.__exit__(None, None, None)
             raise SessionError("the relay did not start", "are there free ports and processes?") from None
-
-    def close(self) -> None:
-        """Ends the process and with it all connections."""
-        self._process.terminate()
-        self._process.join()
 
     def __enter__(self) -> Self:
         return self
@@ -98,7 +89,7 @@ class Relay:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        self._child.__exit__(kind, error, trace)
 
 
 class Line:
@@ -141,10 +132,14 @@ def piece_bytes(link: Link) -> int:
     return int(min(MAX_PIECE, max(MIN_PIECE, link.rate / 8 * PIECE_S)))
 
 
-def _serve(link: Link, host: str, port: int, report: Connection) -> None:
+def _serve(pipe: Connection, link: Link, host: str, port: int) -> None:
     listener = socket.create_server(("127.0.0.1", 0))
-    report.send(listener.getsockname()[1])
-    report.close()
+    threading.Thread(target=_accept, args=(listener, link, host, port), daemon=True).start()
+    pipe.send(listener.getsockname()[1])
+    wait_for_parent(pipe)
+
+
+def _accept(listener: socket.socket, link: Link, host: str, port: int) -> None:
     while True:
         near, _ = listener.accept()
         try:
