@@ -2,7 +2,7 @@
 # make test   all tests
 # make check  formatting, types, all tests, and the compiled module's tests under the sanitizers
 # make sanitize  the tests marked `core` against a build with the address and undefined-behaviour sanitizers
-# make bench  throughput of the training loop against the bare network
+# make bench  the private half's kernels and a private ResNet18 against the floors of the same run (nothing is written)
 #
 # Each target first creates .venv and installs everything it needs there.
 
@@ -61,7 +61,8 @@ sanitize: $(SANITIZE)/venv/.created
 	  $(SANITIZE)/venv/bin/python -m pytest -p no:cacheprovider -m core $(CORE_TESTS)
 
 bench: $(VENV)/.installed
-	$(BIN)/python bench/throughput.py
+	$(BIN)/python bench/kernels.py --rounds 5 --print
+	$(BIN)/python bench/private.py --relus 114688 --network none --inferences 3 --print
 
 clean:
 	rm -rf $(VENV) $(DEMO) build dist

@@ -13,30 +13,8 @@ from pathlib import Path
 import numpy as np
 
 import results_page
-from deepreduce.export import Lowered, calibrate
-from deepreduce.export.random import random_images, random_weights
-from deepreduce.plan import AvgPool, Conv, FixedPoint, Relu, write_plan, write_weights
 from deepreduce.private.bench import BenchOptions, bench
-
-SIDE = 32
-RING = FixedPoint(32, 8)
-
-
-def write_layer(folder: Path, relus: int) -> None:
-    """A plan of so many ReLUs, a multiple of 1024."""
-    maps = relus // SIDE**2
-    ops = (
-        Conv("conv", ("input",), maps, (1, 1), (1, 1), (0,) * 4, 1, True, 0, 0),
-        Relu("relu", ("conv",), 0, 0, 0),
-        AvgPool("sum", ("relu",), (SIDE, SIDE), (SIDE, SIDE), (0,) * 4),
-    )
-    lowered = Lowered((4, SIDE, SIDE), ops, {"conv": (np.zeros((maps, 4, 1, 1)), np.zeros(maps))})
-    rng = np.random.default_rng(0)
-    weights = random_weights(lowered, rng)
-    images = np.rint(np.ldexp(random_images(lowered.input_shape, rng, 1), RING.input_fraction)).astype(np.int64)
-    plan = calibrate(lowered, weights, images, RING, activation_bits=22)
-    write_plan(folder / "plan.json", plan)
-    write_weights(folder / "weights.safetensors", plan, weights)
+from layers import write_relus
 
 
 def draw(path: Path, results: list[dict]) -> None:
@@ -93,7 +71,7 @@ def main() -> None:
     results = []
     for exponent in range(arguments.least, arguments.most + 1):
         with tempfile.TemporaryDirectory() as name:
-            write_layer(Path(name), 2**exponent)
+            write_relus(Path(name), 2**exponent)
             for protocol in arguments.protocol:
                 results.append(bench(Path(name), BenchOptions(protocol, arguments.inferences)))
                 print(
