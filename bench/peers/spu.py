@@ -83,8 +83,7 @@ def main() -> None:
                     "online_seconds": here["online"]["seconds"],
                     "seconds": seconds,
                     "spread": here["spread"],
-                    "megabytes": sum(here[p][f"{w}_bytes"] for p in ("offline", "online") for w in ("up", "down"))
-                    / 1e6,
+                    "megabytes": moved / 1e6,
                     "protocol": here["protocol"],
                     "threads": here["threads"],
                 },
