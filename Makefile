@@ -2,7 +2,7 @@
 # make test   all tests
 # make check  formatting, types, all tests, and the compiled module's tests under the sanitizers
 # make sanitize  the tests marked `core` against a build with the address and undefined-behaviour sanitizers
-# make bench  the private half's kernels and a private ResNet18 against the floors of the same run (nothing is written)
+# make bench  throughput of the training loop against the bare network; kernels and a private ResNet18 against their floors
 #
 # Each target first creates .venv and installs everything it needs there.
 
@@ -18,7 +18,8 @@ DEMO   ?= demo-frontier
 # The tests marked `core`, run against a build with sanitizers in a virtual environment of its own.
 SANITIZE   := build/sanitize
 CORE_TESTS  = $(shell grep -rl --include='test_*.py' 'pytest.mark.core' tests)
-# The sanitizer must be loaded before Python; libstdc++ with it, or it could not see exceptions. CPython leaks by design.
+# The sanitizer is loaded before Python; libstdc++ with it, or it could not see exceptions. CPython leaks by design.
+# --capture=sys lets the reports through.
 PRELOAD     = $(shell $(CXX) -print-file-name=libasan.so) $(shell $(CXX) -print-file-name=libstdc++.so)
 
 .PHONY: demo test lint check sanitize bench clean
@@ -56,11 +57,14 @@ $(SANITIZE)/venv/.created:
 # pip compiles what has changed (in its own build folder) and links the Python sources.
 sanitize: $(SANITIZE)/venv/.created
 	$(SANITIZE)/venv/bin/python -m pip install --quiet --editable . --config-settings=build-dir=$(SANITIZE)/cmake \
+	  --config-settings=cmake.build-type=RelWithDebInfo --config-settings=install.strip=false \
 	  --config-settings=cmake.define.DEEPREDUCE_SANITIZE=ON
 	LD_PRELOAD='$(PRELOAD)' ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
-	  $(SANITIZE)/venv/bin/python -m pytest -p no:cacheprovider -m core $(CORE_TESTS)
+	  $(SANITIZE)/venv/bin/python -m pytest --capture=sys -p no:cacheprovider -m core $(CORE_TESTS)
 
 bench: $(VENV)/.installed
+	$(BIN)/python bench/throughput.py
+	$(BIN)/python bench/linear.py
 	$(BIN)/python bench/kernels.py --rounds 5 --print
 	$(BIN)/python bench/private.py --relus 114688 --network none --inferences 3 --print
 

@@ -1,4 +1,4 @@
-"""A convolution laid out for the homomorphic phase, the slow way: what plan/packing.py does fast, for tests and benches."""
+"""A convolution laid out for the homomorphic phase, the slow way: what plan/packing.py does fast."""
 
 from dataclasses import dataclass
 

@@ -20,7 +20,7 @@ static_assert(sizeof(Block) == 16);
 inline constexpr std::size_t group_size = 16;
 
 // Overwrites memory that held a secret; the compiler may not drop it.
-inline void wipe(void* data, std::size_t bytes) {
+static inline void wipe(void* data, std::size_t bytes) {
     std::memset(data, 0, bytes);
     __asm__ __volatile__("" : : "r"(data) : "memory");
 }

@@ -29,10 +29,12 @@ void parallel_for(std::size_t count, unsigned threads, Work&& work) {
             failure = std::current_exception();
         }
     };
-    std::vector<std::thread> others;
-    for (std::size_t part = 1; part < parts; ++part) others.emplace_back(run, part);
-    run(0);
-    for (auto& other : others) other.join();
+    {
+        std::vector<std::jthread> others;  // joined at the end of the block, also when one cannot be started
+        others.reserve(parts - 1);
+        for (std::size_t part = 1; part < parts; ++part) others.emplace_back(run, part);
+        run(0);
+    }
     if (failure) std::rethrow_exception(failure);
 }
 

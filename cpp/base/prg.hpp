@@ -17,7 +17,8 @@ public:
     Prg(const Prg&) = delete;
     Prg& operator=(const Prg&) = delete;
 
-    // The next bytes, to memory aligned to 16. Every call starts a fresh block: what was left of the last one is not used.
+    // The next bytes, to memory aligned to 16. Every call starts a fresh block: what was left of the last one is not
+    // used.
     void fill(void* out, std::size_t bytes) {
         const std::size_t whole = bytes / sizeof(Block);
         aes_ctr(seed_, counter_, 0, static_cast<Block*>(out), whole);

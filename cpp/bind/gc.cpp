@@ -44,7 +44,7 @@ gc::CircuitShape circuit_shape(const std::string& name, unsigned ring_bits, unsi
                                std::size_t elements, unsigned threads) {
     check_width(1, ring_bits);
     if (name != "relu" && name != "rescale") throw std::invalid_argument("unknown circuit '" + name + "': relu or rescale");
-    if (shift + 2 > ring_bits) throw std::invalid_argument("shift must be 0..ring bits - 2, not " + std::to_string(shift));
+    if (shift > ring_bits - 2) throw std::invalid_argument("shift must be 0..ring bits - 2, not " + std::to_string(shift));
     return {name == "relu" ? gc::Circuit::relu : gc::Circuit::rescale, ring_bits, shift, first_group, groups_of(elements), threads};
 }
 
@@ -53,7 +53,7 @@ void register_bits(nb::module_& m) {
         "shift_shares",
         [](const Words& shares, unsigned ring_bits, unsigned shift, unsigned width, bool up) {
             check_width(width, ring_bits);
-            if (shift + width > ring_bits) throw std::invalid_argument("shift + width must be at most the ring bits");
+            if (shift > ring_bits - width) throw std::invalid_argument("shift + width must be at most the ring bits");
             auto out = make<std::uint64_t>({shares.size()});
             const std::uint64_t offset = up ? ring::power(shift) - 1 : 0;
             for (std::size_t i = 0; i < shares.size(); ++i) {

@@ -34,7 +34,8 @@ public:
     const std::uint8_t* data() const { return static_cast<const std::uint8_t*>(view_.buf); }
     std::size_t size() const { return static_cast<std::size_t>(view_.len); }
     void expect(std::size_t bytes, const char* what) const {
-        if (size() != bytes) refuse(std::string(what) + " has " + std::to_string(size()) + " bytes, expected " + std::to_string(bytes));
+        if (size() != bytes)
+            refuse(std::string(what) + " has " + std::to_string(size()) + " bytes, expected " + std::to_string(bytes));
     }
 
 private:
@@ -58,8 +59,10 @@ struct Cuts {
     const i64* offsets;
     std::size_t responses, values;
 
-    Cuts(const In<std::int32_t>& p, const In<i64>& o, const he::Parameters& ps) : positions(p.data()), offsets(o.data()) {
-        if (p.ndim() != 1 || o.ndim() != 1 || o.size() < 1) refuse("positions and offsets must be one-dimensional, offsets not empty");
+    Cuts(const In<std::int32_t>& p, const In<i64>& o, const he::Parameters& ps)
+        : positions(p.data()), offsets(o.data()) {
+        if (p.ndim() != 1 || o.ndim() != 1 || o.size() < 1)
+            refuse("positions and offsets must be one-dimensional, offsets not empty");
         responses = o.size() - 1;
         values = p.size();
         if (offsets[0] != 0 || offsets[responses] != static_cast<i64>(values)) {
@@ -69,18 +72,21 @@ struct Cuts {
         for (std::size_t i = 0; i < responses; ++i) {
             const i64 useful = offsets[i + 1] - offsets[i];
             if (useful < 0 || useful > static_cast<i64>(ps.degree)) {
-                refuse("response " + std::to_string(i) + " has " + std::to_string(useful) + " positions, must be 0 to N = " + std::to_string(ps.degree));
+                refuse("response " + std::to_string(i) + " has " + std::to_string(useful) +
+                       " positions, must be 0 to N = " + std::to_string(ps.degree));
             }
         }
         for (std::size_t i = 0; i < values; ++i) {
             if (positions[i] < 0 || positions[i] >= static_cast<std::int32_t>(ps.degree)) {
-                refuse("position " + std::to_string(positions[i]) + " must be at least 0 and below N = " + std::to_string(ps.degree));
+                refuse("position " + std::to_string(positions[i]) +
+                       " must be at least 0 and below N = " + std::to_string(ps.degree));
             }
         }
     }
     std::size_t bytes(const he::Parameters& ps) const {
         std::size_t total = 0;
-        for (std::size_t i = 0; i < responses; ++i) total += ps.response_bytes(static_cast<std::size_t>(offsets[i + 1] - offsets[i]));
+        for (std::size_t i = 0; i < responses; ++i)
+            total += ps.response_bytes(static_cast<std::size_t>(offsets[i + 1] - offsets[i]));
         return total;
     }
 };
@@ -112,9 +118,11 @@ nb::dict parameters(unsigned ring_bits) {
 
 nb::bytes encrypt(const he::Client& client, const In<u64>& polynomials, unsigned threads) {
     const he::Parameters& ps = client.parameters();
-    if (polynomials.ndim() != 2 || polynomials.shape(1) != ps.degree) refuse("polynomials must be [n, " + std::to_string(ps.degree) + "]");
+    if (polynomials.ndim() != 2 || polynomials.shape(1) != ps.degree)
+        refuse("polynomials must be [n, " + std::to_string(ps.degree) + "]");
     const std::size_t count = polynomials.shape(0);
-    return make_bytes(count * ps.upload_bytes(), [&](std::uint8_t* out) { client.encrypt(out, polynomials.data(), count, threads); });
+    return make_bytes(count * ps.upload_bytes(),
+                      [&](std::uint8_t* out) { client.encrypt(out, polynomials.data(), count, threads); });
 }
 
 Result<u64> decrypt_many(const he::Client& client, nb::handle responses, const In<std::int32_t>& positions,
@@ -148,11 +156,15 @@ Result<double> noise(const he::Client& client, nb::handle responses, const In<st
     return values;
 }
 
-void new_weights(he::Weights* self, unsigned ring_bits, const In<std::int16_t>& w, std::size_t groups, std::size_t area_h,
-                 std::size_t area_w, std::size_t block_channels, std::size_t block_outputs, unsigned threads) {
-    if (w.ndim() != 4) refuse("weights must be [outputs, inputs / groups, kernel_h, kernel_w], not " + std::to_string(w.ndim()) + "-dimensional");
+void new_weights(he::Weights* self, unsigned ring_bits, const In<std::int16_t>& w, std::size_t groups,
+                 std::size_t area_h, std::size_t area_w, std::size_t block_channels, std::size_t block_outputs,
+                 unsigned threads) {
+    if (w.ndim() != 4)
+        refuse("weights must be [outputs, inputs / groups, kernel_h, kernel_w], not " + std::to_string(w.ndim()) +
+               "-dimensional");
     if (groups > (1u << 20)) refuse("groups is " + std::to_string(groups) + ", must be at most 2^20");
-    const he::Shape shape = {w.shape(0), w.shape(1) * groups, groups, w.shape(2), w.shape(3), area_h, area_w, block_channels, block_outputs};
+    const he::Shape shape = {w.shape(0), w.shape(1) * groups, groups,       w.shape(2), w.shape(3), area_h,
+                             area_w,     block_channels,      block_outputs};
     const nb::gil_scoped_release release;
     new (self) he::Weights(ring_bits, shape, w.data(), threads);
 }
@@ -165,7 +177,8 @@ void new_server(he::Server* self, unsigned ring_bits, nb::handle public_key) {
 }
 
 void new_upload(he::Upload* self, unsigned ring_bits, std::size_t blocks) {
-    if (blocks < 1 || blocks > ring::max_dot_terms - 1) refuse("blocks is " + std::to_string(blocks) + ", must be 1 to " + std::to_string(ring::max_dot_terms - 1));
+    if (blocks < 1 || blocks > ring::max_dot_terms - 1)
+        refuse("blocks is " + std::to_string(blocks) + ", must be 1 to " + std::to_string(ring::max_dot_terms - 1));
     const nb::gil_scoped_release release;
     new (self) he::Upload(ring_bits, blocks);
 }
@@ -173,38 +186,45 @@ void new_upload(he::Upload* self, unsigned ring_bits, std::size_t blocks) {
 void add(he::Upload& upload, nb::handle uploads, unsigned threads) {
     const Buffer data(uploads);
     const std::size_t each = upload.parameters().upload_bytes();
-    if (data.size() % each) refuse("uploads have " + std::to_string(data.size()) + " bytes, must be a multiple of " + std::to_string(each));
+    if (data.size() % each)
+        refuse("uploads have " + std::to_string(data.size()) + " bytes, must be a multiple of " + std::to_string(each));
     const nb::gil_scoped_release release;
     upload.add(data.data(), data.size() / each, threads);
 }
 
-nb::bytes respond(const he::Server& server, const he::Weights& weights, const he::Upload& upload, std::size_t first_block,
-                  std::size_t blocks, const In<std::int32_t>& positions, const In<i64>& offsets, const In<u64>& masks,
-                  unsigned threads) {
+nb::bytes respond(const he::Server& server, const he::Weights& weights, const he::Upload& upload,
+                  std::size_t first_block, std::size_t blocks, const In<std::int32_t>& positions,
+                  const In<i64>& offsets, const In<u64>& masks, unsigned threads) {
     const he::Parameters& ps = server.parameters();
     if (weights.parameters().ring_bits != ps.ring_bits || upload.parameters().ring_bits != ps.ring_bits) {
-        refuse("server, weights and upload have rings of " + std::to_string(ps.ring_bits) + ", " + std::to_string(weights.parameters().ring_bits) +
-               " and " + std::to_string(upload.parameters().ring_bits) + " bits, must be the same");
+        refuse("server, weights and upload have rings of " + std::to_string(ps.ring_bits) + ", " +
+               std::to_string(weights.parameters().ring_bits) + " and " +
+               std::to_string(upload.parameters().ring_bits) + " bits, must be the same");
     }
     const std::size_t blocks_out = weights.shape().blocks_out();
     if (first_block > blocks_out || blocks > blocks_out - first_block) {
-        refuse("blocks " + std::to_string(first_block) + " + " + std::to_string(blocks) + " must be within the " + std::to_string(blocks_out) + " of the weights");
+        refuse("blocks " + std::to_string(first_block) + " + " + std::to_string(blocks) + " must be within the " +
+               std::to_string(blocks_out) + " of the weights");
     }
     if (upload.blocks() != weights.shape().blocks_in()) {
-        refuse("the upload has " + std::to_string(upload.blocks()) + " blocks, the weights " + std::to_string(weights.shape().blocks_in()));
+        refuse("the upload has " + std::to_string(upload.blocks()) + " blocks, the weights " +
+               std::to_string(weights.shape().blocks_in()));
     }
     const Cuts cuts(positions, offsets, ps);
     if (cuts.responses != blocks) refuse("offsets must have blocks + 1 = " + std::to_string(blocks + 1) + " entries");
-    if (masks.ndim() != 1 || masks.size() != cuts.values) refuse("masks must be [" + std::to_string(cuts.values) + "] like positions");
+    if (masks.ndim() != 1 || masks.size() != cuts.values)
+        refuse("masks must be [" + std::to_string(cuts.values) + "] like positions");
     for (std::size_t i = 0; i < blocks; ++i) {
         const std::size_t b = first_block + i;
         const std::size_t needed = weights.first_input(b) + weights.inputs(b);
         if (upload.received() < needed) {
-            refuse("block " + std::to_string(b) + " needs " + std::to_string(needed) + " uploads, " + std::to_string(upload.received()) + " have arrived");
+            refuse("block " + std::to_string(b) + " needs " + std::to_string(needed) + " uploads, " +
+                   std::to_string(upload.received()) + " have arrived");
         }
         for (i64 k = cuts.offsets[i]; k < cuts.offsets[i + 1]; ++k) {
             const auto position = static_cast<std::size_t>(cuts.positions[k]);
-            if (!weights.is_output(b, position) || (k > cuts.offsets[i] && cuts.positions[k] <= cuts.positions[k - 1])) {
+            if (!weights.is_output(b, position) ||
+                (k > cuts.offsets[i] && cuts.positions[k] <= cuts.positions[k - 1])) {
                 refuse("position " + std::to_string(position) + " of block " + std::to_string(b) +
                        " is not an output, or not above the one before; other coefficients would leak weights");
             }
@@ -218,8 +238,10 @@ nb::bytes respond(const he::Server& server, const he::Weights& weights, const he
 // A product in Z_p[X] / (X^N + 1), for comparisons with other libraries.
 Result<u64> negacyclic_product(u64 prime, const In<u64>& a, const In<u64>& b) {
     const std::size_t n = a.size();
-    if (a.ndim() != 1 || b.ndim() != 1 || b.size() != n || n < 64 || n > 32768 || (n & (n - 1))) refuse("a and b must be of one length N, a power of two from 64 to 32768");
-    if (std::find(lattice::primes.begin(), lattice::primes.end(), prime) == lattice::primes.end() || (prime - 1) % (2 * n)) {
+    if (a.ndim() != 1 || b.ndim() != 1 || b.size() != n || n < 64 || n > 32768 || (n & (n - 1)))
+        refuse("a and b must be of one length N, a power of two from 64 to 32768");
+    if (std::find(lattice::primes.begin(), lattice::primes.end(), prime) == lattice::primes.end() ||
+        (prime - 1) % (2 * n)) {
         refuse("prime " + std::to_string(prime) + " must be one of he_parameters()['primes'] and 1 mod 2N");
     }
     auto product = make<u64>({n});
@@ -242,12 +264,17 @@ Result<u64> negacyclic_product(u64 prime, const In<u64>& a, const In<u64>& b) {
 
 void register_he(nb::module_& m) {
     m.def("he_parameters", &parameters, nb::arg("ring_bits"),
-          "Sizes (bytes), distributions and security figures of the homomorphic parameter set of the ring Z_2^ring_bits.");
-    m.def("he_response_bytes", [](unsigned ring_bits, std::size_t useful) {
-        const auto ps = he::parameters(ring_bits);
-        if (useful > ps->degree) refuse("useful is " + std::to_string(useful) + ", must be at most N = " + std::to_string(ps->degree));
-        return ps->response_bytes(useful);
-    }, nb::arg("ring_bits"), nb::arg("useful"), "Bytes of one response that carries `useful` coefficients.");
+          "Sizes (bytes), distributions and security figures of the homomorphic parameter set of the ring "
+          "Z_2^ring_bits.");
+    m.def(
+        "he_response_bytes",
+        [](unsigned ring_bits, std::size_t useful) {
+            const auto ps = he::parameters(ring_bits);
+            if (useful > ps->degree)
+                refuse("useful is " + std::to_string(useful) + ", must be at most N = " + std::to_string(ps->degree));
+            return ps->response_bytes(useful);
+        },
+        nb::arg("ring_bits"), nb::arg("useful"), "Bytes of one response that carries `useful` coefficients.");
     m.def("he_check_norm", &he::check_norm, nb::arg("ring_bits"), nb::arg("norm_squared"),
           "ValueError if B = sum over all outputs of one inference of ||w_j||^2 is too large for the flood to hide.");
     m.def("he_negacyclic_product", &negacyclic_product, nb::arg("prime"), nb::arg("a"), nb::arg("b"),
@@ -255,31 +282,40 @@ void register_he(nb::module_& m) {
 
     nb::class_<he::Client>(m, "HeClient", "The client of the homomorphic phase, with fresh keys; wiped when it goes.")
         .def(nb::init<unsigned>(), nb::arg("ring_bits"))
-        .def("public_key", [](const he::Client& c) { return nb::bytes(c.public_key().data(), c.public_key().size()); },
-             "The message that opens a session: bytes [public_key_bytes].")
+        .def(
+            "public_key", [](const he::Client& c) { return nb::bytes(c.public_key().data(), c.public_key().size()); },
+            "The message that opens a session: bytes [public_key_bytes].")
         .def("encrypt", &encrypt, nb::arg("polynomials"), nb::arg("threads") = 1,
              "polynomials: uint64 [n, N], modulo 2^l. Returns n uploads, bytes [n * upload_bytes].")
         .def("decrypt", &decrypt, nb::arg("response"), nb::arg("positions"),
              "One response with the coefficients positions (int32 [k]). Returns uint64 [k], modulo 2^l.")
-        .def("decrypt_many", &decrypt_many, nb::arg("responses"), nb::arg("positions"), nb::arg("offsets"), nb::arg("threads") = 1,
-             "Responses one after the other; response i has positions[offsets[i]:offsets[i + 1]] (int32 [k], int64 [n + 1]). "
+        .def("decrypt_many", &decrypt_many, nb::arg("responses"), nb::arg("positions"), nb::arg("offsets"),
+             nb::arg("threads") = 1,
+             "Responses one after the other; response i has positions[offsets[i]:offsets[i + 1]] (int32 [k], int64 [n "
+             "+ 1]). "
              "Returns uint64 [k], modulo 2^l.")
         .def("noise", &noise, nb::arg("responses"), nb::arg("positions"), nb::arg("offsets"), nb::arg("threads") = 1,
              "The noise of each value as a part of what decryption bears: float64 [k] in [-1, 1].");
 
-    nb::class_<he::Weights>(m, "HeWeights", "A linear operation's weight polynomials, ready to multiply (cpp/he/weights.hpp has the layout).")
-        .def("__init__", &new_weights, nb::arg("ring_bits"), nb::arg("w"), nb::arg("groups"), nb::arg("area_h"), nb::arg("area_w"),
-             nb::arg("block_channels"), nb::arg("block_outputs"), nb::arg("threads") = 1,
-             "w: int16 [outputs, inputs / groups, kernel_h, kernel_w]. ValueError if it does not fit or its noise could be too large.")
+    nb::class_<he::Weights>(
+        m, "HeWeights",
+        "A linear operation's weight polynomials, ready to multiply (cpp/he/weights.hpp has the layout).")
+        .def("__init__", &new_weights, nb::arg("ring_bits"), nb::arg("w"), nb::arg("groups"), nb::arg("area_h"),
+             nb::arg("area_w"), nb::arg("block_channels"), nb::arg("block_outputs"), nb::arg("threads") = 1,
+             "w: int16 [outputs, inputs / groups, kernel_h, kernel_w]. ValueError if it does not fit or its noise "
+             "could be too large.")
         .def_prop_ro("norm_squared", &he::Weights::norm_squared, "Sum over the outputs of one whole tile of ||w_j||^2.")
-        .def_prop_ro("worst_noise", &he::Weights::worst_noise, "Bound of the noise as a part of what decryption bears, below 1.")
+        .def_prop_ro("worst_noise", &he::Weights::worst_noise,
+                     "Bound of the noise as a part of what decryption bears, below 1.")
         .def_prop_ro("memory_bytes", &he::Weights::memory_bytes)
         .def_prop_ro("blocks_in", [](const he::Weights& w) { return w.shape().blocks_in(); })
         .def_prop_ro("blocks_out", [](const he::Weights& w) { return w.shape().blocks_out(); });
 
-    nb::class_<he::Upload>(m, "HeUpload", "The uploads of one tile as the server multiplies by them. Add from one thread at a time.")
+    nb::class_<he::Upload>(m, "HeUpload",
+                           "The uploads of one tile as the server multiplies by them. Add from one thread at a time.")
         .def("__init__", &new_upload, nb::arg("ring_bits"), nb::arg("blocks"))
-        .def("add", &add, nb::arg("uploads"), nb::arg("threads") = 1, "The next whole uploads, in the order of channel blocks.")
+        .def("add", &add, nb::arg("uploads"), nb::arg("threads") = 1,
+             "The next whole uploads, in the order of channel blocks.")
         .def_prop_ro("received", &he::Upload::received)
         .def_prop_ro("blocks", &he::Upload::blocks);
 
@@ -287,8 +323,10 @@ void register_he(nb::module_& m) {
         .def("__init__", &new_server, nb::arg("ring_bits"), nb::arg("public_key"))
         .def("respond", &respond, nb::arg("weights"), nb::arg("upload"), nb::arg("first_block"), nb::arg("blocks"),
              nb::arg("positions"), nb::arg("offsets"), nb::arg("masks"), nb::arg("threads") = 1,
-             "The responses of output blocks first_block to first_block + blocks - 1, bytes. Response i carries the outputs at "
-             "positions[offsets[i]:offsets[i + 1]] (int32 [k] strictly increasing within a response, int64 [blocks + 1]) less "
+             "The responses of output blocks first_block to first_block + blocks - 1, bytes. Response i carries the "
+             "outputs at "
+             "positions[offsets[i]:offsets[i + 1]] (int32 [k] strictly increasing within a response, int64 [blocks + "
+             "1]) less "
              "masks (uint64 [k]), modulo 2^l. Fresh randomness every time.");
 }
 

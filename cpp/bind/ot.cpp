@@ -19,6 +19,8 @@ using Words = In<std::uint64_t>;
 
 namespace {
 
+constexpr std::size_t most_ots = std::size_t{1} << 32;  // of one call
+
 std::vector<Block> copied_blocks(const Bytes& bytes, std::size_t count, const char* what) {
     expect_size(bytes, count * sizeof(Block), what);
     std::vector<Block> out(count);
@@ -79,7 +81,9 @@ void register_extension(nb::module_& m) {
         .def(
             "extend",
             [](ot::Sender& self, std::size_t count, const Bytes& correction, unsigned threads) {
-                if (count % 128) throw std::invalid_argument("OTs come in blocks of 128, not " + std::to_string(count));
+                if (count % 128 || count > most_ots) {
+                    throw std::invalid_argument("OTs come in blocks of 128 up to 2^32, not " + std::to_string(count));
+                }
                 expect_size(correction, ot::correction_bytes(count, self.k()), "correction");
                 auto out = make<std::uint8_t>({count, 16});
                 nb::gil_scoped_release release;
@@ -139,7 +143,7 @@ void register_product(nb::module_& m) {
 
 ot::RescaleShape rescale_shape(unsigned ring_bits, unsigned shift, std::size_t elements) {
     check_ring(ring_bits);
-    if (shift < 1 || shift + 2 > ring_bits) {
+    if (ring_bits < 3 || shift < 1 || shift > ring_bits - 2) {
         throw std::invalid_argument("shift must be 1..ring_bits - 2, not " + std::to_string(shift));
     }
     return {ring_bits, shift, elements};

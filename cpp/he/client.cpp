@@ -8,47 +8,52 @@
 
 namespace deepreduce::he {
 
+// What an encryption needs between its steps; wiped at the end, as the errors open a ciphertext.
+struct Client::Workspace {
+    SecretVector<u64> c0, c1;  // [primes][N]
+    SecretVector<u64> words;   // [N]
+    SecretVector<std::int8_t> small;
+
+    explicit Workspace(const Parameters& ps)
+        : c0(ps.primes * ps.degree), c1(ps.primes * ps.degree), words(ps.degree), small(ps.degree) {}
+};
+
 Client::Client(unsigned ring_bits, SeedSource seeds)
     : parameters_(he::parameters(ring_bits)), seeds_(std::move(seeds)) {
     const Parameters& ps = *parameters_;
     const auto& poly = ring::polynomial_kernels();
     const std::size_t n = ps.degree;
     Prg prg(seeds_());
-    SecretVector<u64> words(n);
-    SecretVector<std::int8_t> small(n);
-    prg.fill(words.data(), 8 * n);
-    poly.ternary(small.data(), words.data(), n);
+    Workspace work(ps);
+    prg.fill(work.words.data(), 8 * n);
+    poly.ternary(work.small.data(), work.words.data(), n);
     secret_.resize(ps.primes * n);
     for (std::size_t k = 0; k < ps.primes; ++k) {
         u64* const s = secret_.data() + k * n;
-        poly.embed(s, small.data(), n, ps.ntts[k].prime);
+        poly.embed(s, work.small.data(), n, ps.ntts[k].prime);
         poly.forward(s, ps.ntts[k]);
         poly.scale(s, ps.ntts[k].prime.r, n, ps.ntts[k].prime);
     }
     // The public key is an encryption of zero: pk0 = e - pk1 s.
     const Seed uniform = seeds_();
-    SecretVector<u64> c0(ps.primes * n), c1(ps.primes * n);
-    std::memset(c0.data(), 0, c0.size() * 8);
-    encrypt_zero(c0.data(), c1.data(), uniform, prg);
+    encrypt_zero(work, uniform, prg);  // c0 is zero so far
     public_key_.resize(ps.public_key_bytes());
     std::memcpy(public_key_.data(), &uniform, lattice::seed_bytes);
-    pack_residues(public_key_.data() + lattice::seed_bytes, c0.data(), ps);
+    pack_residues(public_key_.data() + lattice::seed_bytes, work.c0.data(), ps);
 }
 
-// c0, the coefficients of an encoded message, becomes evaluations of c0 + e - c1 s.
-void Client::encrypt_zero(u64* c0, u64* c1, const Seed& uniform, Prg& secret) const {
+// work.c0, the coefficients of an encoded message, becomes evaluations of c0 + e - c1 s.
+void Client::encrypt_zero(Workspace& work, const Seed& uniform, Prg& secret) const {
     const Parameters& ps = *parameters_;
     const auto& poly = ring::polynomial_kernels();
     const std::size_t n = ps.degree;
-    SecretVector<u64> words(n);
-    SecretVector<std::int8_t> error(n);
-    secret.fill(words.data(), 8 * n);
-    poly.errors(error.data(), words.data(), n);
-    expand(c1, uniform, ps);
+    secret.fill(work.words.data(), 8 * n);
+    poly.errors(work.small.data(), work.words.data(), n);
+    expand(work.c1.data(), uniform, ps);
     for (std::size_t k = 0; k < ps.primes; ++k) {
         const ring::Prime& prime = ps.ntts[k].prime;
-        u64 *const a = c0 + k * n, *const b = c1 + k * n;
-        poly.add_small(a, error.data(), n, prime);
+        u64 *const a = work.c0.data() + k * n, *const b = work.c1.data() + k * n;
+        poly.add_small(a, work.small.data(), n, prime);
         poly.forward(a, ps.ntts[k]);
         poly.multiply(b, b, secret_.data() + k * n, n, prime);
         poly.subtract(a, b, n, prime);
@@ -66,18 +71,17 @@ void Client::encrypt(std::uint8_t* out, const u64* polynomials, std::size_t coun
     }
     parallel_for(count, threads, [&](std::size_t first, std::size_t last) {
         const auto& poly = ring::polynomial_kernels();
-        SecretVector<u64> message(n), c0(ps.primes * n), c1(ps.primes * n);
+        Workspace work(ps);
         for (std::size_t i = first; i < last; ++i) {
-            std::memcpy(message.data(), polynomials + i * n, 8 * n);
             for (std::size_t k = 0; k < ps.primes; ++k) {
-                poly.encode(c0.data() + k * n, message.data(), n, ps.q_low, ps.ring_bits, ps.inverse_t[k],
+                poly.encode(work.c0.data() + k * n, polynomials + i * n, n, ps.q_low, ps.ring_bits, ps.inverse_t[k],
                             ps.ntts[k].prime);
             }
             Prg prg(errors[i]);
-            encrypt_zero(c0.data(), c1.data(), uniform[i], prg);
+            encrypt_zero(work, uniform[i], prg);
             std::uint8_t* const upload = out + i * ps.upload_bytes();
             std::memcpy(upload, &uniform[i], lattice::seed_bytes);
-            pack_residues(upload + lattice::seed_bytes, c0.data(), ps);
+            pack_residues(upload + lattice::seed_bytes, work.c0.data(), ps);
         }
     });
 }
@@ -104,13 +108,15 @@ void Client::open(const std::uint8_t* responses, const std::int32_t* positions, 
                 poly.forward(product, ps.ntts[k]);
                 poly.multiply(product, product, secret_.data() + k * n, n, ps.ntts[k].prime);
                 poly.inverse(product, ps.ntts[k]);
+                u64* const x = c0.data() + k * n;
+                for (std::size_t j = 0; j < useful; ++j) x[j] += product[positions[begin + j]];
+                poly.scale(x, ps.t[k], (useful + 7) / 8 * 8, ps.ntts[k].prime);  // x < 2p is enough for it
             }
             for (std::size_t j = 0; j < useful; ++j) {
                 u64 residues[2] = {};
                 for (std::size_t k = 0; k < ps.kept; ++k) {
                     const u64 p = ps.ntts[k].prime.p;
-                    const u64 x = c0[k * n + j] + c1[k * n + static_cast<std::size_t>(positions[begin + j])];
-                    const u64 r = ring::multiply(x, ps.t[k], p) + ps.half[k] - p;
+                    const u64 r = c0[k * n + j] + ps.half[k] - p;
                     residues[k] = r + (p & (u64{0} - (r >> 63)));
                 }
                 take(begin + j, ps.combine(residues[0], residues[1]));

@@ -31,7 +31,8 @@ private:
     template <class Take>
     void open(const std::uint8_t* responses, const std::int32_t* positions, const i64* offsets, std::size_t count,
               unsigned threads, Take take) const;
-    void encrypt_zero(u64* c0, u64* c1, const Seed& uniform, Prg& secret) const;
+    struct Workspace;
+    void encrypt_zero(Workspace& work, const Seed& uniform, Prg& secret) const;
 
     std::shared_ptr<const Parameters> parameters_;
     SeedSource seeds_;

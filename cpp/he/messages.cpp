@@ -7,6 +7,7 @@
 #include "base/secret_vector.hpp"
 #include "he/bit_stream.hpp"
 #include "ring/element.hpp"
+#include "ring/polynomials.hpp"
 
 namespace deepreduce::he {
 namespace {
@@ -16,9 +17,8 @@ constexpr u64 limb_mask = (u64{1} << lattice::prime_bits) - 1;
 // x - p unless that is negative.
 u64 below(u64 x, u64 p) { return x - p + (p & (u64{0} - ((x - p) >> 63))); }
 
-[[noreturn]] void refuse_coefficient(std::size_t i) {
-    throw std::invalid_argument("response: coefficient " + std::to_string(i) +
-                                " is not below the modulus; damaged or of other parameters");
+[[noreturn]] void refuse_coefficient() {
+    throw std::invalid_argument("response: a coefficient is not below the modulus; damaged or of other parameters");
 }
 
 // A wide coefficient goes as two limbs, the low one of 50 bits; in all `width` bits, least significant first.
@@ -42,7 +42,7 @@ void unpack_wide(u64* x, const std::uint8_t* data, std::size_t count, std::size_
         u128 value = reader.get(low);
         if (width > low) value |= static_cast<u128>(reader.get(width - low)) << low;
         value <<= dropped;
-        if (value >= parameters.response_modulus) refuse_coefficient(i);
+        if (value >= parameters.response_modulus) refuse_coefficient();
         value += u128{1} << (dropped - 1);
         for (std::size_t k = 0; k < 2; ++k) {
             const u64 p = lattice::primes[k];
@@ -58,37 +58,33 @@ void pack_cut(std::uint8_t* out, const u64* x, std::size_t count, std::size_t st
     if (parameters.kept > 1) return pack_wide(out, x, count, stride, width, dropped, parameters);
     SecretVector<u64> cut(count);
     for (std::size_t i = 0; i < count; ++i) cut[i] = x[i] >> dropped;
-    ring::pack(cut.data(), count, width, out);
+    ring::polynomial_kernels().pack(cut.data(), count, width, out);
 }
 
 void unpack_cut(u64* x, const std::uint8_t* data, std::size_t count, std::size_t stride, unsigned width,
                 unsigned dropped, const Parameters& parameters) {
     if (!ring::padding_is_zero(data, count, width)) {
-        throw std::invalid_argument("response: the bits that pad the last byte are not zero; damaged or of other parameters");
+        throw std::invalid_argument(
+            "response: the bits that pad the last byte are not zero; damaged or of other parameters");
     }
     if (parameters.kept > 1) return unpack_wide(x, data, count, stride, width, dropped, parameters);
-    ring::unpack(data, count, width, x);
-    const u64 p = lattice::primes[0];
-    for (std::size_t i = 0; i < count; ++i) {
-        const u64 value = x[i] << dropped;
-        if (value >= p) refuse_coefficient(i);
-        x[i] = below(value + (u64{1} << (dropped - 1)), p);
-    }
+    const auto& poly = ring::polynomial_kernels();
+    const u64 p = lattice::primes[0], half = u64{1} << (dropped - 1);
+    poly.unpack(data, count, width, x);
+    if (!poly.all_below(x, count, (p >> dropped) + 1)) refuse_coefficient();
+    for (std::size_t i = 0; i < count; ++i) x[i] = below((x[i] << dropped) + half, p);
 }
 
 }  // namespace
 
 void expand(u64* out, const Seed& seed, const Parameters& parameters) {
+    const auto& poly = ring::polynomial_kernels();
     Prg prg(seed);
     for (std::size_t k = 0; k < parameters.primes; ++k, out += parameters.degree) {
         const u64 p = lattice::primes[k];
         prg.fill(out, 8 * parameters.degree);
-        u64 outside = 0;
-        for (std::size_t i = 0; i < parameters.degree; ++i) {
-            out[i] &= limb_mask;
-            outside |= p - 1 - out[i];
-        }
-        if (!(outside >> 63)) continue;  // all but one stream in a thousand or more, the primes being so close to 2^50
+        for (std::size_t i = 0; i < parameters.degree; ++i) out[i] &= limb_mask;
+        if (poly.all_below(out, parameters.degree, p)) continue;  // nearly always, the primes being so close to 2^50
         for (std::size_t i = 0; i < parameters.degree; ++i) {
             while (out[i] >= p) {
                 alignas(16) u64 word;
@@ -100,16 +96,15 @@ void expand(u64* out, const Seed& seed, const Parameters& parameters) {
 }
 
 void pack_residues(std::uint8_t* out, const u64* x, const Parameters& parameters) {
-    ring::pack(x, parameters.primes * parameters.degree, lattice::prime_bits, out);
+    ring::polynomial_kernels().pack(x, parameters.primes * parameters.degree, lattice::prime_bits, out);
 }
 
 void unpack_residues(u64* out, const std::uint8_t* data, const Parameters& parameters) {
-    ring::unpack(data, parameters.primes * parameters.degree, lattice::prime_bits, out);
+    const auto& poly = ring::polynomial_kernels();
+    poly.unpack(data, parameters.primes * parameters.degree, lattice::prime_bits, out);
     for (std::size_t k = 0; k < parameters.primes; ++k) {
         const u64 p = lattice::primes[k];
-        u64 outside = 0;
-        for (std::size_t i = 0; i < parameters.degree; ++i) outside |= p - 1 - out[k * parameters.degree + i];
-        if (outside >> 63) {
+        if (!poly.all_below(out + k * parameters.degree, parameters.degree, p)) {
             throw std::invalid_argument("ciphertext: a residue is not below the prime " + std::to_string(p) +
                                         "; damaged or of other parameters");
         }

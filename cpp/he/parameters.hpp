@@ -24,24 +24,24 @@ inline Seed os_seed() { return {random_block()}; }
 
 struct Parameters {
     const lattice::Set& set;
-    unsigned ring_bits;                 // l
-    std::size_t degree, primes, kept;   // N; primes of q; primes of q' after the switch (the last one is dropped)
-    std::vector<ring::Ntt> ntts;        // one per prime
-    u64 q_low;                          // q mod 2^64
-    std::vector<Factor> inverse_t;      // 2^-l mod each prime
-    std::vector<Factor> flood_centre;   // 2^(flood_bits + 2) mod each prime
+    unsigned ring_bits;                   // l
+    std::size_t degree, primes, kept;     // N; primes of q; primes of q' after the switch (the last one is dropped)
+    std::vector<ring::Ntt> ntts;          // one per prime
+    u64 q_low;                            // q mod 2^64
+    std::vector<Factor> inverse_t;        // 2^-l mod each prime
+    std::vector<Factor> flood_centre;     // 2^(flood_bits + 2) mod each prime
     std::vector<Factor> inverse_dropped;  // of the dropped prime, modulo each kept one
-    // Decryption: round(x 2^l / q') for x mod q' without a division. With h = floor(q' / 2), r = (x 2^l + h) mod q', the
-    // quotient is (h - r) / q' mod 2^l, since q' is odd.
-    std::vector<Factor> t;              // 2^l mod each kept prime
-    std::vector<u64> half;              // h mod each kept prime
-    u128 response_modulus;              // q'
-    u64 inverse_response_modulus;       // modulo 2^64
-    Factor garner;                      // 1 / p0 mod p1, where two primes are kept
-    Factor high_limb[2];                // 2^50 modulo each kept prime
+    // Decryption: round(x 2^l / q') for x mod q' without a division. With h = floor(q' / 2), r = (x 2^l + h) mod q',
+    // the quotient is (h - r) / q' mod 2^l, since q' is odd.
+    std::vector<Factor> t;         // 2^l mod each kept prime
+    std::vector<u64> half;         // h mod each kept prime
+    u128 response_modulus;         // q'
+    u64 inverse_response_modulus;  // modulo 2^64
+    Factor garner;                 // 1 / p0 mod p1, where two primes are kept
+    Factor high_limb[2];           // 2^50 modulo each kept prime
 
-    unsigned c1_width, c0_width;        // bits of a coefficient in a response
-    unsigned c1_dropped, c0_dropped;    // low bits cut off a residue below 2^(50 kept)
+    unsigned c1_width, c0_width;      // bits of a coefficient in a response
+    unsigned c1_dropped, c0_dropped;  // low bits cut off a residue below 2^(50 kept)
 
     explicit Parameters(unsigned ring_bits);
 

@@ -28,15 +28,19 @@ std::size_t round_up(std::size_t n) { return (n + 7) / 8 * 8; }
 }  // namespace
 
 Upload::Upload(unsigned ring_bits, std::size_t blocks)
-    : parameters_(he::parameters(ring_bits)), blocks_(blocks), data_(parameters_->primes * parameters_->degree * 2 * blocks) {}
+    : parameters_(he::parameters(ring_bits)),
+      blocks_(blocks),
+      data_(parameters_->primes * parameters_->degree * 2 * blocks) {}
 
 void Upload::add(const std::uint8_t* uploads, std::size_t count, unsigned threads) {
     const Parameters& ps = *parameters_;
     if (count > blocks_ - received_) {
-        throw std::invalid_argument("upload: " + std::to_string(received_ + count) + " ciphertexts, expected " + std::to_string(blocks_));
+        throw std::invalid_argument("upload: " + std::to_string(received_ + count) + " ciphertexts, expected " +
+                                    std::to_string(blocks_));
     }
     parallel_for(count, threads, [&](std::size_t first, std::size_t last) {
-        AlignedVector<u64> halves[2] = {AlignedVector<u64>(ps.primes * ps.degree), AlignedVector<u64>(ps.primes * ps.degree)};
+        AlignedVector<u64> halves[2] = {AlignedVector<u64>(ps.primes * ps.degree),
+                                        AlignedVector<u64>(ps.primes * ps.degree)};
         for (std::size_t i = first; i < last; ++i) {
             const std::uint8_t* const message = uploads + i * ps.upload_bytes();
             unpack_residues(halves[0].data(), message + lattice::seed_bytes, ps);
@@ -52,9 +56,12 @@ void Upload::add(const std::uint8_t* uploads, std::size_t count, unsigned thread
 }
 
 Server::Server(unsigned ring_bits, const std::uint8_t* public_key, SeedSource seeds)
-    : parameters_(he::parameters(ring_bits)), seeds_(std::move(seeds)), key_(2 * parameters_->primes * parameters_->degree) {
+    : parameters_(he::parameters(ring_bits)),
+      seeds_(std::move(seeds)),
+      key_(2 * parameters_->primes * parameters_->degree) {
     const Parameters& ps = *parameters_;
-    AlignedVector<u64> halves[2] = {AlignedVector<u64>(ps.primes * ps.degree), AlignedVector<u64>(ps.primes * ps.degree)};
+    AlignedVector<u64> halves[2] = {AlignedVector<u64>(ps.primes * ps.degree),
+                                    AlignedVector<u64>(ps.primes * ps.degree)};
     unpack_residues(halves[0].data(), public_key + lattice::seed_bytes, ps);
     expand(halves[1].data(), seed_of(public_key), ps);
     for (int half = 0; half < 2; ++half) {
@@ -70,10 +77,10 @@ Server::Server(unsigned ring_bits, const std::uint8_t* public_key, SeedSource se
 
 // What `together` responses need between the steps; all of it depends on weights, masks or their randomness.
 struct Server::Workspace {
-    SecretVector<u64> u;             // [together][primes][N] evaluations
-    SecretVector<u64> sums;          // [together][2][primes][N]: c0 and c1
-    SecretVector<std::int8_t> small;  // [together][N]: the error of c1
-    SecretVector<u64> words;         // uniform words: [N], or [5][useful] for the flood
+    SecretVector<u64> u;                  // [together][primes][N] evaluations
+    SecretVector<u64> sums;               // [together][2][primes][N]: c0 and c1
+    SecretVector<std::int8_t> small;      // [together][N]: the error of c1
+    SecretVector<u64> words;              // uniform words: [N], or [5][useful] for the flood
     SecretVector<u64> c0, encoded, mask;  // [primes][useful], [useful], [useful], rounded up to 8
     std::optional<Prg> prg[together];
 

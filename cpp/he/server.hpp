@@ -9,12 +9,14 @@
 
 namespace deepreduce::he {
 
-// The uploads of one tile, filled as frames arrive: evaluations [primes][chunks][blocks][2][32], ready to be multiplied.
+// The uploads of one tile, filled as frames arrive: evaluations [primes][chunks][blocks][2][32], ready to be
+// multiplied.
 class Upload {
 public:
     Upload(unsigned ring_bits, std::size_t blocks);
 
-    // Uploads `received()` to `received() + count - 1`, each of upload_bytes. Throws std::invalid_argument at a damaged one.
+    // Uploads `received()` to `received() + count - 1`, each of upload_bytes. Throws std::invalid_argument at a damaged
+    // one.
     void add(const std::uint8_t* uploads, std::size_t count, unsigned threads);
 
     const Parameters& parameters() const { return *parameters_; }
@@ -37,9 +39,9 @@ public:
 
     const Parameters& parameters() const { return *parameters_; }
 
-    // Responses first_block to first_block + blocks - 1, one after the other. Response i sends the coefficients positions
-    // [offsets[i], offsets[i + 1]), strictly increasing and outputs of its block, less masks (same order, modulo 2^l).
-    // Each is re-randomised and flooded anew. Constant time in weights and masks.
+    // Responses first_block to first_block + blocks - 1, one after the other. Response i sends the coefficients
+    // positions [offsets[i], offsets[i + 1]), strictly increasing and outputs of its block, less masks (same order,
+    // modulo 2^l). Each is re-randomised and flooded anew. Constant time in weights and masks.
     void respond(std::uint8_t* out, const Weights& weights, const Upload& upload, std::size_t first_block,
                  std::size_t blocks, const std::int32_t* positions, const i64* offsets, const u64* masks,
                  unsigned threads) const;

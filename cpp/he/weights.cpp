@@ -8,6 +8,7 @@
 #include <string>
 #include <sys/mman.h>
 
+#include "base/declassify.hpp"
 #include "base/parallel.hpp"
 #include "ring/polynomials.hpp"
 
@@ -65,16 +66,17 @@ Weights::Weights(unsigned ring_bits, const Shape& shape, const std::int16_t* w, 
 void Weights::check_shape() const {
     const Shape& s = shape_;
     const auto refuse = [](const std::string& why) { throw std::invalid_argument("weights: " + why); };
-    for (std::size_t side : {s.outputs, s.inputs, s.groups, s.kernel_h, s.kernel_w, s.area_h, s.area_w, s.block_channels,
-                             s.block_outputs}) {
+    for (std::size_t side : {s.outputs, s.inputs, s.groups, s.kernel_h, s.kernel_w, s.area_h, s.area_w,
+                             s.block_channels, s.block_outputs}) {
         if (side < 1 || side > (1u << 20)) refuse("a size is " + std::to_string(side) + ", must be 1 to 2^20");
     }
-    if (s.outputs % s.groups || s.inputs % s.groups) refuse("outputs and inputs must be multiples of groups = " + std::to_string(s.groups));
+    if (s.outputs % s.groups || s.inputs % s.groups)
+        refuse("outputs and inputs must be multiples of groups = " + std::to_string(s.groups));
     if (s.kernel_h > s.area_h || s.kernel_w > s.area_w) refuse("the kernel is larger than the area");
     const double size = static_cast<double>(s.block_outputs) * s.block_channels * s.area_h * s.area_w;
     if (size > static_cast<double>(parameters_->degree)) {
-        refuse("block_outputs * block_channels * area is " + text(size) + ", must be at most N = " +
-               std::to_string(parameters_->degree) + "; use smaller blocks or tiles");
+        refuse("block_outputs * block_channels * area is " + text(size) +
+               ", must be at most N = " + std::to_string(parameters_->degree) + "; use smaller blocks or tiles");
     }
     if (s.blocks_in() > ring::max_dot_terms - 1) {
         refuse("there are " + std::to_string(s.blocks_in()) + " channel blocks, must be at most " +
@@ -96,23 +98,27 @@ void Weights::measure(const std::int16_t* w) {
             squares += static_cast<u64>(value * value);
             sum += static_cast<u64>((value ^ sign) - sign);
         }
-        norm_squared_ += positions * static_cast<double>(squares);
+        // By way of a signed number: GCC converts unsigned ones with a branch.
+        norm_squared_ += positions * static_cast<double>(static_cast<i64>(squares));
         largest = std::max(largest, sum);
     }
     const double n = static_cast<double>(ps.degree), eta = lattice::error_eta;
     // Before the switch: errors and rounded encodings of the upload, the encryption of zero (u e + e0 + s e1), the
     // rounded mask, the flood.
-    const double before = static_cast<double>(largest) * (eta + 0.5) + (2 * n + 1) * eta + 0.5 +
+    const double before = static_cast<double>(static_cast<i64>(largest)) * (eta + 0.5) + (2 * n + 1) * eta + 0.5 +
                           4 * std::ldexp(1.0, static_cast<int>(ps.set.flood_bits));
-    // After it: the roundings of the switch itself (c0, and c1 times a ternary secret), and the bits cut off. Those of c1
-    // are uniform, as c1 is, and independent of the secret: Hoeffding's bound with N terms, probability 2^-128.
-    const double cut_c0 = std::ldexp(0.5, static_cast<int>(ps.c0_dropped)), cut_c1 = std::ldexp(0.5, static_cast<int>(ps.c1_dropped));
+    // After it: the roundings of the switch itself (c0, and c1 times a ternary secret), and the bits cut off. Those of
+    // c1 are uniform, as c1 is, and independent of the secret: Hoeffding's bound with N terms, probability 2^-128.
+    const double cut_c0 = std::ldexp(0.5, static_cast<int>(ps.c0_dropped)),
+                 cut_c1 = std::ldexp(0.5, static_cast<int>(ps.c1_dropped));
     const double after = before / static_cast<double>(lattice::primes[ps.primes - 1]) + 0.5 * (1 + n) + cut_c0 +
                          cut_c1 * std::sqrt(2 * n * 129 * std::log(2.0));
     worst_noise_ = after / (std::ldexp(static_cast<double>(ps.response_modulus), -static_cast<int>(ps.ring_bits)) / 2);
+    declassify(&worst_noise_, sizeof worst_noise_);  // the server's own set-up: it refuses such weights aloud
     if (!(worst_noise_ < 1)) {
-        throw std::invalid_argument("weights: the noise may reach " + text(worst_noise_) +
-                                    " of what decryption bears, must stay below 1; use smaller weights or fewer inputs");
+        throw std::invalid_argument(
+            "weights: the noise may reach " + text(worst_noise_) +
+            " of what decryption bears, must stay below 1; use smaller weights or fewer inputs");
     }
 }
 
@@ -120,7 +126,8 @@ void Weights::transform(const std::int16_t* w, std::size_t b, u64* polynomial, s
     const Parameters& ps = *parameters_;
     const auto& poly = ring::polynomial_kernels();
     const Shape& s = shape_;
-    const std::size_t area = s.area_h * s.area_w, group_inputs = s.inputs / s.groups, group_outputs = s.outputs / s.groups;
+    const std::size_t area = s.area_h * s.area_w, group_inputs = s.inputs / s.groups,
+                      group_outputs = s.outputs / s.groups;
     const std::size_t kernel = s.kernel_h * s.kernel_w;
     for (std::size_t j = 0; j < inputs_[b]; ++j) {
         std::fill(coefficients, coefficients + ps.degree, std::int16_t{0});
@@ -163,8 +170,9 @@ void check_norm(unsigned ring_bits, double norm_squared) {
     const lattice::Set& set = he::parameters(ring_bits)->set;
     const double log2_norm = 0.5 * std::log2(norm_squared);
     if (!(norm_squared >= 0) || log2_norm > set.max_log2_norm) {
-        throw std::invalid_argument("weights: sqrt(B) is 2^" + text(log2_norm) + ", must be at most 2^" + text(set.max_log2_norm) +
-                                    " for the flood of " + set.name + "; use smaller weights or a ring above 32 bits");
+        throw std::invalid_argument("weights: sqrt(B) is 2^" + text(log2_norm) + ", must be at most 2^" +
+                                    text(set.max_log2_norm) + " for the flood of " + set.name +
+                                    "; use smaller weights or a ring above 32 bits");
     }
 }
 

@@ -8,9 +8,9 @@
 
 namespace deepreduce::he {
 
-// The operation on one tile: a valid convolution of stride 1 of `inputs` channels of area_h x area_w with `outputs` kernels
-// of kernel_h x kernel_w in `groups` groups. A polynomial carries block_channels channels, and a product block_outputs
-// outputs: block_outputs block_channels area_h area_w <= N.
+// The operation on one tile: a valid convolution of stride 1 of `inputs` channels of area_h x area_w with `outputs`
+// kernels of kernel_h x kernel_w in `groups` groups. A polynomial carries block_channels channels, and a product
+// block_outputs outputs: block_outputs block_channels area_h area_w <= N.
 //
 //   upload j:            coefficient c A + i Aw + k                                = x[j Cw + c, i, k]
 //   weights (b, j):      coefficient m Cw A + (Cw-1-c) A + (kh-1-u) Aw + (kw-1-v)  = w[b M + m, channel, u, v]
@@ -24,8 +24,8 @@ struct Shape {
 
 class Weights {
 public:
-    // w is [outputs][inputs / groups][kernel_h][kernel_w]. Throws std::invalid_argument for a shape that does not fit, or
-    // for weights whose noise could exceed what decryption bears. Constant time in the values of w.
+    // w is [outputs][inputs / groups][kernel_h][kernel_w]. Throws std::invalid_argument for a shape that does not fit,
+    // or for weights whose noise could exceed what decryption bears. Constant time in the values of w.
     Weights(unsigned ring_bits, const Shape& shape, const std::int16_t* w, unsigned threads);
 
     const Parameters& parameters() const { return *parameters_; }
@@ -45,8 +45,8 @@ public:
 
     // Sum over the outputs of one tile of ||w_j||^2: this operation's part of B (params/lattice.hpp), per tile.
     double norm_squared() const { return norm_squared_; }
-    // The largest noise of any output as a part of what decryption bears (< 1, or the constructor throws): hard bounds for
-    // errors and flood, and for the bits cut off c1 a bound that a coefficient exceeds with probability 2^-128.
+    // The largest noise of any output as a part of what decryption bears (< 1, or the constructor throws): hard bounds
+    // for errors and flood, and for the bits cut off c1 a bound that a coefficient exceeds with probability 2^-128.
     double worst_noise() const { return worst_noise_; }
     std::size_t memory_bytes() const { return words_ * 8; }
 

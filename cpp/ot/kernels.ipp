@@ -145,9 +145,15 @@ static void hash(Block key, std::uint64_t first, std::size_t groups, const Block
     for (std::size_t g = 0; g < groups; ++g) {
         const RoundKeys& k = keys.next();
         Lanes zero = Lanes::load(x + g * group_size).sigma();
-        Lanes one = zero ^ offset;
-        hash_pair(zero, k, one, k);
+        if (delta) {  // which side of the product this is: public
+            Lanes one = zero ^ offset;
+            hash_pair(zero, k, one, k);
+            one.low_words(h1 + g * group_size);
+        } else {
+            const Lanes in = zero;
+            aes(zero, k);
+            zero = zero ^ in;
+        }
         zero.low_words(h0 + g * group_size);
-        if (delta) one.low_words(h1 + g * group_size);
     }
 }

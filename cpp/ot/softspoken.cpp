@@ -17,14 +17,21 @@ unsigned checked(unsigned k) {
     return k;
 }
 
-// The doubling generator of the GGM tree: AES under two fixed public keys (digits of pi), fed forward.
-Block child(Block node, unsigned side) {
-    static constexpr Block fixed[2] = {{0x243F6A8885A308D3, 0x13198A2E03707344}, {0xA4093822299F31D0, 0x082EFA98EC4E6C89}};
-    Block image;
-    aes_ctr(Seed{fixed[side]}, node.lo, node.hi, &image, 1);
-    return image ^ node;
-}
+// The doubling generator of the GGM tree: AES, fed forward, under two public keys that a salt of the connection gives, so
+// that nobody can attack many connections at the price of one.
+class Doubling {
+  public:
+    explicit Doubling(Block salt) { aes_ctr(Seed{salt}, 0, 0, keys_, 2); }
 
+    Block child(Block node, unsigned side) const {
+        Block image;
+        aes_ctr(Seed{keys_[side]}, node.lo, node.hi, &image, 1);
+        return image ^ node;
+    }
+
+  private:
+    Block keys_[2];
+};
 
 Block masked(Block value, std::uint64_t mask) { return {value.lo & mask, value.hi & mask}; }
 
@@ -48,7 +55,10 @@ void check_count(std::size_t count) {
 
 Receiver::Receiver(unsigned k, std::span<const Block, 2 * base_ots> pads, std::uint8_t* set_up)
     : k_(checked(k)), leaves_((base_ots / k) << k) {
-    auto* message = reinterpret_cast<Block*>(set_up);
+    const Block salt = random_block();
+    std::memcpy(set_up, &salt, sizeof salt);
+    const Doubling doubling(salt);
+    std::uint8_t* message = set_up + sizeof salt;
     for (std::size_t tree = 0; tree < base_ots / k_; ++tree) {
         std::vector<Block> nodes{random_block()};
         for (unsigned level = 0; level < k_; ++level) {
@@ -56,7 +66,7 @@ Receiver::Receiver(unsigned k, std::span<const Block, 2 * base_ots> pads, std::u
             Block sum[2] = {};
             for (std::size_t i = 0; i < nodes.size(); ++i) {
                 for (unsigned side = 0; side < 2; ++side) {
-                    children[2 * i + side] = child(nodes[i], side);
+                    children[2 * i + side] = doubling.child(nodes[i], side);
                     sum[side] = sum[side] ^ children[2 * i + side];
                 }
             }
@@ -64,8 +74,9 @@ Receiver::Receiver(unsigned k, std::span<const Block, 2 * base_ots> pads, std::u
             const std::size_t base = tree * k_ + (k_ - 1 - level);  // the top level decides the highest bit of the leaf number
             for (unsigned side = 0; side < 2; ++side) {
                 const Block cipher = sum[side] ^ pads[2 * base + (1 - side)];
-                std::memcpy(message + 2 * base + side, &cipher, sizeof cipher);
+                std::memcpy(message + (2 * base + side) * sizeof cipher, &cipher, sizeof cipher);
             }
+            wipe(sum, sizeof sum);
             wipe(nodes.data(), nodes.size() * sizeof(Block));
             nodes.swap(children);
         }
@@ -78,16 +89,20 @@ Receiver::~Receiver() { wipe(leaves_.data(), leaves_.size() * sizeof(Block)); }
 
 void Receiver::extend(std::size_t count, const std::uint8_t* choices, std::uint8_t* correction, Block* out, unsigned threads) {
     check_count(count);
+    const std::uint64_t next = tile_.fetch_add((count + tile_ots - 1) / tile_ots);
     over_tiles(count, threads, [&](std::size_t tile, std::size_t tiles, std::size_t from, std::size_t ots) {
-        DEEPREDUCE_PICK(ot).receive(leaves_.data(), k_, tile_ + tile, tiles, ots, choices + from / 8,
+        DEEPREDUCE_PICK(ot).receive(leaves_.data(), k_, next + tile, tiles, ots, choices + from / 8,
                                     correction + correction_bytes(from, k_), out + from);
     });
-    tile_ += (count + tile_ots - 1) / tile_ots;
 }
 
 Sender::Sender(unsigned k, Delta delta, std::span<const Block, base_ots> pads, const std::uint8_t* set_up)
     : k_(checked(k)), delta_(delta), leaves_((base_ots / k) << k) {
     const std::size_t count = std::size_t{1} << k_;
+    Block salt;
+    std::memcpy(static_cast<void*>(&salt), set_up, sizeof salt);
+    const Doubling doubling(salt);
+    const std::uint8_t* message = set_up + sizeof salt;
     for (std::size_t tree = 0; tree < base_ots / k_; ++tree) {
         // nodes[0] of every level is the one that is unknown: children are stored by number xor the path so far, which
         // depends on Delta, so every store is a conditional exchange.
@@ -97,12 +112,12 @@ Sender::Sender(unsigned k, Delta delta, std::span<const Block, base_ots> pads, c
             const unsigned choice = bit_of(delta_.value, base);
             const std::uint64_t chosen = -static_cast<std::uint64_t>(choice);
             Block cipher[2];
-            std::memcpy(cipher, set_up + 2 * base * sizeof(Block), sizeof cipher);
+            std::memcpy(static_cast<void*>(cipher), message + 2 * base * sizeof(Block), sizeof cipher);
             // The sum of the children on side 1 - choice, by the pad of `choice`.
             Block missing = masked(cipher[0], chosen) ^ masked(cipher[1], ~chosen) ^ pads[base];
             std::vector<Block> children(2 * nodes.size());
             for (std::size_t i = 1; i < nodes.size(); ++i) {
-                const Block left = child(nodes[i], 0), right = child(nodes[i], 1);
+                const Block left = doubling.child(nodes[i], 0), right = doubling.child(nodes[i], 1);
                 const Block swap = masked(left ^ right, chosen);
                 // Relative numbering: side 0 is the side of the choice.
                 children[2 * i] = left ^ swap;
@@ -111,6 +126,7 @@ Sender::Sender(unsigned k, Delta delta, std::span<const Block, base_ots> pads, c
             }
             children[0] = Block{0, 0};
             children[1] = missing;
+            wipe(&missing, sizeof missing);
             wipe(nodes.data(), nodes.size() * sizeof(Block));
             nodes.swap(children);
         }
@@ -124,11 +140,11 @@ Sender::~Sender() { wipe(leaves_.data(), leaves_.size() * sizeof(Block)); }
 
 void Sender::extend(std::size_t count, const std::uint8_t* correction, Block* out, unsigned threads) {
     check_count(count);
+    const std::uint64_t next = tile_.fetch_add((count + tile_ots - 1) / tile_ots);
     over_tiles(count, threads, [&](std::size_t tile, std::size_t tiles, std::size_t from, std::size_t ots) {
-        DEEPREDUCE_PICK(ot).send(leaves_.data(), k_, delta_.value, tile_ + tile, tiles, ots,
+        DEEPREDUCE_PICK(ot).send(leaves_.data(), k_, delta_.value, next + tile, tiles, ots,
                                  correction + correction_bytes(from, k_), out + from);
     });
-    tile_ += (count + tile_ots - 1) / tile_ots;
 }
 
 }  // namespace deepreduce::ot

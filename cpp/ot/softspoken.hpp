@@ -8,6 +8,7 @@
 // and `extend` is called by one thread at a time.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -17,7 +18,8 @@
 namespace deepreduce::ot {
 
 inline constexpr std::size_t base_ots = 128;
-inline constexpr std::size_t set_up_bytes = base_ots * 2 * sizeof(Block);
+// A public salt of the GGM trees, then both sides of every level.
+inline constexpr std::size_t set_up_bytes = (1 + base_ots * 2) * sizeof(Block);
 
 // OTs are made in blocks of 128 (one transposed matrix).
 inline constexpr std::size_t rounded(std::size_t count) { return (count + 127) / 128 * 128; }
@@ -39,7 +41,7 @@ class Receiver {
 
   private:
     unsigned k_;
-    std::uint64_t tile_ = 0;
+    std::atomic<std::uint64_t> tile_{0};  // reserved before it is expanded: two threads never expand one tile
     std::vector<Block> leaves_;  // [128 / k][2^k]
 };
 
@@ -58,7 +60,7 @@ class Sender {
   private:
     unsigned k_;
     Delta delta_;
-    std::uint64_t tile_ = 0;
+    std::atomic<std::uint64_t> tile_{0};  // reserved before it is expanded: two threads never expand one tile
     std::vector<Block> leaves_;  // [128 / k][2^k], leaf y of a tree being the receiver's leaf y xor Delta's bits; 0 is unknown
 };
 

@@ -8,21 +8,21 @@
 
 namespace deepreduce::lattice {
 
-// Ring Z_q[X] / (X^N + 1), plaintexts modulo t = 2^l in the coefficients, uniform ternary secrets, errors from the centred
-// binomial distribution with eta = 21 (sd 3.24, |e| <= 21).
+// Ring Z_q[X] / (X^N + 1), plaintexts modulo t = 2^l in the coefficients, uniform ternary secrets, errors from the
+// centred binomial distribution with eta = 21 (sd 3.24, |e| <= 21).
 //
-// Source of the sizes: Albrecht et al., "Homomorphic Encryption Standard" (2018; ePrint 2019/939), table 1: uniform ternary
-// secret, sd 3.2, 128-bit classical security: log2 q <= 109 for N = 4096 and <= 218 for N = 8192.
-// Estimates for the sets below (`bench/lattice_estimate.py`: primal uSVP, sieving at 2^(0.292 beta + 16.4 + log2 8d), the
-// model that gives 128 bits at the standard's own 109 and 218): see `classical_bits` and `block_size`.
+// Source of the sizes: Albrecht et al., "Homomorphic Encryption Standard" (2018; ePrint 2019/939), table 1: uniform
+// ternary secret, sd 3.2, 128-bit classical security: log2 q <= 109 for N = 4096 and <= 218 for N = 8192. Estimates for
+// the sets below (`bench/lattice_estimate.py`: primal uSVP, sieving at 2^(0.292 beta + 16.4 + log2 8d), the model that
+// gives 128 bits at the standard's own 109 and 218): see `classical_bits` and `block_size`.
 struct Set {
     const char* name;
-    std::size_t degree;                   // N
-    std::size_t primes;                   // of q, each of exactly 50 bits
-    std::size_t response_primes;          // left after the server's modulus switch; the last ones are dropped
+    std::size_t degree;                     // N
+    std::size_t primes;                     // of q, each of exactly 50 bits
+    std::size_t response_primes;            // left after the server's modulus switch; the last ones are dropped
     unsigned min_ring_bits, max_ring_bits;  // l
-    // The flood is the sum of four uniform integers on [-2^flood_bits, 2^flood_bits), before the switch. Fixed per set: a
-    // flood that followed the model would tell its norms.
+    // The flood is the sum of four uniform integers on [-2^flood_bits, 2^flood_bits), before the switch. Fixed per set:
+    // a flood that followed the model would tell its norms.
     unsigned flood_bits;
     // sqrt(B) must not exceed 2^max_log2_norm, B = sum over all outputs of one inference of ||w_j||^2.
     double max_log2_norm;
@@ -53,16 +53,19 @@ constexpr const Set& set_for(unsigned ring_bits) {
 }
 
 // Four uniforms on 2^(flood_bits + 1) integers each.
-inline double flood_sd(const Set& set) { return 2.0 * std::ldexp(1.0, static_cast<int>(set.flood_bits) + 1) / std::sqrt(12.0); }
+inline double flood_sd(const Set& set) {
+    return 2.0 * std::ldexp(1.0, static_cast<int>(set.flood_bits) + 1) / std::sqrt(12.0);
+}
 
 // log2 of the statistical distance, per inference, between the client's view and one that has no weights in it, at
 // sqrt(B) = 2^log2_norm.
 //
-// The client knows the errors e of its own upload; a useful coefficient j carries d_j = <w_j, e + rounding of the encoding>
-// plus the rounding of the server's mask, under a flood with density f. Squared Hellinger distance of f to its shift by d:
-// at most d^2 I / 8, I = the Fisher information of f; it adds over coefficients, and TV <= sqrt(2) H, so
-// TV <= 1/2 sqrt(I) sqrt(sum d_j^2). For four uniforms sqrt(I) = 1.0191 / sd. E sum d_j^2 = 3.2532^2 B, with 3.2532^2 =
-// 21/2 + 1/12 (mask rounding, at most 1/4 per coefficient, is below the next digit for any output with a weight).
+// The client knows the errors e of its own upload; a useful coefficient j carries d_j = <w_j, e + rounding of the
+// encoding> plus the rounding of the server's mask, under a flood with density f. Squared Hellinger distance of f to
+// its shift by d: at most d^2 I / 8, I = the Fisher information of f; it adds over coefficients, and TV <= sqrt(2) H,
+// so TV <= 1/2 sqrt(I) sqrt(sum d_j^2). For four uniforms sqrt(I) = 1.0191 / sd. E sum d_j^2 = 3.2532^2 B,
+// with 3.2532^2 = 21/2 + 1/12 (mask rounding, at most 1/4 per coefficient, is below the next digit for any output with
+// a weight).
 inline double log2_distance(const Set& set, double log2_norm) {
     return std::log2(0.5 * 1.0191 * 3.2532 / flood_sd(set)) + log2_norm;
 }

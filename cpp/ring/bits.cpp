@@ -27,12 +27,6 @@ void unpack_words(const std::uint8_t* data, std::size_t n, std::uint64_t* values
     }
 }
 
-std::uint64_t load(const std::uint8_t* data, std::size_t bytes) {
-    std::uint64_t word = 0;
-    std::memcpy(&word, data, bytes);
-    return word;
-}
-
 }  // namespace
 
 void pack(const std::uint64_t* values, std::size_t n, unsigned bits, std::uint8_t* out) {
@@ -69,20 +63,19 @@ void unpack(const std::uint8_t* data, std::size_t n, unsigned bits, std::uint64_
         default: break;
     }
     const std::uint64_t mask = ~std::uint64_t{0} >> (64 - bits);
-    const std::size_t size = packed_bytes(n, bits);
-    for (std::size_t i = 0; i < n; ++i) {
-        const std::size_t byte = i / 8 * bits + i % 8 * bits / 8;
-        const unsigned shift = i % 8 * bits % 8;
-        if (byte + 9 <= size) {  // all but the last few values
-            const std::uint64_t low = load(data + byte, 8) >> shift;
-            const std::uint64_t high = static_cast<std::uint64_t>(data[byte + 8]) << 1 << (63 - shift);
-            values[i] = (low | high) & mask;
-        } else {
-            const std::size_t left = size - byte;
-            const std::uint64_t ninth = left > 8 ? data[byte + 8] : 0;
-            values[i] = (load(data + byte, left < 8 ? left : 8) >> shift | ninth << 1 << (63 - shift)) & mask;
-        }
-    }
+    const auto read = [mask](const std::uint8_t* from, std::size_t bit) {
+        std::uint64_t low;
+        std::memcpy(&low, from + bit / 8, 8);
+        const std::uint64_t ninth = from[bit / 8 + 8];
+        return (low >> bit % 8 | ninth << 1 << (63 - bit % 8)) & mask;
+    };
+    const std::size_t size = packed_bytes(n, bits), bits_in_place = size < 9 ? 0 : (size - 8) * 8;
+    std::size_t i = 0, bit = 0;
+    for (; bit < bits_in_place && i < n; ++i, bit += bits) values[i] = read(data, bit);
+    // What is left lies in the last 8 bytes: read from a copy with room for the 9 bytes from anywhere in it.
+    std::uint8_t rest[17] = {};
+    std::memcpy(rest, data + bit / 8, size - bit / 8);
+    for (bit %= 8; i < n; ++i, bit += bits) values[i] = read(rest, bit);
 }
 
 bool padding_is_zero(const std::uint8_t* data, std::size_t n, unsigned bits) {

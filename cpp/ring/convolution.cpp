@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/parallel.hpp"
+#include "ring/element.hpp"
 #include "ring/windows.hpp"
 
 namespace deepreduce::ring {
@@ -12,8 +13,6 @@ constexpr std::size_t task_blocks = 2;   // of outputs, as many as a kernel take
 constexpr std::size_t task_pixels = 48;  // few enough that a task's sums stay in the first-level cache
 
 std::size_t ceil_div(std::size_t a, std::size_t b) { return (a + b - 1) / b; }
-
-std::uint64_t mask(unsigned bits) { return ~std::uint64_t{0} >> (64 - bits); }
 
 // The window of each pixel of a task, and its place in the channel-first result, output channel 0.
 struct Pixels {
@@ -32,8 +31,8 @@ struct Pixels {
 
 // Transposes the sums [pixels][width] of outputs [first, first + count) into the result.
 template <class Sum>
-void store(const Sum* sums, std::size_t width, const Pixels& at, std::size_t pixels, std::size_t first, std::size_t count,
-           std::size_t area, const std::uint64_t* bias, std::uint64_t mask, std::uint64_t* y) {
+void store(const Sum* sums, std::size_t width, const Pixels& at, std::size_t pixels, std::size_t first,
+           std::size_t count, std::size_t area, const std::uint64_t* bias, std::uint64_t mask, std::uint64_t* y) {
     for (std::size_t o = 0; o < count; ++o) {
         const std::uint64_t add = bias ? bias[first + o] : 0;
         std::uint64_t* channel = y + (first + o) * area;
@@ -55,19 +54,15 @@ LinearWeights::LinearWeights(const std::int16_t* weights, std::size_t outputs_, 
         return weights[((o * group_channels + c) * kernel_height + row) * kernel_width + column];
     };
     if (depthwise()) {
-        packed_.resize(kernel_height * kernel_width * outputs);
-        for (std::size_t tap = 0; tap < kernel_height * kernel_width; ++tap) {
-            for (std::size_t o = 0; o < outputs; ++o) {
-                packed_[tap * outputs + o] = at(o, 0, tap / kernel_width, tap % kernel_width);
-            }
-        }
+        packed_.assign(weights, weights + outputs * kernel_height * kernel_width);
         return;
     }
     const std::size_t run = kernel_width * group_channels, group_outputs = outputs / groups;
     const std::size_t padded_run = ceil_div(run, step()) * step();
     block_stride_ = kernel_height * padded_run * block_outputs;
     group_blocks_ = ceil_div(group_outputs, block_outputs);
-    packed_.resize(groups * group_blocks_ * block_stride_);  // zero beyond the last output and in an odd run's last pair
+    // Zero beyond the last output and in an odd run's last pair.
+    packed_.resize(groups * group_blocks_ * block_stride_);
     for (std::size_t o = 0; o < outputs; ++o) {
         const std::size_t in_group = o % group_outputs;
         const std::size_t block = o / group_outputs * group_blocks_ + in_group / block_outputs;
@@ -88,18 +83,13 @@ Map LinearWeights::output(const Map& input, const Geometry& geometry) const {
             (input.width + geometry.left + geometry.right - kernel_width) / geometry.stride_width + 1};
 }
 
-void LinearWeights::convolve(const std::uint64_t* x, const Map& input, const std::uint64_t* bias, const Geometry& geometry,
-                             unsigned threads, std::uint64_t* y) const {
+void LinearWeights::convolve(const std::uint64_t* x, const Map& input, const std::uint64_t* bias,
+                             const Geometry& geometry, unsigned threads, std::uint64_t* y) const {
     const MatmulKernels& path = matmul_kernels(cpu::current());
     const Map map = output(input, geometry);
     if (depthwise()) {
-        const Windows windows(x, input, map, geometry, 1, Layout::words64, threads);
-        const std::size_t chunk = std::clamp<std::size_t>(2048 / outputs, 1, task_pixels);
-        parallel_for(ceil_div(windows.pixels(), chunk), threads, [&](std::size_t begin, std::size_t end) {
-            for (std::size_t task = begin; task < end; ++task) {
-                const std::size_t first = task * chunk;
-                depthwise_task(path, windows, first, std::min(chunk, windows.pixels() - first), bias, y);
-            }
+        parallel_for(map.batch * outputs, threads, [&](std::size_t begin, std::size_t end) {
+            convolve_depthwise(path, x, input, map, bias, geometry, begin, end, y);
         });
         return;
     }
@@ -111,15 +101,15 @@ void LinearWeights::convolve(const std::uint64_t* x, const Map& input, const std
         for (std::size_t task = begin; task < end; ++task) {
             const std::size_t first = windows.pixels() * (task % chunks) / chunks;
             const std::size_t last = windows.pixels() * (task % chunks + 1) / chunks;
-            blocks_task(path, windows, task / chunks / columns, task / chunks % columns * task_blocks, first, last - first,
-                        bias, y);
+            blocks_task(path, windows, task / chunks / columns, task / chunks % columns * task_blocks, first,
+                        last - first, bias, y);
         }
     });
 }
 
-void LinearWeights::blocks_task(const MatmulKernels& path, const Windows& windows, std::size_t group, std::size_t first_block,
-                                std::size_t first_pixel, std::size_t pixels, const std::uint64_t* bias,
-                                std::uint64_t* y) const {
+void LinearWeights::blocks_task(const MatmulKernels& path, const Windows& windows, std::size_t group,
+                                std::size_t first_block, std::size_t first_pixel, std::size_t pixels,
+                                const std::uint64_t* bias, std::uint64_t* y) const {
     const Pixels at(windows, group, first_pixel, pixels);
     Product product{};
     product.weights = packed_.data() + (group * group_blocks_ + first_block) * block_stride_;
@@ -149,17 +139,31 @@ void LinearWeights::blocks_task(const MatmulKernels& path, const Windows& window
     }
 }
 
-void LinearWeights::depthwise_task(const MatmulKernels& path, const Windows& windows, std::size_t first_pixel, std::size_t pixels,
-                                   const std::uint64_t* bias, std::uint64_t* y) const {
-    const Pixels at(windows, 0, first_pixel, pixels);
-    AlignedVector<std::size_t> taps;
-    for (std::size_t tap = 0; tap < kernel_height * kernel_width; ++tap) {
-        taps.push_back(tap / kernel_width * windows.row_stride() + tap % kernel_width * outputs);
+void LinearWeights::convolve_depthwise(const MatmulKernels& path, const std::uint64_t* x, const Map& input,
+                                       const Map& map, const std::uint64_t* bias, const Geometry& geometry,
+                                       std::size_t first, std::size_t last, std::uint64_t* y) const {
+    const std::size_t width = input.width + geometry.left + geometry.right;
+    AlignedVector<std::uint64_t> padded((input.height + geometry.top + geometry.bottom) * width);
+    for (std::size_t plane = first; plane < last; ++plane) {
+        const std::uint64_t* source = x + plane * input.height * input.width;
+        for (std::size_t row = 0; row < input.height; ++row, source += input.width) {
+            std::copy_n(source, input.width, padded.data() + (geometry.top + row) * width + geometry.left);
+        }
+        const std::size_t channel = plane % outputs, area = map.height * map.width;
+        const Depthwise product{packed_.data() + channel * kernel_height * kernel_width,
+                                padded.data(),
+                                width,
+                                kernel_height,
+                                kernel_width,
+                                geometry.stride_height,
+                                geometry.stride_width,
+                                map.height,
+                                map.width};
+        std::uint64_t* target = y + plane * area;
+        path.depthwise(product, target);
+        const std::uint64_t add = bias ? bias[channel] : 0;
+        for (std::size_t i = 0; i < area; ++i) target[i] = (target[i] + add) & mask(bits);
     }
-    AlignedVector<std::uint64_t> sums(pixels * outputs);
-    path.depthwise({packed_.data(), windows.words(), at.window, pixels, taps.data(), taps.size(), outputs}, sums.data());
-    store(sums.data(), outputs, at, pixels, 0, outputs, windows.output().height * windows.output().width, bias, mask(bits),
-          y);
 }
 
 }  // namespace deepreduce::ring

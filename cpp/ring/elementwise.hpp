@@ -8,8 +8,8 @@ namespace {
 
 // (low + 2^52 high) / 2^52 mod p, canonical, for low < 2^52, high < 2^60.
 //
-// With m = -low / p mod 2^52, low + m p is a multiple of 2^52, and adding it to 2^52 high gives high + product_high(m, p) +
-// (1 if low > 0), as the two low halves add up to 2^52 unless both are 0.
+// With m = -low / p mod 2^52, low + m p is a multiple of 2^52, and adding it to 2^52 high gives high + product_high(m,
+// p) + (1 if low > 0), as the two low halves add up to 2^52 unless both are 0.
 template <class Lane>
 typename Lane::Value montgomery(typename Lane::Value low, typename Lane::Value high, const Prime& prime) {
     const auto p = Lane::all(prime.p);
@@ -72,7 +72,11 @@ void dot(u64* out0, u64* out1, const u64* w, const u64* x, std::size_t terms, co
                 Lane::add_product(sums[1][i], value, Lane::load(b + dot_width + at + i * Lane::width));
             }
         };
-        for (std::size_t j = 0; j < terms; ++j) accumulate(w + j * dot_width, x + j * 2 * dot_width);
+        for (std::size_t j = 0; j < terms; ++j) {
+            // The weights come from memory once per inference, in the order of this loop, across its ends.
+            for (std::size_t line = 0; line < step; line += 8) Lane::prefetch(w + (j + 10) * dot_width + at + line);
+            accumulate(w + j * dot_width, x + j * 2 * dot_width);
+        }
         accumulate(u, key);
 #pragma GCC unroll 4
         for (std::size_t i = 0; i < lanes; ++i) {
@@ -150,8 +154,8 @@ void switch_down(u64* x, const u64* last, std::size_t n, u64 dropped, const Fact
     const auto p = Lane::all(prime.p), d = Lane::all(dropped), half = Lane::all((dropped - 1) / 2);
     const auto factor = Lane::multiplier(inverse);
     for (std::size_t i = 0; i < n; i += Lane::width) {
-        // round(v / d) = (v + h - r) / d with h = (d - 1) / 2 and r = (v + h) mod d. |p - d| < 2^21: one step suffices to
-        // take r below p, and h < p.
+        // round(v / d) = (v + h - r) / d with h = (d - 1) / 2 and r = (v + h) mod d. |p - d| < 2^21: one step suffices
+        // to take r below p, and h < p.
         const auto r = Lane::reduce_once(Lane::reduce_once(Lane::add(Lane::load(last + i), half), d), p);
         const auto raised = Lane::reduce_once(Lane::add(Lane::load(x + i), half), p);
         Lane::store(x + i, Lane::reduce_once(Lane::multiply(difference<Lane>(raised, r, p), factor, p), p));
@@ -172,13 +176,22 @@ void errors(std::int8_t* out, const u64* words, std::size_t n) {
     }
 }
 
-// floor(3 word / 2^64) - 1, by halves so that the loop needs no 128-bit product. Not (byte * 3) >> 8, which is biased.
+// Which third of [-2^62, 2^62) the word falls in, read as a signed number and halved so that no difference overflows.
+// Not (byte * 3) >> 8, which is biased.
 template <class Lane>
 void ternary(std::int8_t* out, const u64* words, std::size_t n) {
+    constexpr i64 third = (i64{1} << 62) / 3;
     for (std::size_t i = 0; i < n; ++i) {
-        const u64 low = (words[i] & 0xffffffff) * 3, high = (words[i] >> 32) * 3;
-        out[i] = static_cast<std::int8_t>(((high + (low >> 32)) >> 32) - 1);
+        const i64 x = static_cast<i64>(words[i]) >> 1;
+        out[i] = static_cast<std::int8_t>(1 + ((x - third) >> 63) + ((x + third) >> 63));
     }
+}
+
+template <class Lane>
+bool all_below(const u64* x, std::size_t n, u64 bound) {
+    u64 negative = ~u64{0};
+    for (std::size_t i = 0; i < n; ++i) negative &= x[i] - bound;
+    return negative >> 63;
 }
 
 template <class Lane>
@@ -188,8 +201,9 @@ void inverse(u64* x, const Ntt& ntt);
 
 template <class Lane>
 constexpr polynomials::Kernels kernels_of() {
-    return {forward<Lane>, inverse<Lane>,     multiply<Lane>, scale<Lane>,     subtract<Lane>,    dot<Lane>, embed<Lane>,
-            add_small<Lane>, encode<Lane>, add_flood<Lane>, switch_down<Lane>, errors<Lane>, ternary<Lane>};
+    return {forward<Lane>, inverse<Lane>,   multiply<Lane>, scale<Lane>,     subtract<Lane>,    dot<Lane>,
+            embed<Lane>,   add_small<Lane>, encode<Lane>,   add_flood<Lane>, switch_down<Lane>, errors<Lane>,
+            ternary<Lane>, Lane::pack,      Lane::unpack,   all_below<Lane>};
 }
 
 }  // namespace

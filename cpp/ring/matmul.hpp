@@ -1,11 +1,11 @@
 // The inner product of the server's online phase: a few outputs times a few pixels, exactly, on every CPU path.
 //
-// Lanes are outputs: a vector register holds the weights of 16 outputs, and one input value is broadcast against it. The
-// inputs lie channel-last, so a kernel row's values at one pixel are contiguous ("a run") at any stride, and nothing is
-// copied per kernel position (no im2col). A map of a single pixel fills the lanes as well as a large one.
+// Lanes are outputs: a vector register holds the weights of 16 outputs, and one input value is broadcast against it.
+// The inputs lie channel-last, so a kernel row's values at one pixel are contiguous ("a run") at any stride, and
+// nothing is copied per kernel position (no im2col). A map of a single pixel fills the lanes as well as a large one.
 //
-// Constant time: only shapes, all public, decide about branches and addresses. Zero weights are not skipped: the weights are
-// the server's secret.
+// Constant time: only shapes, all public, decide about branches and addresses. Zero weights are not skipped: the
+// weights are the server's secret.
 #pragma once
 
 #include <cstddef>
@@ -24,42 +24,40 @@ enum class Layout {
     halves32,  // one uint64 plane of (high << 32 | low), x = low + 2^32 high mod 2^64, low signed
 };
 
-// `blocks` (1 or 2) blocks of 16 outputs times `pixels` windows. A window is `runs` runs of `run_length` elements, run i
-// starting `run_stride` * i elements after the window's own offset.
+// `blocks` (1 or 2) blocks of 16 outputs times `pixels` windows. A window is `runs` runs of `run_length` elements, run
+// i starting `run_stride` * i elements after the window's own offset.
 struct Product {
     const std::int16_t* weights;  // [blocks][runs][ceil(run_length / step)][16][step]; step 2 for limbs16, else 1
     std::size_t block_stride;     // int16 values from one block to the next
     std::size_t blocks;
-    const std::int16_t* low;      // limbs16; one element past the last window's end is read, and meets a zero weight
+    const std::int16_t* low;  // limbs16; one element past the last window's end is read, and meets a zero weight
     const std::int16_t* high;
-    const std::uint64_t* words;   // words64, halves32
-    const std::size_t* offsets;   // [pixels]
+    const std::uint64_t* words;  // words64, halves32
+    const std::size_t* offsets;  // [pixels]
     std::size_t pixels;
     std::size_t runs;
     std::size_t run_length;
     std::size_t run_stride;
-    unsigned bits;                // sums are exact mod 2^bits; the bits above are arbitrary
+    unsigned bits;  // sums are exact mod 2^bits; the bits above are arbitrary
 };
 
-// Every output's own channel only (depthwise): lanes are channels. `weights` [taps][channels]; tap t of pixel p is the row of
-// `channels` words at offsets[p] + taps[t].
+// One output channel of a depthwise layer, which sees one input channel only.
 struct Depthwise {
-    const std::int16_t* weights;
-    const std::uint64_t* words;
-    const std::size_t* offsets;
-    std::size_t pixels;
-    const std::size_t* tap_offsets;
-    std::size_t taps;
-    std::size_t channels;
+    const std::int16_t* weights;   // [kernel_height][kernel_width]
+    const std::uint64_t* channel;  // the padded map, row_stride elements from row to row
+    std::size_t row_stride;
+    std::size_t kernel_height, kernel_width;
+    std::size_t stride_height, stride_width;
+    std::size_t height, width;  // of the result
 };
 
 struct MatmulKernels {
-    Layout wide_layout;                                     // for rings above 32 bits
-    void (*narrow)(const Product&, std::uint32_t* sums);    // sums [pixels][16 blocks], bits <= 32, limbs16
-    void (*wide)(const Product&, std::uint64_t* sums);      // sums [pixels][16 blocks], any bits, wide_layout
-    void (*depthwise)(const Depthwise&, std::uint64_t* sums);  // sums [pixels][channels], words64
-    // Ring multiply-adds done by a register-only loop of `rounds` rounds: the speed that `narrow` (`wide` for bits > 32)
-    // cannot exceed.
+    Layout wide_layout;                                        // for rings above 32 bits
+    void (*narrow)(const Product&, std::uint32_t* sums);       // sums [pixels][16 blocks], bits <= 32, limbs16
+    void (*wide)(const Product&, std::uint64_t* sums);         // sums [pixels][16 blocks], any bits, wide_layout
+    void (*depthwise)(const Depthwise&, std::uint64_t* sums);  // sums [height][width], any bits
+    // Ring multiply-adds done by a register-only loop of `rounds` rounds: no product can be
+    // faster. In the arithmetic of `narrow`, or of `wide` for bits > 32.
     std::uint64_t (*multiply_adds)(std::uint64_t rounds, unsigned bits);
 };
 

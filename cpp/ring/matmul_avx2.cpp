@@ -1,7 +1,8 @@
 // AVX2: vpmaddwd on 16-bit limbs for rings up to 32 bits, vpmuldq on 32-bit halves above.
 //
-// limbs16: sum(w * low) + (sum(w * high) << 16). vpmaddwd multiplies two int16 pairs exactly and adds the products; its only
-// overflow, twice (-2^15)^2, cannot happen as |w| < 2^15. The lanes that collect the sums may wrap: all is mod 2^32.
+// limbs16: sum(w * low) + (sum(w * high) << 16). vpmaddwd multiplies two int16 pairs exactly and adds the products; its
+// only overflow, twice (-2^15)^2, cannot happen as |w| < 2^15. The lanes that collect the sums may wrap: all is mod
+// 2^32.
 // halves32: the same with 32-bit halves in 64-bit lanes: sum(w * low) + (sum(w * high) << 32).
 #include <immintrin.h>
 
@@ -100,8 +101,8 @@ void multiply(const Product& product, typename Arithmetic::Sum* sums) {
     constexpr std::size_t outputs = vectors * Arithmetic::lanes;  // of one tile: a whole block of 16, or half of one
     const std::size_t tiles = (product.pixels + tile_pixels - 1) / tile_pixels;
     for (std::size_t output = 0; output < product.blocks * block_outputs; output += outputs) {
-        const std::int16_t* w = product.weights + output / block_outputs * product.block_stride +
-                                output % block_outputs * Arithmetic::step;
+        const std::int16_t* w =
+            product.weights + output / block_outputs * product.block_stride + output % block_outputs * Arithmetic::step;
         for (std::size_t i = 0; i < tiles; ++i) {
             const std::size_t first = product.pixels * i / tiles;
             auto* target = sums + first * product.blocks * block_outputs + output;

@@ -1,9 +1,9 @@
 // AVX-512: VNNI on 16-bit limbs for rings up to 32 bits, IFMA up to 52 bits, vpmullq above.
 //
-// limbs16: sum(w * low) + (sum(w * high) << 16), each sum by vpdpwssd, which multiplies two int16 pairs exactly and adds both
-// products to a 32-bit lane without saturating. Wrap-around of the lanes is harmless: all is mod 2^32, and a ring of fewer
-// bits divides it. IFMA adds the low 52 bits of a product, which is the product mod 2^52 even of a negative weight in two's
-// complement, so that one instruction serves any ring up to 52 bits.
+// limbs16: sum(w * low) + (sum(w * high) << 16), each sum by vpdpwssd, which multiplies two int16 pairs exactly and
+// adds both products to a 32-bit lane without saturating. Wrap-around of the lanes is harmless: all is mod 2^32, and a
+// ring of fewer bits divides it. IFMA adds the low 52 bits of a product, which is the product mod 2^52 even of a
+// negative weight in two's complement, so that one instruction serves any ring up to 52 bits.
 #include <immintrin.h>
 
 #include "ring/matmul.hpp"

@@ -11,7 +11,8 @@ std::size_t reverse_bits(std::size_t i, unsigned bits) {
     return reversed;
 }
 
-// A primitive 2n-th root of unity: g^((p-1)/2n) has order 2n exactly if its n-th power is -1. The smallest g that works.
+// A primitive 2n-th root of unity: g^((p-1)/2n) has order 2n exactly if its n-th power is -1. The smallest g that
+// works.
 u64 find_root(std::size_t n, u64 p) {
     for (u64 g = 2;; ++g) {
         const u64 root = power_public(g, (p - 1) / (2 * n), p);
@@ -29,7 +30,8 @@ Ntt::Ntt(std::size_t n, u64 p)
       inverse_outer(n / 8),
       inverse_inner(n / 64 * 56),
       scale(factor_public(inverse_public(n, p), p)) {
-    if (n < 64 || (n & (n - 1)) || (p - 1) % (2 * n)) throw std::invalid_argument("NTT: the prime must be 1 mod 2N, N a power of two");
+    if (n < 64 || (n & (n - 1)) || (p - 1) % (2 * n))
+        throw std::invalid_argument("NTT: the prime must be 1 mod 2N, N a power of two");
     unsigned bits = 0;
     while ((std::size_t{1} << bits) < n) ++bits;
     const u64 root = find_root(n, p), inverse_root = inverse_public(root, p);

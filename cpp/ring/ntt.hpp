@@ -15,25 +15,31 @@ class Factors {
 public:
     // Plain pointers for the kernels: a function of the standard library that is instantiated in a file with other
     // instructions could end up being called on a machine that lacks them.
-    u64 *values, *quotients52, *quotients64;
+    u64 *values, *quotients;  // of 64-bit words
+    u64 *raised, *low;        // of 52-bit words
 
     explicit Factors(std::size_t count)
-        : storage_(3 * count), values(storage_.data()), quotients52(values + count), quotients64(quotients52 + count) {}
+        : storage_(4 * count),
+          values(storage_.data()),
+          quotients(values + count),
+          raised(quotients + count),
+          low(raised + count) {}
     Factors(Factors&&) = default;
 
     void set(std::size_t i, u64 value, u64 p) {
         const Factor f = factor_public(value, p);
         values[i] = f.value;
-        quotients52[i] = f.quotient52;
-        quotients64[i] = f.quotient64;
+        quotients[i] = f.quotient;
+        raised[i] = f.raised;
+        low[i] = f.low;
     }
 };
 
-// Evaluations lie in bit-reversed order of the odd powers of psi, each run of 64 transposed as an 8 x 8 matrix: the order
-// that vector code ends in without a final shuffle. AGREEMENT: uploads and public keys travel as evaluations.
+// Evaluations lie in bit-reversed order of the odd powers of psi, each run of 64 transposed as an 8 x 8 matrix: the
+// order that vector code ends in without a final shuffle. AGREEMENT: uploads and public keys travel as evaluations.
 //
-// The last three layers (strides 4, 2, 1) work on 8 groups of 8 coefficients side by side; their twiddles are stored per
-// run of 64 as 7 rows (1 + 2 + 4 of the three layers) of 8, one for each group.
+// The last three layers (strides 4, 2, 1) work on 8 groups of 8 coefficients side by side; their twiddles are stored
+// per run of 64 as 7 rows (1 + 2 + 4 of the three layers) of 8, one for each group.
 struct Ntt {
     std::size_t degree;
     Prime prime;

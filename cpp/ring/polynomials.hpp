@@ -1,4 +1,5 @@
-// Arithmetic on polynomials modulo a 50-bit prime: one table of functions per CPU path, with the same results bit for bit.
+// Arithmetic on polynomials modulo a 50-bit prime: one table of functions per CPU path, with the same results bit for
+// bit.
 #pragma once
 
 #include <cstddef>
@@ -15,15 +16,15 @@ inline constexpr std::size_t max_dot_terms = 4095;
 
 namespace polynomials {
 
-// Residues are canonical, in [0, p), before and after each call; arrays are 64-byte aligned and n is a multiple of 8.
-// No function branches on, or indexes by, the contents of an array.
+// Residues are canonical, in [0, p), before and after each call. n is a multiple of 8; arrays that are written are
+// aligned to 64 bytes. No function branches on, or indexes by, the contents of an array.
 struct Kernels {
     // In place; natural order of coefficients to the order of evaluations in ntt.hpp, and back.
     void (*forward)(u64* x, const Ntt& ntt);
     void (*inverse)(u64* x, const Ntt& ntt);
     // out = a b / 2^52, element by element; out may be a or b.
     void (*multiply)(u64* out, const u64* a, const u64* b, std::size_t n, const Prime& prime);
-    // x = x f
+    // x = x f, for any x < 2^52
     void (*scale)(u64* x, const Factor& f, std::size_t n, const Prime& prime);
     void (*subtract)(u64* x, const u64* y, std::size_t n, const Prime& prime);
     // out0, out1 [32] = (sum over j < terms of w[j] x[j][0 or 1] + u key[0 or 1]) / 2^52; w is [terms][32], x is
@@ -45,6 +46,11 @@ struct Kernels {
     // Samples from uniform words, one each: centred binomial with eta = 21; uniform on {-1, 0, 1} up to 2^-62.
     void (*errors)(std::int8_t* out, const u64* words, std::size_t n);
     void (*ternary)(std::int8_t* out, const u64* words, std::size_t n);
+    // ring::pack and ring::unpack, for any n.
+    void (*pack)(const u64* x, std::size_t n, unsigned width, std::uint8_t* out);
+    void (*unpack)(const std::uint8_t* data, std::size_t n, unsigned width, u64* x);
+    // Whether x < bound for all, x and bound below 2^63.
+    bool (*all_below)(const u64* x, std::size_t n, u64 bound);
 };
 
 extern const Kernels scalar_kernels;

@@ -1,6 +1,7 @@
 // Eight residues per register with the 52-bit multiply-add of AVX-512 IFMA.
 #include <immintrin.h>
 
+#include "ring/bits.hpp"
 #include "ring/elementwise.hpp"
 #include "ring/transform.hpp"
 
@@ -14,9 +15,10 @@ struct IfmaLane {
         __m512i low, high;
     };
     static constexpr std::size_t width = 8;
+    static constexpr unsigned layers = 3;
     static constexpr std::size_t dot_lanes = 4;
 
-    static Value load(const u64* p) { return _mm512_load_si512(p); }
+    static Value load(const u64* p) { return _mm512_loadu_si512(p); }
     static Value load_small(const std::int8_t* p) {
         return _mm512_cvtepi8_epi64(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
     }
@@ -25,30 +27,28 @@ struct IfmaLane {
     static Value add(Value a, Value b) { return _mm512_add_epi64(a, b); }
     static Value subtract(Value a, Value b) { return _mm512_sub_epi64(a, b); }
     static Value bits_and(Value a, Value b) { return _mm512_and_si512(a, b); }
-    static Value shift_right(Value a, unsigned n) { return _mm512_srl_epi64(a, _mm_cvtsi32_si128(static_cast<int>(n))); }
+    static Value shift_right(Value a, unsigned n) {
+        return _mm512_srl_epi64(a, _mm_cvtsi32_si128(static_cast<int>(n)));
+    }
     static Value multiply_low(Value a, Value b) { return _mm512_mullo_epi64(a, b); }
     static Value if_negative(Value x, Value m) { return _mm512_and_si512(m, _mm512_srai_epi64(x, 63)); }
     static Value reduce_once(Value x, Value m) { return _mm512_min_epu64(x, _mm512_sub_epi64(x, m)); }
 
     struct Multiplier {
-        Value value, quotient;
+        Value raised, low;
     };
-    static Multiplier multiplier(const Factor& f) { return {all(f.value), all(f.quotient52)}; }
-    static Multiplier broadcast(const Factors& f, std::size_t i) {
-        return {all(f.values[i]), all(f.quotients52[i])};
-    }
-    static Multiplier load(const Factors& f, std::size_t i) {
-        return {load(f.values + i), load(f.quotients52 + i)};
-    }
+    static Multiplier multiplier(const Factor& f) { return {all(f.raised), all(f.low)}; }
+    static Multiplier broadcast(const Factors& f, std::size_t i) { return {all(f.raised[i]), all(f.low[i])}; }
+    static Multiplier load(const Factors& f, std::size_t i) { return {load(f.raised + i), load(f.low + i)}; }
     // x f mod p in [0, 2p), for x < 2^52.
     static Value multiply(Value x, const Multiplier& f, Value p) {
         const Value zero = _mm512_setzero_si512();
-        const Value quotient = _mm512_madd52hi_epu64(zero, x, f.quotient);
-        const Value difference =
-            _mm512_sub_epi64(_mm512_madd52lo_epu64(zero, x, f.value), _mm512_madd52lo_epu64(zero, quotient, p));
-        return _mm512_and_si512(difference, all((u64{1} << 52) - 1));
+        const Value m = _mm512_madd52lo_epu64(zero, x, f.low);
+        const Value negated_p = _mm512_sub_epi64(zero, p);
+        return _mm512_sub_epi64(_mm512_madd52hi_epu64(zero, x, f.raised), _mm512_madd52hi_epu64(negated_p, m, p));
     }
 
+    static void prefetch(const u64* p) { _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T0); }
     static Sum zero() { return {_mm512_setzero_si512(), _mm512_setzero_si512()}; }
     static void add_product(Sum& sum, Value a, Value b) {
         sum.low = _mm512_madd52lo_epu64(sum.low, a, b);
@@ -78,7 +78,62 @@ struct IfmaLane {
             x[k + 4] = _mm512_shuffle_i64x2(quads[k], quads[k + 4], 0xdd);
         }
     }
+
+    static void pack(const u64* x, std::size_t n, unsigned bits, std::uint8_t* out);
+    static void unpack(const std::uint8_t* data, std::size_t n, unsigned bits, u64* x);
 };
+
+// How eight numbers of `bits` bits lie in `bits` bytes, in words of 16 bits: number i starts in word i bits / 16, at
+// bit i bits % 16, which leaves room for 50 bits (all shifts are even) or, of odd widths, 49 in the word and the next
+// three.
+struct EightNumbers {
+    alignas(64) std::uint16_t gather[32], scatter[2][32];
+    alignas(64) u64 shift[8];
+    __mmask32 written[2] = {0, 0};  // words with bits of an even, of an odd number
+
+    explicit EightNumbers(unsigned bits) {
+        for (auto& word : gather) word = 0;
+        for (unsigned i = 0; i < 8; ++i) {
+            shift[i] = i * bits % 16;
+            for (unsigned k = 0; k < 4; ++k) {
+                const unsigned word = i * bits / 16 + k;
+                gather[4 * i + k] = static_cast<std::uint16_t>(word);
+                if (16 * word >= (i + 1) * bits) continue;
+                scatter[i % 2][word] = static_cast<std::uint16_t>(4 * i + k);
+                written[i % 2] |= __mmask32{1} << word;
+            }
+        }
+    }
+    static bool fit(unsigned bits) { return bits >= 32 && (bits <= 49 || bits == 50); }
+};
+
+void IfmaLane::pack(const u64* x, std::size_t n, unsigned bits, std::uint8_t* out) {
+    const std::size_t whole = EightNumbers::fit(bits) ? n / 8 : 0;
+    const EightNumbers layout(bits);
+    const auto words = [](const void* p) { return _mm512_load_si512(p); };
+    const Value mask = all((u64{1} << (bits % 64)) - 1), shift = words(layout.shift);
+    const Value even = words(layout.scatter[0]), odd = words(layout.scatter[1]);
+    for (std::size_t group = 0; group < whole; ++group, x += 8, out += bits) {
+        const Value moved = _mm512_sllv_epi64(_mm512_and_si512(_mm512_loadu_si512(x), mask), shift);
+        const Value packed = _mm512_or_si512(_mm512_maskz_permutexvar_epi16(layout.written[0], even, moved),
+                                             _mm512_maskz_permutexvar_epi16(layout.written[1], odd, moved));
+        _mm512_mask_storeu_epi8(out, (u64{1} << bits) - 1, packed);
+    }
+    ring::pack(x, n - 8 * whole, bits, out);
+}
+
+void IfmaLane::unpack(const std::uint8_t* data, std::size_t n, unsigned bits, u64* x) {
+    const std::size_t whole = EightNumbers::fit(bits) ? n / 8 : 0;
+    const EightNumbers layout(bits);
+    const Value mask = all((u64{1} << (bits % 64)) - 1), shift = _mm512_load_si512(layout.shift);
+    const Value gather = _mm512_load_si512(layout.gather);
+    for (std::size_t group = 0; group < whole; ++group, data += bits, x += 8) {
+        const Value packed = _mm512_maskz_loadu_epi8((u64{1} << bits) - 1, data);
+        const Value moved = _mm512_srlv_epi64(_mm512_permutexvar_epi16(gather, packed), shift);
+        _mm512_storeu_si512(x, _mm512_and_si512(moved, mask));
+    }
+    ring::unpack(data, n - 8 * whole, bits, x);
+}
 
 }  // namespace
 

@@ -1,7 +1,7 @@
 // The transform itself, written once over lanes. Include from polynomials_*.cpp only.
 //
-// Forward: Cooley and Tukey, values in [0, 4p); inverse: Gentleman and Sande, values in [0, 2p); both with Harvey's lazy
-// butterflies. Layers are taken three at a time in eight registers, so that memory is touched every third layer.
+// Forward: Cooley and Tukey, values in [0, 4p); inverse: Gentleman and Sande, values in [0, 2p); both with Harvey's
+// lazy butterflies. Layers are taken three at a time in eight registers, so that memory is touched every third layer.
 #pragma once
 
 #include "ring/polynomials.hpp"
@@ -86,8 +86,12 @@ void inverse_layers(u64* x, const Ntt& ntt, std::size_t m, std::size_t n) {
     }
 }
 
-// How many of `left` layers to take next: three, but never leaving one alone.
-inline unsigned next_layers(unsigned left) { return left == 4 || left == 2 ? 2 : left == 1 ? 1 : 3; }
+// How many of `left` layers to take next: as many as fit the registers, but not leaving one alone.
+template <class Lane>
+unsigned next_layers(unsigned left) {
+    if (left <= Lane::layers) return left;
+    return left == Lane::layers + 1 && left > 2 ? left - 2 : Lane::layers;
+}
 
 template <class Lane>
 void forward(u64* x, const Ntt& ntt) {
@@ -96,7 +100,7 @@ void forward(u64* x, const Ntt& ntt) {
     unsigned left = 0;
     while ((std::size_t{8} << left) < n) ++left;
     for (std::size_t m = 1; left;) {
-        const unsigned now = next_layers(left);
+        const unsigned now = next_layers<Lane>(left);
         if (now == 3) forward_layers<Lane, 3>(x, ntt.outer, m, n, prime);
         if (now == 2) forward_layers<Lane, 2>(x, ntt.outer, m, n, prime);
         if (now == 1) forward_layers<Lane, 1>(x, ntt.outer, m, n, prime);
@@ -109,7 +113,8 @@ void forward(u64* x, const Ntt& ntt) {
         typename Lane::Value all[8 / Lane::width][8];
         for (std::size_t part = 0; part < 8 / Lane::width; ++part) {
             auto& v = all[part];
-            // Row r of the loads is a lane's coefficient r after the transposition, for `width` groups of 8 side by side.
+            // Row r of the loads is a lane's coefficient r after the transposition, for `width` groups of 8 side by
+            // side.
 #pragma GCC unroll 8
             for (unsigned r = 0; r < 8; ++r) v[r] = Lane::load(base + 8 * Lane::width * part + r * Lane::width);
             Lane::transpose(v);
@@ -175,7 +180,7 @@ void inverse(u64* x, const Ntt& ntt) {
     unsigned layers[16], passes = 0, left = 0;
     while ((std::size_t{8} << left) < n) ++left;
     std::size_t m = n / 8;
-    while (left) left -= layers[passes++] = next_layers(left);
+    while (left) left -= layers[passes++] = next_layers<Lane>(left);
     while (passes--) {
         m >>= layers[passes];
         if (layers[passes] == 3) inverse_layers<Lane, 3>(x, ntt, m, n);

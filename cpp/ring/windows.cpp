@@ -1,11 +1,32 @@
 #include "ring/windows.hpp"
 
+#include <cstring>
+
 #include "base/parallel.hpp"
 
 namespace deepreduce::ring {
+namespace {
 
-Windows::Windows(const std::uint64_t* x, const Map& input, const Map& output, const Geometry& geometry, std::size_t groups,
-                 Layout layout, unsigned threads)
+// The limb above the signed low limb, from which it carries what a negative low limb takes.
+std::uint64_t high_limb(std::uint64_t value) { return (value + 0x8000) >> 16; }
+
+std::uint64_t join(std::uint64_t a, std::uint64_t b, std::uint64_t c, std::uint64_t d) {
+    return (a & 0xffff) | (b & 0xffff) << 16 | (c & 0xffff) << 32 | d << 48;
+}
+
+// Limbs of one pixel in four channels, written as one word per plane.
+void split4(const std::uint64_t* x, std::size_t stride, std::int16_t* low, std::size_t to_high) {
+    const std::uint64_t a = x[0], b = x[stride], c = x[2 * stride], d = x[3 * stride];
+    const std::uint64_t lows = join(a, b, c, d);
+    const std::uint64_t highs = join(high_limb(a), high_limb(b), high_limb(c), high_limb(d));
+    std::memcpy(low, &lows, sizeof lows);
+    std::memcpy(low + to_high, &highs, sizeof highs);
+}
+
+}  // namespace
+
+Windows::Windows(const std::uint64_t* x, const Map& input, const Map& output, const Geometry& geometry,
+                 std::size_t groups, Layout layout, unsigned threads)
     : output_(output),
       geometry_(geometry),
       channels_(input.channels / groups),
@@ -29,28 +50,29 @@ Windows::Windows(const std::uint64_t* x, const Map& input, const Map& output, co
             const std::uint64_t* source =
                 x + ((image * input.channels + group * channels_) * input.height + y) * input.width;
             const std::size_t area = input.height * input.width;
-            const auto copy = [&](auto&& store) {
-                for (std::size_t column = 0; column < input.width; ++column) {
-                    for (std::size_t c = 0; c < channels_; ++c) {
-                        store(target + column * channels_ + c, source[c * area + column]);
+            // Channels outside: rows of the source are read in turn, and the target's row stays in cache.
+            std::size_t c = 0;
+            if (layout == Layout::limbs16) {
+                for (; c + 4 <= channels_; c += 4) {
+                    for (std::size_t column = 0; column < input.width; ++column) {
+                        split4(source + c * area + column, area, limbs_.data() + target + column * channels_ + c,
+                               plane_);
                     }
                 }
-            };
-            switch (layout) {
-                case Layout::limbs16:
-                    copy([low = limbs_.data(), high = limbs_.data() + plane_](std::size_t i, std::uint64_t value) {
-                        low[i] = static_cast<std::int16_t>(value);
-                        high[i] = static_cast<std::int16_t>((value + 0x8000) >> 16);  // carries what a negative low takes
-                    });
-                    break;
-                case Layout::words64:
-                    copy([words = words_.data()](std::size_t i, std::uint64_t value) { words[i] = value; });
-                    break;
-                case Layout::halves32:
-                    copy([words = words_.data()](std::size_t i, std::uint64_t value) {
-                        words[i] = value + ((value & 0x8000'0000) << 1);
-                    });
-                    break;
+            }
+            for (; c < channels_; ++c) {
+                for (std::size_t column = 0; column < input.width; ++column) {
+                    const std::size_t at = target + column * channels_ + c;
+                    const std::uint64_t value = source[c * area + column];
+                    switch (layout) {
+                        case Layout::limbs16:
+                            limbs_[at] = static_cast<std::int16_t>(value);
+                            limbs_[plane_ + at] = static_cast<std::int16_t>(high_limb(value));
+                            break;
+                        case Layout::words64: words_[at] = value; break;
+                        case Layout::halves32: words_[at] = value + ((value & 0x8000'0000) << 1); break;
+                    }
+                }
             }
         }
     });

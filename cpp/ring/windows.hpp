@@ -1,4 +1,5 @@
-// The padded, channel-last copy of a batch of maps that the kernels read, and where each output pixel's window starts in it.
+// The padded, channel-last copy of a batch of maps that the kernels read, and where each output pixel's window starts
+// in it.
 #pragma once
 
 #include <cstddef>

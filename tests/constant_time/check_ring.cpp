@@ -1,8 +1,8 @@
-// Linear layers: inputs, weights and bias are secret. Bit packing: the values, and a peer's bytes but for their padding.
+// Linear layers: inputs, weights and bias are secret. Bit packing: the values, and a peer's bytes but for their
+// padding.
 #include <cstdint>
 #include <vector>
 
-#include "base/cpu.hpp"
 #include "checks.hpp"
 #include "ring/bits.hpp"
 #include "ring/convolution.hpp"
@@ -11,35 +11,28 @@
 namespace deepreduce::constant_time {
 namespace {
 
-template <class T>
-std::vector<T> secret(std::size_t count) {
-    std::vector<T> values(count, T{3});
-    poison(values.data(), count * sizeof(T));
-    return values;
-}
-
 void linear(std::size_t groups, std::size_t outputs, std::size_t group_channels, unsigned bits) {
-    const auto weights = secret<std::int16_t>(outputs * group_channels * 3 * 2);
+    const auto weights = secrets<std::int16_t>(outputs * group_channels * 3 * 2);
     const ring::LinearWeights layer(weights.data(), outputs, group_channels, 3, 2, groups, bits);
     const ring::Map input{2, groups * group_channels, 6, 5};
-    const auto x = secret<std::uint64_t>(input.batch * input.channels * input.height * input.width);
-    const auto bias = secret<std::uint64_t>(outputs);
+    const auto x = secrets<std::uint64_t>(input.batch * input.channels * input.height * input.width);
+    const auto bias = secrets<std::uint64_t>(outputs);
     const ring::Geometry geometry{1, 2, 1, 0, 1, 1};
     const ring::Map output = layer.output(input, geometry);
     std::vector<std::uint64_t> y(output.batch * output.channels * output.height * output.width);
     layer.convolve(x.data(), input, bias.data(), geometry, 1, y.data());
-    for (const std::uint64_t& element : y) expect_secret(&element, sizeof element, "LinearWeights::convolve");
+    expect_secrets(y, "LinearWeights::convolve");
 }
 
 void packing(std::size_t n, unsigned bits) {
-    const auto values = secret<std::uint64_t>(n);
+    const auto values = secrets<std::uint64_t>(n);
     std::vector<std::uint8_t> bytes(ring::packed_bytes(n, bits));
     ring::pack(values.data(), n, bits, bytes.data());
-    expect_secret(bytes.data(), bytes.size(), "pack");
+    expect_secrets(bytes, "pack");
     (void)ring::padding_is_zero(bytes.data(), n, bits);  // looks at bits that are zero for all values
     std::vector<std::uint64_t> back(n);
     ring::unpack(bytes.data(), n, bits, back.data());
-    expect_secret(back.data(), n * sizeof back[0], "unpack");
+    expect_secrets(back, "unpack");
 }
 
 }  // namespace

@@ -15,6 +15,10 @@ struct Check {
 using namespace deepreduce::constant_time;
 
 constexpr Check checks[] = {
+    {"base", check_base},
+    {"gc", check_gc},
+    {"he", check_he},
+    {"ot", check_ot},
     {"ring", check_ring},
     {"planted_branch", planted_branch},
     {"planted_index", planted_index},

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdio>
 #include <cstdlib>
+#include <vector>
 
 #if defined(__has_feature)
 #if __has_feature(memory_sanitizer)
@@ -50,12 +51,32 @@ inline bool is_secret(const void* data, std::size_t bytes) {
 #endif
 }
 
-// Ends the run where every byte that a kernel computed from secrets passes for public: the tool lost track of the secrets
-// (inline assembly, an instruction that it does not know) and its silence would say nothing.
+// Ends the run where every byte that a kernel computed from secrets passes for public: the tool lost track of the
+// secrets (inline assembly, an instruction that it does not know) and its silence would say nothing.
 inline void expect_secret(const void* data, std::size_t bytes, const char* what) {
     if (is_secret(data, bytes)) return;
     std::fprintf(stderr, "%s: the tool lost track of the secret\n", what);
     std::exit(3);
+}
+
+template <class T>
+std::vector<T> secrets(std::size_t count) {
+    std::vector<T> values(count);
+    poison(values.data(), count * sizeof(T));
+    return values;
+}
+
+template <class T>
+T secret() {
+    T value{};
+    poison(&value, sizeof value);
+    return value;
+}
+
+// Every element, not only one of them.
+template <class T>
+void expect_secrets(const std::vector<T>& values, const char* what) {
+    for (const T& value : values) expect_secret(&value, sizeof value, what);
 }
 
 }  // namespace deepreduce::constant_time

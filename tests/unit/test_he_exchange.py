@@ -247,7 +247,7 @@ def test_bad_shapes_of_weights():
 
 
 def test_budgets_are_checked():
-    """Norms that the flood would not hide are refused; the bound of the noise is the one that the parameters document."""
+    """Norms that the flood would not hide are refused; the bound of the noise is as documented."""
     for bits, degree, kept, flood in ((8, 4096, 1, 64), (32, 4096, 1, 64), (33, 8192, 2, 79), (64, 8192, 2, 79)):
         w = np.full((2, 16, 16, 16), -32768, np.int16)
         w[0] = 1

@@ -71,7 +71,7 @@ def test_bad_lengths_are_refused():
         sender.extend(128, np.zeros(511, np.uint8))
     with pytest.raises(ValueError, match="k must be 1, 2 or 4, not 3"):
         _core.OtReceiver(3, fresh(256))
-    with pytest.raises(ValueError, match="set_up must have 4096 elements"):
+    with pytest.raises(ValueError, match="set_up must have 4112 elements"):
         _core.OtSender(4, delta, fresh(128), np.zeros(1, np.uint8))
 
 

@@ -108,12 +108,12 @@ def test_input_output_and_free_ops():
     plan = plan_of(Rescale("up", ("input",), -3, 10), ring_bits=37)
     predicted = predict(plan, batch=2)
     assert predicted.ops == {
-        "input": Cost(online=Traffic(8 + 48 + 555, 0, 1)),  # 120 elements of 37 bits
+        "input": Cost(offline=Traffic(24, 0, 0), online=Traffic(8 + 48 + 555, 0, 1)),  # 120 elements of 37 bits
         "up": Cost(),
         "output": Cost(offline=Traffic(56, 56, 1), online=Traffic(0, 8 + 555, 0)),
     }
     assert predicted.total.online == Traffic(611, 563, 1)
-    assert predicted.total.offline == Traffic(56, 56, 1)
+    assert predicted.total.offline == Traffic(80, 56, 1)
 
 
 def test_homomorphic_frames_are_per_image():
@@ -127,7 +127,7 @@ def test_homomorphic_frames_are_per_image():
 def test_setup():
     parameters_key = 16 + 51200
     plan = plan_of(conv("c", "input", 2))
-    setup = Traffic(8 + 32 + parameters_key + 8 + 8192, 8 + 4096 + 32 + 8 + 4096, 2)
+    setup = Traffic(8 + 32 + parameters_key + 8 + 8208, 8 + 4096 + 32 + 8 + 4112, 2)
     assert predict(plan, "delphi").setup.offline == predict(plan, "fused").setup.offline == setup
 
 

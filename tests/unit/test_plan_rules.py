@@ -109,7 +109,7 @@ BROKEN = {
     "negative peak": (plan_of(C, replace(RELU, peak=-1)), "peak is -1"),
     "pool beyond the window": (plan_of(C, replace(POOL, peak=4096)), "8 times"),
     "pool in its padding": (plan_of(C, replace(POOL, padding=(2, 0, 0, 0))), "padding is 2"),
-    "rescale beyond the ring": (plan_of(C, Rescale("s", ("c",), 3, 2**28)), "at most 1073741823"),
+    "rescale beyond the ring": (plan_of(C, Rescale("s", ("c",), 3, 2**28 - 1)), "at most 1073741816"),
     "rescale up beyond the ring": (plan_of(C, Rescale("s", ("c",), -8, 2**20)), "at most 1073741823"),
     "rescale of the whole ring": (plan_of(C, Rescale("s", ("c",), 31, 0)), "shift is 31"),
     "kept of another length": (plan_of(C, replace(RELU, kept=b"\x01")), "1 bytes"),
@@ -132,7 +132,7 @@ def test_what_breaks_a_rule_is_refused(case):
     [
         replace(RELU, peak=131008),  # 4 * 131008 = 2^19 - 2^8
         replace(POOL, peak=4095),
-        Rescale("s", ("c",), 3, 2**28 - 1),
+        Rescale("s", ("c",), 3, 2**28 - 2),
         Rescale("s", ("c",), -8, 2**20 - 1),
         Rescale("s", ("c",), 0, 2**28 - 1),
         Relu("r", ("c",), 0, 1, 0),
@@ -149,7 +149,7 @@ def test_removed_elements_are_rescaled_and_need_its_range():
     relu = Relu("r", ("c",), 4, 32, peak)
     validate(plan_of(C, relu))
     validate(plan_of(C, replace(relu, shift=0, kept=pack_kept(mask))))
-    with pytest.raises(PlanError, match="at most 1073741823"):
+    with pytest.raises(PlanError, match="at most 1073741808"):
         validate(plan_of(C, replace(relu, kept=pack_kept(mask))))
 
 

@@ -46,7 +46,7 @@ CLAIM = BATCH_ID + 32  # and the digest of the offline transcript
 WORD = 8  # a ring element at rest
 POINT = 32
 BASE_OTS = 128
-OT_SETUP = BASE_OTS * AND_GATE  # the extension's seeds, both sides of every tree level masked
+OT_SETUP = LABEL + BASE_OTS * 2 * LABEL  # the extension's salt, and both sides of every level of its trees, masked
 
 
 @dataclass(frozen=True, slots=True)

@@ -120,9 +120,9 @@ class Client:
         """Prepares ``n`` predictions, before any image is known. Raises `SessionError`."""
         for done in range(n):
             self._progress("prepare", done, n)
-            with self._guarded():
+            with self._lock, self._guarded():
                 batch_id, material = self._prepare()
-            self._prepared[batch_id] = material
+                self._prepared[batch_id] = material
         self._progress("prepare", n, n)
 
     def predict(self, x: ArrayLike) -> NDArray[np.float64]:
@@ -138,8 +138,8 @@ class Client:
             if self._mode != "single":
                 raise SessionError("nothing is prepared", "call prepare(n) first, or use mode='single'")
             self.prepare(1)
-        batch_id, material = self._prepared.popitem(last=False)  # gone before its first byte is sent
-        with self._guarded():
+        with self._lock, self._guarded():
+            batch_id, material = self._prepared.popitem(last=False)  # gone before its first byte is sent
             return self._predict(batch_id, material, x)
 
     def close(self) -> None:
@@ -169,6 +169,9 @@ class Client:
             # The core refuses malformed content by ValueError.
             self._end()
             raise SessionError(f"the server sent what cannot be used: {error}", "connect again") from None
+        except KeyError:
+            self._end()
+            raise SessionError("the server answered what it was not yet asked", "connect again") from None
         except BaseException:
             self._end()
             raise

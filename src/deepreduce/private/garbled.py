@@ -54,6 +54,7 @@ class GarbledServer:
         self._key, self._seed = random_bytes(16), random_bytes(16)
         self._delta: _core.Delta | None = None
         self._colours: dict[int, NDArray[np.uint16]] = {}
+        self._labelled: set[int] = set()
 
     def garble(self, chunk: Chunk, choices: Bytes | None, ot: _core.OtSender, reverse: _core.OtReceiver) -> Bytes:
         """Tables."""
@@ -83,6 +84,9 @@ class GarbledServer:
 
     def labels(self, chunk: Chunk, shares: Ring, threads: int) -> Bytes:
         """Labels of its share."""
+        if chunk.first in self._labelled:  # labels of two inputs would reveal Delta
+            raise AssertionError("a garbled circuit is used once")
+        self._labelled.add(chunk.first)
         content = np.empty(chunk.labels, np.uint8)
         _core.circuit_encode(
             self.vector.ring_bits, self._delta, self._seed, group(chunk), np.ascontiguousarray(shares), content, threads

@@ -136,7 +136,13 @@ def run_server(pipe: Connection, start: ServerStart) -> ServerReport:
     tls = None if start.tls is None else server_context(start.tls / CERTIFICATE_FILE, start.tls / KEY_FILE)
     weights = read_weights(start.weights, plan)
     with Server(
-        plan, weights, threads=start.threads, tls=tls, timeout_s=start.timeout_s, on_run=on_run, max_prepared=2
+        plan,
+        weights,
+        threads=start.threads,
+        tls=tls,
+        timeout_s=start.timeout_s,
+        on_run=on_run,
+        max_prepared_bytes=1 << 40,
     ) as server:
         pipe.send(("result", server.listen()))
         server.start()

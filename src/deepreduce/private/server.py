@@ -26,13 +26,13 @@ from numpy.typing import NDArray
 from .. import _core
 from ..errors import SessionError, SettingError
 from ..plan import OUTPUT, Plan, check_weights, validate
-from ..plan.cost import BATCH_ID, CLAIM
+from ..plan.cost import BATCH_ID, CLAIM, predict
 from ..plan.packing import bits_to_bytes
 from ..plan.schedule import Step
 from .hello import greet_client, server_keys
 from .linear import add_uploads, server_linears
 from .meter import Phase, Run
-from .program import Ring, Shares, compile_plan
+from .program import Program, Ring, Shares, compile_plan
 from .roles import server_vector
 from .streams import TcpStream, TlsStream
 from .transport import Channel, Kind, Reason, Stream
@@ -55,9 +55,10 @@ class Server:
     """Serves one plan with its weights.
 
     ``tls``: an `ssl.SSLContext` (`deepreduce.private.server_context`), or None for plain TCP, for tests only.
-    ``token``: what clients must show before they learn anything. ``max_prepared``: preparations that one session may
-    hold. ``on_run`` is called with what each inference cost this side, from its session's thread. Raises `PlanError`
-    when the weights do not fit the plan or the homomorphic parameters.
+    ``token``: what clients must show before they learn anything. ``max_prepared`` and ``max_prepared_bytes``: how many
+    preparations one session may hold, and their predicted size. ``on_run`` is called with what each inference cost this
+    side, from its session's thread. Raises `PlanError` when the weights do not fit the plan or the homomorphic
+    parameters.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class Server:
         timeout_s: float = 60.0,
         idle_s: float = 3600.0,
         max_prepared: int = 64,
+        max_prepared_bytes: int = 1 << 32,
         on_run: Callable[[Run], None] | None = None,
     ) -> None:
         if threads < 1:
@@ -82,9 +84,11 @@ class Server:
         self._linears = server_linears(plan, weights, threads)
         self.setup_s = time.perf_counter() - started
         self._threads, self._tls, self._token = threads, tls, token
-        self._timeout_s, self._idle_s, self._max_prepared = timeout_s, idle_s, max_prepared
+        self._timeout_s, self._idle_s = timeout_s, idle_s
+        self._max_prepared, self._max_prepared_bytes = max_prepared, max_prepared_bytes
         self.on_run = on_run or (lambda run: None)
         self._listener: socket.socket | None = None
+        self.closed = False
         self._sessions: set[Session] = set()
         self._guard = threading.Lock()
 
@@ -116,6 +120,7 @@ class Server:
 
     def close(self) -> None:
         """Ends all sessions."""
+        self.closed = True
         if self._listener is not None:
             with contextlib.suppress(OSError):
                 self._listener.shutdown(socket.SHUT_RDWR)
@@ -162,10 +167,10 @@ class Server:
         """Threads per session."""
         return self._threads
 
-    @property
-    def max_prepared(self) -> int:
-        """Preparations that one session may hold."""
-        return self._max_prepared
+    def most_prepared(self, program: Program) -> int:
+        """Preparations of this kind that one session may hold."""
+        each = predict(program.plan, program.protocol, program.batch).total.stored_bytes_server
+        return min(self._max_prepared, self._max_prepared_bytes // max(1, each))
 
 
 class Session:
@@ -182,11 +187,13 @@ class Session:
         try:
             hello = greet_client(self.channel, self._server.plan, token)
             self._program = compile_plan(self._server.plan, hello.protocol, hello.batch)  # type: ignore[arg-type]
+            self._most = self._server.most_prepared(self._program)
             self._keys = server_keys(self.channel, self._server.plan)
             while self._serve_one(idle_s, timeout_s):
                 pass
-        except (SessionError, OSError) as error:  # OSError: closed by `Server.close`
-            log.warning("session ended: %s", error)
+        except (SessionError, OSError) as error:
+            if not self._server.closed:  # which ends sessions under their feet
+                log.warning("session ended: %s", error)
             self.channel.fail(Reason.MALFORMED)
         except ValueError as error:
             log.warning("session ended, the client sent what cannot be used: %s", error)
@@ -209,11 +216,9 @@ class Session:
             return False
         batch_id = content[:BATCH_ID].tobytes()
         if kind == Kind.PREPARE:
-            if batch_id in self._prepared or len(self._prepared) >= self._server.max_prepared:
+            if batch_id in self._prepared or len(self._prepared) >= self._most:
                 self.channel.fail(Reason.LIMIT)
-                raise SessionError(
-                    f"the client asked for more than {self._server.max_prepared} preparations, or for one twice"
-                )
+                raise SessionError(f"the client asked for more than {self._most} preparations, or for one twice")
             self._prepared[batch_id] = self._prepare(batch_id)
             return True
         material = self._prepared.pop(batch_id, None)  # gone before its first byte is sent
