@@ -2,7 +2,7 @@
 # make test   all tests
 # make check  formatting, types, all tests, and the compiled module's tests under the sanitizers
 # make sanitize  the tests marked `core` against a build with the address and undefined-behaviour sanitizers
-# make bench  throughput of the training loop against the bare network, of the kernels against their floors
+# make bench  throughput of the training loop against the bare network; kernels and a private ResNet18 against their floors
 #
 # Each target first creates .venv and installs everything it needs there.
 
@@ -65,6 +65,8 @@ sanitize: $(SANITIZE)/venv/.created
 bench: $(VENV)/.installed
 	$(BIN)/python bench/throughput.py
 	$(BIN)/python bench/linear.py
+	$(BIN)/python bench/kernels.py --rounds 5 --print
+	$(BIN)/python bench/private.py --relus 114688 --network none --inferences 3 --print
 
 # The types of the compiled module, after a change of what it offers.
 stub: $(VENV)/.installed

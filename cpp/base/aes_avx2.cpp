@@ -6,5 +6,5 @@ namespace deepreduce::avx2 {
 }  // namespace deepreduce::avx2
 
 namespace deepreduce::aes {
-const Kernels avx2_kernels{avx2::ctr};
+const Kernels avx2_kernels{avx2::ctr, avx2::chains};
 }  // namespace deepreduce::aes

@@ -6,5 +6,5 @@ namespace deepreduce::avx512 {
 }  // namespace deepreduce::avx512
 
 namespace deepreduce::aes {
-const Kernels avx512_kernels{avx512::ctr};
+const Kernels avx512_kernels{avx512::ctr, avx512::chains};
 }  // namespace deepreduce::aes

@@ -1,4 +1,4 @@
-// AES-CTR over Lanes; included once per CPU path, inside the path's namespace.
+// AES-CTR over Lanes, and the rate of AES itself; included once per CPU path, inside the path's namespace.
 
 static void ctr(Block key, std::uint64_t first, std::uint64_t high, Block* out, std::size_t count) {
     Block keys[8] = {key};
@@ -22,4 +22,17 @@ static void ctr(Block key, std::uint64_t first, std::uint64_t high, Block* out, 
     }
     wipe(schedule, sizeof schedule);
     wipe(keys, sizeof keys);
+}
+
+static Block chains(Block key, std::size_t calls) {
+    Block keys[8] = {key};
+    RoundKeys schedule[8];
+    expand_keys(keys, schedule);
+    Lanes x = Lanes::count(0, 0), y = Lanes::count(group_size, 0);
+    for (std::size_t i = 0; i < calls; ++i) aes_pair(x, schedule[0], y, schedule[0]);
+    Block ends[group_size];
+    (x ^ y).store(ends);
+    Block sum{0, 0};
+    for (const Block& end : ends) sum = {sum.lo ^ end.lo, sum.hi ^ end.hi};
+    return sum;
 }

@@ -6,5 +6,5 @@ namespace deepreduce::scalar {
 }  // namespace deepreduce::scalar
 
 namespace deepreduce::aes {
-const Kernels scalar_kernels{scalar::ctr};
+const Kernels scalar_kernels{scalar::ctr, scalar::chains};
 }  // namespace deepreduce::aes

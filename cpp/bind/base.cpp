@@ -41,6 +41,25 @@ void register_base(nb::module_& m) {
             return out;
         },
         "count"_a, "bits"_a, "uint64 [count]: uniform elements of Z_2^bits from a fresh seed of the operating system.");
+    m.def(
+        "bench_aes",
+        [](std::size_t blocks) {
+            constexpr std::size_t chains = 2 * group_size;
+            if (blocks % chains) {
+                throw std::invalid_argument("blocks must be a multiple of 32, not " + std::to_string(blocks));
+            }
+            Block sum;
+            {
+                nb::gil_scoped_release release;
+                sum = aes_chains(Block{0, 0}, blocks / chains);
+            }
+            auto out = make<std::uint8_t>({16});
+            std::memcpy(out.data(), &sum, sizeof sum);
+            return out;
+        },
+        "blocks"_a,
+        "Encrypts `blocks` blocks (a multiple of 32) in registers alone, 32 chains of AES-128 under the key zero that start\n"
+        "from (0, 0) .. (31, 0); uint8 [16] is the sum of their ends. For timing the path in use.");
 }
 
 }  // namespace deepreduce::bind

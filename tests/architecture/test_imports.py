@@ -75,7 +75,9 @@ def test_the_rule_sees_what_it_forbids(tmp_path):
     assert any(name.startswith("deepreduce.networks.") for name in imports(ROOT / "reduce" / "cull.py"))
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["search", "--help"], ["inspect", "--help"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["--version"], ["search", "--help"], ["inspect", "--help"], ["bench", "--help"]]
+)
 def test_help_does_not_load_torch(arguments):
     code = (
         "import sys; sys.argv = ['deepreduce', *sys.argv[1:]]\n"

@@ -36,6 +36,19 @@ def test_paths_agree_and_counters_continue(cpu_path, count):
     assert np.array_equal(here, one_by_one)
 
 
+@pytest.mark.parametrize("calls", [0, 1, 3])
+def test_the_benchmark_really_encrypts(cpu_path, calls):
+    blocks = np.array([(i, 0) for i in range(32)], np.uint64)
+    for _ in range(calls):
+        blocks = np.array([_core.aes_ctr(np.zeros(16, np.uint8), *map(int, b), 1).view(np.uint64)[0] for b in blocks])
+    assert np.array_equal(_core.bench_aes(32 * calls), np.bitwise_xor.reduce(blocks).view(np.uint8))
+
+
+def test_the_benchmark_refuses_part_of_a_step():
+    with pytest.raises(ValueError, match="multiple of 32, not 33"):
+        _core.bench_aes(33)
+
+
 def test_a_seed_of_another_length_is_refused():
     with pytest.raises(ValueError, match="seed must be 16 bytes, not 15"):
         _core.aes_ctr(np.zeros(15, np.uint8), 0, 0, 1)

@@ -12,6 +12,7 @@ from rich.markup import escape
 
 from ..errors import DeepReduceError, one_line
 from ..version import __version__
+from .bench import bench_command
 from .inspect import inspect_command
 from .report import report_command
 from .search import search_command
@@ -27,6 +28,7 @@ app = typer.Typer(
 app.command("inspect")(inspect_command)
 app.command("search")(search_command)
 app.command("report")(report_command)
+app.command("bench")(bench_command)
 
 
 def _version(wanted: bool) -> None:

@@ -14,6 +14,7 @@ import ssl
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
 from types import TracebackType
@@ -55,8 +56,9 @@ class Server:
 
     ``tls``: an `ssl.SSLContext` (`deepreduce.private.server_context`), or None for plain TCP, for tests only.
     ``token``: what clients must show before they learn anything. ``max_prepared`` and ``max_prepared_bytes``: how many
-    preparations one session may hold, and their predicted size. Raises `PlanError` when the weights do not fit the plan
-    or the homomorphic parameters.
+    preparations one session may hold, and their predicted size. ``on_run`` is called with what each inference cost this
+    side, from its session's thread. Raises `PlanError` when the weights do not fit the plan or the homomorphic
+    parameters.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class Server:
         idle_s: float = 3600.0,
         max_prepared: int = 64,
         max_prepared_bytes: int = 1 << 32,
+        on_run: Callable[[Run], None] | None = None,
     ) -> None:
         if threads < 1:
             raise SettingError(f"{threads} threads, at least 1 is needed")
@@ -83,6 +86,7 @@ class Server:
         self._threads, self._tls, self._token = threads, tls, token
         self._timeout_s, self._idle_s = timeout_s, idle_s
         self._max_prepared, self._max_prepared_bytes = max_prepared, max_prepared_bytes
+        self.on_run = on_run or (lambda run: None)
         self._listener: socket.socket | None = None
         self.closed = False
         self._sessions: set[Session] = set()
@@ -317,3 +321,4 @@ class Session:
                 answer = np.ascontiguousarray(shares.values[program.plan.output]).reshape(-1)
                 channel.send(Kind.RESULT, _core.pack(answer, program.plan.ring.ring_bits), op=OUTPUT)
         self.runs.append(run)
+        self._server.on_run(run)

@@ -1,0 +1,40 @@
+"""Plans of one layer, for measurements."""
+
+from pathlib import Path
+
+import numpy as np
+
+from deepreduce.export import Lowered, calibrate
+from deepreduce.export.random import random_images, random_weights
+from deepreduce.plan import AvgPool, Conv, FixedPoint, Op, Relu, write_plan, write_weights
+
+SIDE = 32
+RING = FixedPoint(32, 8)
+
+
+def write_relus(folder: Path, relus: int) -> None:
+    """So many ReLUs, a multiple of 1024: a 1x1 convolution to maps of 32x32, their ReLUs, a sum over each map."""
+    maps = relus // SIDE**2
+    convolution = Conv("conv", ("input",), maps, (1, 1), (1, 1), (0,) * 4, 1, True, 0, 0)
+    relu = Relu("relu", ("conv",), 0, 0, 0)
+    total = AvgPool("sum", ("relu",), (SIDE, SIDE), (SIDE, SIDE), (0,) * 4)
+    # the sums of 1024 may have 22 bits, so that the ReLUs' outputs have 12 or so
+    _write(folder, (4, SIDE, SIDE), (convolution, relu, total), np.zeros((maps, 4, 1, 1)), activation_bits=22)
+
+
+def write_conv(folder: Path, channels: int, side: int) -> None:
+    """One 3x3 convolution with as many channels out as in."""
+    convolution = Conv("conv", ("input",), channels, (3, 3), (1, 1), (1,) * 4, 1, True, 0, 0)
+    _write(folder, (channels, side, side), (convolution,), np.zeros((channels, channels, 3, 3)), activation_bits=13)
+
+
+def _write(
+    folder: Path, shape: tuple[int, int, int], ops: tuple[Op, ...], weight: np.ndarray, activation_bits: int
+) -> None:
+    lowered = Lowered(shape, ops, {"conv": (weight, np.zeros(len(weight)))})
+    rng = np.random.default_rng(0)
+    weights = random_weights(lowered, rng)
+    images = np.rint(np.ldexp(random_images(shape, rng, 1), RING.input_fraction)).astype(np.int64)
+    plan = calibrate(lowered, weights, images, RING, activation_bits)
+    write_plan(folder / "plan.json", plan)
+    write_weights(folder / "weights.safetensors", plan, weights)

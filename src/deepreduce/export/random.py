@@ -1,0 +1,81 @@
+"""Plans with random weights of trained range: what a network costs in private, before anyone has trained it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import SettingError
+from ..networks.source import ModelSource
+from ..plan import Conv, FixedPoint, Linear, Plan
+from ..plan.rules import MAX_WEIGHT_BITS
+from ..reduce import reduce_to
+from .calibrate import calibrate
+from .lower import Lowered, lower
+
+Weights = dict[str, NDArray[Any]]
+LARGEST = 2 ** (MAX_WEIGHT_BITS - 1) - 1
+# Degrees of freedom of Student's t: the largest of 600 to 5000 weights of a channel is then 4 to 6 standard deviations
+# away, as in trained convolutions; normal weights would be larger against their largest.
+TAILS = 8
+BIAS_SHARE = 0.1  # of the spread that an accumulator has
+IMAGE_SPREAD = 1.0  # images are normalised
+
+
+def plan_of(
+    network: str,
+    point: str | None = None,
+    *,
+    ring_bits: int = 32,
+    seed: int = 0,
+    width: float = 1.0,
+    classes: int = 100,
+    image: int = 32,
+    channels: int = 3,
+    input_fraction: int = 8,
+    activation_bits: int = 13,
+    calibration_images: int = 2,
+) -> tuple[Plan, Weights]:
+    """A valid plan of ``network`` (a zoo name or ``file.py:factory``) reduced to ``point``, and random weights.
+
+    Images have ``channels`` x ``image`` x ``image`` values, before the point's rho. Each output channel's weights have
+    the largest magnitude that 12 bits hold; activations of the random images that calibrate the plan stay within
+    2^activation_bits. The same arguments give the same plan. Raises `ModelError`, `PointError`, `SettingError`, or
+    `PlanError` where the ring is too small.
+    """
+    if not 2 <= activation_bits <= ring_bits - 4:
+        raise SettingError(
+            f"{activation_bits} activation bits, from 2 to {ring_bits - 4} fit a ring of {ring_bits} bits",
+            "13 is usual",
+        )
+    full = ModelSource(network, width).build((channels, image, image), classes)
+    lowered = lower(reduce_to(full, point or "full"))
+    rng = np.random.default_rng(seed)
+    weights = random_weights(lowered, rng, activation_bits)
+    images = random_images(lowered.input_shape, rng, calibration_images)
+    scaled = np.rint(np.ldexp(images, input_fraction)).astype(np.int64)
+    return calibrate(lowered, weights, scaled, FixedPoint(ring_bits, input_fraction), activation_bits), weights
+
+
+def random_weights(lowered: Lowered, rng: np.random.Generator, activation_bits: int = 13) -> Weights:
+    """int16 weights, each output channel's largest at 2047, and int64 biases that are small against the sums."""
+    weights: Weights = {}
+    for op in lowered.ops:
+        if isinstance(op, Conv | Linear):
+            shape = lowered.weights[op.name][0].shape
+            real = rng.standard_t(TAILS, shape).reshape(shape[0], -1)
+            real *= LARGEST / np.abs(real).max(axis=1, keepdims=True)
+            weights[f"{op.name}.weight"] = np.rint(real).astype(np.int16).reshape(shape)
+            if op.bias:
+                spread = np.sqrt((real**2).sum(axis=1)) * 2.0 ** (activation_bits - 3)
+                weights[f"{op.name}.bias"] = np.rint(BIAS_SHARE * spread * rng.standard_normal(shape[0])).astype(
+                    np.int64
+                )
+    return weights
+
+
+def random_images(shape: tuple[int, int, int], rng: np.random.Generator, count: int) -> NDArray[np.float64]:
+    """Normalised images [count, C, H, W] in real numbers, cut off at three standard deviations."""
+    return np.clip(IMAGE_SPREAD * rng.standard_normal((count, *shape)), -3, 3)

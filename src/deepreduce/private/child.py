@@ -1,0 +1,66 @@
+"""A function in a fresh Python process, with a pipe to it.
+
+Not `multiprocessing.Process`: that imports the caller's main module again, whose memory would be measured with a
+party's, and asks every script for a guard.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
+from types import TracebackType
+from typing import Any, Self
+
+END_S = 10.0  # for a process to end by itself
+
+_PROGRAM = """import sys
+from multiprocessing.connection import Connection
+pipe = Connection(int(sys.argv[1]))
+sys.path[:] = pipe.recv()
+main, arguments = pipe.recv()
+main(pipe, *arguments)
+"""
+
+
+class Child:
+    """Runs ``main(pipe, *arguments)``, all of which must be importable or picklable; leaving the context ends it.
+
+    A child whose parent dies finds the end of the file in its pipe.
+    """
+
+    def __init__(self, main: Callable[..., None], *arguments: Any) -> None:
+        self.pipe, theirs = Pipe()
+        with theirs:
+            end = theirs.fileno()
+            self._process = subprocess.Popen([sys.executable, "-c", _PROGRAM, str(end)], pass_fds=[end])
+        self.pipe.send(sys.path)
+        self.pipe.send((main, arguments))
+
+    def exit_code(self) -> int | None:
+        """Of a process that has closed its pipe; None if it does not end."""
+        try:
+            return self._process.wait(END_S)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._process.terminate()
+        self._process.wait()
+        self.pipe.close()
+
+
+def wait_for_parent(pipe: Connection) -> None:
+    """Returns when the parent has closed its end, or is no more."""
+    try:
+        while True:
+            pipe.recv()
+    except (EOFError, OSError):
+        return

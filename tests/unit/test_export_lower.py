@@ -1,0 +1,177 @@
+"""Lowered ops against the torch networks they come from, in real numbers."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from deepreduce.errors import ModelError
+from deepreduce.export import lower
+from deepreduce.networks import ModelSource, Network
+from deepreduce.plan import Add, AvgPool, Concat, Conv, Flatten, Linear, MaxPool, Relu, Rescale
+from deepreduce.reduce import reduce_to
+
+
+def run(lowered, images):
+    """Every value in float64; a Rescale without a shift is the identity."""
+    values = {"input": images}
+    for op in lowered.ops:
+        x, *others = (values[name] for name in op.inputs)
+        if isinstance(op, Conv | Linear):
+            weight, bias = map(torch.from_numpy, lowered.weights[op.name])
+            assert op.bias or not bias.any()
+        if isinstance(op, Conv | AvgPool | MaxPool):
+            top, bottom, left, right = op.padding
+            border = -torch.inf if isinstance(op, MaxPool) else 0
+            x = F.pad(x, (left, right, top, bottom), value=border)
+        match op:
+            case Conv():
+                y = F.conv2d(x, weight, bias, op.stride, groups=op.groups)
+            case Linear():
+                y = F.linear(x, weight, bias)
+            case Add():
+                y = x + others[0]
+            case Concat():
+                y = torch.cat([x, *others], 1)
+            case AvgPool():
+                y = F.avg_pool2d(x, op.kernel, op.stride) * np.prod(op.kernel)
+            case MaxPool():
+                y = F.max_pool2d(x, op.kernel, op.stride)
+            case Relu():
+                y = x.relu()
+            case Rescale():
+                y = x
+            case Flatten():
+                y = x.flatten(1)
+        values[op.name] = y
+    return values[lowered.ops[-1].name]
+
+
+def randomised(network):
+    """Batch normalisation as after training, not the identity that it starts as."""
+    generator = torch.Generator().manual_seed(1)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+            for values in (module.weight.data, module.running_var):
+                values.copy_(0.5 + torch.rand(values.shape, generator=generator))
+            for values in (module.bias.data, module.running_mean):
+                values.copy_(torch.randn(values.shape, generator=generator))
+    return network.eval().double()
+
+
+def assert_same(network, lowered):
+    images = torch.randn(2, *lowered.input_shape, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    with torch.no_grad():
+        expected = network.body(images)
+        assert expected.abs().max() > 1e-3
+        torch.testing.assert_close(run(lowered, images), expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "width", "point"),
+    [
+        ("resnet18", 0.125, "full"),
+        ("resnet18", 0.125, "S2^RT+S3^RT+S4^RT, rho=0.5"),
+        ("resnet18", 0.125, "none"),
+        ("resnet9", 0.125, "S1, alpha=0.5"),
+        ("wrn-22-8", 0.1, "full"),
+        ("vgg16", 0.0625, "full"),
+        ("mobilenet_v1", 0.125, "full"),
+    ],
+)
+def test_lowered_networks_compute_the_same(name, width, point):
+    network = reduce_to(ModelSource(name, width).build((3, 32, 32), 10), point)
+    lowered = lower(randomised(network))
+    assert_same(network, lowered)
+    shapes = {node.meta["path"]: node.meta["shape"] for node in network.body.graph.nodes}
+    assert sum(np.prod(shapes[op.name][1:]) for op in lowered.ops if isinstance(op, Relu)) == network.relus
+
+
+class Join(nn.Module):
+    """What the zoo lacks: concatenation, functional pooling, biases, a view, normalised features."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Conv2d(3, 4, (5, 3), padding="same")
+        self.second = nn.Conv2d(4, 4, 3, padding=(1, 1), groups=2)
+        self.pool = nn.MaxPool2d(3, 2, 1)
+        self.average = nn.AvgPool2d(2)
+        self.drop = nn.Dropout()
+        self.hidden = nn.Linear(8 * 2 * 2, 6)
+        self.norm = nn.BatchNorm1d(6)
+        self.last = nn.Linear(6, 5)
+
+    def forward(self, x):
+        x = torch.relu(self.first(x))
+        joined = torch.cat([self.pool(x), self.pool(self.second(x))], dim=1)
+        joined = F.adaptive_avg_pool2d(self.average(joined), 2)
+        return self.last(torch.relu(self.norm(self.hidden(self.drop(joined.view(joined.size(0), -1))))))
+
+
+def test_operations_that_the_zoo_lacks():
+    network = Network.of(Join(), (3, 16, 16))
+    lowered = lower(randomised(network))
+    assert_same(network, lowered)
+    # an accumulator that a pool reads is brought back before
+    assert [op.inputs for op in lowered.ops if isinstance(op, Rescale)] == [("second",)]
+
+
+def test_removed_relus_leave_a_rescale_that_block_and_shortcut_share():
+    network = reduce_to(ModelSource("resnet18", 0.125).build((3, 32, 32), 10), "S2^RT+S3+S4")
+    ops = {op.name: op for op in lower(network).ops}
+    assert ops["conv1.rescale"].inputs == ("conv1",)
+    assert ops["layer1.0.conv1"].inputs == ("conv1.rescale",)
+    assert ops["layer1.0.add"].inputs == ("layer1.0.conv2", "conv1.rescale")
+    assert ops["layer2.0.conv2"].inputs == ("layer2.0.conv1.rescale",)
+    assert ops["layer2.0.relu_1"].inputs == ("layer2.0.add",)
+    assert ops["layer3.0.relu"].inputs == ("layer3.0.conv1",)
+    rescaled = sorted(name for name in ops if name.endswith(".rescale"))
+    stage1 = [f"layer1.{block}.{op}.rescale" for block in (0, 1) for op in ("add", "conv1")]
+    assert rescaled == ["conv1.rescale", *stage1, "layer2.0.conv1.rescale", "layer2.1.conv1.rescale"]
+
+
+class Refused(nn.Module):
+    def __init__(self, make):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3, padding=1)
+        self.relu = nn.ReLU()
+        self.part = make()
+        self.last = nn.Linear(4 * 8 * 8, 3)
+
+    def forward(self, x):
+        return self.last(self.part(self.relu(self.conv(x))).flatten(1))
+
+
+class Scaled(nn.Module):
+    def forward(self, x):
+        return x * 2
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: nn.ReLU6(), "relu6 cannot"),
+        (lambda: nn.Sigmoid(), "sigmoid cannot"),
+        (lambda: nn.Conv2d(4, 4, 3, padding=2, dilation=2), "dilation 1"),
+        (lambda: nn.MaxPool2d(3, 1, 1, ceil_mode=True), "no ceil_mode"),
+        (lambda: nn.AvgPool2d(3, 1, 1, count_include_pad=False), "whole window"),
+        (Scaled, "plans have"),
+    ],
+)
+def test_what_no_plan_has_is_refused(make, message):
+    with pytest.raises(ModelError, match=message):
+        lower(Network.of(Refused(make), (3, 8, 8)))
+
+
+def test_an_average_added_to_a_value_of_another_scale_is_refused():
+    class Meets(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.pool = nn.AvgPool2d(3, 1, 1)
+
+        def forward(self, x):
+            return x + self.pool(x)
+
+    with pytest.raises(ModelError, match="scales differ"):
+        lower(Network.of(Refused(Meets), (3, 8, 8)))

@@ -1,0 +1,113 @@
+"""Plans with random weights: valid, as large as asked, and right for other images than those that calibrated them."""
+
+import numpy as np
+import pytest
+
+from deepreduce.errors import ModelError, PlanError, PointError, SettingError
+from deepreduce.export.random import plan_of, random_images
+from deepreduce.plan import (
+    Conv,
+    Linear,
+    MaxPool,
+    Relu,
+    Rescale,
+    check_weights,
+    encode,
+    encode_input,
+    fractions,
+    packings,
+    predict,
+    run,
+    shapes,
+    validate,
+)
+
+SMALL = {"width": 0.125, "classes": 10}
+
+
+@pytest.mark.parametrize(
+    ("network", "point", "more"),
+    [
+        ("resnet18", None, SMALL),
+        ("resnet18", "S2^RT+S3^RT+S4^RT", SMALL),
+        ("resnet18", "none", SMALL),
+        ("resnet18", "S2^RT+S3^RT, alpha=0.5, rho=0.5", {**SMALL, "ring_bits": 41}),
+        ("vgg16", None, {**SMALL, "ring_bits": 48}),
+        ("wrn-22-8", "S2+S3", SMALL),
+        ("mobilenet_v1", None, SMALL),
+    ],
+)
+def test_plans_hold_for_fresh_images(network, point, more):
+    plan, weights = plan_of(network, point, **more)
+    validate(plan)
+    check_weights(plan, weights)
+    fractions(plan)  # every sum's operands have one scale
+    images = encode_input(plan, random_images(plan.input_shape, np.random.default_rng(7), 1))
+    values = run(plan, weights, images)
+    for op in plan.ops:
+        largest = np.abs(values[op.inputs[0]]).max()
+        if isinstance(op, Relu):
+            assert largest <= 2 ** (op.window - 1) - 2**op.shift
+            assert 4 * op.peak > 2 ** (op.window - 2) - 2**op.shift or op.window == op.shift + 1  # no bit too many
+        if isinstance(op, MaxPool):
+            assert 2 * largest <= 2 ** (op.window - 1) - 1
+        if isinstance(op, Conv | Linear):
+            assert largest < 2**15  # 13 bits were calibrated; other images may go up to 4 times beyond
+    assert np.abs(values[plan.output]).max() < 2 ** (plan.ring.ring_bits - 1)
+    assert len(np.unique(values[plan.output])) > 5
+
+
+def test_calibrated_activations_stay_within_their_bits():
+    plan, weights = plan_of("resnet18", "S2^RT+S3^RT", **SMALL, activation_bits=11, calibration_images=1, seed=3)
+    found = shapes(plan)
+    rng = np.random.default_rng(3)
+    for op in plan.ops:  # the images that calibrated it follow the weights in the stream
+        if isinstance(op, Conv | Linear):
+            rng.standard_t(8, weights[f"{op.name}.weight"].shape)
+            rng.standard_normal(found[op.name][0])
+    images = encode_input(plan, random_images(plan.input_shape, rng, 1))
+    values = run(plan, weights, images)
+    activations = [op for op in plan.ops if isinstance(op, Relu) or (isinstance(op, Rescale) and op.shift > 0)]
+    assert len(activations) > 10
+    for op in activations:
+        assert np.abs(values[op.name]).max() <= 2**11
+        assert np.abs(values[op.inputs[0]]).max() <= op.peak
+    assert np.abs(values["avgpool"]).max() <= 2**11  # a sum of 16
+
+
+def test_weights_fill_their_bits_and_the_flooding_budget_of_resnet18_holds():
+    plan, weights = plan_of("resnet18", calibration_images=1)
+    assert predict(plan).total.relus == 557_056
+    squares = 0.0
+    for name, packing in packings(plan).items():
+        weight = weights[f"{name}.weight"].astype(np.float64)
+        assert (np.abs(weight).reshape(len(weight), -1).max(axis=1) == 2047).all()
+        squares += (weight**2).sum() * packing.out_h * packing.out_w
+    assert 23.0 < np.log2(squares) / 2 < 23.6
+
+
+def test_the_same_arguments_give_the_same_plan():
+    first, second, other = (plan_of("resnet6", "S2", **SMALL, seed=seed) for seed in (1, 1, 2))
+    assert encode(first[0]) == encode(second[0])
+    assert all(np.array_equal(first[1][name], second[1][name]) for name in first[1])
+    assert not np.array_equal(first[1]["conv1.weight"], other[1]["conv1.weight"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        (("resnet19",), ModelError, "unknown network"),
+        (("resnet6", "S9"), PointError, "no stage"),
+        (("mobilenet_v2",), ModelError, "relu6"),
+    ],
+)
+def test_what_cannot_be_is_refused(arguments, error, message):
+    with pytest.raises(error, match=message):
+        plan_of(*arguments, **SMALL)
+
+
+def test_a_ring_that_is_too_small_is_refused():
+    with pytest.raises(PlanError, match="peak"):
+        plan_of("resnet6", **SMALL, ring_bits=24)
+    with pytest.raises(SettingError, match="29 activation bits, from 2 to 28"):
+        plan_of("resnet6", **SMALL, activation_bits=29)
