@@ -47,11 +47,11 @@ def test_a_session_over_tls(files, tls, protocol):
 
 def test_a_foreign_server_is_not_trusted(files, tls):
     with serving(PLAN, WEIGHTS, tls=tls) as (_, port):
-        with pytest.raises(SessionError, match="TLS with 127.0.0.1"):
+        with pytest.raises(SessionError, match=r"TLS with 127\.0\.0\.1"):
             Client("127.0.0.1", port, tls=client_context(files / "foreign.pem"))
-        with pytest.raises(SessionError, match="TLS with 127.0.0.1"):
+        with pytest.raises(SessionError, match=r"TLS with 127\.0\.0\.1"):
             Client("127.0.0.1", port, tls=client_context())
-        with pytest.raises(SessionError, match="TLS with 127.0.0.1"):
+        with pytest.raises(SessionError, match=r"TLS with 127\.0\.0\.1"):
             Client("127.0.0.1", port, tls=client_context(files / "ours.pem"), server_name="elsewhere.example")
 
 
