@@ -1,4 +1,4 @@
-"""Runs tests/cpp/he_test.cpp: what needs fixed seeds, which the installed module does not offer."""
+"""Runs tests/cpp: what needs fixed seeds, which the installed module does not offer."""
 
 import fcntl
 import os
@@ -12,7 +12,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_core_with_fixed_seeds():
+@pytest.mark.parametrize("program", sorted(path.stem for path in (ROOT / "tests/cpp").glob("*_test.cpp")))
+def test_core_with_fixed_seeds(program):
     beside = Path(sys.executable).with_name("cmake")
     cmake = str(beside) if beside.exists() else shutil.which("cmake")
     if cmake is None:
@@ -22,8 +23,8 @@ def test_core_with_fixed_seeds():
     configure = [cmake, "-S", str(ROOT), "-B", str(build), "-DCMAKE_BUILD_TYPE=Release"]
     with (build / ".lock").open("w") as lock:  # one test process at a time builds
         fcntl.flock(lock, fcntl.LOCK_EX)
-        for command in (configure, [cmake, "--build", str(build), "-j2", "--target", "he_test"]):
+        for command in (configure, [cmake, "--build", str(build), "-j2", "--target", program]):
             done = subprocess.run(command, capture_output=True, text=True)
             assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
-    done = subprocess.run([build / "he_test"], capture_output=True, text=True, timeout=300)
+    done = subprocess.run([build / program], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
