@@ -22,9 +22,9 @@ KEYS = {
 }
 
 
-def command(*arguments):
+def command(*arguments, **options):
     done = [sys.executable, "-m", "deepreduce", "bench", *arguments]
-    return subprocess.run(done, capture_output=True, text=True, timeout=300, check=False)
+    return subprocess.run(done, capture_output=True, text=True, timeout=300, check=False, **options)
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +84,16 @@ def test_tables_for_people(folder):
     assert done.returncode == 0, done.stderr
     assert "every op are the predicted ones" in done.stdout
     assert "times the floor" in done.stdout
+
+
+def test_plans_run_without_torch(folder, tmp_path):
+    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['torch'] = None\n")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = command(str(folder), "--inferences", "1", "--json", env=environment)
+    assert done.returncode == 0, done.stderr
+    done = command("resnet6", env=environment)
+    assert done.returncode == 2
+    assert "a plan of resnet6 is made with torch" in done.stderr
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="makes a certificate with openssl")

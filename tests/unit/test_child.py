@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -43,9 +44,9 @@ def test_a_killed_parent_takes_its_child_along():
     for _ in range(200):
         try:
             os.kill(child, 0)
-            with open(f"/proc/{child}/stat") as stat:  # nobody may have reaped it
-                if stat.read().rpartition(")")[2].split()[0] == "Z":
-                    return
+            state = Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[0]
+            if state == "Z":  # ended, but nobody has asked how
+                return
         except (ProcessLookupError, FileNotFoundError):
             return
         time.sleep(0.05)

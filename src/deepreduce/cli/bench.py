@@ -16,7 +16,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from ..errors import SettingError
+from ..errors import MissingPackageError, SettingError
 from .options import JsonOption, WidthOption
 
 
@@ -90,9 +90,14 @@ def _plan_folder(text: str) -> Path | None:
 
 
 def _write_random(folder: Path, network: str, point: str | None, **settings: Any) -> None:
-    from ..export import plan_of
     from ..plan import write_plan, write_weights
 
+    try:
+        from ..export import plan_of
+    except ImportError as error:
+        raise MissingPackageError(
+            f"a plan of {network} is made with torch", "pip install 'deepreduce[search]', or give a plan's folder"
+        ) from error
     plan, weights = plan_of(network, point, **settings)
     write_plan(folder / "plan.json", plan)
     write_weights(folder / "weights.safetensors", plan, weights)

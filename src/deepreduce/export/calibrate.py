@@ -52,8 +52,8 @@ def calibrate(
 ) -> Plan:
     """The plan of ``lowered`` with integer ``weights`` (as in weights.safetensors), right for ``images`` [B, C, H, W].
 
-    Weights are below 2^(weight_bits - 1). Every activation of the samples stays within 2^activation_bits, also summed up by an AvgPool that reads it. Raises
-    `PlanError` where the ring is too small for that.
+    Weights are below 2^(weight_bits - 1). Every activation of the samples stays within 2^activation_bits, also summed
+    up by an AvgPool that reads it. Raises `PlanError` where the ring is too small for that.
     """
     run = _Calibration(lowered, weights, images, ring, activation_bits, weight_bits)
     for op in lowered.ops:
