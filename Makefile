@@ -22,7 +22,7 @@ CORE_TESTS  = $(shell grep -rl --include='test_*.py' 'pytest.mark.core' tests)
 # --capture=sys lets the reports through.
 PRELOAD     = $(shell $(CXX) -print-file-name=libasan.so) $(shell $(CXX) -print-file-name=libstdc++.so)
 
-.PHONY: demo test lint check sanitize bench clean
+.PHONY: demo test lint check sanitize stub bench clean
 .DELETE_ON_ERROR:
 
 $(VENV)/.installed: pyproject.toml
@@ -67,6 +67,10 @@ bench: $(VENV)/.installed
 	$(BIN)/python bench/linear.py
 	$(BIN)/python bench/kernels.py --rounds 5 --print
 	$(BIN)/python bench/private.py --relus 114688 --network none --inferences 3 --print
+
+# The types of the compiled module, after a change of what it offers.
+stub: $(VENV)/.installed
+	$(BIN)/python -m nanobind.stubgen --quiet -m deepreduce._core -o src/deepreduce/_core.pyi
 
 clean:
 	rm -rf $(VENV) $(DEMO) build dist

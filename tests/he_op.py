@@ -1,4 +1,4 @@
-"""A convolution laid out for the homomorphic phase, the slow way: what plan/packing.py does fast."""
+"""A convolution laid out for the homomorphic phase, slowly: what plan/packing.py does fast, for tests and benches."""
 
 from dataclasses import dataclass
 

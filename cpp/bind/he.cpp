@@ -264,6 +264,7 @@ Result<u64> negacyclic_product(u64 prime, const In<u64>& a, const In<u64>& b) {
 
 void register_he(nb::module_& m) {
     m.def("he_parameters", &parameters, nb::arg("ring_bits"),
+          nb::sig("def he_parameters(ring_bits: int) -> dict[str, typing.Any]"),
           "Sizes (bytes), distributions and security figures of the homomorphic parameter set of the ring "
           "Z_2^ring_bits.");
     m.def(
@@ -275,7 +276,7 @@ void register_he(nb::module_& m) {
             return ps->response_bytes(useful);
         },
         nb::arg("ring_bits"), nb::arg("useful"), "Bytes of one response that carries `useful` coefficients.");
-    m.def("he_check_norm", &he::check_norm, nb::arg("ring_bits"), nb::arg("norm_squared"),
+    m.def("he_check_norm", &he::check_norm, nb::arg("ring_bits"), nb::arg("norm_squared"), nb::arg("outputs"),
           "ValueError if B = sum over all outputs of one inference of ||w_j||^2 is too large for the flood to hide.");
     m.def("he_negacyclic_product", &negacyclic_product, nb::arg("prime"), nb::arg("a"), nb::arg("b"),
           "a * b modulo X^N + 1 and the prime, uint64 [N] each, by the transform of the current CPU path.");

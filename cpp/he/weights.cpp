@@ -166,10 +166,10 @@ bool Weights::is_output(std::size_t b, std::size_t position) const {
     return b * shape_.block_outputs + m < shape_.outputs;
 }
 
-void check_norm(unsigned ring_bits, double norm_squared) {
+void check_norm(unsigned ring_bits, double norm_squared, double outputs) {
     const lattice::Set& set = he::parameters(ring_bits)->set;
-    const double log2_norm = 0.5 * std::log2(norm_squared);
-    if (!(norm_squared >= 0) || log2_norm > set.max_log2_norm) {
+    const double log2_norm = 0.5 * std::log2(norm_squared + lattice::zero_noise_norm(set, outputs));
+    if (!(norm_squared >= 0) || !(outputs >= 0) || log2_norm > set.max_log2_norm) {
         throw std::invalid_argument("weights: sqrt(B) is 2^" + text(log2_norm) + ", must be at most 2^" +
                                     text(set.max_log2_norm) + " for the flood of " + set.name +
                                     "; use smaller weights or a ring above 32 bits");

@@ -64,7 +64,7 @@ private:
     double norm_squared_ = 0, worst_noise_ = 0;
 };
 
-// Throws std::invalid_argument if the outputs of one inference, B = norm_squared, are too large for the set's flood.
-void check_norm(unsigned ring_bits, double norm_squared);
+// Throws std::invalid_argument if B = norm_squared, of so many outputs of one inference, is too large for the set's flood.
+void check_norm(unsigned ring_bits, double norm_squared, double outputs);
 
 }  // namespace deepreduce::he

@@ -66,6 +66,15 @@ inline double flood_sd(const Set& set) {
 // so TV <= 1/2 sqrt(I) sqrt(sum d_j^2). For four uniforms sqrt(I) = 1.0191 / sd. E sum d_j^2 = 3.2532^2 B,
 // with 3.2532^2 = 21/2 + 1/12 (mask rounding, at most 1/4 per coefficient, is below the next digit for any output with
 // a weight).
+//
+// The encryption of zero that hides c1 adds e u + e1 sk + e0 to the noise; the argument that c1 comes without hints on u
+// and e1 needs the flood to hide it, too: variance error_sd^2 (2 N 2/3 + 1) per output, whatever the weights.
+inline double zero_noise_variance(const Set& set) {
+    return error_sd * error_sd * (4.0 / 3.0 * static_cast<double>(set.degree) + 1.0);
+}
+// What `outputs` such noises add to B.
+inline double zero_noise_norm(const Set& set, double outputs) { return outputs * zero_noise_variance(set) / (3.2532 * 3.2532); }
+
 inline double log2_distance(const Set& set, double log2_norm) {
     return std::log2(0.5 * 1.0191 * 3.2532 / flood_sd(set)) + log2_norm;
 }

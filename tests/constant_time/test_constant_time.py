@@ -1,4 +1,4 @@
-"""No branch and no address in the core depends on a secret, as MemorySanitizer and valgrind see it (README.md here)."""
+"""No branch or address in the core depends on a secret: watched by MemorySanitizer and valgrind (README.md here)."""
 
 import contextlib
 import fcntl

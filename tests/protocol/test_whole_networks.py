@@ -120,7 +120,7 @@ def test_a_resnet(cpu_path, protocol):
     if protocol == "delphi":
         assert np.array_equal(y, exact)
     else:
-        # Rounding to either side is unbiased: against rounding to the nearest, errors of one unit pass through 20 layers.
+        # Unbiased rounding: against rounding to the nearest, errors of one unit pass through 20 layers.
         nearest = run(plan, weights, x, lambda op, y: np.maximum(y + 2 ** (op.shift - 1) >> op.shift, 0))[plan.output]
         assert np.abs(y - nearest).max() <= 0.15 * np.abs(nearest).max()
 

@@ -257,10 +257,10 @@ def test_budgets_are_checked():
         noise = _core.HeWeights(bits, w, 1, 16, 16, 16, 1).worst_noise
         assert noise == pytest.approx(after / 2.0 ** (50 * kept - bits - 1), rel=1e-6)
         assert noise < 1
-    _core.he_check_norm(32, 2.0**47.1)
+    _core.he_check_norm(32, 2.0**47.1, 1e6)
     with pytest.raises(ValueError, match=r"23\.6"):
-        _core.he_check_norm(32, 2.0**47.3)
-    _core.he_check_norm(41, 2.0**63.9)
+        _core.he_check_norm(32, 2.0**47.3, 1e6)
+    _core.he_check_norm(41, 2.0**63.9, 1e6)
     for bad in (2.0**64.1, -1.0, float("nan")):
         with pytest.raises(ValueError):
-            _core.he_check_norm(41, bad)
+            _core.he_check_norm(41, bad, 1)

@@ -113,7 +113,8 @@ class ServerLinear:
             packing.block_outputs,
             threads,
         )
-        # Every output of every tile, valid or not: an upper bound of what the responses add up.
+        self.outputs = packing.outputs * packing.out_h * packing.out_w
+        # B of the flood's budget: the squared norm of the weights, once for each place that they are used at.
         self.norm_squared = float(np.sum(spatial.astype(np.float64) ** 2)) * packing.out_h * packing.out_w
 
     def respond(
@@ -162,7 +163,8 @@ def server_linears(plan: Plan, weights: dict[str, NDArray[Any]], threads: int) -
             except ValueError as error:
                 raise PlanError(f"op {op.name!r}: {error}", "use fewer weight bits") from None
     try:
-        _core.he_check_norm(plan.ring.ring_bits, sum(linear.norm_squared for linear in linears.values()))
+        norm = sum(linear.norm_squared for linear in linears.values())
+        _core.he_check_norm(plan.ring.ring_bits, norm, sum(linear.outputs for linear in linears.values()))
     except ValueError as error:
         raise PlanError(str(error), "use fewer weight bits, or a ring of more than 32 bits") from None
     return linears

@@ -1,0 +1,267 @@
+"""The compiled half of deepreduce: bytes in, bytes out, no sockets."""
+
+from typing import Annotated, Any
+
+import numpy
+from numpy.typing import NDArray
+
+
+def cpu_paths() -> list[str]:
+    """Kernel paths that this CPU can run, slowest first."""
+
+def cpu_path() -> str:
+    """The kernel path in use."""
+
+def select_cpu_path(name: str) -> None:
+    """Use one kernel path from now on (ValueError where the CPU lacks it)."""
+
+def aes_ctr(seed: Annotated[NDArray[numpy.uint8], dict(order='C', device='cpu', writable=False)], first: int, high: int, count: int) -> NDArray[numpy.uint8]:
+    """
+    uint8 [count, 16]: AES-128 under `seed` of the blocks (first + i, high), little-endian words.
+    """
+
+def random_ring(count: int, bits: int) -> NDArray[numpy.uint64]:
+    """
+    uint64 [count]: uniform elements of Z_2^bits from a fresh seed of the operating system.
+    """
+
+def bench_aes(blocks: int) -> NDArray[numpy.uint8]:
+    """
+    Encrypts `blocks` blocks (a multiple of 32) in registers alone, 32 chains of AES-128 under the key zero that start
+    from (0, 0) .. (31, 0); uint8 [16] is the sum of their ends. For timing the path in use.
+    """
+
+class Delta:
+    """The offset of free XOR and choice of an OT sender (secret)."""
+
+    @staticmethod
+    def random() -> Delta:
+        """From the operating system."""
+
+    def bits(self) -> NDArray[numpy.uint8]:
+        """uint8 [128]: the choice bits of the base OTs (secret)."""
+
+class OtReceiver:
+    """Receiver of the OT extension; made from both keys of 128 base OTs."""
+
+    def __init__(self, k: int, pads: Annotated[NDArray[numpy.uint8], dict(order='C', device='cpu', writable=False)]) -> None: ...
+
+    @property
+    def set_up(self) -> NDArray[numpy.uint8]:
+        """uint8: the message for the sender."""
+
+    def extend(self, choices: Annotated[NDArray[numpy.uint8], dict(order='C', device='cpu', writable=False)], out: Annotated[NDArray[numpy.uint8], dict(order='C', device='cpu')], threads: int = 1) -> NDArray[numpy.uint8]:
+        """
+        choices uint8 [n/8], one bit per OT; writes t_i = q_i ^ c_i Delta to out uint8 [16 n]; returns the correction for the sender.
+        """
+
+class OtSender:
+    """
+    Sender of the OT extension; made from the key that each bit of Delta chose.
+    """
+
+    def __init__(self, k: int, delta: Delta, pads: Annotated[NDArray[numpy.uint8], dict(order='C', device='cpu', writable=False)], set_up: Annotated[NDArray[numpy.uint8], dict(order='C', device='cpu', writable=False)]) -> None: ...
+
+    @property
+    def delta(self) -> Delta: ...
+
+    def extend(self, count: int, correction: Annotated[NDArray[numpy.uint8], dict(order='C', device='cpu', writable=False)], threads: int = 1) -> NDArray[numpy.uint8]:
+        """uint8 [count, 16]: q_i."""
+
+def product_send(key: Annotated[NDArray[numpy.uint8], dict(order='C', device='cpu', writable=False)], first_group: int, bits: int, delta: Delta, q: Annotated[NDArray[numpy.uint8], dict(order='C', device='cpu', writable=False)], values: Annotated[NDArray[numpy.uint64], dict(order='C', device='cpu', writable=False)], threads: int = 1) -> tuple[NDArray[numpy.uint64], NDArray[numpy.uint64]]:
+    """
+    (message, share) uint64: shares of choice * value mod 2^bits, the owner of the values' side.
+    """
+
+def product_receive(key: Annotated[NDArray[numpy.uint8], dict(order='C', device='cpu', writable=False)], first_group: int, bits: int, t: Annotated[NDArray[numpy.uint8], dict(order='C', device='cpu', writable=False)], choices: Annotated[NDArray[numpy.uint8], dict(order='C', device='cpu', writable=False)], message: Annotated[NDArray[numpy.uint64], dict(order='C', device='cpu', writable=False)], threads: int = 1) -> NDArray[numpy.uint64]:
+    """
+    uint64: shares of choice * value mod 2^bits, the owner of the choice bits' side.
+    """
+
+def rescale_client_shares(ring_bits: int, shift: int, shares: Annotated[NDArray[numpy.uint64], dict(order='C', device='cpu', writable=False)]) -> tuple[NDArray[numpy.uint64], NDArray[numpy.uint64]]:
+    """(a'', A): the client's shifted shares and their sign bits."""
+
+def rescale_open(ring_bits: int, shift: int, shares: Annotated[NDArray[numpy.uint64], dict(order='C', device='cpu', writable=False)], c: Annotated[NDArray[numpy.uint8], dict(order='C', device='cpu', writable=False)]) -> NDArray[numpy.uint8]:
+    """d = B xor c, packed: the server's online message."""
+
+def rescale_answer(ring_bits: int, shift: int, a: Annotated[NDArray[numpy.uint64], dict(order='C', device='cpu', writable=False)], share: Annotated[NDArray[numpy.uint64], dict(order='C', device='cpu', writable=False)], d: Annotated[NDArray[numpy.uint8], dict(order='C', device='cpu', writable=False)], mask: Annotated[NDArray[numpy.uint64], dict(order='C', device='cpu', writable=False)]) -> NDArray[numpy.uint64]:
+    """The client's online answer."""
+
+def rescale_close(ring_bits: int, shift: int, shares: Annotated[NDArray[numpy.uint64], dict(order='C', device='cpu', writable=False)], product: Annotated[NDArray[numpy.uint64], dict(order='C', device='cpu', writable=False)], d: Annotated[NDArray[numpy.uint8], dict(order='C', device='cpu', writable=False)], answer: Annotated[NDArray[numpy.uint64], dict(order='C', device='cpu', writable=False)]) -> NDArray[numpy.uint64]:
+    """The server's new share."""
+
+def shift_shares(shares: Annotated[NDArray[numpy.uint64], dict(order='C', device='cpu', writable=False)], ring_bits: int, shift: int, width: int, up: bool) -> NDArray[numpy.uint64]:
+    """
+    uint64: signed_width((share + (2^shift - 1 if up)) mod 2^l >> shift), sign-extended.
+    """
+
+def bit_slice(values: Annotated[NDArray[numpy.uint64], dict(order='C', device='cpu', writable=False)], width: int) -> NDArray[numpy.uint16]:
+    """
+    uint16 [groups, width]: bit i of word j is bit j of value i of the group.
+    """
+
+def bit_unslice(bits: Annotated[NDArray[numpy.uint16], dict(order='C', device='cpu', writable=False)], width: int) -> NDArray[numpy.uint64]:
+    """The inverse of bit_slice: uint64 [16 groups]."""
+
+def sign_garble(delta: Delta, key: Annotated[NDArray[numpy.uint8], dict(order='C', device='cpu', writable=False)], seed: Annotated[NDArray[numpy.uint8], dict(order='C', device='cpu', writable=False)], first_group: int, width: int, client_zero: Annotated[NDArray[numpy.uint8], dict(order='C', device='cpu', writable=False)], tables: Annotated[NDArray[numpy.uint8], dict(order='C', device='cpu')], threads: int = 1) -> tuple[NDArray[numpy.uint64], NDArray[numpy.uint16], NDArray[numpy.uint16]]:
+    """
+    Server, offline: writes the tables; returns (pads uint64 [g, 4, 16], lambda uint16 [g], client colours uint16 [g]).
+    """
+
+def sign_respond(delta: Delta, seed: Annotated[NDArray[numpy.uint8], dict(order='C', device='cpu', writable=False)], first_group: int, ring_bits: int, width: int, b: Annotated[NDArray[numpy.uint64], dict(order='C', device='cpu', writable=False)], pads: Annotated[NDArray[numpy.uint64], dict(order='C', device='cpu', writable=False)], lambda_: Annotated[NDArray[numpy.uint16], dict(order='C', device='cpu', writable=False)], colour: Annotated[NDArray[numpy.uint16], dict(order='C', device='cpu', writable=False)], u: Annotated[NDArray[numpy.uint64], dict(order='C', device='cpu', writable=False)], rho: Annotated[NDArray[numpy.uint64], dict(order='C', device='cpu', writable=False)], labels: Annotated[NDArray[numpy.uint8], dict(order='C', device='cpu')], threads: int = 1) -> NDArray[numpy.uint64]:
+    """
+    Server, online: writes the labels of its bits; returns the four masked elements of each ReLU.
+    """
+
+def sign_evaluate(key: Annotated[NDArray[numpy.uint8], dict(order='C', device='cpu', writable=False)], first_group: int, ring_bits: int, width: int, client_labels: Annotated[NDArray[numpy.uint8], dict(order='C', device='cpu', writable=False)], server_labels: Annotated[NDArray[numpy.uint8], dict(order='C', device='cpu', writable=False)], tables: Annotated[NDArray[numpy.uint8], dict(order='C', device='cpu', writable=False)], elements: Annotated[NDArray[numpy.uint64], dict(order='C', device='cpu', writable=False)], a: Annotated[NDArray[numpy.uint64], dict(order='C', device='cpu', writable=False)], w: Annotated[NDArray[numpy.uint64], dict(order='C', device='cpu', writable=False)], mask: Annotated[NDArray[numpy.uint64], dict(order='C', device='cpu', writable=False)], threads: int = 1) -> NDArray[numpy.uint64]:
+    """Client, online: uint64, what it returns to the server."""
+
+def circuit_garble(circuit: str, ring_bits: int, shift: int, delta: Delta, key: Annotated[NDArray[numpy.uint8], dict(order='C', device='cpu', writable=False)], seed: Annotated[NDArray[numpy.uint8], dict(order='C', device='cpu', writable=False)], first_group: int, client_zero: Annotated[NDArray[numpy.uint8], dict(order='C', device='cpu', writable=False)], tables: Annotated[NDArray[numpy.uint8], dict(order='C', device='cpu')], threads: int = 1) -> NDArray[numpy.uint16]:
+    """
+    Server, offline: writes the tables; returns the colours uint16 [g, l] that decode the output.
+    """
+
+def circuit_encode(ring_bits: int, delta: Delta, seed: Annotated[NDArray[numpy.uint8], dict(order='C', device='cpu', writable=False)], first_group: int, b: Annotated[NDArray[numpy.uint64], dict(order='C', device='cpu', writable=False)], labels: Annotated[NDArray[numpy.uint8], dict(order='C', device='cpu')], threads: int = 1) -> None:
+    """Server, online: writes the labels of its shares."""
+
+def circuit_evaluate(circuit: str, ring_bits: int, shift: int, key: Annotated[NDArray[numpy.uint8], dict(order='C', device='cpu', writable=False)], first_group: int, client_labels: Annotated[NDArray[numpy.uint8], dict(order='C', device='cpu', writable=False)], server_labels: Annotated[NDArray[numpy.uint8], dict(order='C', device='cpu', writable=False)], tables: Annotated[NDArray[numpy.uint8], dict(order='C', device='cpu', writable=False)], threads: int = 1) -> NDArray[numpy.uint16]:
+    """Client, online: the colours uint16 [g, l] that it returns."""
+
+def he_parameters(ring_bits: int) -> dict[str, Any]:
+    """
+    Sizes (bytes), distributions and security figures of the homomorphic parameter set of the ring Z_2^ring_bits.
+    """
+
+def he_response_bytes(ring_bits: int, useful: int) -> int:
+    """Bytes of one response that carries `useful` coefficients."""
+
+def he_check_norm(ring_bits: int, norm_squared: float, outputs: float) -> None:
+    """
+    ValueError if B = sum over all outputs of one inference of ||w_j||^2 is too large for the flood to hide.
+    """
+
+def he_negacyclic_product(prime: int, a: Annotated[NDArray[numpy.uint64], dict(order='C', device='cpu', writable=False)], b: Annotated[NDArray[numpy.uint64], dict(order='C', device='cpu', writable=False)]) -> NDArray[numpy.uint64]:
+    """
+    a * b modulo X^N + 1 and the prime, uint64 [N] each, by the transform of the current CPU path.
+    """
+
+class HeClient:
+    """
+    The client of the homomorphic phase, with fresh keys; wiped when it goes.
+    """
+
+    def __init__(self, ring_bits: int) -> None: ...
+
+    def public_key(self) -> bytes:
+        """The message that opens a session: bytes [public_key_bytes]."""
+
+    def encrypt(self, polynomials: Annotated[NDArray[numpy.uint64], dict(order='C', device='cpu', writable=False)], threads: int = 1) -> bytes:
+        """
+        polynomials: uint64 [n, N], modulo 2^l. Returns n uploads, bytes [n * upload_bytes].
+        """
+
+    def decrypt(self, response: object, positions: Annotated[NDArray[numpy.int32], dict(order='C', device='cpu', writable=False)]) -> NDArray[numpy.uint64]:
+        """
+        One response with the coefficients positions (int32 [k]). Returns uint64 [k], modulo 2^l.
+        """
+
+    def decrypt_many(self, responses: object, positions: Annotated[NDArray[numpy.int32], dict(order='C', device='cpu', writable=False)], offsets: Annotated[NDArray[numpy.int64], dict(order='C', device='cpu', writable=False)], threads: int = 1) -> NDArray[numpy.uint64]:
+        """
+        Responses one after the other; response i has positions[offsets[i]:offsets[i + 1]] (int32 [k], int64 [n + 1]). Returns uint64 [k], modulo 2^l.
+        """
+
+    def noise(self, responses: object, positions: Annotated[NDArray[numpy.int32], dict(order='C', device='cpu', writable=False)], offsets: Annotated[NDArray[numpy.int64], dict(order='C', device='cpu', writable=False)], threads: int = 1) -> NDArray[numpy.float64]:
+        """
+        The noise of each value as a part of what decryption bears: float64 [k] in [-1, 1].
+        """
+
+class HeWeights:
+    """
+    A linear operation's weight polynomials, ready to multiply (cpp/he/weights.hpp has the layout).
+    """
+
+    def __init__(self, ring_bits: int, w: Annotated[NDArray[numpy.int16], dict(order='C', device='cpu', writable=False)], groups: int, area_h: int, area_w: int, block_channels: int, block_outputs: int, threads: int = 1) -> None:
+        """
+        w: int16 [outputs, inputs / groups, kernel_h, kernel_w]. ValueError if it does not fit or its noise could be too large.
+        """
+
+    @property
+    def norm_squared(self) -> float:
+        """Sum over the outputs of one whole tile of ||w_j||^2."""
+
+    @property
+    def worst_noise(self) -> float:
+        """Bound of the noise as a part of what decryption bears, below 1."""
+
+    @property
+    def memory_bytes(self) -> int: ...
+
+    @property
+    def blocks_in(self) -> int: ...
+
+    @property
+    def blocks_out(self) -> int: ...
+
+class HeUpload:
+    """
+    The uploads of one tile as the server multiplies by them. Add from one thread at a time.
+    """
+
+    def __init__(self, ring_bits: int, blocks: int) -> None: ...
+
+    def add(self, uploads: object, threads: int = 1) -> None:
+        """The next whole uploads, in the order of channel blocks."""
+
+    @property
+    def received(self) -> int: ...
+
+    @property
+    def blocks(self) -> int: ...
+
+class HeServer:
+    """The server of the homomorphic phase for one client's public key."""
+
+    def __init__(self, ring_bits: int, public_key: object) -> None: ...
+
+    def respond(self, weights: HeWeights, upload: HeUpload, first_block: int, blocks: int, positions: Annotated[NDArray[numpy.int32], dict(order='C', device='cpu', writable=False)], offsets: Annotated[NDArray[numpy.int64], dict(order='C', device='cpu', writable=False)], masks: Annotated[NDArray[numpy.uint64], dict(order='C', device='cpu', writable=False)], threads: int = 1) -> bytes:
+        """
+        The responses of output blocks first_block to first_block + blocks - 1, bytes. Response i carries the outputs at positions[offsets[i]:offsets[i + 1]] (int32 [k] strictly increasing within a response, int64 [blocks + 1]) less masks (uint64 [k]), modulo 2^l. Fresh randomness every time.
+        """
+
+class LinearWeights:
+    """
+    Weights of a convolution (or, 1x1, a fully connected layer), packed for the kernels.
+
+    weights: int16 [O, C / groups, kh, kw], above -2**15; the ring is Z mod 2**ring_bits, 1 to 64.
+    """
+
+    def __init__(self, weights: Annotated[NDArray[numpy.int16], dict(order='C', device='cpu', writable=False)], groups: int = 1, ring_bits: int = 32) -> None: ...
+
+    def convolve(self, x: Annotated[NDArray[numpy.uint64], dict(order='C', device='cpu', writable=False)], bias: Annotated[NDArray[numpy.uint64], dict(order='C', device='cpu', writable=False)] | None = None, stride: tuple[int, int] = (1, 1), padding: tuple[int, int, int, int] = (0, 0, 0, 0), threads: int = 1) -> NDArray[numpy.uint64]:
+        """
+        The exact cross-correlation mod 2**ring_bits plus bias: x uint64 [B, C, H, W], bias uint64 [O] or None
+        -> uint64 [B, O, Ho, Wo]. stride (vertical, horizontal), padding (top, bottom, left, right) with zeros.
+        Elements of x and bias count mod 2**ring_bits. Constant time in x, bias and weights.
+        """
+
+    @property
+    def ring_bits(self) -> int: ...
+
+def pack(values: Annotated[NDArray[numpy.uint64], dict(order='C', device='cpu', writable=False)], bits: int) -> NDArray[numpy.uint8]:
+    """
+    values uint64 [n], each mod 2**bits (1 to 64) -> uint8 [ceil(n * bits / 8)], little-endian. Constant time.
+    """
+
+def pack_into(values: Annotated[NDArray[numpy.uint64], dict(order='C', device='cpu', writable=False)], bits: int, out: Annotated[NDArray[numpy.uint8], dict(order='C', device='cpu')]) -> None:
+    """As pack, into out uint8 [ceil(n * bits / 8)]."""
+
+def unpack(data: Annotated[NDArray[numpy.uint8], dict(order='C', device='cpu', writable=False)], n: int, bits: int) -> NDArray[numpy.uint64]:
+    """
+    The n values uint64 that pack() wrote. ValueError where data's length differs or bits after the last value
+    are set.
+    """
+
+def bench_multiply_add_peak(ring_bits: int = 32) -> float:
+    """
+    Ring multiply-adds per second of one thread in registers alone, on the path in use.
+    """
