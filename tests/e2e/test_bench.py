@@ -12,6 +12,7 @@ import pytest
 from deepreduce.errors import SessionError, SettingError
 from deepreduce.plan import digest, predict, read_plan, run, write_plan, write_weights
 from deepreduce.private.bench import BenchOptions, bench, errors, sample_images
+from deepreduce.private.child import Child
 from deepreduce.private.processes import Party, peak_rss_bytes
 from plan_samples import conv, plan_of
 from random_plans import plan_with_mask
@@ -177,7 +178,18 @@ def test_a_missing_plan_is_one_line(tmp_path):
     assert "unknown network" in command("resnet19").stderr
 
 
-def test_memory_is_that_of_this_process():
+def grows(pipe):
     before = peak_rss_bytes()
-    block = np.ones(1 << 25)
-    assert peak_rss_bytes() >= before + block.nbytes // 2 or before > block.nbytes
+    block = np.ones(1 << 24)
+    during = peak_rss_bytes()
+    del block
+    pipe.send((before, during, peak_rss_bytes()))
+
+
+def test_peak_memory_is_that_of_one_process():
+    ballast = np.ones(1 << 25)  # of the parent: not the child's
+    with Child(grows) as child:
+        before, during, after = child.pipe.recv()
+    assert before < ballast.nbytes
+    assert 0.9 * 2**27 < during - before < 1.2 * 2**27
+    assert after >= during
