@@ -192,4 +192,4 @@ def test_peak_memory_is_that_of_one_process():
         before, during, after = child.pipe.recv()
     assert before < ballast.nbytes
     assert 0.9 * 2**27 < during - before < 1.2 * 2**27
-    assert after >= during
+    assert after > during - 2**20  # the kernel counts in batches of pages
