@@ -34,7 +34,7 @@ def head(title: str, about: str) -> str:
     return f"""# {title}, {datetime.date.today()}
 
 {cpu_model()}, {os.cpu_count()} cores, kernels {_core.cpu_path()}; deepreduce {deepreduce.__version__}, Python
-{platform.python_version()}, numpy {np.__version__}, {platform.system()} {platform.release()}.
+{platform.python_version()}, numpy {np.__version__}, {platform.system()} {platform.machine()}.
 
 ```
 {command}

@@ -12,6 +12,7 @@ import pytest
 from deepreduce.errors import SessionError, SettingError
 from deepreduce.plan import digest, predict, read_plan, run, write_plan, write_weights
 from deepreduce.private.bench import BenchOptions, bench, errors, sample_images
+from deepreduce.private.child import Child
 from deepreduce.private.processes import Party, peak_rss_bytes
 from plan_samples import conv, plan_of
 from random_plans import plan_with_mask
@@ -22,9 +23,9 @@ KEYS = {
 }
 
 
-def command(*arguments):
+def command(*arguments, **options):
     done = [sys.executable, "-m", "deepreduce", "bench", *arguments]
-    return subprocess.run(done, capture_output=True, text=True, timeout=300, check=False)
+    return subprocess.run(done, capture_output=True, text=True, timeout=300, check=False, **options)
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +85,16 @@ def test_tables_for_people(folder):
     assert done.returncode == 0, done.stderr
     assert "every op are the predicted ones" in done.stdout
     assert "times the floor" in done.stdout
+
+
+def test_plans_run_without_torch(folder, tmp_path):
+    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['torch'] = None\n")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = command(str(folder), "--inferences", "1", "--json", env=environment)
+    assert done.returncode == 0, done.stderr
+    done = command("resnet6", env=environment)
+    assert done.returncode == 2
+    assert "a plan of resnet6 is made with torch" in done.stderr
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="makes a certificate with openssl")
@@ -167,7 +178,18 @@ def test_a_missing_plan_is_one_line(tmp_path):
     assert "unknown network" in command("resnet19").stderr
 
 
-def test_memory_is_that_of_this_process():
+def grows(pipe):
     before = peak_rss_bytes()
-    block = np.ones(1 << 25)
-    assert peak_rss_bytes() >= before + block.nbytes // 2 or before > block.nbytes
+    block = np.ones(1 << 24)
+    during = peak_rss_bytes()
+    del block
+    pipe.send((before, during, peak_rss_bytes()))
+
+
+def test_peak_memory_is_that_of_one_process():
+    ballast = np.ones(1 << 25)  # of the parent: not the child's
+    with Child(grows) as child:
+        before, during, after = child.pipe.recv()
+    assert before < ballast.nbytes
+    assert 0.9 * 2**27 < during - before < 1.2 * 2**27
+    assert after > during - 2**20  # the kernel counts in batches of pages

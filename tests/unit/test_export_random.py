@@ -86,6 +86,14 @@ def test_weights_fill_their_bits_and_the_flooding_budget_of_resnet18_holds():
     assert 23.0 < np.log2(squares) / 2 < 23.6
 
 
+def test_fewer_weight_bits():
+    plan, weights = plan_of("resnet6", **SMALL, weight_bits=9)
+    assert {op.weight_bits for op in plan.ops if isinstance(op, Conv | Linear)} == {9}
+    assert all(np.abs(w).max() == 255 for name, w in weights.items() if name.endswith(".weight"))
+    with pytest.raises(SettingError, match="13 weight bits, from 2 to 12"):
+        plan_of("resnet6", **SMALL, weight_bits=13)
+
+
 def test_the_same_arguments_give_the_same_plan():
     first, second, other = (plan_of("resnet6", "S2", **SMALL, seed=seed) for seed in (1, 1, 2))
     assert encode(first[0]) == encode(second[0])

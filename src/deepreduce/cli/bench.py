@@ -16,7 +16,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from ..errors import SettingError
+from ..errors import MissingPackageError, SettingError
 from .options import JsonOption, WidthOption
 
 
@@ -47,6 +47,7 @@ def bench_command(
     classes: Annotated[int, typer.Option(help="Number of classes of a built-in network.")] = 100,
     image: Annotated[int, typer.Option(help="Side of a built-in network's images.")] = 32,
     ring_bits: Annotated[int, typer.Option(help="Ring of a network's plan.")] = 32,
+    weight_bits: Annotated[int, typer.Option(help="Bits of a network's random weights.")] = 12,
     seed: Annotated[int, typer.Option(help="Of weights and images.")] = 0,
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write all measurements (run.json).", show_default=False)
@@ -64,9 +65,8 @@ def bench_command(
         if folder is None:
             report("make the plan", 0, 1)
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="deepreduce-")))
-            _write_random(
-                folder, plan, point, ring_bits=ring_bits, seed=seed, width=width, classes=classes, image=image
-            )
+            sizes = {"width": width, "classes": classes, "image": image}
+            _write_random(folder, plan, point, ring_bits=ring_bits, weight_bits=weight_bits, seed=seed, **sizes)
         elif point is not None:
             raise SettingError(f"{plan} is a plan: it cannot be reduced to {point}", "name a network instead")
         result = {"model": plan, "point": point, **bench(folder, options, report)}
@@ -90,9 +90,14 @@ def _plan_folder(text: str) -> Path | None:
 
 
 def _write_random(folder: Path, network: str, point: str | None, **settings: Any) -> None:
-    from ..export import plan_of
     from ..plan import write_plan, write_weights
 
+    try:
+        from ..export import plan_of
+    except ImportError as error:
+        raise MissingPackageError(
+            f"a plan of {network} is made with torch", "pip install 'deepreduce[search]', or give a plan's folder"
+        ) from error
     plan, weights = plan_of(network, point, **settings)
     write_plan(folder / "plan.json", plan)
     write_weights(folder / "weights.safetensors", plan, weights)
@@ -102,7 +107,8 @@ def _write_random(folder: Path, network: str, point: str | None, **settings: Any
 def _progress(console: Console) -> Iterator[Any]:
     """A bar on a terminal, nothing elsewhere."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True, refresh_per_second=4) as bars:
+    hidden = not console.is_terminal
+    with Progress(*columns, console=console, transient=True, refresh_per_second=4, disable=hidden) as bars:
         task = bars.add_task("")
         shown = ""
 

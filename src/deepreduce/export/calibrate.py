@@ -48,13 +48,14 @@ def calibrate(
     images: Integers,
     ring: FixedPoint,
     activation_bits: int = 13,
+    weight_bits: int = MAX_WEIGHT_BITS,
 ) -> Plan:
     """The plan of ``lowered`` with integer ``weights`` (as in weights.safetensors), right for ``images`` [B, C, H, W].
 
-    Every activation of the samples stays within 2^activation_bits, also summed up by an AvgPool that reads it. Raises
-    `PlanError` where the ring is too small for that.
+    Weights are below 2^(weight_bits - 1). Every activation of the samples stays within 2^activation_bits, also summed
+    up by an AvgPool that reads it. Raises `PlanError` where the ring is too small for that.
     """
-    run = _Calibration(lowered, weights, images, ring, activation_bits)
+    run = _Calibration(lowered, weights, images, ring, activation_bits, weight_bits)
     for op in lowered.ops:
         run.add(op)
     output = lowered.ops[-1].name
@@ -75,9 +76,15 @@ class _Calibration:
     """What is chosen so far. A linear op's scale stays open until the op that reads it fixes it."""
 
     def __init__(
-        self, lowered: Lowered, weights: Mapping[str, NDArray[Any]], images: Integers, ring: FixedPoint, bits: int
+        self,
+        lowered: Lowered,
+        weights: Mapping[str, NDArray[Any]],
+        images: Integers,
+        ring: FixedPoint,
+        bits: int,
+        weight_bits: int,
     ) -> None:
-        self.weights, self.ring, self.bits = weights, ring, bits
+        self.weights, self.ring, self.bits, self.weight_bits = weights, ring, bits, weight_bits
         self.ops: dict[str, Op] = {}
         self.values: dict[str, Integers] = {INPUT: images}
         self.fraction: dict[str, int] = {INPUT: ring.input_fraction}
@@ -88,7 +95,7 @@ class _Calibration:
         """Choose the numbers of ``op`` and compute its value."""
         match op:
             case Conv() | Linear():
-                self._put(replace(op, weight_bits=MAX_WEIGHT_BITS))
+                self._put(replace(op, weight_bits=self.weight_bits))
             case Relu() | Rescale():
                 self._shifted(op)
             case MaxPool():

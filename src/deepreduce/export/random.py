@@ -16,7 +16,6 @@ from .calibrate import calibrate
 from .lower import Lowered, lower
 
 Weights = dict[str, NDArray[Any]]
-LARGEST = 2 ** (MAX_WEIGHT_BITS - 1) - 1
 # Degrees of freedom of Student's t: the largest of 600 to 5000 weights of a channel is then 4 to 6 standard deviations
 # away, as in trained convolutions; normal weights would be larger against their largest.
 TAILS = 8
@@ -36,12 +35,14 @@ def plan_of(
     channels: int = 3,
     input_fraction: int = 8,
     activation_bits: int = 13,
+    weight_bits: int = MAX_WEIGHT_BITS,
     calibration_images: int = 2,
 ) -> tuple[Plan, Weights]:
     """A valid plan of ``network`` (a zoo name or ``file.py:factory``) reduced to ``point``, and random weights.
 
     Images have ``channels`` x ``image`` x ``image`` values, before the point's rho. Each output channel's weights have
-    the largest magnitude that 12 bits hold; activations of the random images that calibrate the plan stay within
+    the largest magnitude that ``weight_bits`` hold (fewer for networks whose weights the server cannot hide at l <= 32:
+    ResNet34, wide ones, 64x64 images); activations of the random images that calibrate the plan stay within
     2^activation_bits. The same arguments give the same plan. Raises `ModelError`, `PointError`, `SettingError`, or
     `PlanError` where the ring is too small.
     """
@@ -50,23 +51,29 @@ def plan_of(
             f"{activation_bits} activation bits, from 2 to {ring_bits - 4} fit a ring of {ring_bits} bits",
             "13 is usual",
         )
+    if not 2 <= weight_bits <= MAX_WEIGHT_BITS:
+        raise SettingError(f"{weight_bits} weight bits, from 2 to {MAX_WEIGHT_BITS} are allowed")
     full = ModelSource(network, width).build((channels, image, image), classes)
     lowered = lower(reduce_to(full, point or "full"))
     rng = np.random.default_rng(seed)
-    weights = random_weights(lowered, rng, activation_bits)
+    weights = random_weights(lowered, rng, activation_bits, weight_bits)
     images = random_images(lowered.input_shape, rng, calibration_images)
     scaled = np.rint(np.ldexp(images, input_fraction)).astype(np.int64)
-    return calibrate(lowered, weights, scaled, FixedPoint(ring_bits, input_fraction), activation_bits), weights
+    ring = FixedPoint(ring_bits, input_fraction)
+    return calibrate(lowered, weights, scaled, ring, activation_bits, weight_bits), weights
 
 
-def random_weights(lowered: Lowered, rng: np.random.Generator, activation_bits: int = 13) -> Weights:
-    """int16 weights, each output channel's largest at 2047, and int64 biases that are small against the sums."""
+def random_weights(
+    lowered: Lowered, rng: np.random.Generator, activation_bits: int = 13, weight_bits: int = MAX_WEIGHT_BITS
+) -> Weights:
+    """int16 weights that fill their bits in each output channel, and int64 biases that are small against the sums."""
     weights: Weights = {}
+    largest = 2 ** (weight_bits - 1) - 1
     for op in lowered.ops:
         if isinstance(op, Conv | Linear):
             shape = lowered.weights[op.name][0].shape
             real = rng.standard_t(TAILS, shape).reshape(shape[0], -1)
-            real *= LARGEST / np.abs(real).max(axis=1, keepdims=True)
+            real *= largest / np.abs(real).max(axis=1, keepdims=True)
             weights[f"{op.name}.weight"] = np.rint(real).astype(np.int16).reshape(shape)
             if op.bias:
                 spread = np.sqrt((real**2).sum(axis=1)) * 2.0 ** (activation_bits - 3)

@@ -35,7 +35,9 @@ class Child:
         self.pipe, theirs = Pipe()
         with theirs:
             end = theirs.fileno()
-            self._process = subprocess.Popen([sys.executable, "-c", _PROGRAM, str(end)], pass_fds=[end])
+            command = [sys.executable, "-c", _PROGRAM, str(end)]
+            # A session of its own: an interrupt from the keyboard is for the parent, which then ends its children.
+            self._process = subprocess.Popen(command, pass_fds=[end], start_new_session=True)
         self.pipe.send(sys.path)
         self.pipe.send((main, arguments))
 
