@@ -119,10 +119,15 @@ class Builder:
         if not windows or shift > self.ring_bits - 2:
             return None
         mask = self.rng.random(prod(x.shape)) < self.rng.random()
-        kept = pack_kept(mask) if self.rng.integers(2) and mask.any() and not mask.all() else None
+        some = mask.any() and not mask.all() and (shift == 0 or self.rescalable(peak, shift))
+        kept = pack_kept(mask) if self.rng.integers(2) and some else None
         window = int(self.pick(windows[0], self.ring_bits, self.pick(*windows)))
         bound = (x.bound >> shift) + (shift > 0)  # a protocol may round up where the reference rounds down
         return self.add(Relu, [x], bound, -shift, shift=shift, window=window, peak=peak, kept=kept)
+
+    def rescalable(self, peak: int, shift: int) -> bool:
+        """Whether the rule for a Rescale's peak holds."""
+        return 4 * peak <= 2 ** (self.ring_bits - 2) - 2 ** max(0, shift)
 
     def rescale(self, x: Tensor, shift: int) -> Tensor:
         peak = int(np.abs(x.values).max())
@@ -135,8 +140,8 @@ class Builder:
         if shift == 0:
             return x
         peak = int(np.abs(x.values).max()) << max(0, -shift)
-        room = x.bound << max(0, -shift) <= self.limit and 4 * peak < 2 ** (self.ring_bits - 2)
-        return self.rescale(x, shift) if room and shift <= self.ring_bits - 2 else None
+        room = x.bound << max(0, -shift) <= self.limit and shift <= self.ring_bits - 2
+        return self.rescale(x, shift) if room and self.rescalable(peak, shift) else None
 
     def pool(self, x: Tensor, kind) -> Tensor | None:
         kernel = tuple(int(self.rng.integers(1, min(3, side) + 1)) for side in x.shape[1:])

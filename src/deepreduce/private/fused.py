@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from .. import _core
 from ..plan.messages import AND_GATE, LABEL, Chunk, Vector
-from .vectors import Bytes, Ring, extend_receiver, extend_sender, group, part, random_bytes, split_key
+from .vectors import Bytes, Ring, extend_receiver, extend_sender, group, part, random_bytes, split_key, unpack
 
 
 class FusedClient:
@@ -17,11 +17,15 @@ class FusedClient:
         self.vector = vector
         self.mask: Ring = _core.random_ring(vector.padded, vector.ring_bits)  # r'
         self._threads = threads
-        self._key: Bytes | None = None
+        self._key: Bytes = np.empty(0, np.uint8)  # the hash key, when it has arrived
         self._shares: dict[int, Ring] = {}  # a'' by first element
         self._labels: dict[int, Bytes] = {}
         self._tables: dict[int, Bytes] = {}
         self._products: dict[int, Ring] = {}  # w
+
+    def has_chosen(self, chunk: Chunk) -> bool:
+        """Whether the garbled material may arrive."""
+        return chunk.first in self._labels
 
     def choose(self, chunk: Chunk, shares: Ring, ot: _core.OtReceiver) -> Bytes:
         """Choices: one bit of the rounded-up, shifted share each."""
@@ -51,7 +55,7 @@ class FusedClient:
         packed: Bytes = _core.pack(message, self.vector.ring_bits)
         return packed
 
-    def answer(self, chunk: Chunk, content: Bytes, threads: int) -> Bytes:
+    def answer(self, chunk: Chunk, content: Bytes) -> Bytes:
         """Opens one element of each ReLU and returns it, masked."""
         v = self.vector
         labels = chunk.padded * v.width * LABEL
@@ -63,11 +67,11 @@ class FusedClient:
             self._labels.pop(chunk.first),
             content[:labels],
             self._tables.pop(chunk.first),
-            _core.unpack(content[labels:], 4 * chunk.padded, v.ring_bits),
+            unpack(content[labels:], 4 * chunk.padded, v.ring_bits),
             self._shares.pop(chunk.first),
             self._products.pop(chunk.first),
             part(self.mask, chunk),
-            threads,
+            self._threads,
         )
         packed: Bytes = _core.pack(opened, v.ring_bits)
         return packed
@@ -109,15 +113,16 @@ class FusedServer:
     def receive_products(self, chunk: Chunk, content: Bytes) -> None:
         """Its share u of lambda * a''."""
         v = self.vector
-        message = _core.unpack(content, chunk.padded, v.ring_bits)
+        message = unpack(content, chunk.padded, v.ring_bits)
         choices = self._colours[chunk.first][0].view(np.uint8)
         self._products[chunk.first] = _core.product_receive(
             self._key, group(chunk), v.ring_bits, self._chosen.pop(chunk.first), choices, message, self._threads
         )
 
-    def labels(self, chunk: Chunk, shares: Ring, threads: int) -> Bytes:
+    def labels(self, chunk: Chunk, shares: Ring) -> Bytes:
         """Labels of its rounded-down, shifted share, and four masked elements of each ReLU."""
         v = self.vector
+        assert self._delta is not None
         shifted = _core.shift_shares(shares, v.ring_bits, v.shift, v.width, False)
         content = np.empty(chunk.labels, np.uint8)
         labels = chunk.padded * v.width * LABEL
@@ -135,13 +140,13 @@ class FusedServer:
             self._products.pop(chunk.first),
             part(self._rho, chunk),
             content[:labels],
-            threads,
+            self._threads,
         )
         _core.pack_into(elements, v.ring_bits, content[labels:])
         return content
 
     def close(self, chunk: Chunk, shares: Ring, content: Bytes) -> Ring:
         """The opened element with rho taken off: relu minus the client's mask."""
-        opened = _core.unpack(content, chunk.padded, self.vector.ring_bits)
+        opened = unpack(content, chunk.padded, self.vector.ring_bits)
         closed: Ring = (opened + part(self._rho, chunk)) & np.uint64(2**self.vector.ring_bits - 1)
         return closed

@@ -17,9 +17,13 @@ class GarbledClient:
         self.vector = vector
         self.mask: Ring = _core.random_ring(vector.padded, vector.ring_bits)  # r'
         self._threads = threads
-        self._key: Bytes | None = None
+        self._key: Bytes = np.empty(0, np.uint8)  # the hash key, when it has arrived
         self._labels: dict[int, Bytes] = {}
         self._tables: dict[int, Bytes] = {}
+
+    def has_chosen(self, chunk: Chunk) -> bool:
+        """Whether the garbled material may arrive."""
+        return chunk.first in self._labels
 
     def choose(self, chunk: Chunk, shares: Ring, ot: _core.OtReceiver) -> Bytes:
         """Choices: the bits of the share, then those of the mask."""
@@ -34,12 +38,12 @@ class GarbledClient:
         key, self._tables[chunk.first] = split_key(chunk, content)
         self._key = self._key if key is None else key
 
-    def answer(self, chunk: Chunk, content: Bytes, threads: int) -> Bytes:
+    def answer(self, chunk: Chunk, content: Bytes) -> Bytes:
         """The colours of the output labels, which only the server can decode."""
         v = self.vector
         labels, tables = self._labels.pop(chunk.first), self._tables.pop(chunk.first)
         colours = _core.circuit_evaluate(
-            v.function, v.ring_bits, v.shift, self._key, group(chunk), labels, content, tables, threads
+            v.function, v.ring_bits, v.shift, self._key, group(chunk), labels, content, tables, self._threads
         )
         packed: Bytes = colours.reshape(-1).view(np.uint8)
         return packed
@@ -82,15 +86,14 @@ class GarbledServer:
         """There are none."""
         raise AssertionError("the garbled circuit has no products")
 
-    def labels(self, chunk: Chunk, shares: Ring, threads: int) -> Bytes:
+    def labels(self, chunk: Chunk, shares: Ring) -> Bytes:
         """Labels of its share."""
         if chunk.first in self._labelled:  # labels of two inputs would reveal Delta
             raise AssertionError("a garbled circuit is used once")
+        assert self._delta is not None
         self._labelled.add(chunk.first)
-        content = np.empty(chunk.labels, np.uint8)
-        _core.circuit_encode(
-            self.vector.ring_bits, self._delta, self._seed, group(chunk), np.ascontiguousarray(shares), content, threads
-        )
+        content, b = np.empty(chunk.labels, np.uint8), np.ascontiguousarray(shares)
+        _core.circuit_encode(self.vector.ring_bits, self._delta, self._seed, group(chunk), b, content, self._threads)
         return content
 
     def close(self, chunk: Chunk, shares: Ring, content: Bytes) -> Ring:

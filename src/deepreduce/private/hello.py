@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hmac
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
@@ -19,7 +20,7 @@ from ..errors import PlanError, SessionError
 from ..plan import Plan, decode, digest, encode
 from ..plan.cost import BASE_OTS, OT_SETUP
 from .base_ot import POINT, BaseReceiver, BaseSender
-from .transport import Channel, Kind, Reason
+from .transport import Channel, Kind
 
 VERSION = 1
 T = TypeVar("T", "ClientHello", "ServerHello")
@@ -27,6 +28,20 @@ K = 4  # SoftSpoken's tree depth: 4 bytes per transfer (AGREEMENT)
 HELLO_LIMIT = 4096
 PLAN_LIMIT = 1 << 26
 MAX_BATCH = 1 << 12
+MAX_TOKEN = 1024  # bytes
+PROTOCOLS = ("fused", "delphi")
+
+
+class RefusedError(SessionError):
+    """The client was not let in."""
+
+
+class LimitError(SessionError):
+    """The client asked for more than the server's settings allow."""
+
+
+class VersionError(SessionError):
+    """The peer speaks another version of the protocol."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +57,12 @@ class ClientHello:
 
 @dataclass(frozen=True, slots=True)
 class ServerHello:
-    """What the client gets."""
+    """What the client gets. ``max_prepared``: preparations that it may hold at a time."""
 
     version: int
     plan_digest: str
     parameter_set: str
+    max_prepared: int
 
 
 @dataclass(slots=True)
@@ -58,12 +74,13 @@ class Keys:
     he: Any
 
 
-def greet_server(channel: Channel, hello: ClientHello) -> Plan:
-    """The client's step 1. Raises `SessionError` on another version or another plan than the pinned one."""
+def greet_server(channel: Channel, hello: ClientHello) -> tuple[Plan, int]:
+    """The client's step 1: the plan, and how many preparations the server allows.
+
+    Raises `SessionError` on another version or another plan than the pinned one.
+    """
     channel.send(Kind.HELLO, json.dumps(asdict(hello)).encode())
     answer = _parse(channel.receive_upto(Kind.HELLO, HELLO_LIMIT), ServerHello, "server")
-    if answer.version != VERSION:
-        raise SessionError(f"the server speaks version {answer.version}, this is {VERSION}", "install the same version")
     content = channel.receive_upto(Kind.PLAN, PLAN_LIMIT)
     try:
         plan = decode(content)
@@ -73,29 +90,26 @@ def greet_server(channel: Channel, hello: ClientHello) -> Plan:
     if found != answer.plan_digest or plan.parameter_set != answer.parameter_set:
         raise SessionError(f"the server's plan {found[:12]} is not the {answer.plan_digest[:12]} that it announced")
     if hello.pin is not None and found != hello.pin:
-        channel.fail(Reason.REFUSED)
         raise SessionError(
             f"the server's plan is {found[:12]}, pinned is {hello.pin[:12]}", "ask the operator which is right"
         )
-    return plan
+    return plan, answer.max_prepared
 
 
-def greet_client(channel: Channel, plan: Plan, token: str | None) -> ClientHello:
+def greet_client(
+    channel: Channel, plan: Plan, token: str | None, most_prepared: Callable[[ClientHello], int]
+) -> tuple[ClientHello, int]:
     """The server's step 1. Sends nothing about the plan to a client without the token."""
     hello = _parse(channel.receive_upto(Kind.HELLO, HELLO_LIMIT), ClientHello, "client")
-    if hello.version != VERSION:
-        channel.fail(Reason.VERSION)
-        raise SessionError(f"the client speaks version {hello.version}, this is {VERSION}")
     if token is not None and not hmac.compare_digest(token.encode(), (hello.token or "").encode()):
-        channel.fail(Reason.REFUSED)
-        raise SessionError("the client has no valid token")
-    if hello.protocol not in ("fused", "delphi") or not 1 <= hello.batch <= MAX_BATCH:
-        channel.fail(Reason.LIMIT)
-        raise SessionError(f"the client asked for protocol {hello.protocol!r:.20} and batches of {hello.batch}")
-    answer = ServerHello(VERSION, digest(plan), plan.parameter_set)
+        raise RefusedError("the client has no valid token")
+    most = most_prepared(hello) if hello.protocol in PROTOCOLS and 1 <= hello.batch <= MAX_BATCH else 0
+    if most < 1:
+        raise LimitError(f"the client asked for protocol {hello.protocol!r:.20} and batches of {hello.batch}")
+    answer = ServerHello(VERSION, digest(plan), plan.parameter_set, most)
     channel.send(Kind.HELLO, json.dumps(asdict(answer)).encode())
     channel.send(Kind.PLAN, encode(plan))
-    return hello
+    return hello, most
 
 
 def client_keys(channel: Channel, plan: Plan) -> Keys:
@@ -134,8 +148,11 @@ def server_keys(channel: Channel, plan: Plan) -> Keys:
 def _parse(content: bytes, kind: type[T], peer: str) -> T:
     try:
         data = json.loads(content)
+        version = data["version"]
+        if type(version) is int and version != VERSION:  # whose other fields may mean other things
+            raise VersionError(f"the {peer} speaks version {version}, this is {VERSION}", "install the same version")
         hello = kind(**data)
-    except (ValueError, TypeError, RecursionError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         raise SessionError(f"the {peer} sent a hello that cannot be read", "it may be another version") from None
     texts = {str, str | None, "str", "str | None"}
     for name, hint in kind.__annotations__.items():

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _core
-from ..errors import PlanError
+from ..errors import PlanError, SessionError
 from ..plan import Conv, Linear, Packing, Plan, packings
 from ..plan.messages import HE_FRAME
 from ..plan.packing import response_bytes
@@ -76,7 +76,10 @@ class Decrypted:
     def add(self, keys: _core.HeClient, first: int, count: int, content: Bytes, threads: int) -> None:
         """One frame."""
         positions, offsets = self._layout.cuts(first, count)
-        self._values.append(keys.decrypt_many(content, positions, offsets, threads))
+        try:
+            self._values.append(keys.decrypt_many(content, positions, offsets, threads))
+        except ValueError as error:
+            raise SessionError(f"the server sent a damaged answer: {error}", "connect again") from None
 
     def output(self) -> Ring:
         """[O * H_o * W_o], when all frames have arrived."""
@@ -177,5 +180,8 @@ def add_uploads(uploads: list[_core.HeUpload], first: int, count: int, content: 
     while count:
         tile, block = divmod(first, blocks)
         here = min(count, blocks - block)
-        uploads[tile].add(content[at * each : (at + here) * each], threads)
+        try:
+            uploads[tile].add(content[at * each : (at + here) * each], threads)
+        except ValueError as error:
+            raise SessionError(f"the client sent damaged ciphertexts: {error}") from None
         at, first, count = at + here, first + here, count - here

@@ -174,7 +174,7 @@ def run_client(pipe: Connection, start: ClientStart) -> ClientReport:
             if start.mode == "prepared":
                 client.prepare(1)
             answers.append(client.predict_integers(images))
-        return ClientReport(client.setup.phase, client.runs, np.stack(answers), peak_rss_bytes())
+        return ClientReport(client.setup, list(client.runs), np.stack(answers), peak_rss_bytes())
 
 
 def peak_rss_bytes() -> int:

@@ -6,7 +6,7 @@ import numpy as np
 
 from .. import _core
 from ..plan.messages import Chunk, Vector
-from .vectors import Bytes, Ring, extend_receiver, extend_sender, group, part, random_bytes, split_key
+from .vectors import Bytes, Ring, extend_receiver, extend_sender, group, part, random_bytes, split_key, unpack
 
 
 class RescaleClient:
@@ -16,9 +16,13 @@ class RescaleClient:
         self.vector = vector
         self.mask: Ring = _core.random_ring(vector.padded, vector.ring_bits)  # r'
         self._threads = threads
-        self._key: Bytes | None = None
+        self._key: Bytes = np.empty(0, np.uint8)  # the hash key, when it has arrived
         self._shares: dict[int, tuple[Ring, Ring]] = {}  # a'' and A
         self._products: dict[int, Ring] = {}  # -q
+
+    def has_chosen(self, chunk: Chunk) -> bool:
+        """Whether the garbled material may arrive."""
+        return chunk.first in self._shares
 
     def choose(self, chunk: Chunk, shares: Ring, ot: _core.OtReceiver) -> Bytes:
         """No message: only the share is kept for the products."""
@@ -43,7 +47,7 @@ class RescaleClient:
         packed: Bytes = _core.pack(message, self.vector.shift)
         return packed
 
-    def answer(self, chunk: Chunk, content: Bytes, threads: int) -> Bytes:
+    def answer(self, chunk: Chunk, content: Bytes) -> Bytes:
         """Its part of the shifted sum, masked."""
         v, (shares, _) = self.vector, self._shares.pop(chunk.first)
         answer = _core.rescale_answer(
@@ -73,7 +77,7 @@ class RescaleServer:
 
     def receive_products(self, chunk: Chunk, content: Bytes) -> None:
         """Its share g of c * A."""
-        message = _core.unpack(content, chunk.padded, self.vector.shift)
+        message = unpack(content, chunk.padded, self.vector.shift)
         self._products[chunk.first] = _core.product_receive(
             self._key,
             group(chunk),
@@ -84,7 +88,7 @@ class RescaleServer:
             self._threads,
         )
 
-    def labels(self, chunk: Chunk, shares: Ring, threads: int) -> Bytes:
+    def labels(self, chunk: Chunk, shares: Ring) -> Bytes:
         """d = B xor c."""
         v = self.vector
         opened: Bytes = _core.rescale_open(
@@ -96,7 +100,7 @@ class RescaleServer:
     def close(self, chunk: Chunk, shares: Ring, content: Bytes) -> Ring:
         """The shifted sum minus the client's mask."""
         v = self.vector
-        answer = _core.unpack(content, chunk.padded, v.ring_bits)
+        answer = unpack(content, chunk.padded, v.ring_bits)
         first = chunk.first
         result: Ring = _core.rescale_close(
             v.ring_bits,

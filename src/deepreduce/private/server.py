@@ -1,64 +1,50 @@
-"""The server: holds the weights, computes the answer, sees neither image nor answer.
-
-One thread per session. What a client does not need to know stays here; what goes wrong goes to the log as a fixed text
-and to the client as a fixed code.
-"""
+"""The server: holds the weights, computes the answer, sees neither image nor answer. One thread per session."""
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
+import functools
 import logging
 import socket
 import ssl
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
 from math import prod
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import _core
-from ..errors import SessionError, SettingError
-from ..plan import OUTPUT, Plan, check_weights, validate
-from ..plan.cost import BATCH_ID, CLAIM, predict
+from ..errors import SettingError
+from ..plan import Plan, check_weights, predict, validate
+from ..plan.infer import shapes
+from ..plan.messages import Protocol
 from ..plan.packing import bits_to_bytes
-from ..plan.schedule import Step
-from .hello import greet_client, server_keys
-from .linear import add_uploads, server_linears
-from .meter import Phase, Run
-from .program import Program, Ring, Shares, compile_plan
-from .roles import server_vector
-from .streams import TcpStream, TlsStream
-from .transport import Channel, Kind, Reason, Stream
-from .vectors import ServerVector, pad, part
+from .hello import MAX_BATCH, ClientHello, LimitError
+from .linear import server_linears
+from .meter import Run
+from .program import Program, compile_plan
+from .session import Session
+from .settings import MAX_THREADS, check_between, check_seconds, check_token
+from .streams import TcpStream, TlsStream, checked_context
+from .transport import Channel, Stream
 
 log = logging.getLogger("deepreduce.server")
-
-
-@dataclass(slots=True)
-class Prepared:
-    """One-time material of one batch of images."""
-
-    linear_masks: dict[str, Ring]  # s of every linear op, [batch, ...]
-    vectors: dict[Step, list[ServerVector]]
-    transcript: bytes
-    offline: Phase
+FRAME_LIMIT = 1 << 32  # bytes that a frame's header can announce
 
 
 class Server:
-    """Serves one plan with its weights.
+    """Serves one plan with its weights: `listen`, then `serve_forever` or `start`; a context manager.
 
-    ``tls``: an `ssl.SSLContext` (`deepreduce.private.server_context`), or None for plain TCP, for tests only.
-    ``token``: what clients must show before they learn anything. ``max_prepared`` and ``max_prepared_bytes``: how many
-    preparations one session may hold, and their predicted size. ``on_run`` is called with what each inference cost this
-    side, from its session's thread. Raises `PlanError` when the weights do not fit the plan or the homomorphic
-    parameters.
+    ``threads``: of each session. ``tls``: an `ssl.SSLContext` (`deepreduce.private.server_context`), or None for plain
+    TCP, for tests only. ``token``: what clients must show before they learn anything. ``timeout_s``: how long a client
+    may be silent in the middle of something, ``idle_s``: between requests. ``max_sessions``, ``max_prepared`` (a
+    session's), ``max_prepared_bytes`` (all sessions' together, as predicted): limits. ``on_run`` is called with what
+    each inference cost this side, from its session's thread.
+
+    Raises `PlanError` when the weights do not fit the plan or the homomorphic parameters, `SettingError`.
     """
 
     def __init__(
@@ -71,63 +57,82 @@ class Server:
         token: str | None = None,
         timeout_s: float = 60.0,
         idle_s: float = 3600.0,
+        max_sessions: int = 64,
         max_prepared: int = 64,
-        max_prepared_bytes: int = 1 << 32,
+        max_prepared_bytes: int = 1 << 33,
         on_run: Callable[[Run], None] | None = None,
     ) -> None:
-        if threads < 1:
-            raise SettingError(f"{threads} threads, at least 1 is needed")
+        check_between("threads", threads, 1, MAX_THREADS)
+        check_between("max_sessions", max_sessions, 1, 1 << 16)
+        check_between("max_prepared", max_prepared, 1, 1 << 20)
+        check_between("max_prepared_bytes", max_prepared_bytes, 1, 1 << 62)
+        check_seconds("timeout_s", timeout_s)
+        check_seconds("idle_s", idle_s)
+        check_token(token)
+        if tls is not None:
+            checked_context(tls, server_side=True)
         validate(plan)
-        check_weights(plan, weights)
+        arrays = {name: np.asarray(value) for name, value in weights.items()}
+        check_weights(plan, arrays)
         started = time.perf_counter()
-        self.plan = plan
-        self._linears = server_linears(plan, weights, threads)
+        self.plan, self.threads, self.token, self.idle_s = plan, threads, token, idle_s
+        self.linears = server_linears(plan, arrays, threads)
         self.setup_s = time.perf_counter() - started
-        self._threads, self._tls, self._token = threads, tls, token
-        self._timeout_s, self._idle_s = timeout_s, idle_s
-        self._max_prepared, self._max_prepared_bytes = max_prepared, max_prepared_bytes
-        self.on_run = on_run or (lambda run: None)
-        self._listener: socket.socket | None = None
         self.closed = False
-        self._sessions: set[Session] = set()
+        self._tls, self._timeout_s, self._max_sessions = tls, timeout_s, max_sessions
+        self._max_prepared, self._max_prepared_bytes = max_prepared, max_prepared_bytes
+        self._on_run = on_run
+        # Of one image; a batch takes as many times that. A client's hello must not set off the work of predicting.
+        self._stored = {name: predict(plan, name, 1).total.stored_bytes_server for name in get_args(Protocol)}
+        self._largest = max(prod(plan.input_shape), prod(shapes(plan)[plan.output]))
+        self._reserved = 0
+        self._listener: socket.socket | None = None
+        self._sockets: set[socket.socket] = set()
         self._guard = threading.Lock()
+        self._compiled = functools.lru_cache(8)(lambda protocol, batch: compile_plan(plan, protocol, batch))
 
     def listen(self, host: str = "127.0.0.1", port: int = 0) -> int:
         """Opens the port (0: any free one) and returns its number."""
         try:
             self._listener = socket.create_server((host, port))
-        except OSError as error:
+        except (OSError, OverflowError) as error:
             raise SettingError(f"cannot listen on {host}:{port}: {error}", "choose another address or port") from None
         bound: int = self._listener.getsockname()[1]
         return bound
 
     def serve_forever(self) -> None:
         """Accepts sessions, each in a thread of its own, until `close`."""
-        if self._listener is None:
-            raise SettingError("the server does not listen yet", "call listen() first")
-        while True:
+        listener = self._listening()
+        while not self.closed:
             try:
-                sock, address = self._listener.accept()
-            except OSError:
-                return  # closed
-            threading.Thread(target=self._session, args=(sock, address), daemon=True).start()
+                sock, address = listener.accept()
+            except OSError as error:
+                if not self.closed:  # out of descriptors, or a client that has left already
+                    log.warning("cannot accept: %s", error)
+                    time.sleep(0.1)
+                continue
+            try:
+                self._begin(sock, str(address[0]))
+            except RuntimeError as error:  # out of threads
+                log.warning("cannot serve %s: %s", address[0], error)
+                self._end(sock)
 
     def start(self) -> threading.Thread:
         """`serve_forever` in a thread."""
+        self._listening()
         thread = threading.Thread(target=self.serve_forever, daemon=True)
         thread.start()
         return thread
 
     def close(self) -> None:
-        """Ends all sessions."""
-        self.closed = True
-        if self._listener is not None:
-            with contextlib.suppress(OSError):
-                self._listener.shutdown(socket.SHUT_RDWR)
-            self._listener.close()
+        """Ends all sessions. Their threads close their sockets; here they are only woken."""
         with self._guard:
-            for session in self._sessions:
-                session.channel.close()
+            self.closed = True
+            for sock in (*self._sockets, *([self._listener] if self._listener else [])):
+                with contextlib.suppress(OSError):
+                    sock.shutdown(socket.SHUT_RDWR)
+        if self._listener is not None:
+            self._listener.close()
 
     def __enter__(self) -> Self:
         return self
@@ -137,188 +142,71 @@ class Server:
     ) -> None:
         self.close()
 
-    def _session(self, sock: socket.socket, address: Any) -> None:
+    # --- for sessions ------------------------------------------------------------------------------------------------
+
+    def program(self, hello: ClientHello) -> Program:
+        """The program for what the client asked."""
+        program: Program = self._compiled(hello.protocol, hello.batch)
+        return program
+
+    def most_prepared(self, hello: ClientHello) -> int:
+        """Preparations that one client may hold; 0: what it asks for is too large."""
+        if not 1 <= hello.batch <= MAX_BATCH or hello.protocol not in self._stored:
+            return 0
+        if bits_to_bytes(hello.batch * self._largest * self.plan.ring.ring_bits) + (1 << 10) > FRAME_LIMIT:
+            return 0
+        return min(self._max_prepared, self._max_prepared_bytes // self._each(hello.protocol, hello.batch))
+
+    def reserve(self, program: Program) -> None:
+        """Books the memory of one preparation. Raises `LimitError` when there is none."""
+        each = self._each(program.protocol, program.batch)
+        with self._guard:
+            if self._reserved + each > self._max_prepared_bytes:
+                raise LimitError(f"{self._max_prepared_bytes} bytes of prepared material are taken by all clients")
+            self._reserved += each
+
+    def release(self, program: Program, count: int) -> None:
+        """Gives it back."""
+        with self._guard:
+            self._reserved -= count * self._each(program.protocol, program.batch)
+
+    def on_run(self, run: Run) -> None:
+        """Takes what an inference cost."""
+        if self._on_run is not None:
+            self._on_run(run)
+
+    def _each(self, protocol: Protocol | str, batch: int) -> int:
+        return max(1, self._stored[protocol] * batch)
+
+    def _listening(self) -> socket.socket:
+        if self._listener is None:
+            raise SettingError("the server does not listen yet", "call listen() first")
+        return self._listener
+
+    def _begin(self, sock: socket.socket, address: str) -> None:
+        with self._guard:
+            if self.closed or len(self._sockets) >= self._max_sessions:
+                log.warning("%s: turned away, %d sessions are open", address, len(self._sockets))
+                sock.close()
+                return
+            self._sockets.add(sock)
+        threading.Thread(target=self._session, args=(sock, address), daemon=True).start()
+
+    def _session(self, sock: socket.socket, address: str) -> None:
         try:
             stream: Stream = (
                 TcpStream(sock, self._timeout_s)
                 if self._tls is None
                 else TlsStream(sock, self._tls, self._timeout_s, server_name=None)
             )
+            Session(self, Channel(stream, "client", self._timeout_s), address).run()
         except OSError as error:  # ssl.SSLError is one
-            log.warning("TLS with %s failed: %s", address[0], type(error).__name__)
-            sock.close()
-            return
-        session = Session(self, Channel(stream, "client"), sock)
+            if not self.closed:
+                log.warning("%s: TLS failed: %s", address, type(error).__name__)
+        finally:
+            self._end(sock)
+
+    def _end(self, sock: socket.socket) -> None:
         with self._guard:
-            self._sessions.add(session)
-        try:
-            session.run(self._token, self._idle_s, self._timeout_s)
-        finally:
-            with self._guard:
-                self._sessions.discard(session)
-
-    @property
-    def linears(self) -> Any:
-        """The linear ops, ready for both phases."""
-        return self._linears
-
-    @property
-    def threads(self) -> int:
-        """Threads per session."""
-        return self._threads
-
-    def most_prepared(self, program: Program) -> int:
-        """Preparations of this kind that one session may hold."""
-        each = predict(program.plan, program.protocol, program.batch).total.stored_bytes_server
-        return min(self._max_prepared, self._max_prepared_bytes // max(1, each))
-
-
-class Session:
-    """One client's connection."""
-
-    def __init__(self, server: Server, channel: Channel, sock: socket.socket) -> None:
-        self.channel = channel
-        self.runs: list[Run] = []
-        self._server, self._socket = server, sock
-        self._prepared: OrderedDict[bytes, Prepared] = OrderedDict()
-
-    def run(self, token: str | None, idle_s: float, timeout_s: float) -> None:
-        """Serves until the client leaves or something is wrong; never raises."""
-        try:
-            hello = greet_client(self.channel, self._server.plan, token)
-            self._program = compile_plan(self._server.plan, hello.protocol, hello.batch)  # type: ignore[arg-type]
-            self._most = self._server.most_prepared(self._program)
-            self._keys = server_keys(self.channel, self._server.plan)
-            while self._serve_one(idle_s, timeout_s):
-                pass
-        except (SessionError, OSError) as error:
-            if not self._server.closed:  # which ends sessions under their feet
-                log.warning("session ended: %s", error)
-            self.channel.fail(Reason.MALFORMED)
-        except ValueError as error:
-            log.warning("session ended, the client sent what cannot be used: %s", error)
-            self.channel.fail(Reason.MALFORMED)
-        except Exception as error:  # a fault of ours must not take the server down
-            log.error("session failed: %s", type(error).__name__, exc_info=log.isEnabledFor(logging.DEBUG))
-            self.channel.fail(Reason.INTERNAL)
-        finally:
-            self._prepared.clear()
-            self.channel.close()
-
-    def _serve_one(self, idle_s: float, timeout_s: float) -> bool:
-        """One request; False when the client has left."""
-        ring_bits, count = self._server.plan.ring.ring_bits, self._program.batch * prod(self._server.plan.input_shape)
-        image_bytes = bits_to_bytes(count * ring_bits)
-        self._socket.settimeout(idle_s)
-        kind, content = self.channel.receive_any({Kind.PREPARE: BATCH_ID, Kind.INPUT: CLAIM + image_bytes, Kind.BYE: 0})
-        self._socket.settimeout(timeout_s)
-        if kind == Kind.BYE:
-            return False
-        batch_id = content[:BATCH_ID].tobytes()
-        if kind == Kind.PREPARE:
-            if batch_id in self._prepared or len(self._prepared) >= self._most:
-                self.channel.fail(Reason.LIMIT)
-                raise SessionError(f"the client asked for more than {self._most} preparations, or for one twice")
-            self._prepared[batch_id] = self._prepare(batch_id)
-            return True
-        material = self._prepared.pop(batch_id, None)  # gone before its first byte is sent
-        if material is None or material.transcript != content[BATCH_ID:CLAIM].tobytes():
-            self.channel.fail(Reason.BATCH)
-            raise SessionError("the client named a batch that is not prepared, or was prepared differently")
-        operand = _core.unpack(content[CLAIM:], count, ring_bits).reshape(
-            self._program.batch, *self._server.plan.input_shape
-        )
-        self._predict(material, operand)
-        return True
-
-    # --- offline -----------------------------------------------------------------------------------------------------
-
-    def _prepare(self, batch_id: bytes) -> Prepared:
-        program, channel, threads = self._program, self.channel, self._server.threads
-        phase = Phase()
-        vectors = {
-            step: [server_vector(p.vector, threads) for p in program.parts[step]]
-            for level in program.levels
-            for step in level
-        }
-        with channel.meter.phase(phase), channel.transcript() as digests:
-            masks = {name: self._respond(name) for wave in program.waves for name in wave}
-            self._garble(vectors)
-            transcript = hashlib.sha256(digests[1].digest() + digests[0].digest()).digest()
-            if channel.receive(Kind.CLAIM, CLAIM, op=OUTPUT).tobytes() != batch_id + transcript:
-                raise SessionError("the parties saw different preparations")
-            channel.send(Kind.CLAIM, batch_id, transcript, op=OUTPUT)
-        return Prepared(masks, vectors, transcript, phase)
-
-    def _respond(self, name: str) -> Ring:
-        """Answers one linear op's encrypted shares, image after image; returns its masks s [batch, ...]."""
-        channel, program, threads = self.channel, self._program, self._server.threads
-        linear, shape = self._server.linears[name], program.shapes[name]
-        masks: Ring = _core.random_ring(program.batch * prod(shape), program.plan.ring.ring_bits)
-        masks = masks.reshape(program.batch, -1)
-        each = _core.he_parameters(program.plan.ring.ring_bits)["upload_bytes"]
-        with channel.meter.op(name):
-            for image in masks:
-                uploads, first = linear.new_uploads(), 0
-                for count in linear.layout.upload_frames:
-                    content = channel.receive(Kind.UPLOAD, count * each, op=name)
-                    add_uploads(uploads, first, count, content, threads)
-                    first += count
-                for frame in linear.respond(self._keys.he, uploads, image, threads):
-                    channel.send(Kind.RESPONSE, frame, op=name)
-        return masks.reshape(program.batch, *shape)
-
-    def _garble(self, vectors: dict[Step, list[ServerVector]]) -> None:
-        channel, keys, program = self.channel, self._keys, self._program
-        order = [(step.op, v) for level in program.levels for step in level for v in vectors[step]]
-        for op, v in order:
-            with channel.meter.op(op):
-                for chunk in v.vector.chunks:
-                    choices = channel.receive(Kind.CHOICES, chunk.choices, op=op) if chunk.choices else None
-                    channel.send(Kind.GARBLED, v.garble(chunk, choices, keys.ot, keys.reverse), op=op)
-        for op, v in order:
-            with channel.meter.op(op):
-                for chunk in v.vector.chunks:
-                    if chunk.products:
-                        v.receive_products(chunk, channel.receive(Kind.PRODUCTS, chunk.products, op=op))
-
-    # --- online ------------------------------------------------------------------------------------------------------
-
-    def _predict(self, material: Prepared, operand: Ring) -> None:
-        program, channel, threads = self._program, self.channel, self._server.threads
-        run = Run(material.offline)
-        shares = Shares(program, operand)
-
-        def linear(name: str, x: Ring) -> Ring:
-            with channel.meter.op(name):
-                y: Ring = self._server.linears[name].apply(x, material.linear_masks[name], threads)
-                return y
-
-        with channel.meter.phase(run.online):
-            shares.settle(linear)
-            for level in program.levels:
-                sent = []
-                for step in level:
-                    with channel.meter.op(step.op):
-                        for v, flat in zip(material.vectors[step], shares.operands(step), strict=True):
-                            b = pad(flat)
-                            sent.append((step, v, b))
-                            for chunk in v.vector.chunks:
-                                channel.send(Kind.LABELS, v.labels(chunk, part(b, chunk), threads), op=step.op)
-                results: dict[Step, list[Ring]] = {step: [] for step in level}
-                for step, v, b in sent:
-                    with channel.meter.op(step.op):
-                        closed = [
-                            v.close(chunk, part(b, chunk), channel.receive(Kind.ANSWERS, chunk.answers, op=step.op))
-                            for chunk in v.vector.chunks
-                        ]
-                        flat = np.concatenate(closed) if closed else np.empty(0, np.uint64)
-                        results[step].append(flat[: v.vector.elements])
-                for step in level:
-                    shares.results(step, results[step])
-                shares.settle(linear)
-            with channel.meter.op(OUTPUT):
-                answer = np.ascontiguousarray(shares.values[program.plan.output]).reshape(-1)
-                channel.send(Kind.RESULT, _core.pack(answer, program.plan.ring.ring_bits), op=OUTPUT)
-        self.runs.append(run)
-        self._server.on_run(run)
+            self._sockets.discard(sock)
+        sock.close()

@@ -6,12 +6,14 @@ import contextlib
 import socket
 import ssl
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
 from ..errors import SettingError
 
 CHUNK = 1 << 18  # bytes per TLS step
+LINGER_S = 1.0  # for a peer that still sends when we end
 
 
 class TcpStream:
@@ -36,6 +38,14 @@ class TcpStream:
         """Fills a part of the view; 0 at the end of the stream."""
         return self._socket.recv_into(view)
 
+    def set_timeout(self, seconds: float) -> None:
+        """How long one step may wait."""
+        self._socket.settimeout(seconds)
+
+    def finish(self) -> None:
+        """Ends our direction, gives the peer a moment to read, closes."""
+        _finish(self._socket)
+
     def close(self) -> None:
         """Ends both directions."""
         _close(self._socket)
@@ -57,7 +67,7 @@ class TlsStream:
         self._in, self._out = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._in, self._out, server_side=server_name is None, server_hostname=server_name)
         self._state, self._sending = threading.Lock(), threading.Lock()
-        self._handshake()
+        self._handshake(timeout_s)
 
     def send(self, *parts: Any) -> None:
         """Sends all bytes of all parts."""
@@ -87,12 +97,23 @@ class TlsStream:
             with self._state:
                 self._in.write(records)
 
+    def set_timeout(self, seconds: float) -> None:
+        """How long one step may wait."""
+        self._socket.settimeout(seconds)
+
+    def finish(self) -> None:
+        """Ends our direction, gives the peer a moment to read, closes."""
+        _finish(self._socket)
+
     def close(self) -> None:
         """Ends both directions."""
         _close(self._socket)
 
-    def _handshake(self) -> None:
+    def _handshake(self, timeout_s: float) -> None:
+        deadline = time.monotonic() + timeout_s
         while True:
+            if time.monotonic() > deadline:
+                raise TimeoutError("the TLS handshake took too long")
             try:
                 self._tls.do_handshake()
             except ssl.SSLWantReadError:
@@ -110,6 +131,17 @@ class TlsStream:
     def _flush(self) -> None:
         if self._out.pending:
             self._socket.sendall(self._out.read())
+
+
+def checked_context(context: ssl.SSLContext, *, server_side: bool) -> None:
+    """Raises `SettingError` at a context for the other side, or one that would take less than TLS 1.3."""
+    if context.minimum_version < ssl.TLSVersion.TLSv1_3:
+        raise SettingError("the TLS context accepts versions before 1.3", "make it with deepreduce.private.*_context")
+    wrong = ssl.PROTOCOL_TLS_CLIENT if server_side else ssl.PROTOCOL_TLS_SERVER
+    if context.protocol == wrong:
+        raise SettingError(
+            "the TLS context is for the other side", "client_context for clients, server_context for servers"
+        )
 
 
 def server_context(certificate: Path, key: Path, client_authority: Path | None = None) -> ssl.SSLContext:
@@ -141,6 +173,17 @@ def _load(load: Any, what: str) -> None:
         load()
     except (OSError, ssl.SSLError) as error:
         raise SettingError(f"cannot use {what}: {error}", "give PEM files that belong together") from None
+
+
+def _finish(sock: socket.socket) -> None:
+    """A socket that is closed over unread data resets the connection, and what was just sent may be lost with it."""
+    with contextlib.suppress(OSError):
+        sock.shutdown(socket.SHUT_WR)
+        sock.settimeout(LINGER_S)
+        deadline = time.monotonic() + LINGER_S
+        while time.monotonic() < deadline and sock.recv(CHUNK):
+            pass
+    _close(sock)
 
 
 def _close(sock: socket.socket) -> None:

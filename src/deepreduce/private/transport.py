@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import struct
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from enum import IntEnum
@@ -22,6 +24,7 @@ from .meter import Meter
 
 Bytes = NDArray[np.uint8]
 HEADER = struct.Struct("<BBHI")
+DISCARDED = 1 << 26  # bytes of a frame that is skipped on the way to a reason
 
 
 class Kind(IntEnum):
@@ -54,6 +57,7 @@ class Reason(IntEnum):
     BATCH = 4
     LIMIT = 5
     INTERNAL = 6
+    TIMEOUT = 7
 
 
 REASONS = {
@@ -65,6 +69,7 @@ REASONS = {
     Reason.MALFORMED: ("it could not accept a message of ours", "both sides drop the batch; connect again"),
     Reason.BATCH: ("it does not have the prepared batch", "material is used once; prepare again"),
     Reason.LIMIT: ("a limit of its settings was reached", "prepare fewer at a time"),
+    Reason.TIMEOUT: ("we were silent for too long", "connect again"),
     Reason.INTERNAL: ("it failed", "its operator finds the cause in its log"),
 }
 
@@ -78,29 +83,55 @@ class Stream(Protocol):
     def receive_into(self, view: memoryview) -> int:
         """Fills a part of the view; 0 at the end of the stream."""
 
+    def set_timeout(self, seconds: float) -> None:
+        """How long a single step of sending or receiving may wait."""
+
+    def finish(self) -> None:
+        """Ends our direction, gives the peer a moment to read what was sent, and closes."""
+
     def close(self) -> None:
         """Ends both directions; a blocked peer thread wakes up."""
 
 
-class Channel:
-    """One side of a session's connection."""
+class SilenceError(SessionError):
+    """The peer did not send, or did not read, in time."""
 
-    def __init__(self, stream: Stream, peer: str) -> None:
+
+class PeerError(SessionError):
+    """The peer told us why it ended the session."""
+
+
+class Channel:
+    """One side of a session's connection. One thread may send while another receives.
+
+    A frame must be complete within ``timeout_s`` of its header, however slowly it trickles.
+    """
+
+    def __init__(self, stream: Stream, peer: str, timeout_s: float) -> None:
         self.meter = Meter()
         self._stream = stream
         self._peer = peer  # "server" or "client", for messages
+        self._timeout_s = timeout_s
+        self._deadline = 0.0
+        self._sending = threading.Lock()
         self._sent = self._received = 0
         self._digests: tuple[Any, Any] | None = None
 
     def send(self, kind: Kind, *parts: Bytes | bytes, op: str = "", background: bool = False) -> None:
         """One frame of all parts in turn, booked under ``op``. ``background``: a round is not begun by it."""
         length = sum(len(part) for part in parts)
-        header = HEADER.pack(kind, 0, self._sent & 0xFFFF, length)
-        self._sent += 1
-        with self._stream_errors():
-            self._stream.send(header, *parts)
-        if self._digests:
-            _update(self._digests[0], header, *parts)
+        with self._sending:
+            header = HEADER.pack(kind, 0, self._sent & 0xFFFF, length)
+            self._sent += 1
+            try:
+                with self._stream_errors():
+                    self._stream.send(header, *parts)
+            except SessionError:
+                if not background and kind not in (Kind.ERROR, Kind.BYE):
+                    self._raise_reason()
+                raise
+            if self._digests:
+                _update(self._digests[0], header, *parts)
         self.meter.sent(op, HEADER.size + length, background)
 
     def receive(self, kind: Kind, length: int, op: str = "") -> Bytes:
@@ -111,21 +142,28 @@ class Channel:
         """The content of the next frame, which must be of this kind and no longer than ``limit`` bytes."""
         return self._receive(kind, 0, limit, "").tobytes()
 
-    def receive_any(self, lengths: dict[Kind, int]) -> tuple[Kind, Bytes]:
-        """The next frame, which must be of one of the kinds, with that kind's length."""
-        kind, length = self._header()
+    def next_of(self, lengths: dict[Kind, int], idle_s: float) -> Kind:
+        """Waits up to ``idle_s`` for a frame of one of the kinds, with that kind's length; its content is `content`."""
+        with self._stream_errors():
+            self._stream.set_timeout(idle_s)
+            kind, length = self._header()
+            self._stream.set_timeout(self._timeout_s)
         expected = next((k for k in lengths if k == kind), None)
         if expected is None:
             raise self._malformed(f"a frame of kind {kind} instead of {', '.join(k.name for k in lengths)}")
         if length != lengths[expected]:
             raise self._malformed(f"a {expected.name} frame of {length} bytes instead of {lengths[expected]}")
-        return expected, self._content(length, "")
+        return expected
+
+    def content(self, length: int) -> Bytes:
+        """The content of the frame that `next_of` announced."""
+        return self._content(length, "")
 
     def fail(self, reason: Reason) -> None:
         """Tells the peer why the session ends, if it still listens, and closes."""
         with suppress(SessionError, OSError):
             self.send(Kind.ERROR, bytes([reason]))
-        self.close()
+        self._stream.finish()
 
     def close(self) -> None:
         """Ends the connection."""
@@ -150,13 +188,15 @@ class Channel:
 
     def _header(self) -> tuple[int, int]:
         header = bytearray(HEADER.size)
+        self._deadline = float("inf")  # waiting for the peer to work; the stream's own limit holds
         self._fill(memoryview(header))
+        self._deadline = time.monotonic() + self._timeout_s
         kind, zero, sequence, length = HEADER.unpack(header)
         if kind == Kind.ERROR and zero == 0 and length == 1:
             code = bytearray(1)
             self._fill(memoryview(code))
             text, hint = REASONS.get(code[0], ("it gave an unknown reason", ""))  # type: ignore[call-overload]
-            raise SessionError(f"the {self._peer} ended the session: {text}", hint)
+            raise PeerError(f"the {self._peer} ended the session: {text}", hint)
         if zero or sequence != self._received & 0xFFFF:
             raise self._malformed(f"frame number {sequence} instead of {self._received & 0xFFFF}")
         self._received += 1
@@ -181,6 +221,20 @@ class Channel:
                         f"the {self._peer} closed the connection in the middle of a message", "connect again"
                     )
                 view = view[got:]
+                if len(view) and time.monotonic() > self._deadline:
+                    raise TimeoutError
+
+    def _raise_reason(self) -> None:
+        """After a failed send: the peer may have said why it stopped listening."""
+        try:
+            self._stream.set_timeout(1.0)
+            while True:
+                _, length = self._header()
+                self._content(min(length, DISCARDED), "")
+        except PeerError:
+            raise
+        except (SessionError, OSError):
+            return
 
     def _malformed(self, what: str) -> SessionError:
         return SessionError(f"the {self._peer} sent {what}", "it may be another version; connect again")
@@ -190,7 +244,7 @@ class Channel:
         try:
             yield
         except TimeoutError:
-            raise SessionError(
+            raise SilenceError(
                 f"the {self._peer} was silent for too long", "connect again, or allow more time"
             ) from None
         except OSError as error:

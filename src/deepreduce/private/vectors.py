@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _core
+from ..errors import SessionError
 from ..plan.messages import GROUP, HASH_KEY, OT_BLOCK, Chunk, Vector
 
 Bytes = NDArray[np.uint8]
@@ -25,13 +26,16 @@ class ClientVector(Protocol):
     vector: Vector
     mask: Ring  # [padded] fresh: the client's share of the result
 
+    def has_chosen(self, chunk: Chunk) -> bool:
+        """Whether the garbled material may arrive."""
+
     def choose(self, chunk: Chunk, shares: Ring, ot: _core.OtReceiver) -> Bytes:
         """The choices message for the chunk's shares [padded]."""
 
     def receive_garbled(self, chunk: Chunk, content: Bytes, reverse: _core.OtSender) -> Bytes | None:
         """Takes the garbled material, returns the products message."""
 
-    def answer(self, chunk: Chunk, content: Bytes, threads: int) -> Bytes:
+    def answer(self, chunk: Chunk, content: Bytes) -> Bytes:
         """Evaluates on the server's labels, returns the answers message."""
 
 
@@ -46,11 +50,20 @@ class ServerVector(Protocol):
     def receive_products(self, chunk: Chunk, content: Bytes) -> None:
         """Takes the products message."""
 
-    def labels(self, chunk: Chunk, shares: Ring, threads: int) -> Bytes:
+    def labels(self, chunk: Chunk, shares: Ring) -> Bytes:
         """The labels message for the chunk's shares [padded]."""
 
     def close(self, chunk: Chunk, shares: Ring, content: Bytes) -> Ring:
         """The server's share of the result [padded] from the answers message."""
+
+
+def unpack(content: Bytes, count: int, bits: int) -> Ring:
+    """``count`` ring elements of a peer's message. Raises `SessionError` where no party would have packed them so."""
+    try:
+        values: Ring = _core.unpack(content, count, bits)
+    except ValueError:
+        raise SessionError("the peer sent ring elements that cannot be read", "connect again") from None
+    return values
 
 
 def pad(values: Ring) -> Ring:
