@@ -5,7 +5,7 @@
 //
 // The sender holds Delta and gets q_i, the receiver has choice bits c_i and gets t_i = q_i xor c_i Delta. State only
 // moves forward: a stream that is expanded twice would reveal the choice bits, so it can be neither copied nor stored,
-// and `extend` is called by one thread at a time.
+// and every call of `extend` takes tiles of its own.
 #pragma once
 
 #include <atomic>
