@@ -32,17 +32,22 @@ $(VENV)/.installed: pyproject.toml
 	@echo "installing into $(VENV) (a few minutes the first time) ..."
 	command -v nvidia-smi >/dev/null || $(BIN)/python -m pip install --quiet '$(TORCH)'
 	$(BIN)/python -m pip install --quiet --editable '.[search,dev]'
+	touch $@ $(VENV)/.built
+
+# The compiled module again, when its sources have changed.
+$(VENV)/.built: $(VENV)/.installed CMakeLists.txt $(wildcard cpp/*/*)
+	$(BIN)/python -m pip install --quiet --no-deps --editable .
 	touch $@
 
-demo: $(VENV)/.installed
+demo: $(VENV)/.built
 	$(BIN)/deepreduce search resnet10 --width 0.125 --data digits --out $(DEMO) --jobs $(CORES)
 	$(BIN)/deepreduce report $(DEMO)
 	@echo "open $(DEMO)/report.html in a browser"
 
-test: $(VENV)/.installed
+test: $(VENV)/.built
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(CORES)
 
-lint: $(VENV)/.installed
+lint: $(VENV)/.built
 	$(BIN)/ruff format --check src tests bench examples
 	$(BIN)/ruff check src tests bench examples
 	$(BIN)/mypy
@@ -62,14 +67,14 @@ sanitize: $(SANITIZE)/venv/.created
 	LD_PRELOAD='$(PRELOAD)' ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
 	  $(SANITIZE)/venv/bin/python -m pytest --capture=sys -p no:cacheprovider -m core $(CORE_TESTS)
 
-bench: $(VENV)/.installed
+bench: $(VENV)/.built
 	$(BIN)/python bench/throughput.py
 	$(BIN)/python bench/linear.py
 	$(BIN)/python bench/kernels.py --rounds 5 --print
 	$(BIN)/python bench/private.py --relus 114688 --network none --inferences 3 --print
 
 # The types of the compiled module, after a change of what it offers.
-stub: $(VENV)/.installed
+stub: $(VENV)/.built
 	$(BIN)/python -m nanobind.stubgen --quiet -m deepreduce._core -o src/deepreduce/_core.pyi
 
 clean:
