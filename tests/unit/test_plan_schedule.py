@@ -77,9 +77,8 @@ def test_a_shortcut_around_a_relu_is_not_interrupted():
         (Rescale("r", ("a",), 3, 1), True),
         (Rescale("r", ("a",), 0, 1), False),
         (Rescale("r", ("a",), -3, 1), False),
-        (MaxPool("r", ("a",), (2, 2), (2, 2), (0,) * 4, 30, 1), True),
+        (MaxPool("r", ("a",), (2, 2), (2, 2), (0,) * 4, 30, 1), False),  # a + relu(b - a): a's share is part of it
         (MaxPool("r", ("a",), (1, 1), (2, 2), (0,) * 4, 30, 1), False),
-        (MaxPool("r", ("a",), (2, 2), (2, 2), (1, 0, 1, 0), 30, 1), False),  # the corner's window has one element
         (AvgPool("r", ("a",), (2, 2), (2, 2), (0,) * 4), False),
     ],
 )
@@ -122,15 +121,8 @@ def needed(op, shape):
     return int(isinstance(op, Relu) or (isinstance(op, Rescale) and op.shift > 0))
 
 
-def fresh(op, shape):
-    """Whether no element passes unchanged: found by following positions, not by formula."""
-    if isinstance(op, MaxPool):
-        games = tournament(op, shape)
-        played = np.zeros(len(games.start), dtype=bool)
-        for level in games.levels:
-            played = played[level.stays]
-            played[level.winners] = True
-        return bool(played.all())
+def fresh(op):
+    """Whether the client's share of the result depends on the op's own masks alone: not if an operand is part of it."""
     return (isinstance(op, Relu) and (op.kept is None or op.shift > 0)) or (isinstance(op, Rescale) and op.shift > 0)
 
 
@@ -163,7 +155,7 @@ def test_random_graphs(seed):
         for path in paths(name):
             run = 0
             for op in path[:-1]:
-                run = 0 if fresh(op, found[op.inputs[0]]) else run + isinstance(op, Conv | Linear)
+                run = 0 if fresh(op) else run + isinstance(op, Conv | Linear)
             before = max(before, run)
         assert wave[name] == before
 
