@@ -119,3 +119,9 @@ def test_a_ring_that_is_too_small_is_refused():
         plan_of("resnet6", **SMALL, ring_bits=24)
     with pytest.raises(SettingError, match="29 activation bits, from 2 to 28"):
         plan_of("resnet6", **SMALL, activation_bits=29)
+
+
+@pytest.mark.parametrize("ring_bits", [5, 65, -1])
+def test_rings_that_do_not_exist(ring_bits):
+    with pytest.raises(SettingError, match="from 6 to 64"):
+        plan_of("resnet6", width=0.125, ring_bits=ring_bits)
