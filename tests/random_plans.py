@@ -140,7 +140,7 @@ class Builder:
         if shift == 0:
             return x
         peak = int(np.abs(x.values).max()) << max(0, -shift)
-        room = x.bound << max(0, -shift) <= self.limit and shift <= self.ring_bits - 2
+        room = x.bound << max(0, -shift) <= self.limit and abs(shift) <= self.ring_bits - 2
         return self.rescale(x, shift) if room and self.rescalable(peak, shift) else None
 
     def pool(self, x: Tensor, kind) -> Tensor | None:

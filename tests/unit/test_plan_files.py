@@ -21,6 +21,7 @@ from deepreduce.plan import (
     write_plan,
     write_weights,
 )
+from deepreduce.plan.files import weight_tensors
 from plan_samples import conv, plan_of, random_weights, resnet18
 from random_plans import plan_with_mask
 
@@ -220,3 +221,14 @@ def test_damaged_weight_files_are_refused(tmp_path):
         path.write_bytes(damaged)
         with pytest.raises(PlanError):
             read_weights(path, PLAN)
+
+
+def test_weights_of_a_plan_that_looks_alike_are_refused(tmp_path):
+    """Same names and shapes, another calibration: the digest in the file tells them apart."""
+    plan = plan_of(conv("c", "input", 2), Relu("r", ("c",), 4, 26, 2**18))
+    other = replace(plan, ops=(plan.ops[0], replace(plan.ops[1], peak=2**17)))
+    weights = {name: np.ones(shape, dtype) for name, (dtype, shape) in weight_tensors(plan).items()}
+    path = write_weights(str(tmp_path / "weights.safetensors"), plan, weights)
+    assert read_weights(str(path), plan).keys() == weights.keys()
+    with pytest.raises(PlanError, match="was exported with the plan"):
+        read_weights(path, other)

@@ -19,6 +19,8 @@ from rich.table import Table
 from ..errors import MissingPackageError, SettingError
 from .options import JsonOption, WidthOption
 
+NETWORK_DEFAULTS = (1.0, 100, 32, 32, 12)  # width, classes, image, ring and weight bits: a plan has its own
+
 
 def bench_command(
     plan: Annotated[
@@ -43,11 +45,11 @@ def bench_command(
         Literal["prepared", "single"], typer.Option(help="Prepare before the image is there, or all in one call.")
     ] = "prepared",
     tls: Annotated[bool, typer.Option("--tls/--no-tls", help="Encrypt the connection.")] = False,
-    width: WidthOption = 1.0,
-    classes: Annotated[int, typer.Option(help="Number of classes of a built-in network.")] = 100,
-    image: Annotated[int, typer.Option(help="Side of a built-in network's images.")] = 32,
-    ring_bits: Annotated[int, typer.Option(help="Ring of a network's plan.")] = 32,
-    weight_bits: Annotated[int, typer.Option(help="Bits of a network's random weights.")] = 12,
+    width: WidthOption = NETWORK_DEFAULTS[0],
+    classes: Annotated[int, typer.Option(help="Number of classes of a built-in network.")] = NETWORK_DEFAULTS[1],
+    image: Annotated[int, typer.Option(help="Side of a built-in network's images.")] = NETWORK_DEFAULTS[2],
+    ring_bits: Annotated[int, typer.Option(help="Ring of a network's plan.")] = NETWORK_DEFAULTS[3],
+    weight_bits: Annotated[int, typer.Option(help="Bits of a network's random weights.")] = NETWORK_DEFAULTS[4],
     seed: Annotated[int, typer.Option(help="Of weights and images.")] = 0,
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write all measurements (run.json).", show_default=False)
@@ -67,8 +69,11 @@ def bench_command(
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="deepreduce-")))
             sizes = {"width": width, "classes": classes, "image": image}
             _write_random(folder, plan, point, ring_bits=ring_bits, weight_bits=weight_bits, seed=seed, **sizes)
-        elif point is not None:
-            raise SettingError(f"{plan} is a plan: it cannot be reduced to {point}", "name a network instead")
+        elif (point, width, classes, image, ring_bits, weight_bits) != (None, *NETWORK_DEFAULTS):
+            raise SettingError(
+                f"{plan} is a plan: point, width, classes, image, ring and weight bits are for networks",
+                "name a network instead",
+            )
         result = {"model": plan, "point": point, **bench(folder, options, report)}
     if out is not None:
         from ..files import write_whole
@@ -147,10 +152,11 @@ def _show(console: Console, result: dict[str, Any]) -> None:
         console.print(f"rescaled online: {rescale['elements']:,} elements, {each:.3f} us each", highlight=False)
     memory, setup = result["peak_rss_bytes"], result["setup"]
     console.print(
-        f"largest error {result['max_error_lsb']:,} units of the last place, largest value "
-        f"{result['output_peak_lsb']:,}\nset-up: model {setup['model_seconds']:.2f} s, connection "
-        f"{setup['connection_seconds']:.2f} s; peak memory: client {_size(memory['client'])}, server "
-        f"{_size(memory['server'])}\n{result['inferences']} inference(s) of {batch} image(s), {result['threads']} "
+        f"largest error of an answer {result['max_error_lsb']:,} units of the last place, "
+        f"{result['max_error_lsb'] / max(1, result['output_peak_lsb']):.2%} of the largest value\n"
+        f"set-up: model {setup['model_seconds']:.2f} s, connection {setup['connection_seconds']:.2f} s; peak memory: "
+        f"client {_size(memory['client'])}, server {_size(memory['server'])}\n"
+        f"{result['inferences']} inference(s) of {batch} image(s), {result['threads']} "
         f"thread(s) per party, {result['cpu']['model']} ({result['cpu']['path']})",
         highlight=False,
     )

@@ -46,8 +46,12 @@ def plan_of(
     2^activation_bits. The same arguments give the same plan. Raises `ModelError`, `PointError`, `SettingError`, or
     `PlanError` where the ring is too small.
     """
+    if seed < 0:
+        raise SettingError(f"seed is {seed}, at least 0 is needed")
     if not 6 <= ring_bits <= 64:
-        raise SettingError(f"a ring of {ring_bits} bits, from 6 to 64 are possible", "32 is usual, 41 for large networks")
+        raise SettingError(
+            f"a ring of {ring_bits} bits, from 6 to 64 are possible", "32 is usual, 41 for large networks"
+        )
     if not 2 <= activation_bits <= ring_bits - 4:
         raise SettingError(
             f"{activation_bits} activation bits, from 2 to {ring_bits - 4} fit a ring of {ring_bits} bits",

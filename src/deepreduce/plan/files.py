@@ -25,6 +25,7 @@ from .rules import check_types, field_types, validate, weight_shape
 from .schema import OPS, Conv, FixedPoint, Linear, Op, Plan
 
 MAX_PLAN_BYTES = 2**26
+DIGEST = "plan"  # the key of the metadata of weights.safetensors that names their plan
 MAX_HEADER_BYTES = 2**21  # of a safetensors file: names, shapes and offsets of at most 2 * 4096 tensors
 
 Weights = dict[str, NDArray[Any]]  # "<op>.weight" int16 and "<op>.bias" int64
@@ -63,32 +64,44 @@ def digest(plan: Plan) -> str:
     return hashlib.sha256(encode(plan)).hexdigest()
 
 
-def write_plan(path: Path, plan: Plan) -> Path:
+def write_plan(path: Path | str, plan: Plan) -> Path:
     """Write plan.json whole or not at all. Raises `PlanError` (not valid) or `StoreError` (not writable)."""
-    return write_whole(path, encode(plan))
+    return write_whole(Path(path), encode(plan))
 
 
-def read_plan(path: Path) -> Plan:
+def read_plan(path: Path | str) -> Plan:
     """Read plan.json. Raises `PlanError`."""
-    return decode(_read(path, MAX_PLAN_BYTES))
+    try:
+        return decode(_read(Path(path), MAX_PLAN_BYTES))
+    except PlanError as error:
+        raise PlanError(f"{path}: {error.message}", error.hint) from error
 
 
-def write_weights(path: Path, plan: Plan, weights: Mapping[str, NDArray[Any]]) -> Path:
+def write_weights(path: Path | str, plan: Plan, weights: Mapping[str, NDArray[Any]]) -> Path:
     """Write weights.safetensors whole or not at all. Raises `PlanError` when they do not fit the plan."""
     check_weights(plan, weights)
-    return write_whole(path, safetensors.numpy.save({name: np.ascontiguousarray(w) for name, w in weights.items()}))
+    tensors = {name: np.ascontiguousarray(w) for name, w in weights.items()}
+    return write_whole(Path(path), safetensors.numpy.save(tensors, metadata={DIGEST: digest(plan)}))
 
 
-def read_weights(path: Path, plan: Plan) -> Weights:
-    """Read weights.safetensors: exactly the tensors that ``plan`` asks for. Raises `PlanError`."""
+def read_weights(path: Path | str, plan: Plan) -> Weights:
+    """Read weights.safetensors, which must have been written for this very ``plan``. Raises `PlanError`."""
+    path = Path(path)
     expected = weight_tensors(plan)
     size = sum(dtype.itemsize * int(np.prod(shape)) for dtype, shape in expected.values())
     content = _read(path, size + MAX_HEADER_BYTES)
     try:
         weights: Weights = safetensors.numpy.load(content)
+        length = int.from_bytes(content[:8], "little")  # the format: a header of that length, in JSON
+        belongs_to = json.loads(content[8 : 8 + length]).get("__metadata__", {}).get(DIGEST)
     except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
         raise PlanError(f"{path} holds no weights: {one_line(error):.200}", "export them again") from error
     check_weights(plan, weights)
+    if belongs_to != digest(plan):
+        raise PlanError(
+            f"{path} was exported with the plan {belongs_to!s:.12}, this is {digest(plan):.12}",
+            "use the weights that were exported with this plan",
+        )
     return weights
 
 

@@ -73,6 +73,7 @@ class Client:
         check_one_of("mode", mode, get_args(Mode))
         check_between("batch", batch, 1, MAX_BATCH)
         check_between("threads", threads, 1, MAX_THREADS)
+        check_between("port", port, 1, 65535)
         check_seconds("timeout_s", timeout_s)
         check_token(token)
         self.runs: deque[Run] = deque(maxlen=KEPT_RUNS)
@@ -113,6 +114,7 @@ class Client:
 
         Raises `SettingError` beyond what the server allows (what is prepared stays), `SessionError`.
         """
+        self._session()
         check_between("preparations", n, 0, self._most_prepared - len(self._prepared))
         with self._lock:
             for done in range(n):
@@ -141,6 +143,7 @@ class Client:
         if x.size and not -bound <= int(x.min()) <= int(x.max()) < bound:
             raise SettingError(f"an image has a value beyond {bound - 1}", "scale it as in training")
         with self._lock:
+            self._session()
             if not self._prepared:
                 if self._mode != "single":
                     raise SessionError("nothing is prepared", "call prepare(n) first, or use mode='single'")
@@ -249,4 +252,6 @@ def _connect(host: str, port: int, tls: ssl.SSLContext | None, server_name: str 
         return TlsStream(sock, tls, timeout_s, server_name=server_name or host)
     except (OSError, ValueError) as error:
         sock.close()
-        raise SessionError(f"TLS with {host}:{port} failed: {error}", "check the certificates on both sides") from None
+        plain = "WRONG_VERSION_NUMBER" in str(error)  # what comes back is not TLS
+        hint = "does the server speak TLS?" if plain else "check the certificates on both sides"
+        raise SessionError(f"TLS with {host}:{port} failed: {error}", hint) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import resource
 import threading
@@ -188,6 +189,11 @@ def peak_rss_bytes() -> int:
 
 
 def _run(pipe: Connection, main: Callable[[Connection, Any], Any], start: Any) -> None:
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the parent is no more
+        _report(pipe, main, start)
+
+
+def _report(pipe: Connection, main: Callable[[Connection, Any], Any], start: Any) -> None:
     try:
         pipe.send(("result", main(pipe, start)))
     except DeepReduceError as error:

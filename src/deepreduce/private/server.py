@@ -71,6 +71,8 @@ class Server:
         check_token(token)
         if tls is not None:
             checked_context(tls, server_side=True)
+        if not isinstance(plan, Plan):
+            raise SettingError(f"the plan is a {type(plan).__name__}", "read it with deepreduce.plan.read_plan")
         validate(plan)
         arrays = {name: np.asarray(value) for name, value in weights.items()}
         check_weights(plan, arrays)
@@ -93,6 +95,7 @@ class Server:
 
     def listen(self, host: str = "127.0.0.1", port: int = 0) -> int:
         """Opens the port (0: any free one) and returns its number."""
+        check_between("port", port, 0, 65535)
         try:
             self._listener = socket.create_server((host, port))
         except (OSError, OverflowError) as error:
@@ -202,7 +205,7 @@ class Server:
             Session(self, Channel(stream, "client", self._timeout_s), address).run()
         except OSError as error:  # ssl.SSLError is one
             if not self.closed:
-                log.warning("%s: TLS failed: %s", address, type(error).__name__)
+                log.warning("%s: TLS failed: %s", address, getattr(error, "reason", None) or type(error).__name__)
         finally:
             self._end(sock)
 

@@ -135,6 +135,8 @@ class TlsStream:
 
 def checked_context(context: ssl.SSLContext, *, server_side: bool) -> None:
     """Raises `SettingError` at a context for the other side, or one that would take less than TLS 1.3."""
+    if not isinstance(context, ssl.SSLContext):
+        raise SettingError(f"tls is a {type(context).__name__}", "make it with client_context or server_context")
     if context.minimum_version < ssl.TLSVersion.TLSv1_3:
         raise SettingError("the TLS context accepts versions before 1.3", "make it with deepreduce.private.*_context")
     wrong = ssl.PROTOCOL_TLS_CLIENT if server_side else ssl.PROTOCOL_TLS_SERVER

@@ -218,7 +218,8 @@ class Channel:
                 got = self._stream.receive_into(view)
                 if not got:
                     raise SessionError(
-                        f"the {self._peer} closed the connection in the middle of a message", "connect again"
+                        f"the {self._peer} closed the connection in the middle of a message",
+                        "connect again; with TLS?",
                     )
                 view = view[got:]
                 if len(view) and time.monotonic() > self._deadline:
