@@ -71,6 +71,7 @@ bench: $(VENV)/.built
 	$(BIN)/python bench/throughput.py
 	$(BIN)/python bench/linear.py
 	$(BIN)/python bench/kernels.py --rounds 5 --print
+	$(BIN)/python bench/nonlinear.py --inferences 3 --print
 	$(BIN)/python bench/private.py --relus 114688 --network none --inferences 3 --print
 
 # The types of the compiled module, after a change of what it offers.

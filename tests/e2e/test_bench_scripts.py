@@ -18,6 +18,7 @@ BENCH = Path(__file__).parents[2] / "bench"
             ["evaluate fused, ns per AND, cache", "transfer, ns, sender"],
         ),
         ("scaling.py", ["--least", "10", "--most", "12", "--inferences", "1"], ["| 2,048 delphi |", "to the power"]),
+        ("nonlinear.py", ["--inferences", "1"], ["| Rescale, fused |", "| MaxPool 3x3, stride 2, delphi |"]),
         (
             "private.py",
             ["--relus", "12288", "--width", "0.125", "--inferences", "1", "--protocol", "fused", "--network", "lan"],

@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 
 from deepreduce.errors import ModelError, PlanError, PointError, SettingError
-from deepreduce.export.random import plan_of, random_images
+from deepreduce.export import Lowered, calibrate
+from deepreduce.export.random import plan_of, random_images, random_weights
 from deepreduce.plan import (
     Conv,
+    FixedPoint,
     Linear,
     MaxPool,
     Relu,
@@ -125,3 +127,21 @@ def test_a_ring_that_is_too_small_is_refused():
 def test_rings_that_do_not_exist(ring_bits):
     with pytest.raises(SettingError, match="from 6 to 64"):
         plan_of("resnet6", width=0.125, ring_bits=ring_bits)
+
+
+def test_a_pool_that_reads_a_convolution_has_a_scale():
+    """No ReLU between them: nothing but the pool can choose the convolution's scale."""
+    ops = (
+        Conv("c", ("input",), 3, (3, 3), (1, 1), (1,) * 4, 1, True, 0, 0),
+        MaxPool("p", ("c",), (2, 2), (2, 2), (0,) * 4, 0, 0),
+        Relu("r", ("p",), 0, 0, 0),
+        Conv("d", ("r",), 2, (1, 1), (1, 1), (0,) * 4, 1, True, 0, 0),
+    )
+    arrays = {"c": (np.zeros((3, 2, 3, 3)), np.zeros(3)), "d": (np.zeros((2, 3, 1, 1)), np.zeros(2))}
+    lowered = Lowered((2, 6, 6), ops, arrays)
+    rng = np.random.default_rng(0)
+    weights = random_weights(lowered, rng)
+    images = np.rint(np.ldexp(random_images(lowered.input_shape, rng, 2), 8)).astype(np.int64)
+    plan = calibrate(lowered, weights, images, FixedPoint(32, 8))
+    validate(plan)
+    check_weights(plan, weights)

@@ -126,6 +126,9 @@ class _Calibration:
         operands = [self.values[name] for name in op.inputs]
         self.values[op.name] = apply(op, operands, self.weights, self.ring.ring_bits, exact_nonlinear)
         if not isinstance(op, Conv | Linear):
+            for name in op.inputs:  # a pool or Flatten on a linear op's result: any scale will do
+                if name not in self.fraction:
+                    self.settle(name, self.fraction[self.ops[name].inputs[0]] + self.weight_bits - 1)
             gain = op.shift if isinstance(op, Relu | Rescale) else 0
             self.fraction[op.name] = self.fraction[op.inputs[0]] - gain
 
