@@ -57,7 +57,7 @@ def run() -> NoReturn:
         _fail(error.message, error.hint, error.exit_code, debug)
     except SystemExit as stop:  # typer turns an interrupt into exit code 130
         if stop.code == 130:
-            _fail("interrupted", "a search goes on when the same command is run again", 130, debug)
+            _fail("interrupted", "run the same command again: a search goes on where it was", 130, debug)
         raise
     except BrokenPipeError:
         sys.stderr.close()
