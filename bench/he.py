@@ -64,9 +64,9 @@ def measure(op: Op, bits: int, threads: int, rounds: int) -> dict[str, list[floa
         times["encrypt"].append(took)
         took, upload = milliseconds(lambda: receive(sent))  # noqa: B023 (called at once)
         times["receive"].append(took)
-        took, responses = milliseconds(lambda: both.respond(upload, masks, threads))  # noqa: B023
+        took, responses = milliseconds(lambda: both.respond(upload, masks, threads))  # noqa: B023 (called at once)
         times["respond"].append(took)
-        took, _ = milliseconds(lambda: both.decrypt(responses, threads))  # noqa: B023
+        took, _ = milliseconds(lambda: both.decrypt(responses, threads))  # noqa: B023 (called at once)
         times["decrypt"].append(took)
     times["load"] = [load_ms]
     times["bytes"] = [len(sent), len(responses), both.weights.memory_bytes]

@@ -18,7 +18,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
-from layers import write_conv, write_relus  # noqa: E402
+from layers import write_conv, write_relus  # noqa: E402 (it lies in the folder above)
 
 ROOT = HERE.parents[1]
 ENVIRONMENT = ROOT / "build" / "peers" / "spu"

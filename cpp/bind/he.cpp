@@ -125,17 +125,24 @@ nb::bytes encrypt(const he::Client& client, const In<u64>& polynomials, unsigned
                       [&](std::uint8_t* out) { client.encrypt(out, polynomials.data(), count, threads); });
 }
 
-Result<u64> decrypt_many(const he::Client& client, nb::handle responses, const In<std::int32_t>& positions,
-                         const In<i64>& offsets, unsigned threads) {
+// What the client reads out of responses, by `take` (he::Client::decrypt or ::noise): one number per position.
+template <class T, class Take>
+Result<T> opened(const he::Client& client, nb::handle responses, const In<std::int32_t>& positions, const In<i64>& offsets,
+                 unsigned threads, Take take) {
     const Cuts cuts(positions, offsets, client.parameters());
     const Buffer data(responses);
     data.expect(cuts.bytes(client.parameters()), "responses");
-    auto values = make<u64>({cuts.values});
+    auto values = make<T>({cuts.values});
     {
         const nb::gil_scoped_release release;
-        client.decrypt(values.data(), data.data(), cuts.positions, cuts.offsets, cuts.responses, threads);
+        (client.*take)(values.data(), data.data(), cuts.positions, cuts.offsets, cuts.responses, threads);
     }
     return values;
+}
+
+Result<u64> decrypt_many(const he::Client& client, nb::handle responses, const In<std::int32_t>& positions,
+                         const In<i64>& offsets, unsigned threads) {
+    return opened<u64>(client, responses, positions, offsets, threads, &he::Client::decrypt);
 }
 
 Result<u64> decrypt(const he::Client& client, nb::handle response, const In<std::int32_t>& positions) {
@@ -145,15 +152,7 @@ Result<u64> decrypt(const he::Client& client, nb::handle response, const In<std:
 
 Result<double> noise(const he::Client& client, nb::handle responses, const In<std::int32_t>& positions,
                      const In<i64>& offsets, unsigned threads) {
-    const Cuts cuts(positions, offsets, client.parameters());
-    const Buffer data(responses);
-    data.expect(cuts.bytes(client.parameters()), "responses");
-    auto values = make<double>({cuts.values});
-    {
-        const nb::gil_scoped_release release;
-        client.noise(values.data(), data.data(), cuts.positions, cuts.offsets, cuts.responses, threads);
-    }
-    return values;
+    return opened<double>(client, responses, positions, offsets, threads, &he::Client::noise);
 }
 
 void new_weights(he::Weights* self, unsigned ring_bits, const In<std::int16_t>& w, std::size_t groups,

@@ -4,6 +4,7 @@
 
 #include "base/dispatch.hpp"
 #include "base/parallel.hpp"
+#include "gc/inputs.hpp"
 #include "gc/kernels.hpp"
 #include "ring/element.hpp"
 
@@ -35,15 +36,8 @@ void sign_respond(const SignShape& shape, const Delta& delta, Seed seed, const s
                   const std::uint64_t* rho, Block* labels, std::uint64_t* elements) {
     const std::uint64_t ring = ring::mask(shape.ring_bits), wrap = ring::power(shape.width);
     parallel_for(shape.groups, shape.threads, [&](std::size_t first, std::size_t last) {
-        constexpr std::size_t batch = 16;
-        std::uint16_t bits[batch * 64];
-        for (std::size_t g = first; g < last; g += batch) {
-            const std::size_t count = std::min(batch, last - g);
-            DEEPREDUCE_PICK(gc).slice(count, shape.width, b + g * group_size, bits);
-            DEEPREDUCE_PICK(gc).encode(delta.value, seed.value, shape.first_group + g, count, shape.width, bits,
-                                       labels + g * group_size * shape.width);
-        }
-        wipe(bits, sizeof bits);
+        const std::size_t from = first * group_size;
+        encode_shares(delta, seed, shape.first_group + first, last - first, shape.width, b + from, labels + from * shape.width);
         for (std::size_t g = first; g < last; ++g) {
             for (std::uint64_t v = 0; v < 2; ++v) {
                 for (std::uint64_t colour = 0; colour < 2; ++colour) {

@@ -1,9 +1,8 @@
 #include "gc/garbled.hpp"
 
-#include <algorithm>
-
 #include "base/dispatch.hpp"
 #include "base/parallel.hpp"
+#include "gc/inputs.hpp"
 
 namespace deepreduce::gc {
 
@@ -19,15 +18,8 @@ void circuit_garble(const CircuitShape& shape, const Delta& delta, HashKey key, 
 
 void circuit_encode(const CircuitShape& shape, const Delta& delta, Seed seed, const std::uint64_t* b, Block* labels) {
     parallel_for(shape.groups, shape.threads, [&](std::size_t first, std::size_t last) {
-        constexpr std::size_t batch = 16;
-        std::uint16_t bits[batch * 64];
-        for (std::size_t g = first; g < last; g += batch) {
-            const std::size_t count = std::min(batch, last - g);
-            DEEPREDUCE_PICK(gc).slice(count, shape.ring_bits, b + g * group_size, bits);
-            DEEPREDUCE_PICK(gc).encode(delta.value, seed.value, shape.first_group + g, count, shape.ring_bits, bits,
-                                       labels + g * group_size * shape.ring_bits);
-        }
-        wipe(bits, sizeof bits);
+        const std::size_t from = first * group_size;
+        encode_shares(delta, seed, shape.first_group + first, last - first, shape.ring_bits, b + from, labels + from * shape.ring_bits);
     });
 }
 

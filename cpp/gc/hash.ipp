@@ -1,7 +1,7 @@
 // The garbling hash H(x, i) = AES_{k_i}(sigma(x)) xor sigma(x), k_i = AES_S(i) with the vector's public key S.
 //
-// Multi-instance tweakable circular correlation robust in the ideal-cipher model (Guo, Katz, Wang, Weng, Yu, CRYPTO 2020,
-// section 7.2): the key changes with the tweak, so security does not erode with the number of gates or of clients, only with
+// Multi-instance tweakable circular correlation robust in the ideal-cipher model (Guo, Katz, Wang, Weng, Yu, CRYPTO 2020):
+// the key changes with the tweak, so security does not erode with the number of gates or of clients, only with
 // the uses of one key: 16 instances times at most 4 inputs (SECURITY; 6 bits). sigma, a linear orthomorphism, is what makes it
 // circular: without it E_k's inverse on a table row would give Delta. Included once per CPU path.
 

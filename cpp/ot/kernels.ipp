@@ -1,4 +1,4 @@
-// SoftSpoken OT (Roy, CRYPTO 2022, figure 3, semi-honest) over Lanes; included once per CPU path.
+// SoftSpoken OT (Roy, CRYPTO 2022, semi-honest) over Lanes; included once per CPU path.
 //
 // A row is 2048 bits, one per OT of the tile: exactly one Lanes.
 

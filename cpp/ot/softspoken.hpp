@@ -1,6 +1,6 @@
 // Correlated OT extension: a few public-key operations once, then millions of OTs from AES.
 //
-// SoftSpoken OT (Roy, CRYPTO 2022, figure 3) over GGM trees with 2^k leaves, semi-honest: 128 / k bits of communication and
+// SoftSpoken OT (Roy, CRYPTO 2022) over GGM trees with 2^k leaves, semi-honest: 128 / k bits of communication and
 // 2^k / k * 128 bits of AES per OT. k = 1 is IKNP (Ishai, Kilian, Nissim, Petrank, CRYPTO 2003), the simple reference.
 //
 // The sender holds Delta and gets q_i, the receiver has choice bits c_i and gets t_i = q_i xor c_i Delta. State only

@@ -29,7 +29,6 @@ HELLO_LIMIT = 4096
 PLAN_LIMIT = 1 << 26
 MAX_BATCH = 1 << 12
 MAX_TOKEN = 1024  # bytes
-PROTOCOLS = ("fused", "delphi")
 
 
 class RefusedError(SessionError):
@@ -103,7 +102,7 @@ def greet_client(
     hello = _parse(channel.receive_upto(Kind.HELLO, HELLO_LIMIT), ClientHello, "client")
     if token is not None and not hmac.compare_digest(token.encode(), (hello.token or "").encode()):
         raise RefusedError("the client has no valid token")
-    most = most_prepared(hello) if hello.protocol in PROTOCOLS and 1 <= hello.batch <= MAX_BATCH else 0
+    most = most_prepared(hello)
     if most < 1:
         raise LimitError(f"the client asked for protocol {hello.protocol!r:.20} and batches of {hello.batch}")
     answer = ServerHello(VERSION, digest(plan), plan.parameter_set, most)

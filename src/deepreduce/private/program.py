@@ -95,17 +95,21 @@ class Shares:
     def __init__(self, program: Program, operand: Ring) -> None:
         self.values: Values = {INPUT: operand}
         self._program = program
+        self._pending = list(program.plan.ops)  # what `settle` still has to look at
         self._games: dict[str, Ring] = {}  # the present list of each tournament, [batch, list]
 
     def settle(self, linear: Callable[[str, Ring], Ring | None]) -> None:
         """Everything that follows from the values so far without the other party; ``linear`` may not know (None)."""
         program = self._program
-        for op in program.plan.ops:
-            if op.name in self.values or any(name not in self.values for name in op.inputs):
-                continue
-            if isinstance(op, Conv | Linear):
+        waiting, self._pending = self._pending, []
+        for op in waiting:
+            if any(name not in self.values for name in op.inputs):
+                self._pending.append(op)
+            elif isinstance(op, Conv | Linear):
                 value = linear(op.name, self.values[op.inputs[0]])
-                if value is not None:
+                if value is None:
+                    self._pending.append(op)
+                else:
                     self.values[op.name] = value
             elif Step(op.name, 0) not in program.parts:
                 operands = [self.values[name].view(np.int64) for name in op.inputs]

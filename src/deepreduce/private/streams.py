@@ -85,7 +85,7 @@ class TlsStream:
         while True:
             with self._state:
                 try:
-                    count: int = self._tls.read(len(view), view)  # type: ignore[assignment]
+                    count: int = self._tls.read(len(view), view)  # type: ignore[assignment]  # with a buffer: a count
                     return count
                 except ssl.SSLWantReadError:
                     pass
