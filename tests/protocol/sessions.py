@@ -6,8 +6,10 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from deepreduce.plan import predict
+from deepreduce.plan import Relu, predict
+from deepreduce.plan.files import weight_tensors
 from deepreduce.private import Client, Server
+from plan_samples import conv, plan_of
 
 
 @contextmanager
@@ -45,3 +47,18 @@ def differences(client, protocol, batch):
 
 def image(plan, rng, batch=1, bound=16):
     return rng.integers(-bound, bound, (batch, *plan.input_shape), np.int64)
+
+
+# A small plan that the tests of faults and limits share.
+TIMEOUT_S = 2.0
+
+PLAN = plan_of(conv("c", "input", 2), Relu("r", ("c",), 4, 26, 2**20), conv("d", "r", 1))
+
+
+def weights_of(plan, seed=0):
+    rng = np.random.default_rng(seed)
+    return {key: rng.integers(-99, 99, shape).astype(dtype) for key, (dtype, shape) in weight_tensors(plan).items()}
+
+
+WEIGHTS = weights_of(PLAN)
+X = image(PLAN, np.random.default_rng(3))

@@ -6,8 +6,7 @@ import threading
 import numpy as np
 import pytest
 import trustme
-from sessions import image, serving
-from test_faults import PLAN, WEIGHTS
+from sessions import PLAN, WEIGHTS, image, serving
 
 from deepreduce.errors import SessionError, SettingError
 from deepreduce.plan import run
