@@ -4,9 +4,9 @@ import pytest
 
 from deepreduce import _core
 from deepreduce.plan import Relu, predict
+from deepreduce.plan.link import Link
 from deepreduce.plan.messages import relu_vector
 from deepreduce.private.floors import Rates, aes_calls, linear_floor_s, measure_rates, relu_floor
-from deepreduce.private.relay import Link
 from plan_samples import conv, plan_of
 
 RATES = Rates(aes_blocks=1e9, memory_read_bytes=1e10, memory_copy_bytes=5e9, loopback_bytes=2e9, multiply_adds=1e10)

@@ -78,11 +78,12 @@ SPELLED_OUT = """{
   ],
   "output": "r",
   "parameter_set": "rlwe-4096",
+  "pictures": null,
   "ring": {
     "input_fraction": 4,
     "ring_bits": 32
   },
-  "version": 1
+  "version": 2
 }
 """
 
@@ -123,7 +124,7 @@ CHANGES = {
     "nan": lambda d: d.update(version=float("nan")),
     "huge": lambda d: d.update(version=10**400),
     "string": lambda d: d.update(version="1"),
-    "other version": lambda d: d.update(version=2),
+    "other version": lambda d: d.update(version=3),
     "no base64": lambda d: kept_op(d).update(kept="!!!!"),
     "short mask": lambda d: kept_op(d).update(kept="AA=="),
     "mask as a list": lambda d: kept_op(d).update(kept=[1, 0]),
@@ -148,12 +149,12 @@ def test_only_the_canonical_form_is_read():
         content[:-1],
         b"\xef\xbb\xbf" + content,
         json.dumps(json.loads(content)).encode(),
-        content.replace(b'"version": 1', b'"version": 1,\n  "version": 1'),
+        content.replace(b'"version": 2', b'"version": 2,\n  "version": 2'),
         content.replace(b"32", b"3\\u0032"),
         b"",
         b"[" * 100_000,
         b"9" * 5000,
-        content.replace(b'"version": 1', b'"version": ' + b"9" * 5000),
+        content.replace(b'"version": 2', b'"version": ' + b"9" * 5000),
         b"\xff" + content,
     ]
     for text in other:

@@ -68,7 +68,7 @@ def test_shapes_and_fractions():
 
 C = conv("c", "input", 4)
 BROKEN = {
-    "version": (simple(version=2), "version 2"),
+    "version": (simple(version=3), "version 3"),
     "ring too wide": (plan_of(C, ring_bits=65), "ring_bits is 65"),
     "ring of a bool": (simple(version=True), "version is True"),
     "list for tuple": (simple(input_shape=[2, 6, 5]), "input_shape"),

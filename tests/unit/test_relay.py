@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from deepreduce.errors import SettingError
-from deepreduce.private.relay import LINKS, Line, Link, Relay, parse_link, piece_bytes
+from deepreduce.plan.link import LINKS, Link, parse_link
+from deepreduce.private.relay import Line, Relay, piece_bytes
 
 
 @pytest.mark.parametrize(

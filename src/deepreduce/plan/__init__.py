@@ -4,6 +4,7 @@ from .cost import Prediction, predict
 from .files import check_weights, decode, digest, encode, read_plan, read_weights, write_plan, write_weights
 from .infer import fractions, shapes
 from .packing import Packing, packings
+from .pictures import normalised, pictures_of
 from .pooling import tournament
 from .reference import decode_output, encode_input, run
 from .rules import validate
@@ -24,6 +25,7 @@ from .schema import (
     MaxPool,
     Op,
     ParameterSet,
+    Pictures,
     Plan,
     Relu,
     Rescale,
@@ -49,6 +51,7 @@ __all__ = [
     "Op",
     "Packing",
     "ParameterSet",
+    "Pictures",
     "Plan",
     "Prediction",
     "Relu",
@@ -62,10 +65,12 @@ __all__ = [
     "encode_input",
     "fractions",
     "kept_mask",
+    "normalised",
     "offline_waves",
     "online_levels",
     "pack_kept",
     "packings",
+    "pictures_of",
     "predict",
     "read_plan",
     "read_weights",

@@ -22,7 +22,7 @@ from ..errors import PlanError, nearest, one_line
 from ..files import write_whole
 from .infer import Shape, shapes
 from .rules import check_types, field_types, validate, weight_shape
-from .schema import OPS, Conv, FixedPoint, Linear, Op, Plan
+from .schema import OPS, Conv, FixedPoint, Linear, Op, Pictures, Plan
 
 MAX_PLAN_BYTES = 2**26
 DIGEST = "plan"  # the key of the metadata of weights.safetensors that names their plan
@@ -52,7 +52,8 @@ def decode(content: bytes) -> Plan:
         raise PlanError("plan: ops is no list", "docs/plan-format.md")
     ops = tuple(_op(item, f"op {index}") for index, item in enumerate(top["ops"]))
     ring = FixedPoint(**_fields(top["ring"], FixedPoint, "ring"))
-    plan = Plan(**{**top, "ops": ops, "ring": ring})
+    pictures = None if top["pictures"] is None else Pictures(**_fields(top["pictures"], Pictures, "pictures"))
+    plan = Plan(**{**top, "ops": ops, "ring": ring, "pictures": pictures})
     validate(plan)
     if _canonical(plan) != content:
         raise PlanError("plan: valid, but not in the canonical form", "write it with deepreduce.plan.write_plan")
@@ -142,11 +143,13 @@ def check_weights(plan: Plan, weights: Mapping[str, NDArray[Any]]) -> None:
 
 
 def _canonical(plan: Plan) -> bytes:
-    data = {**_json(plan), "ring": _json(plan.ring), "ops": [{"op": type(op).__name__} | _json(op) for op in plan.ops]}
+    pictures = None if plan.pictures is None else _json(plan.pictures)
+    ops = [{"op": type(op).__name__} | _json(op) for op in plan.ops]
+    data = {**_json(plan), "ring": _json(plan.ring), "ops": ops, "pictures": pictures}
     return (json.dumps(data, sort_keys=True, indent=2) + "\n").encode("ascii")
 
 
-def _json(part: Plan | FixedPoint | Op) -> dict[str, Any]:
+def _json(part: Plan | FixedPoint | Pictures | Op) -> dict[str, Any]:
     """A dataclass instance as JSON data; its nested dataclasses are left to the caller."""
     values = {name: getattr(part, name) for name in field_types(type(part))}
     return {

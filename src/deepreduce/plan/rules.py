@@ -14,6 +14,7 @@ from .schema import (
     INPUT,
     OUTPUT,
     PARAMETER_SETS,
+    PICTURE_BITS,
     VERSION,
     Add,
     AvgPool,
@@ -22,6 +23,7 @@ from .schema import (
     Linear,
     MaxPool,
     Op,
+    Pictures,
     Plan,
     Relu,
     Rescale,
@@ -37,6 +39,8 @@ MAX_WEIGHTS = 2**28  # of one op
 MAX_WINDOWS = 2**26  # elements that all windows of one MaxPool visit
 MAX_WEIGHT_BITS = 12  # the online kernels multiply in 16 bits
 MAX_FRACTION = 128  # in magnitude
+MAX_CLASSES = 2**16
+MAX_CLASS_NAME = 256  # characters
 MARGIN = 4  # calibrated maxima may be exceeded this many times before an answer is wrong
 
 
@@ -57,6 +61,8 @@ def validate(plan: Plan) -> None:
         found[op.name] = shape
     for name, fraction in fractions(plan).items():
         _bound(name, "fractional bits", fraction, -MAX_FRACTION, MAX_FRACTION)
+    if plan.pictures is not None:
+        _check_pictures(plan.pictures, plan.input_shape, prod(found[plan.output]))
 
 
 def fits(value: object, hint: Any) -> bool:
@@ -147,6 +153,31 @@ def _check_names(plan: Plan) -> None:
         raise PlanError(f"{name}: nothing uses it", "remove it: it would cost time and bytes for nothing")
     if plan.output not in unused:
         raise PlanError(f"plan: the output {plan.output} is also an input of an op", "end the plan at the output")
+
+
+def _check_pictures(pictures: Pictures, input_shape: Shape, outputs: int) -> None:
+    check_types(pictures, "pictures")
+    _check_tensor("pictures", pictures.shape)
+    channels, height, width = pictures.shape
+    if channels not in (1, 3):
+        raise PlanError(
+            f"pictures: {channels} channels", "1 (grey) and 3 (RGB) are known; leave pictures out otherwise"
+        )
+    if channels != input_shape[0] or height < input_shape[1] or width < input_shape[2]:
+        raise PlanError(f"pictures: {pictures.shape} cannot be averaged down to {input_shape}")
+    for name, values in (("mean", pictures.mean), ("std", pictures.std)):
+        if len(values) != channels:
+            raise PlanError(f"pictures: {name} has {len(values)} values for {channels} channels")
+        for value in values:
+            _bound("pictures", name, value, 1 if name == "std" else -(2 ** (PICTURE_BITS + 4)), 2 ** (PICTURE_BITS + 4))
+    if len(pictures.classes) not in (0, outputs):
+        raise PlanError(f"pictures: {len(pictures.classes)} class names for {outputs} outputs")
+    _bound("pictures", "number of classes", len(pictures.classes), 0, MAX_CLASSES)
+    for name in pictures.classes:
+        if not 1 <= len(name) <= MAX_CLASS_NAME or not name.isprintable():
+            raise PlanError(
+                f"pictures: the class name {name!r:.150} is not allowed", "use 1 to 256 printable characters"
+            )
 
 
 def _check_sizes(op: Op) -> None:

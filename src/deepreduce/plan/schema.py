@@ -13,7 +13,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-VERSION = 1
+VERSION = 2
 INPUT = "input"  # the name by which ops refer to the image
 OUTPUT = "output"  # reserved: the cost of sending the result is booked under it
 
@@ -142,6 +142,20 @@ class FixedPoint:
 
 
 @dataclass(frozen=True, slots=True)
+class Pictures:
+    """How a client makes the network's input from a picture (`deepreduce.plan.pictures`), and what its answer means.
+
+    8-bit values over 255, minus ``mean``, over ``std`` (per channel, in units of 2^-16), averaged down to the plan's
+    ``input_shape`` (rho). ``classes`` are the names of the output's places, none when nobody knows them.
+    """
+
+    shape: tuple[int, int, int]  # (C, H, W) of the picture
+    mean: tuple[int, ...]
+    std: tuple[int, ...]
+    classes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ParameterSet:
     """Public sizes of one set of homomorphic parameters; everything else about it lives with the cryptography."""
 
@@ -152,6 +166,7 @@ class ParameterSet:
     max_ring_bits: int
 
 
+PICTURE_BITS = 16  # fractional bits of a Pictures' mean and std
 PRIME_BITS = 50
 PARAMETER_SETS = {
     parameters.name: parameters
@@ -169,6 +184,7 @@ class Plan:
     ops: tuple[Op, ...]
     output: str  # the op whose value is the answer
     parameter_set: str
+    pictures: Pictures | None = None  # None: the client must know itself what the input is
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from .. import _core
 from ..errors import MissingPackageError, SettingError, one_line
 from ..plan import INPUT, OUTPUT, MaxPool, Plan, Relu, Rescale, digest, predict, read_plan, read_weights, shapes
 from ..plan.cost import Prediction
+from ..plan.link import parse_link
 from ..plan.messages import Protocol
 from ..plan.reference import run as run_reference
 from ..plan.reference import wrap
@@ -43,7 +44,7 @@ from .processes import (
     run_client,
     run_server,
 )
-from .relay import Relay, parse_link
+from .relay import Relay
 
 
 @dataclass(frozen=True, slots=True)
