@@ -1,7 +1,9 @@
 """From a network to a plan: the one place where torch weights become integers."""
 
 from .calibrate import calibrate
-from .lower import Lowered, lower
+from .lower import lower
+from .lowered import Lowered, convs
 from .random import plan_of
+from .rescales import with_rescales
 
-__all__ = ["Lowered", "calibrate", "lower", "plan_of"]
+__all__ = ["Lowered", "calibrate", "convs", "lower", "plan_of", "with_rescales"]

@@ -35,7 +35,7 @@ from ..plan import (
 )
 from ..plan.reference import apply, exact_nonlinear
 from ..plan.rules import MARGIN, MAX_WEIGHT_BITS
-from .lower import Lowered
+from .lowered import Lowered
 
 Integers = NDArray[np.int64]
 PEAK_DIGITS = 4  # binary digits of a peak that the plan tells: the client need not know more of the samples

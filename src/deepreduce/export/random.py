@@ -13,7 +13,9 @@ from ..plan import Conv, FixedPoint, Linear, Plan
 from ..plan.rules import MAX_WEIGHT_BITS
 from ..reduce import reduce_to
 from .calibrate import calibrate
-from .lower import Lowered, lower
+from .lower import lower
+from .lowered import Lowered
+from .rescales import with_rescales
 
 Weights = dict[str, NDArray[Any]]
 # Degrees of freedom of Student's t: the largest of 600 to 5000 weights of a channel is then 4 to 6 standard deviations
@@ -60,7 +62,7 @@ def plan_of(
     if not 2 <= weight_bits <= MAX_WEIGHT_BITS:
         raise SettingError(f"{weight_bits} weight bits, from 2 to {MAX_WEIGHT_BITS} are allowed")
     full = ModelSource(network, width).build((channels, image, image), classes)
-    lowered = lower(reduce_to(full, point or "full"))
+    lowered = with_rescales(lower(reduce_to(full, point or "full")))
     rng = np.random.default_rng(seed)
     weights = random_weights(lowered, rng, activation_bits, weight_bits)
     images = random_images(lowered.input_shape, rng, calibration_images)
