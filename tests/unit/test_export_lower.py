@@ -81,7 +81,7 @@ def assert_same(network, lowered):
     ],
 )
 def test_lowered_networks_compute_the_same(name, width, point):
-    network = reduce_to(ModelSource(name, width).build((3, 32, 32), 10), point)
+    network = reduce_to(ModelSource(name, width).build((3, 32, 32), 10), point, front_padding=False)
     lowered = with_rescales(lower(randomised(network)))
     assert_same(network, lowered)
     shapes = {node.meta["path"]: node.meta["shape"] for node in network.body.graph.nodes}
@@ -118,7 +118,7 @@ def test_operations_that_the_zoo_lacks():
 
 
 def test_removed_relus_leave_a_rescale_that_block_and_shortcut_share():
-    network = reduce_to(ModelSource("resnet18", 0.125).build((3, 32, 32), 10), "S2^RT+S3+S4")
+    network = reduce_to(ModelSource("resnet18", 0.125).build((3, 32, 32), 10), "S2^RT+S3+S4", front_padding=False)
     ops = {op.name: op for op in with_rescales(lower(network)).ops}
     assert ops["conv1.rescale"].inputs == ("conv1",)
     assert ops["layer1.0.conv1"].inputs == ("conv1.rescale",)

@@ -62,7 +62,7 @@ def plan_of(
     if not 2 <= weight_bits <= MAX_WEIGHT_BITS:
         raise SettingError(f"{weight_bits} weight bits, from 2 to {MAX_WEIGHT_BITS} are allowed")
     full = ModelSource(network, width).build((channels, image, image), classes)
-    lowered = with_rescales(lower(reduce_to(full, point or "full")))
+    lowered = with_rescales(lower(reduce_to(full, point or "full", front_padding=False)))
     rng = np.random.default_rng(seed)
     weights = random_weights(lowered, rng, activation_bits, weight_bits)
     images = random_images(lowered.input_shape, rng, calibration_images)
