@@ -10,6 +10,7 @@ at every pixel.
 from __future__ import annotations
 
 import itertools
+import operator
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias, cast
 
@@ -217,7 +218,8 @@ def _is_arithmetic(node: fx.Node) -> bool:
     maps = [arg for arg in node.args if isinstance(arg, fx.Node)]
     if any(not m.meta["data"] or m.meta["shape"] != node.meta["shape"] for m in maps):
         return False
-    return node.target in SUMS or (len(maps) == 1 and isinstance(node.args[0], fx.Node))
+    divides = node.target in {operator.truediv, torch.div, "div"}
+    return node.target in SUMS or (len(maps) == 1 and not (divides and node.args[0] is not maps[0]))
 
 
 def _keeps_zero(node: fx.Node) -> bool:
