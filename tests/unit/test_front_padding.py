@@ -13,7 +13,9 @@ RESNET18 = ModelSource("resnet18", 0.125).build((3, 32, 32), 10)
 POINTS = ("S2^RT+S3^RT+S4^RT", "S2+S3", "S3", "S2*+S3^RT", "S2^RT[outer]+S3", "none", "S1+S2^RT, alpha=0.5, rho=0.5")
 
 
-@pytest.mark.parametrize("name", ["resnet18", "resnet9", "resnet20", "wrn-22-8", "vgg16", "mobilenet_v1", "mobilenet_v2"])
+@pytest.mark.parametrize(
+    "name", ["resnet18", "resnet9", "resnet20", "wrn-22-8", "vgg16", "mobilenet_v1", "mobilenet_v2"]
+)
 def test_networks_with_all_their_relus_stay_as_they_are(name):
     network = ModelSource(name, 0.125).build((3, 32, 32), 10)
     assert not is_front_padded(deepreduce.front_padded(network))

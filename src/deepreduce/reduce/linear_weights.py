@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from ..errors import ModelError
-from .linear_graph import Array, Graph, Link, Pair, Shape, Value, composed, cut, together
+from .linear_graph import Array, Graph, Link, Pair, Shape, Value, composed, cut, reads_inside, together, trimmed
 
 FLAT = 1e-6  # relative: by how much a merged bias may differ between pixels (rounding)
 
@@ -53,13 +53,27 @@ def _interior(graph: Graph, left: Mapping[str, Value], name: str) -> list[str]:
 
 def _kernels(graph: Graph, interior: list[str], name: str) -> list[Kernel]:
     """From every value that is left to ``name``, one for each stride, composed from the side that needs less work."""
-    backwards, forwards = _Composer(graph, rehearse=True), _Composer(graph, rehearse=True)
-    backwards.from_result(interior, name)
-    forwards.from_operands(interior, name)
     composer = _Composer(graph)
-    if forwards.work < backwards.work:
-        return composer.from_operands(interior, name)
+    if _reads_inside(graph, interior, name):
+        backwards, forwards = _Composer(graph, rehearse=True), _Composer(graph, rehearse=True)
+        backwards.from_result(interior, name)
+        forwards.from_operands(interior, name)
+        if forwards.work < backwards.work:
+            return composer.from_operands(interior, name)
     return composer.from_result(interior, name)
+
+
+def _reads_inside(graph: Graph, interior: list[str], name: str) -> bool:
+    """Whether no value in between is read beyond its extent, where it is zero and its formula need not be.
+
+    Backwards, such taps are seen and cut off; forwards they are not.
+    """
+    return all(
+        reads_inside(link, graph[link.operand].shape, graph[other].shape)
+        for other in (*interior, name)
+        for link in graph[other].links
+        if link.operand in interior
+    )
 
 
 class _Composer:
@@ -74,7 +88,8 @@ class _Composer:
         for link in self.graph[name].links:
             self._add(reached.setdefault(link.operand, []), self._kernel(link, name))
         for other in reversed(interior):
-            for outer in reached.pop(other, []):
+            for kernel in reached.pop(other, []):
+                outer = _trimmed(kernel, self.graph[other].shape, self.graph[name].shape)
                 for link in self.graph[other].links:
                     self._add(reached.setdefault(link.operand, []), self._composed(outer, self._kernel(link, other)))
         return [kernel for kernels in reached.values() for kernel in kernels]
@@ -135,6 +150,13 @@ def written_out(link: Link, channels: int, outputs: int) -> Array:
         weights[link.offset : link.offset + channels] = np.eye(channels)[:, :, None, None]
         return weights
     return np.ones((outputs, 1, *link.kernel))
+
+
+def _trimmed(kernel: Kernel, operand: Shape, result: Shape) -> Kernel:
+    """Without what no output reads inside the operand."""
+    link = trimmed(kernel.link, operand, result)
+    weights = None if kernel.weights is None else cut(kernel.weights, kernel.link, link.origin, link.kernel)
+    return replace(kernel, link=link, weights=weights)
 
 
 def _widened(link: Link, weights: Array, wider: Link) -> Array:

@@ -86,7 +86,8 @@ class _Search:
         price = self._price(state)
         while True:
             tried = [self._without(state, names) for names in dict.fromkeys(_candidates(state.values))]
-            priced = [(self._price(found), index) for index, found in enumerate(tried)]
+            # Rounded, so that among equals the first is taken: the one that eliminates least.
+            priced = [(float(f"{self._price(found):.9e}"), index) for index, found in enumerate(tried)]
             best, index = min(priced, default=(inf, 0))
             if not best < price * (1 - WORTHWHILE):
                 return state.values
@@ -186,8 +187,9 @@ def _candidates(values: Graph) -> Iterator[tuple[str, ...]]:
         if not value.pinned:
             yield (name,)
             yield from ((operand, name) for operand in inside if not values[operand].pinned)
-        if any(not values[other].pinned for other in before[name]):
-            yield tuple(other for other in free if other in before[name])
+        for far in (before[name].difference(inside), before[name]):
+            if stretch := tuple(other for other in free if other in far):
+                yield stretch
     for name in values:
         if after := tuple(other for other in free if name in before[other]):
             yield after

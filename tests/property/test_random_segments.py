@@ -121,7 +121,7 @@ def networks(draw):
     return Network.of(Net(start, chosen, 4, side, end), (3, *side), verify=False)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(networks())
 def test_merged_segments_compute_the_same_at_every_pixel(network):
     padded = front_padded(network)
