@@ -30,6 +30,14 @@ from .lowered import Array, Lowered
 
 PASS_THROUGH = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout)
 CONCATENATIONS = {torch.cat, torch.concat, torch.concatenate}
+WINDOW = ("kernel_size", "stride", "padding")
+AVERAGE = nn.AvgPool2d, (*WINDOW, "ceil_mode", "count_include_pad", "divisor_override")
+MAXIMUM = nn.MaxPool2d, (*WINDOW, "dilation", "ceil_mode", "return_indices")
+POOLS: dict[Any, tuple[type[nn.Module], tuple[str, ...]]] = {
+    F.avg_pool2d: AVERAGE,
+    F.max_pool2d: MAXIMUM,
+    torch.max_pool2d: MAXIMUM,
+}
 MEANS = {torch.mean, "mean"}
 SIX = 6.0
 
@@ -58,7 +66,7 @@ class _Lowering:
         self.held: dict[fx.Node, Held] = {}
 
     def add(self, node: fx.Node) -> None:
-        module, target = module_of(node), node.target
+        module, target = module_of(node) or _pool_of(node), node.target
         if node.op == "output":
             self.plan.settled(self._operand(node), 1.0)
         elif not node.meta["data"]:
@@ -284,6 +292,15 @@ class _Lowering:
         else:
             self.plan.append(Flatten(_name(node), (held.name,)))
             self._hold(node, "", held.gain)
+
+
+def _pool_of(node: fx.Node) -> nn.Module | None:
+    """A pool that is called as a function, as the module that does the same."""
+    if node.target not in POOLS:
+        return None
+    kind, names = POOLS[node.target]
+    arguments = dict(zip(("input", *names), node.args, strict=False)) | node.kwargs
+    return kind(**{name: value for name, value in arguments.items() if name != "input"})
 
 
 def _name(node: fx.Node) -> str:
