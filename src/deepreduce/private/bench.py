@@ -70,9 +70,7 @@ def bench(folder: Path, options: BenchOptions | None = None, on_progress: Progre
     lasts there until the client's answer has come). Medians over the inferences. Raises `DeepReduceError`.
     """
     options, progress = options or BenchOptions(), on_progress or (lambda what, done, total: None)
-    for name in ("inferences", "threads", "batch"):
-        if getattr(options, name) < 1:
-            raise SettingError(f"{name} is {getattr(options, name)}, at least 1 is needed")
+    check_options(options)
     link = parse_link(options.network)
     plan = read_plan(folder / PLAN_FILE)
     weights = read_weights(folder / WEIGHTS_FILE, plan)
@@ -127,6 +125,14 @@ def bench(folder: Path, options: BenchOptions | None = None, on_progress: Progre
         "cpu": {"model": cpu_model(), "path": _core.cpu_path()},
         "versions": {"deepreduce": __version__, "python": platform.python_version(), "numpy": np.__version__},
     }
+
+
+def check_options(options: BenchOptions) -> None:
+    """Raises `SettingError` on numbers that cannot be."""
+    for name in ("inferences", "threads", "batch"):
+        if getattr(options, name) < 1:
+            raise SettingError(f"{name} is {getattr(options, name)}, at least 1 is needed")
+    parse_link(options.network)
 
 
 def sample_images(plan: Plan, options: BenchOptions) -> NDArray[np.int64]:
