@@ -27,7 +27,7 @@ from deepreduce.private.bench import BenchOptions, bench
 POINTS = ["full", "S2+S3+S4", "S2^RT+S3^RT+S4^RT", "S2^RT+S3^RT+S4^RT, rho=0.5", "S2^RT+S3^RT, alpha=0.5, rho=0.5"]
 LINK_FIELDS = ("link_linear_s", "link_level_s", "link_rest")
 FIELDS = [field.name for field in fields(Machine) if field.name not in LINK_FIELDS]
-ABOUT = """Client and server are two processes on one machine, one thread each; medians of {inferences} inference(s). The
+ABOUT = """Client and server are two processes on one machine, one thread each; medians of {inferences} inferences. The
 constants of computing are fitted to the runs over loopback, op by op and phase by phase; those of links to the shaped
 runs (lan: 1 Gb/s, 1 ms; wan: 100 Mb/s, 40 ms). `fitted` are the constants of this run, `source` those in
 src/deepreduce/plan/timing.py."""

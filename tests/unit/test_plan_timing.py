@@ -55,8 +55,8 @@ def test_a_run_is_the_sum_of_its_ops(small, protocol, link):
     assert set(ops) == {INPUT, OUTPUT, *(op.name for op in small.ops)}
     assert all(each.online >= 0 and each.offline >= 0 for each in ops.values())
     whole = run_seconds(small, protocol, link=link)
-    assert sum((each.online for each in ops.values())) == pytest.approx(whole.online)
-    assert sum((each.offline for each in ops.values())) == pytest.approx(whole.offline)
+    assert sum(each.online for each in ops.values()) == pytest.approx(whole.online)
+    assert sum(each.offline for each in ops.values()) == pytest.approx(whole.offline)
     assert whole.total == whole.online + whole.offline
 
 

@@ -91,8 +91,8 @@ def search_command(
     changes |= {name: value for name, value in given.items() if value is not None}
     from ..data import load
     from ..search import Frontier, find_frontier
-    from ..search.target import parse_target
     from ..search.executors import ProcessExecutor
+    from ..search.target import parse_target
     from ..train import make_recipe
     from .progress import watch
 

@@ -10,6 +10,7 @@ from ..errors import DeepReduceError, MissingPackageError, PointError
 from ..plan import digest
 from ..plan.link import parse_link
 from ..private.bench import BenchOptions, bench, check_options
+from ..private.floors import Rates, measure_rates
 from ..search.frontier import Frontier, TrainedNetwork
 from ..search.store import hold
 from .observer import Observer
@@ -85,6 +86,7 @@ class _Measuring:
 
     def __init__(self, frontier: Frontier, options: BenchOptions, again: bool, observer: Observer) -> None:
         self.frontier, self.options, self.again, self.observer = frontier, options, again, observer
+        self.rates: dict[int, Rates] = {}  # by ring bits
         self.measured: list[Measured] = []
         self.failed: list[Failure] = []
 
@@ -123,7 +125,11 @@ class _Measuring:
             self.observer.progress(f"{network.name}, {key}: {what}", done, total)
 
         directory, file = self.frontier.directory, run_file(network.job, self.options.protocol, name)
-        result = bench(plan.folder, replace(self.options, network=name), progress)
+        bits = plan.plan.ring.ring_bits
+        if bits not in self.rates:
+            progress("measure the floors", 0, 1)
+            self.rates[bits] = measure_rates(bits)
+        result = bench(plan.folder, replace(self.options, network=name), progress, self.rates[bits])
         about = {"model": self.frontier.content["settings"]["model"], "point": network.name, "job": network.job}
         write_run(directory, file, {**about, **result})
         summary = Summary.of_run(result, file, plan.convs_before, plan.convs_after)

@@ -63,8 +63,15 @@ class BenchOptions:
     timeout_s: float = 600.0
 
 
-def bench(folder: Path, options: BenchOptions | None = None, on_progress: Progress | None = None) -> dict[str, Any]:
+def bench(
+    folder: Path,
+    options: BenchOptions | None = None,
+    on_progress: Progress | None = None,
+    rates: Rates | None = None,
+) -> dict[str, Any]:
     """Runs the plan of ``folder`` (plan.json, weights.safetensors) and returns what run.json holds.
+
+    ``rates``: this machine's, for a plan of the same ring; measured (a second or two) if they are not given.
 
     Seconds of phases are the client's; of ops the server's, in whose time they follow each other (an interactive op
     lasts there until the client's answer has come). Medians over the inferences. Raises `DeepReduceError`.
@@ -77,8 +84,9 @@ def bench(folder: Path, options: BenchOptions | None = None, on_progress: Progre
     prediction = predict(plan, options.protocol, options.batch)
     expected = op_seconds(plan, options.protocol, options.batch, link=link, prediction=prediction)
     whole = sum(expected.values(), Seconds())
-    progress("measure the floors", 0, 1)
-    rates = measure_rates(plan.ring.ring_bits)
+    if rates is None:
+        progress("measure the floors", 0, 1)
+        rates = measure_rates(plan.ring.ring_bits)
     images = sample_images(plan, options)
     client, server = _measure(folder, plan, options, images, progress)
     progress("check against the reference", 0, 1)
