@@ -25,7 +25,7 @@ MAY = {
     "train": {"data"},
     "search": {"networks", "reduce", "data", "train", "report"},
     "report": set(),
-    "export": {"networks", "reduce", "data", "plan", "search", "train"},
+    "export": {"networks", "reduce", "data", "plan", "search", "train", "_core"},
     "front_door": {"networks"},
 }
 TORCH_FREE = {"plan", "private", "report", "cli", *ALWAYS}
