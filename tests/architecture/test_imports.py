@@ -25,8 +25,8 @@ MAY = {
     "train": {"data"},
     "search": {"networks", "reduce", "data", "train", "report", "plan"},
     "report": set(),
-    "export": {"networks", "reduce", "data", "plan", "search", "train"},
-    "measure": {"plan", "private", "search", "export"},
+    "measure": {"plan", "private", "search", "export", "data"},
+    "export": {"networks", "reduce", "data", "plan", "search", "train", "_core"},
     "front_door": {"networks"},
 }
 TORCH_FREE = {"plan", "private", "report", "cli", *ALWAYS}

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from deepreduce.errors import ModelError
-from deepreduce.export import lower
+from deepreduce.export import lower, with_rescales
 from deepreduce.networks import ModelSource, Network
 from deepreduce.plan import Add, AvgPool, Concat, Conv, Flatten, Linear, MaxPool, Relu, Rescale
 from deepreduce.reduce import reduce_to
@@ -82,7 +82,7 @@ def assert_same(network, lowered):
 )
 def test_lowered_networks_compute_the_same(name, width, point):
     network = reduce_to(ModelSource(name, width).build((3, 32, 32), 10), point)
-    lowered = lower(randomised(network))
+    lowered = with_rescales(lower(randomised(network)))
     assert_same(network, lowered)
     shapes = {node.meta["path"]: node.meta["shape"] for node in network.body.graph.nodes}
     assert sum(np.prod(shapes[op.name][1:]) for op in lowered.ops if isinstance(op, Relu)) == network.relus
@@ -111,7 +111,7 @@ class Join(nn.Module):
 
 def test_operations_that_the_zoo_lacks():
     network = Network.of(Join(), (3, 16, 16))
-    lowered = lower(randomised(network))
+    lowered = with_rescales(lower(randomised(network)))
     assert_same(network, lowered)
     # an accumulator that a pool reads is brought back before
     assert [op.inputs for op in lowered.ops if isinstance(op, Rescale)] == [("second",)]
@@ -119,7 +119,7 @@ def test_operations_that_the_zoo_lacks():
 
 def test_removed_relus_leave_a_rescale_that_block_and_shortcut_share():
     network = reduce_to(ModelSource("resnet18", 0.125).build((3, 32, 32), 10), "S2^RT+S3+S4")
-    ops = {op.name: op for op in lower(network).ops}
+    ops = {op.name: op for op in with_rescales(lower(network)).ops}
     assert ops["conv1.rescale"].inputs == ("conv1",)
     assert ops["layer1.0.conv1"].inputs == ("conv1.rescale",)
     assert ops["layer1.0.add"].inputs == ("layer1.0.conv2", "conv1.rescale")

@@ -123,7 +123,7 @@ def search_command(
     if targets:
         from .search_target import pick_target
 
-        unmet = pick_target(console, out, targets).network is None
+        unmet = pick_target(console, out, targets, dataset).network is None
         frontier = Frontier.load(out)
     if as_json:
         typer.echo(json.dumps({"directory": str(out), **frontier.content}, indent=1))

@@ -13,16 +13,17 @@ from .bars import progress_bar
 from .bench_frontier import watcher
 
 if TYPE_CHECKING:
+    from ..data.dataset import Dataset
     from ..measure import Pick
     from ..search.target import Target
 
 
-def pick_target(console: Console, directory: Path, targets: Sequence[Target]) -> Pick:
+def pick_target(console: Console, directory: Path, targets: Sequence[Target], data: Dataset) -> Pick:
     """Picks, measures, shows."""
     from ..measure import pick
 
     with progress_bar(console) as report:
-        picked = pick(directory, targets, observer=watcher(console, report))
+        picked = pick(directory, targets, observer=watcher(console, report), data=data)
     for line in described(picked):
         console.print(escape(line), highlight=False, soft_wrap=True)
     return picked

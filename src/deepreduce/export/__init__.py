@@ -1,7 +1,21 @@
 """From a network to a plan: the one place where torch weights become integers."""
 
-from .calibrate import calibrate
-from .lower import Lowered, lower
+from .export import Exported, export_network, export_point, frontier_data
+from .lower import lower
+from .lowered import Lowered, convs
+from .quantise import quantise
 from .random import plan_of
+from .rescales import with_rescales
 
-__all__ = ["Lowered", "calibrate", "lower", "plan_of"]
+__all__ = [
+    "Exported",
+    "Lowered",
+    "convs",
+    "export_network",
+    "export_point",
+    "frontier_data",
+    "lower",
+    "plan_of",
+    "quantise",
+    "with_rescales",
+]

@@ -1,42 +1,29 @@
 """From a traced network to the plan's ops: structure only, with the real weights beside it; numbers come later.
 
 Batch normalisation is folded into the convolution before it, an average becomes a sum whose division moves into the
-next weights, and a Rescale stands wherever the accumulator of a linear op would be multiplied again: behind a ReLU that
-was removed. Numbers that only calibration can know (shifts, windows, peaks, scales) are zero here.
+next weights. Numbers that only calibration can know (shifts, windows, peaks, scales) are zero here, and the Rescales
+that accumulators need where a ReLU was removed come later (`rescales.py`): merging may do without them.
 """
 
 from __future__ import annotations
 
 import operator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import prod
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import fx, nn
 
 from ..errors import ModelError
 from ..networks.network import Network
 from ..networks.ops import is_view, module_of, op_name, parents, readers, relu_kind
-from ..plan import INPUT, Add, AvgPool, Concat, Conv, Flatten, Linear, MaxPool, Op, Relu, Rescale
+from ..plan import INPUT, Add, AvgPool, Concat, Conv, Flatten, Linear, MaxPool, Op, Relu
+from .lowered import Array, Lowered
 
-Array = NDArray[np.float64]
 PASS_THROUGH = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout)
-
-
-@dataclass(frozen=True)
-class Lowered:
-    """Ops in topological order on an image of ``input_shape`` (C, H, W); shifts, windows, peaks and fractions are 0.
-
-    ``weights`` holds the real weights and biases by op: [O, C/groups, kh, kw] or [F, C], and [O] or [F].
-    """
-
-    input_shape: tuple[int, int, int]
-    ops: tuple[Op, ...]
-    weights: dict[str, tuple[Array, Array]]
 
 
 def lower(network: Network) -> Lowered:
@@ -47,8 +34,7 @@ def lower(network: Network) -> Lowered:
     lowering = _Lowering(network.body)
     for node in network.body.graph.nodes:
         lowering.add(node)
-    ops = _with_rescales([op for op in lowering.ops if op is not None])
-    return Lowered(network.body_shape, tuple(ops), lowering.weights)
+    return Lowered(network.body_shape, tuple(lowering.ops), lowering.weights)
 
 
 class _Lowering:
@@ -179,32 +165,6 @@ class _Lowering:
             self.value[node] = self.value[parents(node)[0]]
         else:
             self._append(node, Flatten(_name(node), self._inputs(node)))
-
-
-def _with_rescales(ops: list[Op]) -> list[Op]:
-    """A Rescale behind each accumulator (a linear op's value, or a sum with one) that more than ReLU and Add read.
-
-    All but a ReLU then read the rescaled value, so that a shortcut and its block share one Rescale.
-    """
-    readers: dict[str, list[Op]] = {}
-    for op in ops:
-        for name in op.inputs:
-            readers.setdefault(name, []).append(op)
-    taken, wide, now = {op.name for op in ops}, set[str](), dict[str, str]()
-    result: list[Op] = []
-    for op in ops:
-        inputs = op.inputs if isinstance(op, Relu) else tuple(now.get(name, name) for name in op.inputs)
-        result.append(replace(op, inputs=inputs))
-        if isinstance(op, Conv | Linear) or (isinstance(op, Add) and any(name in wide for name in inputs)):
-            wide.add(op.name)
-            if any(not isinstance(reader, Relu | Add) for reader in readers.get(op.name, ())):
-                name = f"{op.name}.rescale"
-                while name in taken:
-                    name += "_"
-                taken.add(name)
-                now[op.name] = name
-                result.append(Rescale(name, (op.name,), 0, 0))
-    return result
 
 
 def _name(node: fx.Node) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ..data.dataset import Dataset
 from ..errors import PointError
 from ..plan import Plan, predict
 from ..plan.link import parse_link
@@ -16,7 +17,7 @@ from ..search.frontier import FILE, KEYS, Frontier, TrainedNetwork
 from ..search.store import hold, read_json, write_json
 from ..search.target import Candidate, Choice, Target, choose
 from .observer import Observer
-from .plans import plan_of_point
+from .plans import Exporter
 from .points import measure_frontier
 from .record import Summary, network_name
 
@@ -87,26 +88,30 @@ def pick(
     targets: Sequence[Target],
     options: BenchOptions | None = None,
     observer: Observer | None = None,
+    data: Dataset | None = None,
 ) -> Pick:
     """The network of a finished search that keeps ``targets``, measured and written into frontier.json.
 
-    Validation accuracy decides among those whose predicted values fit. Raises `DeepReduceError` where the folder cannot
+    Validation accuracy decides among those whose predicted values fit. ``data`` is the search's, where it cannot be
+    loaded by its name. Raises `DeepReduceError` where the folder cannot
     be used, or the chosen network cannot be run.
     """
     options, observer = options or BenchOptions(), observer or Observer()
     targets = tuple(replace(target, network=network_name(target.network)) for target in targets)
     with hold(directory / "lock", str(directory), patience_s=2.0):
         frontier = Frontier.load(directory)
-        choice = _choose(frontier, targets, options, observer)
+        choice = _choose(frontier, targets, options, observer, Exporter(frontier, data))
     found = None if choice.chosen is None else choice.chosen.network
-    kept = () if choice.chosen is None else _kept(directory, choice.chosen, targets, options, observer)
+    kept = () if choice.chosen is None else _kept(directory, choice.chosen, targets, options, observer, data)
     result = Pick(targets, options.protocol, found, kept, choice.nearest, choice.skipped)
     with hold(directory / "lock", str(directory), patience_s=2.0):
         _write(directory, result)
     return result
 
 
-def _choose(frontier: Frontier, targets: Sequence[Target], options: BenchOptions, observer: Observer) -> Choice:
+def _choose(
+    frontier: Frontier, targets: Sequence[Target], options: BenchOptions, observer: Observer, exporter: Exporter
+) -> Choice:
     """A network that was trained twice, with and without distillation, is the one that its name means."""
     plain = all(target.quantity == "relus" for target in targets)
 
@@ -114,7 +119,7 @@ def _choose(frontier: Frontier, targets: Sequence[Target], options: BenchOptions
         if plain:
             return [float(network.relus)] * len(targets)
         observer.progress(f"{network.name}: export and predict", 0, 1)
-        plan = plan_of_point(frontier, network).plan
+        plan = exporter.plan(network).plan
         return [predicted(network, plan, target, options) for target in targets]
 
     return choose((n for n in frontier.networks if frontier[n.name].job == n.job), targets, values)
@@ -149,10 +154,15 @@ def measured(summary: Summary, target: Target) -> float:
 
 
 def _kept(
-    directory: Path, chosen: Candidate, targets: Sequence[Target], options: BenchOptions, observer: Observer
+    directory: Path,
+    chosen: Candidate,
+    targets: Sequence[Target],
+    options: BenchOptions,
+    observer: Observer,
+    data: Dataset | None,
 ) -> tuple[Kept, ...]:
     names = list(dict.fromkeys(target.network for target in targets))
-    outcome = measure_frontier(directory, options, names, [chosen.network.name], observer=observer)
+    outcome = measure_frontier(directory, options, names, [chosen.network.name], observer=observer, data=data)
     if outcome.failed:
         raise PointError(f"{chosen.network.name!r} fits, but cannot be measured: {outcome.failed[0].error}")
     summaries = {done.key: done.summary for done in outcome.measured}

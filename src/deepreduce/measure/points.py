@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ..data.dataset import Dataset
 from ..errors import DeepReduceError, MissingPackageError, PointError
 from ..plan import digest
 from ..plan.link import parse_link
@@ -14,7 +15,7 @@ from ..private.floors import Rates, measure_rates
 from ..search.frontier import Frontier, TrainedNetwork
 from ..search.store import hold
 from .observer import Observer
-from .plans import PointPlan, plan_of_point
+from .plans import Exporter, PointPlan
 from .record import RUNS, Summary, network_name, note_summary, run_file, write_run
 
 
@@ -51,10 +52,11 @@ def measure_frontier(
     points: Sequence[str] = (),
     again: bool = False,
     observer: Observer | None = None,
+    data: Dataset | None = None,
 ) -> Outcome:
     """Measures the Pareto points and the full network of a finished search (or the named ``points``) on each network.
 
-    ``options.network`` is ignored. What is measured with the same plan and settings is kept, unless ``again``. A point
+    ``options.network`` is ignored. ``data`` is the search's, where it cannot be loaded by its name. What is measured with the same plan and settings is kept, unless ``again``. A point
     that fails is left out and the others go on. Raises `DeepReduceError` on a folder or settings that cannot be.
     """
     options, observer = options or BenchOptions(), observer or Observer()
@@ -64,7 +66,7 @@ def measure_frontier(
     check_options(options)
     with hold(directory / "lock", str(directory), patience_s=2.0):
         frontier = Frontier.load(directory)
-        run = _Measuring(frontier, options, again, observer)
+        run = _Measuring(frontier, options, again, observer, Exporter(frontier, data))
         for network in chosen(frontier, points):
             run.measure(network, names)
         return Outcome(tuple(run.measured), tuple(run.failed))
@@ -84,8 +86,11 @@ def chosen(frontier: Frontier, points: Sequence[str]) -> list[TrainedNetwork]:
 class _Measuring:
     """One run over the points; what is done is written at once."""
 
-    def __init__(self, frontier: Frontier, options: BenchOptions, again: bool, observer: Observer) -> None:
+    def __init__(
+        self, frontier: Frontier, options: BenchOptions, again: bool, observer: Observer, exporter: Exporter
+    ) -> None:
         self.frontier, self.options, self.again, self.observer = frontier, options, again, observer
+        self.exporter = exporter
         self.rates: dict[int, Rates] = {}  # by ring bits
         self.measured: list[Measured] = []
         self.failed: list[Failure] = []
@@ -93,7 +98,7 @@ class _Measuring:
     def measure(self, network: TrainedNetwork, names: Sequence[str]) -> None:
         try:
             self.observer.progress(f"{network.name}: export", 0, 1)
-            plan = plan_of_point(self.frontier, network)
+            plan = self.exporter.plan(network)
             for name in names:
                 self._on(network, plan, name)
         except MissingPackageError:  # as true of every other point

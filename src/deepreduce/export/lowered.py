@@ -1,0 +1,30 @@
+"""A network as ops of a plan without numbers, and its real weights beside them: what merging and quantising work on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..plan import Conv, Linear, Op
+
+Array: TypeAlias = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """Ops in topological order on an image of ``input_shape`` (C, H, W); shifts, windows, peaks and fractions are 0.
+
+    ``weights`` holds the real weights and biases by op: [O, C/groups, kh, kw] or [F, C], and [O] or [F].
+    """
+
+    input_shape: tuple[int, int, int]
+    ops: tuple[Op, ...]
+    weights: dict[str, tuple[Array, Array]]
+
+
+def convs(lowered: Lowered) -> int:
+    """How many linear ops with weights (Conv and Linear) there are: the paper's #Conv."""
+    return sum(isinstance(op, Conv | Linear) for op in lowered.ops)

@@ -1,0 +1,94 @@
+"""Real scales, one per channel of every value, and which channels of which values must share theirs.
+
+The integers of a value stand for ``integer / (scale * 2^exponent)``: one exponent per value, a scale for each channel.
+An op that only compares, adds, shifts or moves elements keeps its operands' scales; a linear op can change them, since
+its weights absorb both. Channels tied together, by shortcuts for example, are one variable here.
+"""
+
+from __future__ import annotations
+
+from math import prod
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..plan import INPUT, Add, Concat, Conv, Flatten, Linear
+from ..plan.infer import Shape, shape_of
+from .lowered import Lowered
+
+Reals = NDArray[np.float64]
+Indices = NDArray[np.int64]
+
+
+class Scales:
+    """The scales of all channels (or features), known or yet to be chosen.
+
+    Those of the image and of the answer are 1: the client encodes the one and decodes the other by powers of two.
+    """
+
+    def __init__(self, lowered: Lowered) -> None:
+        ties = _Ties()
+        variables = {INPUT: ties.new(lowered.input_shape[0])}
+        found: dict[str, Shape] = {INPUT: lowered.input_shape}
+        for op in lowered.ops:
+            found[op.name] = shape_of(op, [found[name] for name in op.inputs])
+            first, *others = (variables[name] for name in op.inputs)
+            match op:
+                case Conv() | Linear():
+                    first = ties.new(found[op.name][0])
+                case Concat():
+                    first = np.concatenate([first, *others])
+                case Flatten():
+                    first = np.repeat(first, prod(found[op.inputs[0]][1:]))
+                case Add():
+                    for other in others:
+                        ties.join(first, other)
+                case _:
+                    pass
+            variables[op.name] = first
+        self._variables = {name: ties.roots(ids) for name, ids in variables.items()}
+        self._scales = np.full(ties.count, np.nan)
+        for name in (INPUT, lowered.ops[-1].name):
+            self._scales[self._variables[name]] = 1.0
+
+    def of(self, name: str) -> Reals:
+        """The scales [C] of a value's channels, not a number where they are still open."""
+        return self._scales[self._variables[name]]
+
+    def choose(self, name: str, scales: Reals) -> None:
+        """Fill in the open scales of a value; of channels that are tied to each other the smallest counts."""
+        places = self._variables[name]
+        still_open = np.isnan(self._scales[places])
+        self._scales[places[still_open]] = np.inf
+        np.minimum.at(self._scales, places[still_open], scales[still_open])
+
+
+class _Ties:
+    """Union-find over integers."""
+
+    def __init__(self) -> None:
+        self._parents: list[int] = []
+
+    @property
+    def count(self) -> int:
+        return len(self._parents)
+
+    def new(self, count: int) -> Indices:
+        first = len(self._parents)
+        self._parents.extend(range(first, first + count))
+        return np.arange(first, first + count)
+
+    def join(self, left: Indices, right: Indices) -> None:
+        for a, b in set(zip(left.tolist(), right.tolist(), strict=True)):
+            low, high = sorted((self._root(a), self._root(b)))
+            self._parents[high] = low
+
+    def roots(self, ids: Indices) -> Indices:
+        found = {i: self._root(i) for i in set(ids.tolist())}
+        return np.array([found[i] for i in ids.tolist()], dtype=np.int64)
+
+    def _root(self, i: int) -> int:
+        while self._parents[i] != i:
+            self._parents[i] = self._parents[self._parents[i]]
+            i = self._parents[i]
+        return i
