@@ -4,7 +4,6 @@ import json
 import re
 
 import pytest
-from small_data import stripes_dataset
 from typer.testing import CliRunner
 
 import deepreduce
@@ -15,8 +14,10 @@ from deepreduce.measure import measure_frontier, pick, points
 from deepreduce.plan import digest, predict, read_plan
 from deepreduce.private.bench import BenchOptions
 from deepreduce.private.floors import measure_rates
+from deepreduce.search import executors
 from deepreduce.search.target import parse_target
 from deepreduce.train import make_recipe
+from small_data import stripes_dataset, write_folder
 
 ONCE = BenchOptions(inferences=1)
 DATA = stripes_dataset()
@@ -230,9 +231,8 @@ def test_nothing_fits(folder, exporting):
 
 
 @pytest.mark.parametrize(("target", "code"), [("relus<100k", 0), ("relus<2", 5), ("relus<2km", 2)])
-def test_search_with_a_target(target, code, tmp_path):
-    from small_data import write_folder
-
+def test_search_with_a_target(target, code, tmp_path, monkeypatch):
+    monkeypatch.setattr(executors, "ProcessExecutor", lambda jobs, device: executors.InlineExecutor("cpu"))
     write_folder(tmp_path / "images", 80)
     arguments = ("search", "resnet6", "--data", f"folder:{tmp_path / 'images'}", "--width", "0.0625", "--epochs", "1")
     done = run(*arguments, "--recipe", "quick", "--batch-size", "32", "--out", tmp_path / "out", "--target", target)

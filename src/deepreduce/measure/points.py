@@ -56,8 +56,9 @@ def measure_frontier(
 ) -> Outcome:
     """Measures the Pareto points and the full network of a finished search (or the named ``points``) on each network.
 
-    ``options.network`` is ignored. ``data`` is the search's, where it cannot be loaded by its name. What is measured with the same plan and settings is kept, unless ``again``. A point
-    that fails is left out and the others go on. Raises `DeepReduceError` on a folder or settings that cannot be.
+    ``options.network`` is ignored; ``data`` is the search's, where it cannot be loaded by its name. What is measured
+    with the same plan and settings is kept, unless ``again``. A point that fails is left out and the others go on.
+    Raises `DeepReduceError` on a folder or settings that cannot be.
     """
     options, observer = options or BenchOptions(), observer or Observer()
     names = list(dict.fromkeys(map(network_name, networks)))
