@@ -14,7 +14,7 @@ from .view import ReportView
 
 _HINT = "pip install 'deepreduce[search]'"
 #: The functions of ``numbers.py`` that the template uses.
-_FILTERS = ("whole", "short", "percent", "decimal", "duration", "seconds", "megabytes")
+_FILTERS = ("whole", "short", "percent", "decimal", "duration", "seconds")
 
 
 def render_html(view: ReportView) -> bytes:

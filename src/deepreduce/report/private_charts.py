@@ -37,7 +37,9 @@ def waterfall_chart(run: Waterfall, phase: str, quantity: str) -> Chart:
     The prediction is a thin bar upon the measured one, from the same beginning.
     """
     operations = [
-        op for op in run.operations if _size(op.phase(phase), quantity) or _size(op.phase(phase), quantity, 1)
+        op
+        for op in run.operations
+        if _size(op.phase(phase), quantity) or _size(op.phase(phase), quantity, predicted=True)
     ]
     starts, end = [], 0.0
     for op in operations:
@@ -63,7 +65,7 @@ def waterfall_chart(run: Waterfall, phase: str, quantity: str) -> Chart:
     layout = {
         "barmode": "overlay",
         "xaxis": {
-            "title": {"text": f"{phase.capitalize()} {quantity}, one operation after the other"},
+            "title": {"text": f"{phase.capitalize()} {quantity}"},
             "rangemode": "tozero",
         },
         "yaxis": {
@@ -102,7 +104,7 @@ def _bars(
     }
 
 
-def _size(share: Share, quantity: str, predicted: bool | int = False) -> float:
+def _size(share: Share, quantity: str, predicted: bool = False) -> float:
     if quantity == "seconds":
         return share.predicted_seconds if predicted else share.seconds
     return (share.predicted_bytes if predicted else share.bytes) / 1e6

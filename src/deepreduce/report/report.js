@@ -63,6 +63,9 @@
     select.addEventListener("change", () => select.dataset.chart.split(" ").forEach(choose));
   }
 
+  // A browser may keep what was selected before the page was loaded again, and the first run need not be the first choice.
+  Object.keys(choices).forEach(choose);
+
   const dressAll = () => drawn.forEach(dress);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", dressAll);
   matchMedia("(max-width: 699px)").addEventListener("change", dressAll);
