@@ -1,4 +1,4 @@
-"""ReLUs removed from a network in three ways: whole layers, whole channels, elements at random. The rest stays equal."""
+"""ReLUs removed from a network in three ways: whole layers, whole channels, elements at random. All else is equal."""
 
 from dataclasses import replace
 from math import prod

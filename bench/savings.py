@@ -21,6 +21,7 @@ from masks import WAYS, masks_of, network, relu_shapes, write_masked
 from savings_figure import draw
 
 STEPS = [1, 0.75, 0.5, 0.25, 0.125, 0.0625, 0.03125, 0.016]
+NAMES = {"resnet18": "ResNet18", "resnet34": "ResNet34"}
 QUANTITIES = {"online_s": ("online time", 1e6, "us"), "online_bytes": ("online bytes", 1, "B")}
 ABOUT = """{model}, {image}x{image} images, {classes} classes, {protocol}; client and server are two processes on one
 machine over loopback, one thread each; medians of {inferences} inferences (minimum to maximum). Bytes are both ways.
@@ -151,7 +152,7 @@ def main() -> None:
         page.write_text(results_page.head("Online cost against ReLUs kept", about) + f"{said}\n{table}")
         content = {"model": arguments.model, "runs": records, "fits": fits(records), "ratios": ratios(records)}
         page.with_suffix(".json").write_text(json.dumps(content, indent=1) + "\n")
-        draw(figure, records, fits(records), ratios(records))
+        draw(figure, NAMES.get(arguments.model, arguments.model), records, fits(records), ratios(records))
         print(f"wrote {page}")
 
 

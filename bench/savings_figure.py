@@ -26,21 +26,21 @@ LOOKS = {  # colour, marker, size, what is said
 INK = "#1c2127"
 
 
-def draw(path: Path, records: list[dict], fits: dict, ratios: list[float]) -> None:
+def draw(path: Path, model: str, records: list[dict], fits: dict, ratios: list[float]) -> None:
     import matplotlib
 
     matplotlib.use("svg")
     with matplotlib.rc_context(STYLE):
         from matplotlib.figure import Figure
 
-        figure = Figure(figsize=(9.6, 4.6), facecolor="white")
+        figure = Figure(figsize=(9.6, 4.9), facecolor="white")
         left, right = figure.subplots(1, 2)
-        figure.subplots_adjust(left=0.07, right=0.985, top=0.76, bottom=0.13, wspace=0.2)
+        figure.subplots_adjust(left=0.07, right=0.985, top=0.74, bottom=0.12, wspace=0.2)
         panel(left, records, "online_s", 1e3, fits["online_s"]["all"], "Online time (ms)", "us")
         panel(right, records, "online_bytes", 1e-6, fits["online_bytes"]["all"], "Online traffic (MB)", "B")
         inset(left, records)
         legend(left)
-        heading(figure, records, ratios)
+        heading(figure, model, records, ratios)
         figure.savefig(path, metadata={"Date": None})
 
 
@@ -78,7 +78,9 @@ def panel(axes, records: list[dict], quantity: str, unit: float, fit: dict, titl
 
 def inset(axes, records: list[dict]) -> None:
     """The same points on logarithmic axes: the small ones can be seen."""
-    small = axes.inset_axes((0.60, 0.10, 0.38, 0.36))
+    from matplotlib.ticker import LogLocator
+
+    small = axes.inset_axes((0.63, 0.1, 0.35, 0.32))
     for way, (colour, marker, size, _) in LOOKS.items():
         rows = [r for r in records if r["way"] == way]
         x, y = [r["relus"] / 1e3 for r in rows], [1e3 * r["online_s"] for r in rows]
@@ -86,26 +88,29 @@ def inset(axes, records: list[dict]) -> None:
     small.set(xscale="log", yscale="log")
     small.tick_params(labelsize=7, which="both")
     small.minorticks_off()
+    small.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     small.set_title("log scales", fontsize=7.5, color="#59626d", loc="left", pad=2)
     for axis in (small.xaxis, small.yaxis):
         axis.set_major_formatter(lambda value, _: f"{value:g}")
 
 
 def legend(axes) -> None:
-    for way, (colour, marker, size, text) in LOOKS.items():
-        del way
+    for colour, marker, size, text in LOOKS.values():
         axes.scatter([], [], s=size, marker=marker, facecolors="white", edgecolors=colour, linewidths=1.6, label=text)
     axes.legend(loc="upper left", frameon=False, title="ReLUs removed as", alignment="left", fontsize=9.5)
 
 
-def heading(figure, records: list[dict], ratios: list[float]) -> None:
-    most = max(records, key=lambda r: r["relus"])
-    least = min(records, key=lambda r: r["relus"])
-    figure.text(0.012, 0.94, "Every ReLU that is removed is time saved", fontsize=14.5, fontweight="bold", color=INK)
-    text = (
-        f"One private ResNet18 inference, {most['relus']:,} to {least['relus']:,} ReLUs kept: "
-        f"{1e3 * most['online_s']:.0f} ms to {1e3 * least['online_s']:.0f} ms online"
-    )
+def heading(figure, model: str, records: list[dict], ratios: list[float]) -> None:
+    layers = [r for r in records if r["way"] == "layers"]
+    most, least = (choose(layers, key=lambda r: r["relus"]) for choose in (max, min))
+    figure.text(0.012, 0.935, "Every ReLU that is removed is time saved", fontsize=14.5, fontweight="bold", color=INK)
+    lines = [
+        f"One private {model} inference between two processes, {most['relus']:,} down to {least['relus']:,} ReLUs: "
+        f"{1e3 * most['online_s']:.0f} ms down to {1e3 * least['online_s']:.0f} ms online."
+    ]
     if ratios:
-        text += f"; elements at random take {np.median(ratios):.2f} times what layers take"
-    figure.text(0.012, 0.875, text + ".", fontsize=10, color="#59626d")
+        lines.append(
+            f"At equal counts, elements at random take {np.median(ratios):.2f} "
+            f"times the time that whole layers take (median)."
+        )
+    figure.text(0.012, 0.905, "\n".join(lines), fontsize=10, color="#59626d", va="top", linespacing=1.4)

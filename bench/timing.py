@@ -23,6 +23,7 @@ from deepreduce.plan.link import Link, parse_link
 from deepreduce.plan.timing import DEFAULT, Machine, run_seconds
 from deepreduce.plan.work import op_work
 from deepreduce.private.bench import BenchOptions, bench
+from deepreduce.private.floors import measure_rates
 
 POINTS = ["full", "S2+S3+S4", "S2^RT+S3^RT+S4^RT", "S2^RT+S3^RT+S4^RT, rho=0.5", "S2^RT+S3^RT, alpha=0.5, rho=0.5"]
 LINK_FIELDS = ("link_linear_s", "link_level_s", "link_rest")
@@ -142,7 +143,8 @@ def constants(machine: Machine) -> str:
 
 
 def measure(arguments: argparse.Namespace) -> list[Timed]:
-    runs = []
+    runs: list[Timed] = []
+    rates = measure_rates()
     for width in arguments.width:
         for point in arguments.point:
             plan, weights = plan_of(arguments.model, None if point == "full" else point, width=width)
@@ -152,7 +154,7 @@ def measure(arguments: argparse.Namespace) -> list[Timed]:
                 del weights
                 for protocol in arguments.protocol:
                     for network in arguments.network:
-                        result = bench(Path(name), BenchOptions(protocol, arguments.inferences, network))
+                        result = bench(Path(name), BenchOptions(protocol, arguments.inferences, network), rates=rates)
                         title = f"{arguments.model} {point}" + ("" if width == 1 else f", width {width:g}")
                         runs.append(Timed(title, plan, {"model": arguments.model, "point": point, **result}))
                         print(" | ".join(row(runs[-1], [DEFAULT])), flush=True)

@@ -1,4 +1,4 @@
-"""What the report makes of measurements: axes, Pareto steps of their own, waterfalls, a table; strict, but forgiving runs."""
+"""What the report makes of measurements: axes, Pareto steps of their own, waterfalls, a table; runs may be damaged."""
 
 from __future__ import annotations
 
