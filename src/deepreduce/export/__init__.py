@@ -3,6 +3,7 @@
 from .export import Exported, export_network, export_point
 from .lower import lower
 from .lowered import Lowered, convs
+from .merging import merge_ops
 from .quantise import quantise
 from .random import plan_of
 from .rescales import with_rescales
@@ -14,6 +15,7 @@ __all__ = [
     "export_network",
     "export_point",
     "lower",
+    "merge_ops",
     "plan_of",
     "quantise",
     "with_rescales",
