@@ -14,7 +14,7 @@ from .version import __version__
 if TYPE_CHECKING:
     from .front_door import network
     from .networks import Network, Profile, count
-    from .reduce import cull, keep_blocks, reduce_to, reshape, thin
+    from .reduce import cull, front_padded, keep_blocks, reduce_to, reshape, thin
     from .search import Frontier, find_frontier
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "count",
     "cull",
     "find_frontier",
+    "front_padded",
     "keep_blocks",
     "network",
     "reduce_to",
@@ -36,7 +37,7 @@ __all__ = [
 _HOME = {
     **dict.fromkeys(("Network", "Profile", "count"), "networks"),
     "network": "front_door",
-    **dict.fromkeys(("cull", "keep_blocks", "reduce_to", "reshape", "thin"), "reduce"),
+    **dict.fromkeys(("cull", "front_padded", "keep_blocks", "reduce_to", "reshape", "thin"), "reduce"),
     **dict.fromkeys(("Frontier", "find_frontier"), "search"),
 }
 

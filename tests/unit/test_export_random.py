@@ -108,7 +108,6 @@ def test_the_same_arguments_give_the_same_plan():
     [
         (("resnet19",), ModelError, "unknown network"),
         (("resnet6", "S9"), PointError, "no stage"),
-        (("mobilenet_v2",), ModelError, "relu6"),
     ],
 )
 def test_what_cannot_be_is_refused(arguments, error, message):

@@ -3,6 +3,7 @@
 from .export import Exported, export_network, export_point, frontier_data
 from .lower import lower
 from .lowered import Lowered, convs
+from .merging import merge_ops
 from .quantise import quantise
 from .random import plan_of
 from .rescales import with_rescales
@@ -15,6 +16,7 @@ __all__ = [
     "export_point",
     "frontier_data",
     "lower",
+    "merge_ops",
     "plan_of",
     "quantise",
     "with_rescales",

@@ -28,6 +28,7 @@ from .evaluate import Progress
 from .folder import write_folder
 from .lower import lower
 from .lowered import Lowered, convs
+from .merging import merge_ops
 from .quantise import Weights
 from .rescales import with_rescales
 from .rings import RingBits, quantised
@@ -207,6 +208,8 @@ def lowered_of(network: Network, *, merge: bool = True) -> tuple[Lowered, int, i
     """A network's ops, ready to be quantised, and how many of them were linear before and after merging."""
     lowered = lower(network)
     before = convs(lowered)
+    if merge:
+        lowered = merge_ops(lowered)
     return with_rescales(lowered), before, convs(lowered)
 
 

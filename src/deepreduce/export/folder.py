@@ -44,3 +44,12 @@ def write_folder(folder: Path, plan: Plan, weights: Weights, facts: dict[str, An
         with contextlib.suppress(OSError):
             shutil.rmtree(scratch)
     return [folder / name for name in (PLAN, WEIGHTS, FACTS)]
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse, before the work is done, what cannot become or be the folder of a plan."""
+    folder = folder.expanduser()
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        reason = "no folder" if not existing.is_dir() else "not writable"
+        raise StoreError(f"{folder} cannot be written: {existing} is {reason}", "choose another --out folder")

@@ -250,7 +250,8 @@ class _Quantiser:
         the others, raised to it, would leave the ring.
         """
         names = sorted(set(op.inputs))
-        room = [self.exponent[n] + self.accumulator_bits - self.peak(n).bit_length() for n in names if self.peak(n)]
+        most = self.accumulator_bits - ((len(op.inputs) - 1).bit_length() if isinstance(op, Add) else 0)
+        room = [self.exponent[name] + most - self.peak(name).bit_length() for name in names if self.peak(name)]
         common = min([max(self.exponent[name] for name in names), *room])
         for name in names:
             if self.exponent[name] > common and name in self.exact and self.readers[name] == 1:

@@ -15,6 +15,7 @@ from ..plan.rules import MAX_WEIGHT_BITS
 from ..reduce import reduce_to
 from .lower import lower
 from .lowered import Array, Lowered
+from .merging import merge_ops
 from .quantise import Weights, quantise
 from .rescales import with_rescales
 
@@ -39,13 +40,14 @@ def plan_of(
     activation_bits: int = 13,
     weight_bits: int = MAX_WEIGHT_BITS,
     calibration_images: int = 2,
+    merge: bool = False,
 ) -> tuple[Plan, Weights]:
     """A valid plan of ``network`` (a zoo name or ``file.py:factory``) reduced to ``point``, and random weights.
 
     Images have ``channels`` x ``image`` x ``image`` values, before the point's rho. Each output channel's weights have
     the largest magnitude that ``weight_bits`` hold (fewer for networks whose weights the server cannot hide at l <= 32:
     ResNet34, wide ones, 64x64 images); activations of the random images that calibrate the plan stay within
-    2^activation_bits. The same arguments give the same plan. Raises `ModelError`, `PointError`, `SettingError`, or
+    2^activation_bits. ``merge`` moves padding to the front of linear segments and composes their ops. The same arguments give the same plan. Raises `ModelError`, `PointError`, `SettingError`, or
     `PlanError` where the ring is too small.
     """
     if seed < 0:
@@ -62,9 +64,9 @@ def plan_of(
     if not 2 <= weight_bits <= MAX_WEIGHT_BITS:
         raise SettingError(f"{weight_bits} weight bits, from 2 to {MAX_WEIGHT_BITS} are allowed")
     full = ModelSource(network, width).build((channels, image, image), classes)
-    lowered = lower(reduce_to(full, point or "full"))
     rng = np.random.default_rng(seed)
-    lowered = with_rescales(with_random_weights(lowered, rng))
+    lowered = with_random_weights(lower(reduce_to(full, point or "full", front_padding=merge)), rng)
+    lowered = with_rescales(merge_ops(lowered, ring_bits=ring_bits) if merge else lowered)
     images = random_images(lowered.input_shape, rng, calibration_images)
     return quantise(lowered, images, FixedPoint(ring_bits, input_fraction), activation_bits, weight_bits)
 

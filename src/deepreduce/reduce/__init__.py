@@ -2,9 +2,10 @@
 
 from .build import reduce_to
 from .cull import cull
+from .front_padding import front_padded
 from .keep_blocks import keep_blocks
 from .reshape import reshape
 from .select import kept_sites
 from .thin import thin
 
-__all__ = ["cull", "keep_blocks", "kept_sites", "reduce_to", "reshape", "thin"]
+__all__ = ["cull", "front_padded", "keep_blocks", "kept_sites", "reduce_to", "reshape", "thin"]

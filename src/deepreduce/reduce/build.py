@@ -5,12 +5,16 @@ from __future__ import annotations
 from ..errors import PointError
 from ..networks.network import Network
 from ..networks.point import Point, parse_point
+from .front_padding import front_padded, without_front_padding
 from .reshape import reshape
 from .select import restrict
 
 
-def reduce_to(model: Network, point: Point | str) -> Network:
+def reduce_to(model: Network, point: Point | str, *, front_padding: bool = True) -> Network:
     """The network that ``point`` names, made from an unreduced (or less reduced) ``model``.
+
+    Where ReLUs are gone the zero padding moves to the front of each linear segment (`front_padded`), so that it can be
+    merged exactly, unless ``front_padding`` is False.
 
     Raises `PointError` for a name that cannot be read or that asks for more than ``model`` has.
     """
@@ -19,5 +23,8 @@ def reduce_to(model: Network, point: Point | str) -> Network:
     alpha, rho = point.alpha / model.point.alpha, point.rho / model.point.rho
     if alpha > 1 or rho > 1:
         raise PointError(f"{point} is larger than {model.point}", "start from the unreduced network")
+    model = without_front_padding(model)
     own_scale = Point(point.terms, model.point.alpha, model.point.rho)
-    return reshape(restrict(model, own_scale), alpha=alpha, rho=rho)
+    result = reshape(restrict(model, own_scale), alpha=alpha, rho=rho)
+    reduced = len(result.relu_nodes()) < len(result.layout.sites)
+    return front_padded(result) if front_padding and reduced else result

@@ -10,6 +10,7 @@ from ..errors import MissingPackageError, ModelError, SettingError, one_line
 from ..networks.network import Network, shrunk_shape
 from ..networks.ops import module_of, relu_kind
 from ..networks.shapes import BATCH
+from .front_padding import front_padded, is_front_padded, without_front_padding
 from .select import require_network, restrict
 
 WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d)
@@ -30,6 +31,8 @@ def reshape(model: Network, alpha: float = 1.0, rho: float = 1.0) -> Network:
     if not 0 < alpha <= 1:
         raise SettingError(f"alpha {alpha:g} is not in (0, 1]", "0.5 halves the channels")
     shrunk_shape(model.input_shape, model.point.rho * rho)
+    if is_front_padded(model):  # margins depend on sizes, and the pruner knows no pads
+        return front_padded(reshape(without_front_padding(model), alpha, rho))
     result = model
     if alpha != 1:
         result = _rebuilt(model, alpha) if model.rebuild is not None else _pruned(model, alpha)

@@ -8,6 +8,7 @@ from ..errors import ModelError, PointError, nearest
 from ..networks.layout import Layout, ReluSite
 from ..networks.network import Network
 from ..networks.point import Phase, Point, Term
+from .front_padding import front_padded, is_front_padded, without_front_padding
 
 
 def kept_sites(layout: Layout, point: Point) -> tuple[ReluSite, ...]:
@@ -55,12 +56,16 @@ def _last_blocks(term: Term, sites: Sequence[ReluSite]) -> list[ReluSite]:
 def restrict(network: Network, point: Point) -> Network:
     """A new network that keeps only the ReLUs of ``point``; weights are copied, shapes unchanged.
 
+    Where ``network`` is front padded, so is the new one.
+
     ``point`` must have the network's own alpha and rho. Raises `PointError` if it would bring a removed ReLU back.
     """
     keep = {site.name for site in kept_sites(network.layout, point)}
     present = network.relu_nodes()
     if missing := [name for name in keep if name not in present]:
         raise PointError(f"{network.point} has no ReLU {missing[0]!r} left: {point} cannot be made from it")
+    if is_front_padded(network):
+        return front_padded(restrict(without_front_padding(network), point))
     body = network.copy_body()
     for node in list(body.graph.nodes):
         if node.meta["path"] in present.keys() - keep:

@@ -115,7 +115,8 @@ class Frontier(Sequence[TrainedNetwork]):
         if isinstance(source.model, str) and not settings["importable"]:
             raise ModelError(f"the search was given the object {settings['model']}", "Frontier.load(DIR, model=...)")
         full = source.build(tuple(data["input_shape"]), len(data["classes"]), settings["seed"])
-        network = reduce_to(full, chosen.name)
+        # Searches from before front padding trained networks without it.
+        network = reduce_to(full, chosen.name, front_padding=settings.get("front_padding", False))
         network.load_state_dict(JobStore(self.directory / "jobs").weights(chosen.job))
         return network.eval()
 

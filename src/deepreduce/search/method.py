@@ -44,6 +44,7 @@ class Method:
             "alpha": self.alpha,
             "rho": self.rho,
             "criticality_exponent": self.exponent,
+            "front_padding": True,  # searches before it was there have no such key
         }
 
     @cached_property

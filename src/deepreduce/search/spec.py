@@ -13,7 +13,7 @@ from torch import fx
 from ..networks.network import Network
 from ..train.recipe import Recipe
 
-FORMAT = 1  # raised whenever the same specification would no longer train to the same network
+FORMAT = 2  # raised whenever the same specification would no longer train to the same network
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,58 @@
+"""Linear segments merged where the private cost model says that it pays."""
+
+from __future__ import annotations
+
+from math import inf, prod
+
+from ..plan import PARAMETER_SETS, AvgPool, Linear
+from ..plan.messages import Chunk, Protocol, rescale_vector
+from ..plan.packing import choose, response_bytes, upload_bytes
+from ..plan.rules import MAX_KERNEL, MAX_WEIGHTS, weight_shape
+from ..plan.timing import DEFAULT, Machine, linear_seconds, vector_seconds
+from ..reduce.linear_graph import Link, Shape, Value
+from ..reduce.merge import merge
+from .emission import emit, op_of
+from .lowered import Lowered
+from .segments import graph_of
+
+RATE = 1e9  # bits per second: what a byte counts against a second of computing
+TYPICAL_SHIFT = 12  # of a Rescale, before calibration knows it
+
+
+def merge_ops(lowered: Lowered, *, protocol: Protocol = "fused", ring_bits: int = 32) -> Lowered:
+    """The same function with fewer linear ops: chains, strided blocks, shortcuts and projections as one where it pays.
+
+    ``lowered`` has no Rescales yet (`with_rescales` comes after). A merged op has the name of the last one in it.
+    """
+    return emit(merge(graph_of(lowered), PrivateCosts(protocol, ring_bits)), lowered)
+
+
+class PrivateCosts:
+    """Seconds of both parties and of a link, offline and online, by the model of `deepreduce.plan.timing`."""
+
+    def __init__(self, protocol: Protocol, ring_bits: int, machine: Machine = DEFAULT) -> None:
+        self.protocol, self.ring_bits, self.machine = protocol, ring_bits, machine
+        self.parameters = next(p for p in PARAMETER_SETS.values() if ring_bits <= p.max_ring_bits)
+
+    def link(self, link: Link, operand: Value, result: Value) -> float:
+        """One convolution or linear layer; nothing for a pool, infinite for what no plan can hold."""
+        op = op_of(link, operand, result)
+        if isinstance(op, AvgPool):
+            return 0.0
+        shape = (prod(operand.shape),) if isinstance(op, Linear) else operand.shape
+        weights = prod(weight_shape(op, shape))
+        if weights > MAX_WEIGHTS or (not isinstance(op, Linear) and max(*op.kernel, *op.padding) > MAX_KERNEL):
+            return inf
+        packing = choose(op, shape, self.parameters, self.ring_bits)
+        sent = packing.uploads * upload_bytes(self.parameters) + sum(response_bytes(packing, self.ring_bits))
+        return linear_seconds(packing, weights, self.parameters, self.machine).total + 8 * sent / RATE
+
+    def rescale(self, shape: Shape) -> float:
+        """Shifts of one OT each, and the round that they take."""
+        vector = rescale_vector(prod(shape), self.ring_bits, TYPICAL_SHIFT, self.protocol)
+        sent = sum(map(_bytes, vector.chunks))
+        return vector_seconds(vector, self.machine).total + self.machine.level_s + 8 * sent / RATE
+
+
+def _bytes(chunk: Chunk) -> int:
+    return chunk.choices + chunk.garbled + chunk.products + chunk.labels + chunk.answers

@@ -1,0 +1,220 @@
+"""The weights of merged links: the kernels of all paths between two values that are left, composed and summed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from ..errors import ModelError
+from .linear_graph import Array, Graph, Link, Pair, Shape, Value, composed, cut, together
+
+FLAT = 1e-6  # relative: by how much a merged bias may differ between pixels (rounding)
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """A link with its numbers [O, C/groups, kh, kw]."""
+
+    link: Link
+    weights: Array
+
+
+def with_weights(graph: Graph, left: Mapping[str, Value]) -> dict[str, Value]:
+    """``left`` with the weights and biases that its links have in ``graph``, from which the other values are gone."""
+    result = {}
+    for name, value in left.items():
+        if value.source or all(link.operand in left for link in graph[name].links):
+            result[name] = graph[name]
+            continue
+        interior = _interior(graph, left, name)
+        kernels = _kernels(graph, interior, name)
+        links = tuple(replace(link, weights=_fitted(kernels, link, graph, value.shape)) for link in value.links)
+        result[name] = replace(value, links=links, bias=_bias(graph, interior, name))
+    return result
+
+
+def _interior(graph: Graph, left: Mapping[str, Value], name: str) -> list[str]:
+    """The values that are gone between ``name`` and those that are left, in order."""
+    found, waiting = set[str](), [name]
+    while waiting:
+        for link in graph[waiting.pop()].links:
+            if link.operand not in left and link.operand not in found:
+                found.add(link.operand)
+                waiting.append(link.operand)
+    return [other for other in graph if other in found]
+
+
+def _kernels(graph: Graph, interior: list[str], name: str) -> list[Kernel]:
+    """From every value that is left to ``name``, one for each stride, composed from the side with fewer channels."""
+    inside = set(interior)
+    operands = {link.operand for other in (*interior, name) for link in graph[other].links} - inside
+    if sum(graph[operand].shape[0] for operand in operands) < graph[name].shape[0]:
+        return [kernel for operand in sorted(operands) for kernel in _from_operand(graph, interior, name, operand)]
+    return _from_result(graph, interior, name)
+
+
+def _from_result(graph: Graph, interior: list[str], name: str) -> list[Kernel]:
+    """Backwards: what each value in between is multiplied with on its way to ``name``."""
+    reached: dict[str, list[Kernel]] = {}
+    for link in graph[name].links:
+        _add(reached.setdefault(link.operand, []), _kernel(link, graph, name))
+    for other in reversed(interior):
+        for outer in reached.pop(other, []):
+            for link in graph[other].links:
+                _add(reached.setdefault(link.operand, []), _composed(outer, _kernel(link, graph, other)))
+    return [kernel for kernels in reached.values() for kernel in kernels]
+
+
+def _from_operand(graph: Graph, interior: list[str], name: str, operand: str) -> list[Kernel]:
+    """Forwards: how ``operand`` enters each value in between, and ``name`` at last."""
+    reached: dict[str, list[Kernel]] = {}
+    for other in (*interior, name):
+        kernels: list[Kernel] = []
+        for link in graph[other].links:
+            own = _kernel(link, graph, other)
+            if link.operand == operand:
+                _add(kernels, own)
+            for inner in reached.get(link.operand, []):
+                _add(kernels, _composed(own, inner))
+        reached[other] = kernels
+    return reached[name]
+
+
+def _kernel(link: Link, graph: Graph, name: str) -> Kernel:
+    """A link of ``graph`` with its weights written out."""
+    return Kernel(link, written_out(link, graph[link.operand].shape[0], graph[name].shape[0]))
+
+
+def written_out(link: Link, channels: int, outputs: int) -> Array:
+    """The weights [O, C/groups, kh, kw] that a link from ``channels`` to ``outputs`` stands for."""
+    if link.weights is not None:
+        return link.weights
+    if link.kind == "embedding":
+        weights = np.zeros((outputs, channels, 1, 1))
+        weights[link.offset : link.offset + channels] = np.eye(channels)[:, :, None, None]
+        return weights
+    return np.ones((outputs, 1, *link.kernel))
+
+
+def _add(kernels: list[Kernel], new: Kernel) -> None:
+    """Add to the kernel of the same operand and stride, or to the list."""
+    for index, old in enumerate(kernels):
+        if (old.link.operand, old.link.stride) == (new.link.operand, new.link.stride):
+            link = together(old.link, new.link)
+            kernels[index] = Kernel(link, _widened(old, link) + _widened(new, link))
+            return
+    kernels.append(new)
+
+
+def _widened(kernel: Kernel, link: Link) -> Array:
+    """The weights in the kernel and the groups of ``link``, which hold its own."""
+    weights = in_groups(kernel.weights, kernel.link.groups, link.groups)
+    top, left = (kernel.link.origin[axis] - link.origin[axis] for axis in (0, 1))
+    result = np.zeros((*weights.shape[:2], *link.kernel))
+    result[:, :, top : top + weights.shape[2], left : left + weights.shape[3]] = weights
+    return result
+
+
+def in_groups(weights: Array, groups: int, fewer: int) -> Array:
+    """Weights of ``groups`` written for ``fewer`` groups, with zeros between channels that did not meet."""
+    if groups == fewer:
+        return weights
+    outputs, depth = weights.shape[:2]
+    result = np.zeros((outputs, depth * groups // fewer, *weights.shape[2:]))
+    share, together_in = outputs // groups, groups // fewer
+    for group in range(groups):
+        rows, place = slice(group * share, (group + 1) * share), group % together_in * depth
+        result[rows, place : place + depth] = weights[rows]
+    return result
+
+
+def _composed(outer: Kernel, inner: Kernel) -> Kernel:
+    """``outer`` after ``inner``: out[o, c, s u + a] += outer[o, m, u] inner[m, c, a], for each u or each a."""
+    link = composed(outer.link, inner.link)
+    if outer.link.kind == "identity":
+        return Kernel(link, inner.weights)
+    if inner.link.kind == "identity":
+        return Kernel(link, outer.weights)
+    groups, stride = link.groups, inner.link.stride
+    later = in_groups(outer.weights, outer.link.groups, groups)
+    earlier = in_groups(inner.weights, inner.link.groups, groups)
+    later = later.reshape(groups, -1, *later.shape[1:])  # [g, O/g, M/g, kh, kw]
+    earlier = earlier.reshape(groups, -1, *earlier.shape[1:])  # [g, M/g, C/g, kh, kw]
+    result = np.zeros((groups, later.shape[1], earlier.shape[2], *link.kernel))
+    if np.prod(later.shape[3:]) <= np.prod(earlier.shape[3:]):
+        for u, v in np.ndindex(later.shape[3:]):
+            part = _product(later[..., u, v], earlier)
+            top, left = u * stride[0], v * stride[1]
+            result[..., top : top + part.shape[3], left : left + part.shape[4]] += part
+    else:
+        turned = later.swapaxes(1, 2)  # [g, M/g, O/g, kh, kw]
+        for u, v in np.ndindex(earlier.shape[3:]):
+            part = _product(earlier[..., u, v].swapaxes(1, 2), turned).swapaxes(1, 2)
+            bottom, right = u + (part.shape[3] - 1) * stride[0] + 1, v + (part.shape[4] - 1) * stride[1] + 1
+            result[..., u : bottom : stride[0], v : right : stride[1]] += part
+    return Kernel(link, result.reshape(-1, *result.shape[2:]))
+
+
+def _product(matrices: Array, kernels: Array) -> Array:
+    """[g, A, M] times [g, M, B, kh, kw]."""
+    groups, middle = kernels.shape[:2]
+    flat: Array = matrices @ kernels.reshape(groups, middle, -1)
+    return flat.reshape(groups, -1, *kernels.shape[2:])
+
+
+def _fitted(kernels: Iterable[Kernel], link: Link, graph: Graph, result: Shape) -> Array | None:
+    """The weights of a link of the merged graph: cut to its kernel, in its groups; None where its kind says all."""
+    if link.kind != "weights":
+        return None
+    total = np.zeros((result[0], graph[link.operand].shape[0] // link.groups, *link.kernel))
+    for kernel in kernels:
+        if kernel.link.operand == link.operand and _stride(kernel.link, result) == link.stride:
+            inside = _padded(kernel, link)
+            total += cut(inside.weights, inside.link, link.origin, link.kernel)
+    return total
+
+
+def _stride(link: Link, result: Shape) -> Pair:
+    """Its stride, 1 along an axis with one output: no second one tells."""
+    down, across = (1 if result[1 + axis] == 1 else link.stride[axis] for axis in (0, 1))
+    return down, across
+
+
+def _padded(kernel: Kernel, link: Link) -> Kernel:
+    """``kernel`` with zeros around it, so that it covers the kernel of ``link``."""
+    cover = together(replace(kernel.link, groups=link.groups), link)
+    return Kernel(cover, _widened(kernel, cover))
+
+
+def _bias(graph: Graph, interior: list[str], name: str) -> Array | None:
+    """What ``name`` is when all that is left is zero: the same at every pixel, or merging was not exact."""
+    maps: dict[str, torch.Tensor] = {}
+    for other in (*interior, name):
+        value = graph[other]
+        terms = [evaluated(link, maps[link.operand], value.shape) for link in value.links if link.operand in maps]
+        if value.bias is not None:
+            terms.append(torch.from_numpy(value.bias)[:, None, None].expand(value.shape))
+        if terms:
+            maps[other] = torch.stack(terms).sum(0)
+    if name not in maps:
+        return None
+    bias = maps[name]
+    low, high = bias.amin((1, 2)), bias.amax((1, 2))
+    if float((high - low).max()) > FLAT * max(1.0, float(bias.abs().max())):
+        raise ModelError(f"{name}: merging it would not be exact at the border", "this is a defect: please report it")
+    centre: Array = bias.mean((1, 2)).numpy()
+    return centre
+
+
+def evaluated(link: Link, operand: torch.Tensor, result: Shape) -> torch.Tensor:
+    """What a link makes of one map [C, H, W] in float64."""
+    weights = torch.from_numpy(np.ascontiguousarray(written_out(link, operand.shape[0], result[0])))
+    pads = []
+    for axis in (1, 0):  # torch counts from the last
+        last = (result[1 + axis] - 1) * link.stride[axis] + link.origin[axis] + link.kernel[axis]
+        pads += [-link.origin[axis], last - operand.shape[1 + axis]]
+    return F.conv2d(F.pad(operand[None], pads), weights, None, link.stride, groups=link.groups)[0]
