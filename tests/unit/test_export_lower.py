@@ -31,7 +31,7 @@ def run(lowered, images):
             case Linear():
                 y = F.linear(x, weight, bias)
             case Add():
-                y = x + others[0]
+                y = sum(others, x)
             case Concat():
                 y = torch.cat([x, *others], 1)
             case AvgPool():

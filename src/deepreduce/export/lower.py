@@ -157,13 +157,9 @@ class _Lowering:
         self._affine(node, parents(node)[0], scale, shift)
 
     def _affine(self, node: fx.Node, before: fx.Node, scale: Array, shift: Array) -> None:
-        """A value times ``scale`` [C] plus ``shift`` [C]: a gain, or in the linear op before it, or by an own op."""
+        """A value times ``scale`` [C] plus ``shift`` [C]: in the linear op before it, or by an op of its own."""
         held = self.held[before]
-        if not shift.any() and scale.any() and np.all(scale == scale[0]):
-            self._hold(node, held.name, held.gain / float(scale[0]), held.margin)
-        elif (
-            held.margin == NONE and self._alone(held.name, node) and self.plan.fold(held.name, scale / held.gain, shift)
-        ):
+        if held.margin == NONE and self._alone(held.name, node) and self.plan.fold(held.name, scale / held.gain, shift):
             self._hold(node, held.name)
         else:
             self.plan.channelwise(_name(node), held, scale[:, None], shift)
@@ -196,7 +192,12 @@ class _Lowering:
             raise _refused(node, "a constant must be a number, or one number for each channel")
         ones, zeros = np.ones_like(factor), np.zeros_like(factor)
         if product:
-            self._affine(node, before, 1 / factor if inverse else factor, zeros)
+            scale = 1 / factor if inverse else factor
+            if scale.any() and np.all(scale == scale[0]):
+                held = self.held[before]
+                self._hold(node, held.name, held.gain / float(scale[0]), held.margin)
+            else:
+                self._affine(node, before, scale, zeros)
         elif inverse:
             self._affine(node, before, ones if known[0] else -ones, -factor if known[0] else factor)
         else:

@@ -36,6 +36,9 @@ class Costs(Protocol):
     def link(self, link: Link, operand: Value, result: Value) -> float:
         """One link of a value that is not merely joined from its operands."""
 
+    def addition(self, shape: Shape) -> float:
+        """Adding two maps."""
+
     def rescale(self, shape: Shape) -> float:
         """Bringing an accumulator of that shape back to an activation's scale."""
 
@@ -137,6 +140,7 @@ class _Search:
         for name, value in state.values.items():
             if not is_concatenation(value):
                 price += sum(self._link_price(link, value) for link in value.links if not link.plain)
+                price += (len(value.links) - 1) * self.costs.addition(value.shape)
             if any(
                 link.operand in wide if link.plain else link.kind in ("weights", "identity") for link in value.links
             ):
