@@ -22,8 +22,9 @@ from .work import Counts, Work, linear_work, op_work, vector_work
 class Machine:
     """Seconds per unit of work, both parties together where they cannot overlap; one core each."""
 
-    run_offline_s: float = 7.2e-3  # whatever the plan
-    run_online_s: float = 3.0e-3
+    op_offline_s: float = 1.4e-4  # any op, beside its own work
+    round_online_s: float = 1.5e-4  # any round, beside the work of its ops
+    local_online_s: float = 8.0e-9  # element of a sum, computed from shares alone
     linear_offline_s: float = 4.1e-4  # any linear op
     product_s: float = 6.8e-6  # homomorphic, of polynomials of 4096 coefficients modulo two primes
     upload_s: float = 7.8e-5  # ciphertext from the client
@@ -31,9 +32,9 @@ class Machine:
     gate_offline_s: float = 6.0e-8  # AND gate garbled, sent and stored
     circuit_offline_s: float = 6.1e-8  # AND gate of a whole circuit (delphi), whose tables outgrow the caches
     gate_online_s: float = 5.8e-9  # AND gate evaluated
-    byte_online_s: float = 2.9e-10  # through loopback
+    byte_online_s: float = 2.8e-10  # through loopback
     shift_offline_s: float = 2.4e-8  # element of a one-OT rescale
-    shift_online_s: float = 9.5e-9
+    shift_online_s: float = 9.1e-9
     multiply_add_s: float = 1.8e-11  # of the online linear ops
     linear_s: float = 3.6e-5  # any linear op online
     level_s: float = 1.9e-4  # any exchange of an op online

@@ -15,6 +15,9 @@ from .schema import (
     INPUT,
     OUTPUT,
     PARAMETER_SETS,
+    Add,
+    AvgPool,
+    Concat,
     Conv,
     Linear,
     MaxPool,
@@ -70,8 +73,10 @@ def vector_work(vector: Vector) -> Work:
 def op_work(plan: Plan, protocol: Protocol, batch: int, prediction: Prediction) -> dict[str, Work]:
     """The work of every op of a valid plan, and of the pseudo-ops "input" and "output"."""
     found, packed, parameters = shapes(plan), packings(plan), PARAMETER_SETS[plan.parameter_set]
-    # What a run takes whatever its ops are stands under "input".
-    work = {INPUT: _with_traffic(Work({"run_offline_s": 1.0}, {"run_online_s": 1.0}), prediction, INPUT)}
+    # What a run takes beside the work of its ops stands under "input".
+    local = batch * sum(prod(found[op.name]) for op in plan.ops if isinstance(op, Add | Concat | AvgPool))
+    online: Counts = {"round_online_s": float(prediction.total.online.rounds), "local_online_s": float(local)}
+    work = {INPUT: _with_traffic(Work({"op_offline_s": float(len(plan.ops))}, online), prediction, INPUT)}
     for op in plan.ops:
         operand = found[op.inputs[0]]
         if isinstance(op, Conv | Linear):
