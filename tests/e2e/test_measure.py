@@ -149,7 +149,7 @@ def test_a_point_that_cannot_be_exported_is_left_out(folder, exporting):
 def test_tables_and_the_report_show_seconds(folder, exporting):
     done = run("bench", folder, "--inferences", "1", "--network", "none", "--network", "lan")
     assert done.exit_code == 0, done.output
-    assert "fused@none, seconds measured" in done.output and "fused@lan, seconds measured" in done.output
+    assert "fused@none, measured" in done.output and "fused@lan, measured" in done.output
     assert "measured before" in run("bench", folder, "--inferences", "1").output
     assert run("report", folder).exit_code == 0
     page = (folder / "report.html").read_text()

@@ -97,9 +97,9 @@ def _to_json(directory: Path, outcome: Outcome) -> dict[str, object]:
 
 def _show(console: Console, directory: Path, outcome: Outcome) -> None:
     for key in dict.fromkeys(done.key for done in outcome.measured):
-        table = Table(title=escape(f"{key}, seconds measured (predicted)"), title_justify="left")
+        table = Table(title=escape(f"{key}, measured (predicted)"), title_justify="left")
         table.add_column("network", overflow="fold")
-        for name in ("val %", "ReLUs", "convs", "online s", "offline s", "MB", "rounds"):
+        for name in ("val %", "ReLUs", "convs", "online ms", "offline ms", "MB", "rounds"):
             table.add_column(name, justify="right")
         for done in (done for done in outcome.measured if done.key == key):
             summary = done.summary
@@ -108,8 +108,8 @@ def _show(console: Console, directory: Path, outcome: Outcome) -> None:
                 f"{done.network.validation_accuracy:.2f}",
                 f"{summary.relus:,}",
                 f"{summary.convs_before}\N{RIGHTWARDS ARROW}{summary.convs_after}",
-                f"{summary.online_s:.3f} ({summary.predicted_online_s:.3f})",
-                f"{summary.offline_s:.3f} ({summary.predicted_offline_s:.3f})",
+                f"{_ms(summary.online_s)} ({_ms(summary.predicted_online_s)})",
+                f"{_ms(summary.offline_s)} ({_ms(summary.predicted_offline_s)})",
                 f"{(summary.online_bytes + summary.offline_bytes) / 1e6:.1f}",
                 str(summary.rounds),
             )
@@ -121,3 +121,7 @@ def _show(console: Console, directory: Path, outcome: Outcome) -> None:
 
 def _seconds(value: float) -> str:
     return f"{value:.2f} s" if value >= 1 else f"{1e3 * value:.1f} ms"
+
+
+def _ms(seconds: float) -> str:
+    return f"{1e3 * seconds:,.1f}" if seconds < 0.1 else f"{1e3 * seconds:,.0f}"

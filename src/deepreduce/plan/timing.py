@@ -22,7 +22,7 @@ from .work import Counts, Work, linear_work, op_work, vector_work
 class Machine:
     """Seconds per unit of work, both parties together where they cannot overlap; one core each."""
 
-    op_offline_s: float = 1.4e-4  # any op, beside its own work
+    run_offline_s: float = 7.2e-3  # whatever the plan
     round_online_s: float = 1.5e-4  # any round, beside the work of its ops
     local_online_s: float = 8.0e-9  # element of a sum, computed from shares alone
     linear_offline_s: float = 4.1e-4  # any linear op

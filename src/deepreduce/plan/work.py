@@ -76,7 +76,7 @@ def op_work(plan: Plan, protocol: Protocol, batch: int, prediction: Prediction) 
     # What a run takes beside the work of its ops stands under "input".
     local = batch * sum(prod(found[op.name]) for op in plan.ops if isinstance(op, Add | Concat | AvgPool))
     online: Counts = {"round_online_s": float(prediction.total.online.rounds), "local_online_s": float(local)}
-    work = {INPUT: _with_traffic(Work({"op_offline_s": float(len(plan.ops))}, online), prediction, INPUT)}
+    work = {INPUT: _with_traffic(Work({"run_offline_s": 1.0}, online), prediction, INPUT)}
     for op in plan.ops:
         operand = found[op.inputs[0]]
         if isinstance(op, Conv | Linear):
