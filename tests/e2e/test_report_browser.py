@@ -247,7 +247,7 @@ def test_the_waterfall_follows_its_selects(measured: Visit) -> None:
     places = [measured.page.locator(f"#chart-waterfall-{phase}") for phase in ("online", "offline")]
     ticks = [place.locator(".xtick").last for place in places]
     before = [tick.text_content() for tick in ticks]
-    assert places[0].locator(".bars .point").count() == 2 * 13, "measured and predicted"
+    assert places[0].locator(".bars .point").count() == 2 * 12, "measured and predicted"
     least = measured_frontier()["networks"][-1]
     _select(measured, "waterfall-online", 0).select_option(least["job"])
     for tick, text in zip(ticks, before, strict=True):

@@ -144,7 +144,7 @@ def run(network: Json, private: Json) -> Json:
                 "predicted_up_bytes": sent // 20,
             }
         ops.append(op)
-    return {"ops": ops}
+    return {"ops": ops} | {phase: {"seconds": private[f"{phase}_s"]} for phase in ("online", "offline")}
 
 
 def _private(network: Json, key: str, slow: float) -> Json:

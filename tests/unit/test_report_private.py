@@ -107,12 +107,17 @@ def test_a_waterfall_begins_where_the_operation_before_ended(tmp_path: Path) -> 
     teacher = next(n for n in measured_frontier()["networks"] if n["role"] == "teacher")["private"]["fused@none"]
     assert end == pytest.approx(teacher["online_s"])
     names = chart["layout"]["yaxis"]["ticktext"]
-    assert names[0] == "input" and names[-1] == "output" and "S1.0.add" not in names, "what takes nothing is left out"
+    assert names[0] == "stem.conv" and names[-1] == "between them"
+    assert "S1.0.add" not in names, "what takes nothing is left out"
     [predicted] = [trace for trace in chart["data"] if trace["name"] == "predicted"]
     assert sum(predicted["x"]) == pytest.approx(teacher["predicted_online_s"])
     groups = {trace["name"]: {names[y] for y in trace["y"]} for trace in chart["data"]}
     assert "S1.0.conv1" in groups["linear"] and "head.linear" in groups["linear"]
     assert {"S1.0.relu1", "stem.rescale"} <= groups["non-linear"]
+    assert groups["other"] == {"between them"}
+    [text] = [text for attributes, text in page.scripts if attributes.get("id") == "choices"]
+    sizes = next(chart for name, chart in json.loads(text)["waterfall-online"].items() if name.endswith("|megabytes"))
+    assert sizes["layout"]["yaxis"]["ticktext"][0] == "input", "bytes belong to operations, those of the ends too"
 
 
 def test_without_measurements_the_page_says_how_to_make_them(tmp_path: Path) -> None:

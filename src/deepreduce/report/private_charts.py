@@ -25,21 +25,20 @@ def frontier_choices(view: PrivateView) -> dict[str, Chart]:
 def waterfall_choices(view: PrivateView, phase: str) -> dict[str, Chart]:
     """Every run's waterfall of one phase, by ``job|key|quantity``."""
     return {
-        f"{run.network.job}|{run.key}|{quantity}": waterfall_chart(run, phase, quantity)
-        for run in view.waterfalls
+        f"{waterfall.network.job}|{waterfall.key}|{quantity}": waterfall_chart(waterfall, phase, quantity)
+        for waterfall in view.waterfalls
         for quantity in QUANTITIES
     }
 
 
-def waterfall_chart(run: Waterfall, phase: str, quantity: str) -> Chart:
+def waterfall_chart(waterfall: Waterfall, phase: str, quantity: str) -> Chart:
     """Bars from top to bottom in the order of computation, each beginning where the one before ends.
 
     The prediction is a thin bar upon the measured one, from the same beginning.
     """
+    candidates = waterfall.run.timed(phase) if quantity == "seconds" else waterfall.run.operations
     operations = [
-        op
-        for op in run.operations
-        if _size(op.phase(phase), quantity) or _size(op.phase(phase), quantity, predicted=True)
+        op for op in candidates if _size(op.phase(phase), quantity) or _size(op.phase(phase), quantity, predicted=True)
     ]
     starts, end = [], 0.0
     for op in operations:
@@ -112,7 +111,7 @@ def _size(share: Share, quantity: str, predicted: bool = False) -> float:
 
 def _hover(op: Operation, phase: str) -> str:
     share = op.phase(phase)
-    lines = [f"<b>{escaped(op.name)}</b> ({escaped(op.kind)})"]
+    lines = [f"<b>{escaped(op.name)}</b>" + (f" ({escaped(op.kind)})" if op.kind else "")]
     if op.relus:
         lines.append(f"{whole(op.relus)} ReLUs")
     lines.append(f"{seconds(share.seconds)}, predicted {seconds(share.predicted_seconds)}")

@@ -10,7 +10,7 @@ from ..errors import StoreError
 from .axis import MEASURED, Axis, keys
 from .frontier_view import FrontierView, compute_frontier
 from .records import Network, Private
-from .runs import Operation, read_run
+from .runs import Run, read_run
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Waterfall:
 
     network: Network
     key: str
-    operations: tuple[Operation, ...]
+    run: Run
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,8 @@ from .fields import Fields, read_json
 
 LINEAR = ("Conv", "Linear")
 NON_LINEAR = ("Relu", "MaxPool", "Rescale")
+REST = "between them"
+_BYTES = ("down_bytes", "up_bytes", "predicted_down_bytes", "predicted_up_bytes")
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,35 @@ class Operation:
         )
 
 
-def read_run(directory: Path, file: str) -> tuple[Operation, ...]:
-    """The operations in the order of computation. Raises `StoreError` naming what is wrong with the file."""
-    return read_json(directory / "runs" / file).objects("ops", Operation.read)
+@dataclass(frozen=True)
+class Run:
+    """A run's operations in the order of computation, and the seconds of its phases, more than the operations' sum."""
+
+    operations: tuple[Operation, ...]
+    online_s: float
+    offline_s: float
+
+    def timed(self, phase: str) -> tuple[Operation, ...]:
+        """The operations, with everything that belongs to none as the last: what a party does between them."""
+        named = [op for op in self.operations if op.group != "other"]
+        others = [op.phase(phase) for op in self.operations if op.group == "other"]
+        whole = self.online_s if phase == "online" else self.offline_s
+        left = max(0.0, whole - sum(op.phase(phase).seconds for op in named))
+        rest = Share(
+            left,
+            sum(share.predicted_seconds for share in others),
+            *(sum(getattr(share, name) for share in others) for name in _BYTES),
+        )
+        return (*named, Operation(REST, "", 0, rest, rest))
+
+    @classmethod
+    def read(cls, f: Fields) -> Run:
+        """Read the object of a run file."""
+        return cls(
+            f.objects("ops", Operation.read), f.child("online").number("seconds"), f.child("offline").number("seconds")
+        )
+
+
+def read_run(directory: Path, file: str) -> Run:
+    """The run in ``directory/runs/file``. Raises `StoreError` naming what is wrong with the file."""
+    return Run.read(read_json(directory / "runs" / file))
