@@ -188,6 +188,12 @@ def _from_network(
             **settings,
         )
     notices = [*model.notices(), *exported.notices]
+    if model.is_onnx:
+        from ..export.onnx_check import onnx_difference
+
+        report("compare with onnxruntime", 0, 1)
+        if (difference := onnx_difference(source, full)) is not None:
+            notices.append(f"onnxruntime's logits differ by {difference:.1e} at most from what was read")
     facts: dict[str, Any] = {"model": source, "point": str(network.point), "data": data}
     if scores:
         facts["tuning"] = {"epochs": tune, **scores}
