@@ -149,6 +149,6 @@ class _Writer:
         self.nodes.append(helper.make_node(kind, inputs, outputs, outputs[0], **attributes))
 
 
-def _window(op: Conv | AvgPool | MaxPool) -> dict[str, list[int]]:
+def _window(op: Conv | AvgPool | MaxPool) -> dict[str, Any]:
     top, bottom, left, right = op.padding
     return {"kernel_shape": list(op.kernel), "strides": list(op.stride), "pads": [top, left, bottom, right]}

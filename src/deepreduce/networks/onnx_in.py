@@ -131,7 +131,9 @@ class Builder:
         """The module, when all nodes have been read."""
         answers = {self.behind[o.name][0] if o.name in self.behind else o.name for o in self.model.graph.output}
         if len(answers) != 1:
-            raise ModelError(f"{self.path.name} answers with {len(answers)} values: {', '.join(sorted(answers))}", "keep one")
+            raise ModelError(
+                f"{self.path.name} answers with {len(answers)} values: {', '.join(sorted(answers))}", "keep one"
+            )
         logits = answers.pop()
         if logits not in self.nodes:
             raise ModelError(f"{self.path} answers with a constant", "export the network with its input")

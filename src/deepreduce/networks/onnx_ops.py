@@ -129,7 +129,11 @@ def _clip(net: Builder, node: onnx.NodeProto) -> None:
         high = None
     if low != 0 or high not in (None, 6.0):
         raise net.refused(node, f"it clips to {low} .. {high}; plans have 0 .. infinity (ReLU) and 0 .. 6 (ReLU6)")
-    net.put(node, net.module(node, nn.ReLU() if high is None else nn.ReLU6(), net.value(node)), node.input[0] in net.channels_last)
+    net.put(
+        node,
+        net.module(node, nn.ReLU() if high is None else nn.ReLU6(), net.value(node)),
+        node.input[0] in net.channels_last,
+    )
 
 
 def _add(net: Builder, node: onnx.NodeProto) -> None:

@@ -103,6 +103,7 @@ class ModelSource:
             raise SettingError(
                 f"width {self.width:g} applies to built-in networks only", "scale the channels in your own factory"
             )
+        assert not isinstance(factory, str)
         offered = {"input_shape": input_shape, "in_channels": input_shape[0], "num_classes": num_classes}
         return _call_factory(factory, self.name, {k: v for k, v in offered.items() if v is not None})
 
