@@ -88,7 +88,7 @@ def export_command(
     check_folder(out)
     with steps(console) as report:
         if (Path(source) / "frontier.json").is_file() or (Path(source).is_dir() and not source.endswith(".onnx")):
-            given = {"--weights": weights, "--calibration": calibration, "--input": input_shape}
+            given: dict[str, object] = {"--weights": weights, "--calibration": calibration, "--input": input_shape}
             _refuse(given, "come with the search")
             exported, network = _from_search(Path(source), point, data, seed, tune, settings, report)
         else:
@@ -97,7 +97,7 @@ def export_command(
                 source, point, data, calibration, weights, shape, width, stages, tune, seed, settings, report
             )
         files = exported.write(out)
-        written = {"files": [str(path) for path in files]}
+        written: dict[str, Any] = {"files": [str(path) for path in files]}
         if onnx is not None:
             from ..export.onnx_out import write_onnx
 
@@ -188,6 +188,12 @@ def _from_network(
             **settings,
         )
     notices = [*model.notices(), *exported.notices]
+    if model.is_onnx:
+        from ..export.onnx_check import onnx_difference
+
+        report("compare with onnxruntime", 0, 1)
+        if (difference := onnx_difference(source, full)) is not None:
+            notices.append(f"onnxruntime's logits differ by {difference:.1e} at most from what was read")
     facts: dict[str, Any] = {"model": source, "point": str(network.point), "data": data}
     if scores:
         facts["tuning"] = {"epochs": tune, **scores}
@@ -221,7 +227,9 @@ def _show(console: Console, exported: Exported, costs: dict[str, Any], written: 
     if accuracy["float"] is not None:
         where = f"{accuracy['images']:,} {accuracy['split']} images"
         table.add_row("accuracy", f"{accuracy['float']:.2f} % in floating point, on {where}")
-        table.add_row("", f"{accuracy['quantised']:.2f} % in the plan's integers ({accuracy['difference']:+.2f} points)")
+        table.add_row(
+            "", f"{accuracy['quantised']:.2f} % in the plan's integers ({accuracy['difference']:+.2f} points)"
+        )
     if tuning := facts.get("tuning"):
         steps_ = f"{tuning['reduced']:.2f} % reduced, {tuning['padded']:.2f} % padded, {tuning['tuned']:.2f} % tuned"
         table.add_row("tuning", f"{steps_} ({tuning['epochs']} epochs)")

@@ -1,7 +1,8 @@
 """From ops without numbers and real weights to a valid plan and integer weights, by running sample images.
 
 One pass in topological order, in exact integers (`deepreduce.plan.reference`). Every output channel's weights fill
-their bits wherever its scale is still open (`scales.py`); the largest power of two that fits is used where it is not.
+their bits wherever its scale is still open (`scales.py`); the largest power of two that fits is used where it is not:
+where shortcuts tie the channels of several ops, whose sizes a first pass over few samples finds out.
 Then come the shift that brings an accumulator back to ``activation_bits``, the smallest window that leaves the samples'
 peak its margin, and the powers of two that bring the operands of an Add or Concat to one exponent.
 """
@@ -37,12 +38,14 @@ from ..plan.reference import apply, exact_nonlinear
 from ..plan.rules import MARGIN, MAX_WEIGHT_BITS
 from .fractions import with_fractions
 from .lowered import Lowered
+from .reals import peaks
 from .scales import Reals, Scales
 
 Integers = NDArray[np.int64]
 Weights = dict[str, NDArray[Any]]
 MIN_WEIGHT_BITS = 8  # what may be left of a linear op's weights where its results would leave the ring
 OUTLIER = 8.0  # a channel's results may be so many times those of the median channel: more costs the others precision
+SCOUT_IMAGES = 8
 GROWTH_BITS = 3  # what accumulators may have beyond one product of a weight and an activation
 
 
@@ -59,7 +62,9 @@ def quantise(
     the samples stays within 2^activation_bits, also summed up by an AvgPool that reads it. The same arguments give the
     same plan. Raises `PlanError`, naming the op, where the ring is too small.
     """
-    run = _Quantiser(lowered, ring, activation_bits, weight_bits)
+    scales = Scales(lowered)
+    scales.balance(peaks(lowered, images[:SCOUT_IMAGES]), 2.0 ** (activation_bits - ring.input_fraction))
+    run = _Quantiser(lowered, ring, activation_bits, weight_bits, scales)
     run.start(images)
     for op in lowered.ops:
         run.add(op)
@@ -75,12 +80,12 @@ def quantise(
 class _Quantiser:
     """What is chosen so far, and the samples' values under it: integers that are real * scale * 2^exponent."""
 
-    def __init__(self, lowered: Lowered, ring: FixedPoint, bits: int, weight_bits: int) -> None:
+    def __init__(self, lowered: Lowered, ring: FixedPoint, bits: int, weight_bits: int, scales: Scales) -> None:
         self.lowered, self.ring, self.bits, self.weight_bits = lowered, ring, bits, weight_bits
         self.largest = 2 ** (weight_bits - 1) - 1
         # Beyond this many bits, MARGIN times the peak would leave some window, or the range of a Rescale.
         self.accumulator_bits = min(weight_bits + bits + GROWTH_BITS, ring.ring_bits - 4)
-        self.scales = Scales(lowered)
+        self.scales = scales
         self.ops: dict[str, Op] = {}
         self.weights: Weights = {}
         self.exact: dict[str, tuple[Reals, Reals]] = {}  # weights and biases of linear ops before rounding
@@ -170,16 +175,15 @@ class _Quantiser:
             self._lower(op.name, excess)
 
     def _gain(self, largest: Reals, given: Reals) -> int:
-        """The exponent of the weights: as much as fits where scales are given, else what makes scales about 1."""
+        """The exponent of the weights: as much as fits where scales are given, else one that says nothing of them."""
         fixed = (largest * given)[~np.isnan(given)].max(initial=0.0)
-        if fixed > 0:
-            gain = int(np.floor(np.log2(self.largest / fixed)))
-            return gain - int(np.ldexp(fixed, gain) > self.largest)  # the logarithm was rounded
-        some = largest[(largest > 0) & np.isnan(given)]
-        return int(np.round(np.log2(self.largest / np.median(some)))) if len(some) else 0
+        if not fixed:
+            return self.weight_bits
+        gain = int(np.floor(np.log2(self.largest / fixed)))
+        return gain - int(np.ldexp(fixed, gain) > self.largest)  # the logarithm was rounded
 
     def _try(self, op: Conv | Linear, unscaled: Reals, bias: Reals, scales: Reals, exponent: int, gain: int) -> None:
-        """Round the weights and compute the result; biases that nothing could hold are cut off (`_without_outliers` follows)."""
+        """Round the weights and compute the result; biases that nothing could hold are cut off for now."""
         exact = np.ldexp(unscaled * scales.reshape(-1, *(1,) * (unscaled.ndim - 1)), gain)
         limit = 2.0**60
         self.exact[op.name] = exact, np.clip(np.ldexp(bias * scales, exponent), -limit, limit)

@@ -47,8 +47,9 @@ def plan_of(
     Images have ``channels`` x ``image`` x ``image`` values, before the point's rho. Each output channel's weights have
     the largest magnitude that ``weight_bits`` hold (fewer for networks whose weights the server cannot hide at l <= 32:
     ResNet34, wide ones, 64x64 images); activations of the random images that calibrate the plan stay within
-    2^activation_bits. ``merge`` moves padding to the front of linear segments and composes their ops. The same arguments give the same plan. Raises `ModelError`, `PointError`, `SettingError`, or
-    `PlanError` where the ring is too small.
+    2^activation_bits. ``merge`` moves padding to the front of linear segments and composes their ops. The same
+    arguments give the same plan. Raises `ModelError`, `PointError`, `SettingError`, or `PlanError` where the ring is
+    too small.
     """
     if seed < 0:
         raise SettingError(f"seed is {seed}, at least 0 is needed")
@@ -79,7 +80,8 @@ def with_random_weights(lowered: Lowered, rng: np.random.Generator) -> Lowered:
             shape = lowered.weights[op.name][0].shape
             spread = np.sqrt(2 / prod(shape[1:]))  # half of what is summed up is zero, behind a ReLU
             weight = spread * rng.standard_t(TAILS, shape)
-            weights[op.name] = weight, float(op.bias) * BIAS_SHARE * rng.standard_normal(shape[0])
+            bias: Array = float(op.bias) * BIAS_SHARE * rng.standard_normal(shape[0])
+            weights[op.name] = weight, bias
     return replace(lowered, weights=weights)
 
 

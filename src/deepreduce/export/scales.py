@@ -2,11 +2,13 @@
 
 The integers of a value stand for ``integer / (scale * 2^exponent)``: one exponent per value, a scale for each channel.
 An op that only compares, adds, shifts or moves elements keeps its operands' scales; a linear op can change them, since
-its weights absorb both. Channels tied together, by shortcuts for example, are one variable here.
+its weights absorb both. Channels tied together, by shortcuts for example, are one variable here. Where a single linear
+op writes a variable, its weights may choose it; where several do, it is chosen beforehand by the size of the values.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import prod
 
 import numpy as np
@@ -18,6 +20,7 @@ from .lowered import Lowered
 
 Reals = NDArray[np.float64]
 Indices = NDArray[np.int64]
+SMALLEST = 2.0**-10  # a channel's values against the usual ones: below, it gets no more of the integers' bits
 
 
 class Scales:
@@ -48,6 +51,10 @@ class Scales:
             variables[op.name] = first
         self._variables = {name: ties.roots(ids) for name, ids in variables.items()}
         self._scales = np.full(ties.count, np.nan)
+        self._writers = np.zeros(ties.count, dtype=np.int64)
+        for op in lowered.ops:
+            if isinstance(op, Conv | Linear):
+                self._writers[np.unique(self._variables[op.name])] += 1
         for name in (INPUT, lowered.ops[-1].name):
             self._scales[self._variables[name]] = 1.0
 
@@ -61,6 +68,16 @@ class Scales:
         still_open = np.isnan(self._scales[places])
         self._scales[places[still_open]] = np.inf
         np.minimum.at(self._scales, places[still_open], scales[still_open])
+
+    def balance(self, peaks: Mapping[str, Reals], size: float) -> None:
+        """Choose the scales that several linear ops write: so that the values' ``peaks`` [C] by name become ``size``."""
+        largest = np.zeros(len(self._scales))
+        for name, of_channels in peaks.items():
+            np.maximum.at(largest, self._variables[name], of_channels)
+        shared = np.isnan(self._scales) & (self._writers > 1)
+        of_shared = largest[shared]
+        usual = np.median(of_shared[of_shared > 0]) if (of_shared > 0).any() else 1.0
+        self._scales[shared] = size / np.maximum(of_shared, SMALLEST * usual)
 
 
 class _Ties:

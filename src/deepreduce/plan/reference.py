@@ -72,7 +72,7 @@ def apply(
         case Concat():
             y = np.concatenate(operands, axis=1)
         case AvgPool():
-            y = np.add.reduce(list(_taps(_pad(first, op.padding), op.kernel, op.stride)))
+            y = np.add.reduce(list(taps(_pad(first, op.padding), op.kernel, op.stride)))
         case MaxPool():
             y = _max_pool(op, first, ring_bits, nonlinear)
         case Relu():
@@ -152,7 +152,7 @@ def _exact_conv(
     reach = max(int(x.max()), -int(x.min()))  # X
     exact = weight.astype(np.float64)
     if width * reach <= 2**MANTISSA_BITS:
-        return _product(x, exact, stride, padding, groups)
+        return convolve(x, exact, stride, padding, groups)
     limb_bits = MANTISSA_BITS - width.bit_length()
     bits = min(64, reach.bit_length() + 1)  # of x, sign included
     y: Integers | None = None
@@ -160,22 +160,30 @@ def _exact_conv(
         limb = x >> low
         if low + limb_bits < bits:
             limb &= 2**limb_bits - 1
-        part = _product(limb, exact, stride, padding, groups) << low
+        part = convolve(limb, exact, stride, padding, groups) << low
         y = part if y is None else y + part
     assert y is not None
     return y
 
 
-def _product(
-    x: Integers, weight: Reals, stride: tuple[int, int], padding: tuple[int, int, int, int], groups: int
-) -> Integers:
-    """The convolution as products of the weights with matrices of patches, a few images at a time."""
+def convolve(
+    x: NDArray[Any],
+    weight: Reals,
+    stride: tuple[int, int],
+    padding: tuple[int, int, int, int],
+    groups: int,
+    dtype: type[Any] = np.int64,
+) -> NDArray[Any]:
+    """The convolution in float64, its result as ``dtype``: products of the weights with matrices of patches.
+
+    A few images at a time, so that the patches stay in the cache.
+    """
     outputs, depth, kernel_h, kernel_w = weight.shape
     batch, channels, height, across = x.shape
     out_h = (height + padding[0] + padding[1] - kernel_h) // stride[0] + 1
     out_w = (across + padding[2] + padding[3] - kernel_w) // stride[1] + 1
     matrix = weight.reshape(groups, outputs // groups, -1)
-    y = np.empty((batch, groups, outputs // groups, out_h, out_w), dtype=np.int64)
+    y = np.empty((batch, groups, outputs // groups, out_h, out_w), dtype=dtype)
     step = max(1, COLUMN_ELEMENTS // (groups * matrix.shape[2] * out_h * out_w))
     for first in range(0, batch, step):
         # Channels first, so that the columns of several images stand side by side.
@@ -184,14 +192,14 @@ def _product(
             columns = part
         else:
             columns = np.empty((channels, kernel_h * kernel_w, part.shape[1], out_h, out_w))
-            for index, seen in enumerate(_taps(part, (kernel_h, kernel_w), stride)):
+            for index, seen in enumerate(taps(part, (kernel_h, kernel_w), stride)):
                 columns[:, index] = seen
         sums = matrix @ columns.reshape(groups, depth * kernel_h * kernel_w, -1)
         y[first : first + step] = sums.reshape(groups, outputs // groups, -1, out_h, out_w).transpose(2, 0, 1, 3, 4)
     return y.reshape(batch, outputs, out_h, out_w)
 
 
-def _taps(maps: NDArray[Any], kernel: tuple[int, int], stride: tuple[int, int]) -> Iterator[NDArray[Any]]:
+def taps(maps: NDArray[Any], kernel: tuple[int, int], stride: tuple[int, int]) -> Iterator[NDArray[Any]]:
     """What each place of the kernel, row by row, sees of padded maps [..., H, W]: views [..., out_h, out_w]."""
     rows, columns = ((maps.shape[axis - 2] - kernel[axis]) // stride[axis] * stride[axis] + 1 for axis in (0, 1))
     for u in range(kernel[0]):
