@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from deepreduce.export import Lowered, calibrate
-from deepreduce.export.random import random_images, random_weights
+from deepreduce.export import Lowered, quantise
+from deepreduce.export.random import random_images, with_random_weights
 from deepreduce.plan import AvgPool, Conv, FixedPoint, MaxPool, Op, Relu, Rescale, write_plan, write_weights
 
 SIDE = 32
@@ -46,8 +46,7 @@ def _write(
 ) -> None:
     lowered = Lowered(shape, ops, {name: (weight, np.zeros(len(weight))) for name, weight in arrays.items()})
     rng = np.random.default_rng(0)
-    weights = random_weights(lowered, rng)
-    images = np.rint(np.ldexp(random_images(shape, rng, 1), RING.input_fraction)).astype(np.int64)
-    plan = calibrate(lowered, weights, images, RING, activation_bits)
+    lowered = with_random_weights(lowered, rng)
+    plan, weights = quantise(lowered, random_images(shape, rng, 1), RING, activation_bits)
     write_plan(folder / "plan.json", plan)
     write_weights(folder / "weights.safetensors", plan, weights)

@@ -9,8 +9,13 @@ from deepreduce.plan import Add, AvgPool, Concat, Conv, Flatten, Linear, MaxPool
 
 
 def run(lowered, images):
-    """Every value in float64; a Rescale without a shift is the identity."""
-    values = {"input": images}
+    """The result [B, ...] for images [B, C, H, W], in float64."""
+    return evaluate(lowered, images)[lowered.ops[-1].name]
+
+
+def evaluate(lowered, images):
+    """Every value by name; a Rescale without a shift is the identity."""
+    values = {"input": torch.as_tensor(images, dtype=torch.float64)}
     for op in lowered.ops:
         x, *others = (values[name] for name in op.inputs)
         if isinstance(op, Conv | Linear):
@@ -41,7 +46,7 @@ def run(lowered, images):
             case Flatten():
                 y = x.flatten(1)
         values[op.name] = y
-    return values[lowered.ops[-1].name]
+    return values
 
 
 def randomised(network):

@@ -23,9 +23,10 @@ MAY = {
     "reduce": {"networks"},
     "data": set(),
     "train": {"data"},
-    "search": {"networks", "reduce", "data", "train", "report"},
+    "search": {"networks", "reduce", "data", "train", "report", "plan"},
     "report": set(),
-    "export": {"networks", "reduce", "data", "plan", "search", "train"},
+    "measure": {"plan", "private", "search", "export", "data"},
+    "export": {"networks", "reduce", "data", "plan", "search", "train", "_core"},
     "front_door": {"networks"},
 }
 TORCH_FREE = {"plan", "private", "report", "cli", *ALWAYS}

@@ -1,7 +1,9 @@
 """The scripts of bench/ run and fill their tables; what they measure is not judged here."""
 
+import json
 import subprocess
 import sys
+import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,14 @@ BENCH = Path(__file__).parents[2] / "bench"
             ["evaluate fused, ns per AND, cache", "transfer, ns, sender"],
         ),
         ("scaling.py", ["--least", "10", "--most", "12", "--inferences", "1"], ["| 2,048 delphi |", "to the power"]),
+        (
+            "timing.py",
+            [
+                *("--model", "resnet6", "--point", "full", "S2+S3", "--width", "0.125", "--inferences", "1"),
+                *("--network", "none", "lan", "--protocol", "fused"),
+            ],
+            ["| resnet6 S2+S3, width 0.125 fused lan |", "| gate_online_s |", "- links, offline: error"],
+        ),
         ("nonlinear.py", ["--inferences", "1"], ["| Rescale, fused |", "| MaxPool 3x3, stride 2, delphi |"]),
         (
             "private.py",
@@ -34,3 +44,38 @@ def test_scripts_print_their_tables(script, arguments, rows):
     assert all(row in done.stdout for row in rows), done.stdout
     assert "NOT as predicted" not in done.stdout
     assert sorted((BENCH / "results").iterdir()) == before
+
+
+def test_savings_are_measured_at_equal_counts(tmp_path):
+    """A narrow network: the figures are meant for nothing, but the bytes must be on a line and the records whole."""
+    size = ("--model", "resnet10", "--width", "0.125", "--image", "16", "--classes", "10")
+    settings = ("--steps", "1", "0.25", "--inferences", "1", "--hardware", "here", "--results", tmp_path)
+    done = subprocess.run(
+        [sys.executable, BENCH / "savings.py", *size, *settings],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    [path] = tmp_path.glob("savings_here_*.json")
+    content = json.loads(path.read_text())
+    runs = content["runs"]
+    assert [r["way"] for r in runs] == ["layers", "channels", "elements"] * 2
+    everything = runs[0]["relus"]
+    assert [r["relus"] for r in runs[:3]] == [everything] * 3
+    for layers, channels, elements in zip(runs[::3], runs[1::3], runs[2::3], strict=True):
+        assert layers["relus"] == elements["relus"]
+        assert channels["relus"] == pytest.approx(layers["relus"], rel=0.05)
+        assert len({r["rounds"] for r in (layers, channels, elements)}) == 1, "the same network otherwise"
+        for r in (layers, channels, elements):
+            assert r["relus"] + r["rescaled"] == everything, "what is removed is shifted"
+            assert 0 < r["online_s"] < 60 and r["online_spread_s"][0] <= r["online_s"] <= r["online_spread_s"][1]
+    for way in ("layers", "channels", "elements", "all"):
+        fit = content["fits"]["online_bytes"][way]
+        assert 200 < fit["slope"] < 400 and fit["r_squared"] > 0.99
+    assert len(content["ratios"]) == 1 and min(content["ratios"]) > 0
+    [figure] = tmp_path.glob("savings_here_*.svg")
+    assert ET.fromstring(figure.read_text()).tag.endswith("svg")
+    page = path.with_suffix(".md").read_text()
+    assert figure.name in page and "us per ReLU plus" in page and "random elements at the count" in page

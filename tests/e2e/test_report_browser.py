@@ -13,7 +13,7 @@ import pytest
 
 sys.path.append(str(Path(__file__).parents[1] / "unit"))
 
-from report_fixture import frontier, write_search
+from report_fixture import frontier, measured_frontier, write_measured, write_search
 
 from deepreduce.report import write_report
 
@@ -94,8 +94,26 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def measured_report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_report(write_measured(tmp_path_factory.mktemp("measured")))[0]
+
+
+@pytest.fixture
+def measured(browser: Browser, measured_report: Path) -> Iterator[Visit]:
+    visit = _visit(browser, measured_report, viewport={"width": 1280, "height": 900})
+    yield visit
+    visit.page.wait_for_timeout(100)
+    assert visit.complaints == []
+    assert [url for url in visit.requests if not url.startswith(("file://", "data:", "blob:"))] == []
+    visit.page.close()
+
+
+@pytest.fixture(scope="module")
 def hostile_report(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    content = frontier()
+    content = measured_frontier()
+    for network in content["networks"]:
+        if "private" in network:
+            network["private"] = {f"{key}{IMAGE}": value for key, value in network["private"].items()}
     content["settings"]["model"] = content["data"]["name"] = IMAGE
     content["data"]["classes"] = [IMAGE, SCRIPT]
     content["data"]["notices"] = [IMAGE, SCRIPT]
@@ -108,7 +126,7 @@ def hostile_report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     content["profile"]["stages"] = {f"{key} {IMAGE}": value for key, value in content["profile"]["stages"].items()}
     for layer in content["profile"]["layers"]:
         layer |= {"name": f"{layer['name']} {SCRIPT}", "stage": f"{layer['stage']} {IMAGE}"}
-    return write_report(write_search(tmp_path_factory.mktemp("hostile"), content))[0]
+    return write_report(write_measured(tmp_path_factory.mktemp("hostile"), content))[0]
 
 
 @pytest.fixture
@@ -195,6 +213,69 @@ def test_the_filter_keeps_the_rows_with_every_word(visit: Visit) -> None:
     assert visit.rows().count() == 24
 
 
+def _select(visit: Visit, chart: str, part: int) -> Locator:
+    return visit.page.locator(f'select[data-chart~="{chart}"][data-part="{part}"]')
+
+
+def test_the_frontiers_axis_can_be_switched(measured: Visit) -> None:
+    from playwright.sync_api import expect
+
+    title = measured.page.locator("#chart-frontier .xtitle")
+    expect(title).to_have_text("ReLUs per image (log scale)")
+    expect(_select(measured, "frontier", 1)).to_be_disabled()
+    assert _frontier_points(measured).count() == 12
+    _select(measured, "frontier", 0).select_option("online")
+    expect(title).to_have_text("Online seconds, fused@none (log scale)")
+    expect(_frontier_points(measured)).to_have_count(11)  # one is dominated in seconds
+    assert all(text.endswith("ms") for text in measured.page.locator("#chart-frontier .xtick").all_text_contents())
+    least = measured_frontier()["networks"][-1]["private"]
+    text = _hover(measured, _frontier_points(measured).first)
+    assert f"online {1e3 * least['fused@none']['online_s']:.3g} ms" in text
+    measured.page.mouse.move(0, 0)
+    _select(measured, "frontier", 1).select_option("fused@lan")
+    _select(measured, "frontier", 0).select_option("traffic")
+    expect(title).to_have_text("Megabytes, both phases, fused@lan (log scale)")
+    assert measured.page.locator("#chart-frontier .xtick").first.text_content().endswith("MB")
+    _select(measured, "frontier", 0).select_option("relus")
+    expect(title).to_have_text("ReLUs per image (log scale)")
+    expect(_frontier_points(measured)).to_have_count(12)
+
+
+def test_the_waterfall_follows_its_selects(measured: Visit) -> None:
+    from playwright.sync_api import expect
+
+    places = [measured.page.locator(f"#chart-waterfall-{phase}") for phase in ("online", "offline")]
+    ticks = [place.locator(".xtick").last for place in places]
+    before = [tick.text_content() for tick in ticks]
+    assert places[0].locator(".bars .point").count() == 2 * 12, "measured and predicted"
+    least = measured_frontier()["networks"][-1]
+    _select(measured, "waterfall-online", 0).select_option(least["job"])
+    for tick, text in zip(ticks, before, strict=True):
+        expect(tick).not_to_have_text(text or "")
+    assert float(ticks[0].text_content() or "") <= least["private"]["fused@none"]["online_s"]
+    _select(measured, "waterfall-online", 2).select_option("megabytes")
+    for place, phase in zip(places, ("Online", "Offline"), strict=True):
+        expect(place.locator(".xtitle")).to_have_text(f"{phase} megabytes")
+    _select(measured, "waterfall-online", 1).select_option("fused@lan")
+    expect(places[0]).to_be_visible()
+
+
+def test_a_run_that_is_not_there_is_said_so(browser: Browser, tmp_path: Path) -> None:
+    from playwright.sync_api import expect
+
+    content = measured_frontier()
+    del content["networks"][-1]["private"]["fused@lan"]
+    page = _visit(browser, write_report(write_measured(tmp_path, content))[0]).page
+    page.select_option('select[data-chart~="waterfall-online"][data-part="0"]', content["networks"][-1]["job"])
+    expect(page.get_by_text("was not measured so")).to_be_hidden()
+    page.select_option('select[data-chart~="waterfall-online"][data-part="1"]', "fused@lan")
+    expect(page.get_by_text("was not measured so")).to_be_visible()
+    expect(page.locator("#chart-waterfall-online")).to_be_hidden()
+    page.select_option('select[data-chart~="waterfall-online"][data-part="1"]', "fused@none")
+    expect(page.locator("#chart-waterfall-online")).to_be_visible()
+    page.close()
+
+
 def test_the_command_can_be_copied(visit: Visit) -> None:
     visit.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     visit.page.get_by_role("button", name="Copy").click()
@@ -203,7 +284,7 @@ def test_the_command_can_be_copied(visit: Visit) -> None:
 
 
 @pytest.mark.parametrize("width", [420, 1280])
-@pytest.mark.parametrize("fixture", ["report", "hostile_report"])
+@pytest.mark.parametrize("fixture", ["report", "measured_report", "hostile_report"])
 def test_the_page_never_scrolls_sideways(
     browser: Browser, request: pytest.FixtureRequest, fixture: str, width: int
 ) -> None:

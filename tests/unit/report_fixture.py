@@ -95,6 +95,81 @@ def frontier() -> Json:
     }
 
 
+KEYS = ("fused@none", "fused@lan")
+
+
+def measured_frontier() -> Json:
+    """The same after ``deepreduce bench`` of its frontier on two networks; seconds are invented, too.
+
+    "S3" is slower than "S2^RT+S3^RT", which has more ReLUs: what the chart against seconds must show.
+    """
+    content = frontier()
+    for network in content["networks"]:
+        if network["on_frontier"]:
+            slow = 5.0 if network["name"] == "S3" else 1.0
+            network["private"] = {key: _private(network, key, slow) for key in KEYS}
+    return content
+
+
+def write_measured(directory: Path, content: Json | None = None) -> Path:
+    """`write_search` of a measured frontier, with its runs."""
+    content = measured_frontier() if content is None else content
+    write_search(directory, content)
+    (directory / "runs").mkdir(exist_ok=True)
+    for network in content["networks"]:
+        for private in network.get("private", {}).values():
+            (directory / "runs" / private["run"]).write_text(json.dumps(run(network, private)), encoding="utf-8")
+    return directory
+
+
+def run(network: Json, private: Json) -> Json:
+    """A run file: the part of docs/run-json.md that the report reads."""
+    kinds = [("input", "Input"), ("stem.conv", "Conv"), ("stem.rescale", "Rescale")]
+    for block in range(1, 5):
+        kinds += [(f"S{block}.0.conv1", "Conv"), (f"S{block}.0.relu1", "Relu"), (f"S{block}.0.add", "Add")]
+    kinds += [("head.linear", "Linear"), ("output", "Output")]
+    busy = [kind for _, kind in kinds if kind != "Add"]
+    ops = []
+    for name, kind in kinds:
+        share = 0 if kind == "Add" else 1 / len(busy)
+        op: Json = {"name": name, "op": kind, "relus": network["relus"] // 4 if kind == "Relu" else 0}
+        for phase in ("online", "offline"):
+            sent = int(private[f"{phase}_bytes"] * share)
+            op[phase] = {
+                "seconds": private[f"{phase}_s"] * share,
+                "predicted_seconds": private[f"predicted_{phase}_s"] * share,
+                "down_bytes": sent,
+                "up_bytes": sent // 20,
+                "predicted_down_bytes": sent,
+                "predicted_up_bytes": sent // 20,
+            }
+        ops.append(op)
+    return {"ops": ops} | {phase: {"seconds": private[f"{phase}_s"]} for phase in ("online", "offline")}
+
+
+def _private(network: Json, key: str, slow: float) -> Json:
+    relus = network["relus"]
+    wire = 0.0 if key.endswith("none") else relus * 280 * 8e-9 + 0.02
+    online, offline = slow * (0.005 + relus * 2e-7) + wire, 0.2 + relus * 1.3e-6 + 2 * wire
+    return {
+        "online_s": online,
+        "offline_s": offline,
+        "predicted_online_s": 0.95 * online,
+        "predicted_offline_s": 1.04 * offline,
+        "online_bytes": 280 * relus + 12_000,
+        "offline_bytes": 600 * relus + 40_000_000,
+        "rounds": 10,
+        "relus": relus,
+        "convs_before": 12,
+        "convs_after": 9,
+        "plan": digest("plan", network["job"]),
+        "run": f"{network['job']}-{key.replace('@', '-')}.json",
+        "inferences": 3,
+        "threads": 1,
+        "batch": 1,
+    }
+
+
 def profile() -> Json:
     """``profile`` of ``frontier.json``: totals, stages and every traced layer."""
     totals = {key: sum(stage[key] for stage in STAGES.values()) for key in ("relus", "params", "macs")}

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from deepreduce.errors import ModelError, PlanError, PointError, SettingError
-from deepreduce.export import Lowered, calibrate
-from deepreduce.export.random import plan_of, random_images, random_weights
+from deepreduce.export import Lowered, lower, quantise
+from deepreduce.export.random import plan_of, random_images, with_random_weights
+from deepreduce.networks import ModelSource
 from deepreduce.plan import (
     Conv,
     FixedPoint,
@@ -20,9 +21,9 @@ from deepreduce.plan import (
     packings,
     predict,
     run,
-    shapes,
     validate,
 )
+from deepreduce.reduce import reduce_to
 
 SMALL = {"width": 0.125, "classes": 10}
 
@@ -61,13 +62,10 @@ def test_plans_hold_for_fresh_images(network, point, more):
 
 def test_calibrated_activations_stay_within_their_bits():
     plan, weights = plan_of("resnet18", "S2^RT+S3^RT", **SMALL, activation_bits=11, calibration_images=1, seed=3)
-    found = shapes(plan)
     rng = np.random.default_rng(3)
-    for op in plan.ops:  # the images that calibrated it follow the weights in the stream
-        if isinstance(op, Conv | Linear):
-            rng.standard_t(8, weights[f"{op.name}.weight"].shape)
-            rng.standard_normal(found[op.name][0])
-    images = encode_input(plan, random_images(plan.input_shape, rng, 1))
+    full = ModelSource("resnet18", 0.125).build((3, 32, 32), 10)
+    with_random_weights(lower(reduce_to(full, "S2^RT+S3^RT", front_padding=False)), rng)
+    images = encode_input(plan, random_images(plan.input_shape, rng, 1))  # those that calibrated it
     values = run(plan, weights, images)
     activations = [op for op in plan.ops if isinstance(op, Relu) or (isinstance(op, Rescale) and op.shift > 0)]
     assert len(activations) > 10
@@ -83,15 +81,17 @@ def test_weights_fill_their_bits_and_the_flooding_budget_of_resnet18_holds():
     squares = 0.0
     for name, packing in packings(plan).items():
         weight = weights[f"{name}.weight"].astype(np.float64)
-        assert (np.abs(weight).reshape(len(weight), -1).max(axis=1) == 2047).all()
+        if name in {"layer1.0.conv1", "layer2.0.conv1", "layer4.1.conv1"}:  # that nothing ties to others
+            assert (np.abs(weight).reshape(len(weight), -1).max(axis=1) == 2047).all()
+        assert np.abs(weight).max() > 511
         squares += (weight**2).sum() * packing.out_h * packing.out_w
-    assert 23.0 < np.log2(squares) / 2 < 23.6
+    assert 22.5 < np.log2(squares) / 2 < 23.6
 
 
 def test_fewer_weight_bits():
     plan, weights = plan_of("resnet6", **SMALL, weight_bits=9)
     assert {op.weight_bits for op in plan.ops if isinstance(op, Conv | Linear)} == {9}
-    assert all(np.abs(w).max() == 255 for name, w in weights.items() if name.endswith(".weight"))
+    assert all(128 <= np.abs(w).max() <= 255 for name, w in weights.items() if name.endswith(".weight"))
     with pytest.raises(SettingError, match="13 weight bits, from 2 to 12"):
         plan_of("resnet6", **SMALL, weight_bits=13)
 
@@ -117,7 +117,7 @@ def test_what_cannot_be_is_refused(arguments, error, message):
 
 def test_a_ring_that_is_too_small_is_refused():
     with pytest.raises(PlanError, match="peak"):
-        plan_of("resnet6", **SMALL, ring_bits=24)
+        plan_of("resnet6", **SMALL, ring_bits=19)
     with pytest.raises(SettingError, match="29 activation bits, from 2 to 28"):
         plan_of("resnet6", **SMALL, activation_bits=29)
 
@@ -139,8 +139,7 @@ def test_a_pool_that_reads_a_convolution_has_a_scale():
     arrays = {"c": (np.zeros((3, 2, 3, 3)), np.zeros(3)), "d": (np.zeros((2, 3, 1, 1)), np.zeros(2))}
     lowered = Lowered((2, 6, 6), ops, arrays)
     rng = np.random.default_rng(0)
-    weights = random_weights(lowered, rng)
-    images = np.rint(np.ldexp(random_images(lowered.input_shape, rng, 2), 8)).astype(np.int64)
-    plan = calibrate(lowered, weights, images, FixedPoint(32, 8))
+    lowered = with_random_weights(lowered, rng)
+    plan, weights = quantise(lowered, random_images(lowered.input_shape, rng, 2), FixedPoint(32, 8))
     validate(plan)
     check_weights(plan, weights)

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 from ..errors import MissingPackageError, SettingError
+from .bars import progress_bar
+from .bench_frontier import bench_frontier, holds_search
+from .bench_tables import show_run
 from .options import JsonOption, WidthOption
 
 NETWORK_DEFAULTS = (1.0, 100, 32, 32, 12)  # width, classes, image, ring and weight bits: a plan has its own
@@ -26,19 +25,29 @@ def bench_command(
     plan: Annotated[
         str,
         typer.Argument(
-            metavar="PLAN|NETWORK",
-            help="A folder (plan.json, weights.safetensors) or a network to fill with random weights (resnet18 ...).",
+            metavar="PLAN|NETWORK|DIR",
+            help="A plan's folder (plan.json, weights.safetensors), a network to fill with random weights "
+            "(resnet18 ...), or a search's folder: every point of its frontier.",
             show_default=False,
         ),
     ],
     point: Annotated[
-        str | None, typer.Option(help="Reduce the network: 'S2^RT+S3^RT, alpha=0.5' ...", show_default="full")
+        list[str] | None,
+        typer.Option(
+            help="Reduce the network: 'S2^RT+S3^RT, alpha=0.5' ... Of a search: this point only; repeatable.",
+            show_default="full, or the frontier",
+        ),
     ] = None,
     protocol: Annotated[Literal["fused", "delphi"], typer.Option(help="How ReLUs are computed.")] = "fused",
     inferences: Annotated[int, typer.Option(help="How many; times are medians.")] = 3,
     network: Annotated[
-        str, typer.Option(metavar="none|lan|wan|RATE,RTT", help="Shape the connection: lan, or 200Mbit,20ms ...")
-    ] = "none",
+        list[str] | None,
+        typer.Option(
+            metavar="none|lan|wan|RATE,RTT",
+            help="Shape the connection: lan, or 200Mbit,20ms ... Repeatable for a search.",
+            show_default="none",
+        ),
+    ] = None,
     threads: Annotated[int, typer.Option(help="Threads of each party.")] = 1,
     batch: Annotated[int, typer.Option(help="Images per inference.")] = 1,
     mode: Annotated[
@@ -54,27 +63,52 @@ def bench_command(
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write all measurements (run.json).", show_default=False)
     ] = None,
+    again: Annotated[bool, typer.Option("--again", help="Of a search: measure also what is measured.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Run client and server on this machine and compare time, bytes and rounds with the prediction and the floors."""
+    """Run client and server on this machine and compare time, bytes and rounds with the prediction and the floors.
+
+    Of a search's folder every Pareto point and the full network are exported, measured, and noted in frontier.json;
+    what is measured already is kept. Exit code 3 if a point could not be measured.
+    """
     from ..private.bench import BenchOptions, bench
 
-    options = BenchOptions(protocol, inferences, network, threads, batch, mode, tls, seed)
+    networks, points = network or ["none"], point or []
     console = Console(stderr=as_json)
+    sizes_given = (width, classes, image, ring_bits, weight_bits) != NETWORK_DEFAULTS
+    options = BenchOptions(protocol, inferences, networks[0], threads, batch, mode, tls, seed)
+    if holds_search(Path(plan)):
+        if sizes_given or out is not None:
+            raise SettingError(
+                f"{plan} is a search: width, classes, image, ring and weight bits are for networks, --out for one run",
+                "the runs of a search are in its folder, below runs",
+            )
+        bench_frontier(Path(plan), options, networks, points, again, console, as_json)
+        return
+    if again or len(networks) > 1 or len(points) > 1:
+        raise SettingError(f"{plan} is no search's folder: --again and more than one --network or --point are for one")
     with ExitStack() as stack:
-        report = stack.enter_context(_progress(console))
+        report = stack.enter_context(progress_bar(console))
         folder = _plan_folder(plan)
         if folder is None:
             report("make the plan", 0, 1)
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="deepreduce-")))
             sizes = {"width": width, "classes": classes, "image": image}
-            _write_random(folder, plan, point, ring_bits=ring_bits, weight_bits=weight_bits, seed=seed, **sizes)
-        elif (point, width, classes, image, ring_bits, weight_bits) != (None, *NETWORK_DEFAULTS):
+            _write_random(
+                folder,
+                plan,
+                points[0] if points else None,
+                ring_bits=ring_bits,
+                weight_bits=weight_bits,
+                seed=seed,
+                **sizes,
+            )
+        elif points or sizes_given:
             raise SettingError(
                 f"{plan} is a plan: point, width, classes, image, ring and weight bits are for networks",
                 "name a network instead",
             )
-        result = {"model": plan, "point": point, **bench(folder, options, report)}
+        result = {"model": plan, "point": points[0] if points else None, **bench(folder, options, report)}
     if out is not None:
         from ..files import write_whole
 
@@ -82,7 +116,7 @@ def bench_command(
     if as_json:
         typer.echo(json.dumps(result))
         return
-    _show(console, result)
+    show_run(console, result)
     if out is not None:
         console.print(f"wrote {escape(str(out))}", highlight=False, soft_wrap=True)
 
@@ -106,107 +140,3 @@ def _write_random(folder: Path, network: str, point: str | None, **settings: Any
     plan, weights = plan_of(network, point, **settings)
     write_plan(folder / "plan.json", plan)
     write_weights(folder / "weights.safetensors", plan, weights)
-
-
-@contextmanager
-def _progress(console: Console) -> Iterator[Any]:
-    """A bar on a terminal, nothing elsewhere."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    hidden = not console.is_terminal
-    with Progress(*columns, console=console, transient=True, refresh_per_second=4, disable=hidden) as bars:
-        task = bars.add_task("")
-        shown = ""
-
-        def report(what: str, done: int, total: int) -> None:
-            nonlocal shown
-            if what != shown:
-                bars.reset(task)
-                shown = what
-            bars.update(task, description=what, completed=done, total=total)
-
-        yield report
-
-
-def _show(console: Console, result: dict[str, Any]) -> None:
-    """Tables for people."""
-    point, batch = result["point"], result["batch"]
-    title = f"{result['model']}{f'  {point}' if point else ''}  {result['protocol']}, network {result['network']}"
-    console.print(_ops_table(result, title))
-    console.print(_totals_table(result))
-    differences = list(_differences(result))
-    for line in differences:
-        console.print(f"[red]differs from the prediction:[/] {escape(line)}", highlight=False)
-    if not differences:
-        console.print("bytes and rounds of every op are the predicted ones", highlight=False)
-    floors, us = result["floors"], result["us_per_relu"]
-    if us is not None:
-        floor = result["floor_us_per_relu"]
-        console.print(
-            f"ReLUs online: {us:.3f} us each, {us / floor:.1f} times the floor of {floor:.3f} us, the slowest of AES "
-            f"{floors['aes_us']:.3f}, memory {floors['memory_us']:.3f} and transfer {floors['transfer_us']:.3f}",
-            highlight=False,
-        )
-    rescale = result["rescale"]
-    if rescale["elements"]:
-        each = 1e6 * rescale["seconds"] / rescale["elements"]
-        console.print(f"rescaled online: {rescale['elements']:,} elements, {each:.3f} us each", highlight=False)
-    memory, setup = result["peak_rss_bytes"], result["setup"]
-    console.print(
-        f"largest error of an answer {result['max_error_lsb']:,} units of the last place, "
-        f"{result['max_error_lsb'] / max(1, result['output_peak_lsb']):.2%} of the largest value\n"
-        f"set-up: model {setup['model_seconds']:.2f} s, connection {setup['connection_seconds']:.2f} s; peak memory: "
-        f"client {_size(memory['client'])}, server {_size(memory['server'])}\n"
-        f"{result['inferences']} inference(s) of {batch} image(s), {result['threads']} "
-        f"thread(s) per party, {result['cpu']['model']} ({result['cpu']['path']})",
-        highlight=False,
-    )
-
-
-def _ops_table(result: dict[str, Any], title: str) -> Table:
-    """What costs anything; the elements of an op are its ReLUs, or what it rescales."""
-    table = Table(title=escape(title), title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("op", overflow="fold", min_width=11)
-    table.add_column("kind", no_wrap=True)
-    for name in ("elements", "offline\nms", "MB\ndown", "\nup", "online\nms", "MB\ndown", "\nup", "rounds"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for op in result["ops"]:
-        cells = [f"{op['relus'] or op['rescales']:,}".removeprefix("0")]
-        for phase in ("offline", "online"):
-            part = op[phase]
-            cells += [f"{1e3 * part['seconds']:.1f}", *(_megabytes(part[f"{way}_bytes"]) for way in ("down", "up"))]
-        if any(op[phase][key] for phase in ("offline", "online") for key in ("seconds", "down_bytes", "up_bytes")):
-            table.add_row(escape(op["name"]), op["op"], *cells, str(op["online"]["predicted_rounds"] or ""))
-    return table
-
-
-def _totals_table(result: dict[str, Any]) -> Table:
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for name in ("total", "seconds", "min to max", "MB down", "up", "rounds"):
-        table.add_column(name, justify="left" if name == "total" else "right", no_wrap=True)
-    for phase in ("offline", "online"):
-        part, (low, high) = result[phase], result["spread"][phase]
-        for kind, prefix in ((phase, ""), ("  predicted", "predicted_")):
-            seconds = ("", "") if prefix else (f"{part['seconds']:.3f}", f"{low:.3f} to {high:.3f}")
-            sizes = (_megabytes(part[f"{prefix}{way}_bytes"]) for way in ("down", "up"))
-            table.add_row(kind, *seconds, *sizes, str(part[f"{prefix}rounds"]))
-    return table
-
-
-def _differences(result: dict[str, Any]) -> Iterator[str]:
-    parts = [(name, phase, result[phase]) for name, phase in (("total", "offline"), ("total", "online"))]
-    parts += [(op["name"], phase, op[phase]) for op in result["ops"] for phase in ("offline", "online")]
-    for name, phase, part in parts:
-        for key in ("down_bytes", "up_bytes", "rounds"):
-            if key in part and part[key] != part[f"predicted_{key}"]:
-                yield f"{name}: {phase} {key} {part[key]:,}, predicted {part[f'predicted_{key}']:,}"
-
-
-def _megabytes(count: int) -> str:
-    return f"{count / 1e6:.2f}" if count else ""
-
-
-def _size(count: int) -> str:
-    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if count >= size:
-            return f"{count / size:.2f} {unit}"
-    return f"{count} B" if count else ""

@@ -13,6 +13,7 @@ from rich.markup import escape
 from ..errors import DeepReduceError, one_line
 from ..version import __version__
 from .bench import bench_command
+from .export import export_command
 from .inspect import inspect_command
 from .report import report_command
 from .search import search_command
@@ -28,6 +29,7 @@ app = typer.Typer(
 app.command("inspect")(inspect_command)
 app.command("search")(search_command)
 app.command("report")(report_command)
+app.command("export")(export_command)
 app.command("bench")(bench_command)
 
 

@@ -15,12 +15,22 @@ from .options import JsonOption
 
 def report_command(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="A search's folder.", show_default=False)],
+    x: Annotated[
+        str, typer.Option("--x", metavar="relus|online|total|traffic", help="What frontier.svg is drawn against.")
+    ] = "relus",
+    run: Annotated[
+        str | None,
+        typer.Option(metavar="PROTOCOL@NETWORK", help="Which measurement --x takes.", show_default="the first"),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Write DIR/report.html (one file, works offline), DIR/frontier.svg and DIR/frontier.csv."""
+    """Write DIR/report.html (one file, works offline), DIR/frontier.svg and DIR/frontier.csv.
+
+    What `deepreduce bench DIR` measured is in the page and the table: switch the chart's axis to seconds or megabytes.
+    """
     from ..report import write_report
 
-    written = write_report(directory)
+    written = write_report(directory, x, run)
     if as_json:
         typer.echo(json.dumps({"written": [str(path) for path in written]}))
         return

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ..search import Frontier
 
 
+NOTHING_FITS = 5  # exit code: no network meets the targets
 # Spelled out here, so that --help need not load torch; a test compares it with the recipe.
 SETTINGS = (
     "optimizer (sgd, adamw), momentum, nesterov, weight_decay, schedule (step, cosine, one-cycle), step_epochs, "
@@ -66,24 +67,37 @@ def search_command(
         str | None, typer.Option(metavar="HxW", help="Resize the images of folder:PATH.", show_default=False)
     ] = None,
     stage: StageOption = None,
+    target: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="QUANTITY<VALUE[@NETWORK]",
+            help="Pick the best network under a budget, and measure it: relus<50k, online<100ms@lan, offline<2s, "
+            "total<3s@wan, traffic<50MB. Repeatable: all must hold.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Train the ReLU-reduced networks of MODEL that the method proposes and keep their Pareto frontier.
 
     Teacher, 2 x D profiling runs, criticality, 5 x (D - 1) candidates for D stages. Every training is a job in
-    DIR/jobs: finished ones are never repeated, an unfinished one goes on from its last epoch.
+    DIR/jobs: finished ones are never repeated, an unfinished one goes on from its last epoch. With --target the network
+    of best validation accuracy whose predicted costs fit is exported and measured in private at the end, at once where
+    the search is finished. Exit code 3 if jobs failed, 5 if no network meets the targets.
     """
     size, stages = parse_size(image_size), parse_pairs(stage, "--stage")
     changes: dict[str, object] = dict(parse_pairs(settings, "--set"))
     given = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
     changes |= {name: value for name, value in given.items() if value is not None}
     from ..data import load
-    from ..search import find_frontier
+    from ..search import Frontier, find_frontier
     from ..search.executors import ProcessExecutor
+    from ..search.target import parse_target
     from ..train import make_recipe
     from .progress import watch
 
     console = Console(stderr=as_json)
+    targets = [parse_target(text) for text in target or ()]
     chosen = make_recipe(recipe or ("quick" if data == "digits" else "paper"), **changes)
     dataset = load(data, seed=seed, validation=validation, image_size=size)
     executor = ProcessExecutor(jobs, device)  # also for one job: a worker that dies must not take the search along
@@ -103,12 +117,20 @@ def search_command(
             observer=observer,
             command=shlex.join(["deepreduce", *sys.argv[1:]]),
         )
+    if not as_json:
+        _show(console, frontier, out)
+    unmet = False
+    if targets:
+        from .search_target import pick_target
+
+        unmet = pick_target(console, out, targets, dataset).network is None
+        frontier = Frontier.load(out)
     if as_json:
         typer.echo(json.dumps({"directory": str(out), **frontier.content}, indent=1))
-    else:
-        _show(console, frontier, out)
     if frontier.content["failed"]:
         raise typer.Exit(3)
+    if unmet:
+        raise typer.Exit(NOTHING_FITS)
 
 
 def _show(console: Console, frontier: Frontier, out: Path) -> None:

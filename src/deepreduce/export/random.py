@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
+from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,12 +13,12 @@ from ..networks.source import ModelSource
 from ..plan import Conv, FixedPoint, Linear, Plan
 from ..plan.rules import MAX_WEIGHT_BITS
 from ..reduce import reduce_to
-from .calibrate import calibrate
 from .lower import lower
-from .lowered import Lowered
+from .lowered import Array, Lowered
+from .merging import merge_ops
+from .quantise import Weights, quantise
 from .rescales import with_rescales
 
-Weights = dict[str, NDArray[Any]]
 # Degrees of freedom of Student's t: the largest of 600 to 5000 weights of a channel is then 4 to 6 standard deviations
 # away, as in trained convolutions; normal weights would be larger against their largest.
 TAILS = 8
@@ -39,14 +40,16 @@ def plan_of(
     activation_bits: int = 13,
     weight_bits: int = MAX_WEIGHT_BITS,
     calibration_images: int = 2,
+    merge: bool = False,
 ) -> tuple[Plan, Weights]:
     """A valid plan of ``network`` (a zoo name or ``file.py:factory``) reduced to ``point``, and random weights.
 
     Images have ``channels`` x ``image`` x ``image`` values, before the point's rho. Each output channel's weights have
     the largest magnitude that ``weight_bits`` hold (fewer for networks whose weights the server cannot hide at l <= 32:
     ResNet34, wide ones, 64x64 images); activations of the random images that calibrate the plan stay within
-    2^activation_bits. The same arguments give the same plan. Raises `ModelError`, `PointError`, `SettingError`, or
-    `PlanError` where the ring is too small.
+    2^activation_bits. ``merge`` moves padding to the front of linear segments and composes their ops. The same
+    arguments give the same plan. Raises `ModelError`, `PointError`, `SettingError`, or `PlanError` where the ring is
+    too small.
     """
     if seed < 0:
         raise SettingError(f"seed is {seed}, at least 0 is needed")
@@ -62,33 +65,24 @@ def plan_of(
     if not 2 <= weight_bits <= MAX_WEIGHT_BITS:
         raise SettingError(f"{weight_bits} weight bits, from 2 to {MAX_WEIGHT_BITS} are allowed")
     full = ModelSource(network, width).build((channels, image, image), classes)
-    lowered = with_rescales(lower(reduce_to(full, point or "full", front_padding=False)))
     rng = np.random.default_rng(seed)
-    weights = random_weights(lowered, rng, activation_bits, weight_bits)
+    lowered = with_random_weights(lower(reduce_to(full, point or "full", front_padding=merge)), rng)
+    lowered = with_rescales(merge_ops(lowered, ring_bits=ring_bits) if merge else lowered)
     images = random_images(lowered.input_shape, rng, calibration_images)
-    scaled = np.rint(np.ldexp(images, input_fraction)).astype(np.int64)
-    ring = FixedPoint(ring_bits, input_fraction)
-    return calibrate(lowered, weights, scaled, ring, activation_bits, weight_bits), weights
+    return quantise(lowered, images, FixedPoint(ring_bits, input_fraction), activation_bits, weight_bits)
 
 
-def random_weights(
-    lowered: Lowered, rng: np.random.Generator, activation_bits: int = 13, weight_bits: int = MAX_WEIGHT_BITS
-) -> Weights:
-    """int16 weights that fill their bits in each output channel, and int64 biases that are small against the sums."""
-    weights: Weights = {}
-    largest = 2 ** (weight_bits - 1) - 1
+def with_random_weights(lowered: Lowered, rng: np.random.Generator) -> Lowered:
+    """The same ops with real weights under which values keep their size, and biases that are small against the sums."""
+    weights: dict[str, tuple[Array, Array]] = {}
     for op in lowered.ops:
         if isinstance(op, Conv | Linear):
             shape = lowered.weights[op.name][0].shape
-            real = rng.standard_t(TAILS, shape).reshape(shape[0], -1)
-            real *= largest / np.abs(real).max(axis=1, keepdims=True)
-            weights[f"{op.name}.weight"] = np.rint(real).astype(np.int16).reshape(shape)
-            if op.bias:
-                spread = np.sqrt((real**2).sum(axis=1)) * 2.0 ** (activation_bits - 3)
-                weights[f"{op.name}.bias"] = np.rint(BIAS_SHARE * spread * rng.standard_normal(shape[0])).astype(
-                    np.int64
-                )
-    return weights
+            spread = np.sqrt(2 / prod(shape[1:]))  # half of what is summed up is zero, behind a ReLU
+            weight = spread * rng.standard_t(TAILS, shape)
+            bias: Array = float(op.bias) * BIAS_SHARE * rng.standard_normal(shape[0])
+            weights[op.name] = weight, bias
+    return replace(lowered, weights=weights)
 
 
 def random_images(shape: tuple[int, int, int], rng: np.random.Generator, count: int) -> NDArray[np.float64]:

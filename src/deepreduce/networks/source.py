@@ -1,4 +1,6 @@
-"""Where a network comes from: a built-in name, ``path/to/file.py:factory``, ``package.module:factory`` or an object."""
+"""Where a network comes from: a built-in name, ``path/to/file.py:factory``, ``package.module:factory``, an ONNX file
+(``path/to/file.onnx``) or an object.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +22,7 @@ from torch import nn
 
 from ..errors import DeepReduceError, ModelError, SettingError, nearest, one_line
 from .network import Network
+from .onnx_in import read_onnx
 from .zoo import ZOO, build_zoo
 
 ModelLike = str | nn.Module | Callable[..., nn.Module]
@@ -44,6 +47,19 @@ class ModelSource:
             return self.model
         return type(self.model).__name__ if isinstance(self.model, nn.Module) else self.model.__name__
 
+    @property
+    def is_onnx(self) -> bool:
+        """Whether it is an ONNX file, which has its weights, and often its size, in it."""
+        return isinstance(self.model, str) and self.model.lower().endswith(".onnx")
+
+    def input_shape(self) -> tuple[int, int, int] | None:
+        """The (c, h, w) that the source itself asks for, None if it leaves that to the data."""
+        return read_onnx(self.model).input_shape if self.is_onnx and isinstance(self.model, str) else None
+
+    def notices(self) -> tuple[str, ...]:
+        """What was left out in reading it, in sentences."""
+        return read_onnx(self.model).notices if self.is_onnx and isinstance(self.model, str) else ()
+
     def build(
         self, input_shape: tuple[int, int, int] = (3, 32, 32), num_classes: int | None = None, seed: int = 0
     ) -> Network:
@@ -55,7 +71,9 @@ class ModelSource:
         if not 0 <= seed < 2**31:
             raise SettingError(f"seed {seed} is not in [0, 2147483647]")
         # Imported before seeding: what a file draws when it is imported must not shift the weights' random numbers.
-        factory = load_factory(self.model) if isinstance(self.model, str) and ":" in self.model else self.model
+        factory = self.model
+        if isinstance(self.model, str) and ":" in self.model and not self.is_onnx:
+            factory = load_factory(self.model)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             module = self._module(factory, input_shape, num_classes)
@@ -74,7 +92,9 @@ class ModelSource:
     def _module(self, factory: ModelLike, input_shape: tuple[int, int, int], num_classes: int | None) -> nn.Module:
         if isinstance(factory, nn.Module):
             return factory
-        if isinstance(factory, str):
+        if isinstance(factory, str) and self.is_onnx and self.width == 1:
+            return read_onnx(factory, input_shape).module
+        if isinstance(factory, str) and not self.is_onnx:
             if factory not in ZOO:
                 raise _unknown(factory)
             classes = _classes(num_classes)
@@ -83,6 +103,7 @@ class ModelSource:
             raise SettingError(
                 f"width {self.width:g} applies to built-in networks only", "scale the channels in your own factory"
             )
+        assert not isinstance(factory, str)
         offered = {"input_shape": input_shape, "in_channels": input_shape[0], "num_classes": num_classes}
         return _call_factory(factory, self.name, {k: v for k, v in offered.items() if v is not None})
 

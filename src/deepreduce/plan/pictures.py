@@ -14,12 +14,19 @@ def normalised(plan: Plan, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
     pictures = plan.pictures
     if pictures is None:
         raise PlanError("the plan does not say how pictures become its input", "export it again, with the data's name")
+    return normalised_by(pictures, plan.input_shape, pixels)
+
+
+def normalised_by(
+    pictures: Pictures, input_shape: tuple[int, int, int], pixels: NDArray[np.uint8]
+) -> NDArray[np.float64]:
+    """The same for a plan that is yet to be made, with inputs of ``input_shape`` (C, h, w)."""
     if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[1:] != pictures.shape:
         raise PlanError(f"the pictures are {pixels.dtype} {pixels.shape}, uint8 (batch, {pictures.shape}) is needed")
     mean, std = (
         np.ldexp(np.array(values, np.float64), -PICTURE_BITS)[:, None, None] for values in (pictures.mean, pictures.std)
     )
-    return averaged((pixels / 255.0 - mean) / std, plan.input_shape[1], plan.input_shape[2])
+    return averaged((pixels / 255.0 - mean) / std, input_shape[1], input_shape[2])
 
 
 def averaged(images: NDArray[np.float64], height: int, width: int) -> NDArray[np.float64]:

@@ -1,39 +1,46 @@
 """Seconds predicted for a plan: what decides merging, picks a point under a budget, and stands beside the measurement.
 
-A model of few terms, fitted to runs of both parties on one two-core machine over loopback: work counted by
-`deepreduce.plan.cost` times seconds per unit, plus what a link adds. Constants are LOCAL: they decide what is chosen,
+A model of few terms, fitted by ``bench/timing.py`` to runs of both parties on one two-core machine: work counted by
+`deepreduce.plan.work` times seconds per unit, plus what a link adds. Constants are LOCAL: they decide what is chosen,
 never what is computed.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from math import prod
 
 from .cost import Prediction, predict
-from .infer import Shape, shapes
 from .link import Link
-from .messages import Protocol, Vector, relu_vector, rescale_vector
-from .packing import Packing, packings
-from .pooling import pairs_per_level
-from .rules import weight_shape
-from .schema import PARAMETER_SETS, Conv, Linear, MaxPool, Op, ParameterSet, Plan, Relu, Rescale, Traffic, kept_mask
+from .messages import Protocol, Vector
+from .packing import Packing
+from .schema import INPUT, ParameterSet, Plan, Traffic
+from .work import Counts, Work, linear_work, op_work, vector_work
 
 
 @dataclass(frozen=True, slots=True)
 class Machine:
     """Seconds per unit of work, both parties together where they cannot overlap; one core each."""
 
-    product_s: float = 4.6e-6  # homomorphic, of polynomials of 4096 coefficients modulo two primes
-    upload_s: float = 3.1e-5  # ciphertext from the client
-    response_s: float = 2.2e-4  # ciphertext from the server
-    gate_offline_s: float = 5.4e-8  # AND gate garbled, sent and stored
-    gate_online_s: float = 1.0e-8  # AND gate evaluated
-    shift_offline_s: float = 2.3e-8  # element of a one-OT rescale
-    shift_online_s: float = 1.5e-8
-    multiply_add_s: float = 2.0e-11  # of the online linear ops
-    linear_s: float = 8.0e-5  # any linear op online
-    level_s: float = 3.0e-4  # any round online
+    run_offline_s: float = 7.2e-3  # whatever the plan
+    round_online_s: float = 1.5e-4  # any round, beside the work of its ops
+    local_online_s: float = 8.0e-9  # element of a sum, computed from shares alone
+    linear_offline_s: float = 4.1e-4  # any linear op
+    product_s: float = 6.8e-6  # homomorphic, of polynomials of 4096 coefficients modulo two primes
+    upload_s: float = 7.8e-5  # ciphertext from the client
+    response_s: float = 1.1e-4  # ciphertext from the server
+    gate_offline_s: float = 6.0e-8  # AND gate garbled, sent and stored
+    circuit_offline_s: float = 6.1e-8  # AND gate of a whole circuit (delphi), whose tables outgrow the caches
+    gate_online_s: float = 5.8e-9  # AND gate evaluated
+    byte_online_s: float = 2.8e-10  # through loopback
+    shift_offline_s: float = 2.4e-8  # element of a one-OT rescale
+    shift_online_s: float = 9.1e-9
+    multiply_add_s: float = 1.8e-11  # of the online linear ops
+    linear_s: float = 3.6e-5  # any linear op online
+    level_s: float = 1.9e-4  # any exchange of an op online
+    link_linear_s: float = 5.5e-3  # any linear op offline over a link: requests and answers alternate
+    link_level_s: float = 1.7e-3  # any round over a link, beside its round trip
+    link_rest: float = 0.056  # share of computing and transfers that the longest of them does not cover
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,43 +60,53 @@ class Seconds:
 
 
 DEFAULT = Machine()
-HIDDEN = 0.75  # share of the shorter of computing, sending and receiving that the longest covers, offline
 
 
 def linear_seconds(
     packing: Packing, weights: int, parameters: ParameterSet, machine: Machine = DEFAULT, batch: int = 1
 ) -> Seconds:
-    """One Conv or Linear of so many ``weights``."""
-    size = parameters.poly_degree * parameters.primes / (4096 * 2)
-    work = packing.products * machine.product_s + packing.uploads * machine.upload_s
-    offline = batch * size * (work + packing.responses * machine.response_s)
-    multiply_adds = batch * weights * packing.out_h * packing.out_w
-    return Seconds(offline, machine.linear_s + multiply_adds * machine.multiply_add_s)
+    """One Conv or Linear of so many ``weights``, without link."""
+    return _computing(linear_work(packing, weights, parameters, batch), machine)
 
 
 def vector_seconds(vector: Vector, machine: Machine = DEFAULT) -> Seconds:
-    """One vector of comparisons or shifts."""
-    if not vector.gates:
-        return Seconds(vector.elements * machine.shift_offline_s, vector.elements * machine.shift_online_s)
-    gates = vector.elements * vector.gates
-    return Seconds(gates * machine.gate_offline_s, gates * machine.gate_online_s)
+    """One vector of comparisons or shifts, without link and rounds."""
+    return _computing(vector_work(vector), machine)
 
 
 def op_seconds(
-    plan: Plan, protocol: Protocol = "fused", batch: int = 1, machine: Machine = DEFAULT
+    plan: Plan,
+    protocol: Protocol = "fused",
+    batch: int = 1,
+    machine: Machine = DEFAULT,
+    link: Link | None = None,
+    prediction: Prediction | None = None,
 ) -> dict[str, Seconds]:
-    """The computing of every op, without links and rounds."""
-    found, packed, parameters = shapes(plan), packings(plan), PARAMETER_SETS[plan.parameter_set]
-    seconds: dict[str, Seconds] = {}
-    for op in plan.ops:
-        operand = found[op.inputs[0]]
-        if isinstance(op, Conv | Linear):
-            weights = prod(weight_shape(op, operand))
-            seconds[op.name] = linear_seconds(packed[op.name], weights, parameters, machine, batch)
-        else:
-            vectors = _vectors(op, operand, plan.ring.ring_bits, protocol, batch)
-            seconds[op.name] = sum((vector_seconds(v, machine) for v in vectors), Seconds())
-    return seconds
+    """Every op's seconds over ``link`` (None: loopback), and under "input" and "output" what belongs to no op.
+
+    Their sum is the run's. Over a link ops overlap offline: each has its part of what they take together.
+    """
+    prediction = prediction or predict(plan, protocol, batch)
+    work = op_work(plan, protocol, batch, prediction)
+    seconds = {name: _computing(done, machine) for name, done in work.items()}
+    if link is None:
+        return seconds
+    online = {
+        name: _longest((seconds[name].online, _wire_s(done.online_traffic, link)), machine)
+        for name, done in work.items()
+    }
+    delay = prediction.total.online.rounds * (link.round_trip + machine.link_level_s)
+    rounds = sum(done.online_traffic.rounds for done in work.values())
+    offline: dict[str, float] = {}
+    for linear in (True, False):
+        part = {name: done for name, done in work.items() if done.linear == linear}
+        offline |= _overlapping({name: seconds[name].offline for name in part}, part, machine, link)
+    offline[INPUT] += prediction.total.offline.rounds * link.round_trip
+    return {
+        # Ops that share a round share its delay.
+        name: Seconds(offline[name], online[name] + delay * work[name].online_traffic.rounds / rounds)
+        for name in work
+    }
 
 
 def run_seconds(
@@ -101,35 +118,48 @@ def run_seconds(
     prediction: Prediction | None = None,
 ) -> Seconds:
     """A whole inference over ``link`` (None: loopback)."""
-    cost = (prediction or predict(plan, protocol, batch)).total
-    computing = sum(op_seconds(plan, protocol, batch, machine).values(), Seconds())
-    online = computing.online + cost.online.rounds * machine.level_s
-    offline = computing.offline
-    if link is not None:
-        # Online nothing overlaps; offline computing and both directions do, for the most part.
-        online += _wire_s(cost.online, link) + cost.online.rounds * link.round_trip
-        parts = (offline, 8 * cost.offline.down_bytes / link.rate, 8 * cost.offline.up_bytes / link.rate)
-        offline = max(parts) + (1 - HIDDEN) * (sum(parts) - max(parts)) + cost.offline.rounds * link.round_trip
-    return Seconds(offline, online)
+    return sum(op_seconds(plan, protocol, batch, machine, link, prediction).values(), Seconds())
+
+
+def _computing(work: Work, machine: Machine) -> Seconds:
+    def total(counts: Counts) -> float:
+        return sum((getattr(machine, name) * count for name, count in counts.items()), 0.0)
+
+    return Seconds(total(work.offline), total(work.online))
+
+
+def _overlapping(
+    computing: Mapping[str, float], work: Mapping[str, Work], machine: Machine, link: Link
+) -> dict[str, float]:
+    """Offline seconds of ops that follow each other without waiting: computing, sending and receiving overlap.
+
+    The longest of the three counts, and a little of the others; each op gets its part.
+    """
+
+    def together(seconds: float, down: float, up: float, ops: int) -> float:
+        parts = (seconds, 8 * down / link.rate, 8 * up / link.rate)
+        return _longest(parts, machine) + ops * machine.link_linear_s
+
+    alone = {
+        name: together(computing[name], done.offline_traffic.down_bytes, done.offline_traffic.up_bytes, done.linear)
+        for name, done in work.items()
+    }
+    whole = together(
+        sum(computing.values()),
+        sum(done.offline_traffic.down_bytes for done in work.values()),
+        sum(done.offline_traffic.up_bytes for done in work.values()),
+        sum(done.linear for done in work.values()),
+    )
+    scale = whole / (sum(alone.values()) or 1.0)
+    return {name: scale * seconds for name, seconds in alone.items()}
+
+
+def _longest(parts: tuple[float, ...], machine: Machine) -> float:
+    """What overlaps: the longest part, and a little of the others."""
+    longest = max(parts)
+    return longest + machine.link_rest * (sum(parts) - longest)
 
 
 def _wire_s(traffic: Traffic, link: Link) -> float:
+    """Online one party waits for the other: both directions follow each other."""
     return 8 * (traffic.up_bytes + traffic.down_bytes) / link.rate
-
-
-def _vectors(op: Op, operand: Shape, ring_bits: int, protocol: Protocol, batch: int) -> list[Vector]:
-    elements = prod(operand)
-    match op:
-        case Relu():
-            kept = int(kept_mask(op, elements).sum())
-            vectors = [relu_vector(batch * kept, ring_bits, op.shift, op.window, protocol)]
-            if kept < elements and op.shift:
-                vectors.append(rescale_vector(batch * (elements - kept), ring_bits, op.shift, protocol))
-            return vectors
-        case Rescale() if op.shift > 0:
-            return [rescale_vector(batch * elements, ring_bits, op.shift, protocol)]
-        case MaxPool():
-            pairs = pairs_per_level(op, operand)
-            return [relu_vector(batch * count, ring_bits, 0, op.window, protocol) for count in pairs]
-        case _:
-            return []

@@ -26,6 +26,7 @@ from ..plan.messages import Protocol
 from ..plan.reference import run as run_reference
 from ..plan.reference import wrap
 from ..plan.schema import Traffic
+from ..plan.timing import Seconds, op_seconds
 from ..version import __version__
 from .client import Mode
 from .floors import Rates, linear_floor_s, measure_rates, relu_floor
@@ -62,22 +63,30 @@ class BenchOptions:
     timeout_s: float = 600.0
 
 
-def bench(folder: Path, options: BenchOptions | None = None, on_progress: Progress | None = None) -> dict[str, Any]:
+def bench(
+    folder: Path,
+    options: BenchOptions | None = None,
+    on_progress: Progress | None = None,
+    rates: Rates | None = None,
+) -> dict[str, Any]:
     """Runs the plan of ``folder`` (plan.json, weights.safetensors) and returns what run.json holds.
+
+    ``rates``: this machine's, for a plan of the same ring; measured (a second or two) if they are not given.
 
     Seconds of phases are the client's; of ops the server's, in whose time they follow each other (an interactive op
     lasts there until the client's answer has come). Medians over the inferences. Raises `DeepReduceError`.
     """
     options, progress = options or BenchOptions(), on_progress or (lambda what, done, total: None)
-    for name in ("inferences", "threads", "batch"):
-        if getattr(options, name) < 1:
-            raise SettingError(f"{name} is {getattr(options, name)}, at least 1 is needed")
+    check_options(options)
     link = parse_link(options.network)
     plan = read_plan(folder / PLAN_FILE)
     weights = read_weights(folder / WEIGHTS_FILE, plan)
     prediction = predict(plan, options.protocol, options.batch)
-    progress("measure the floors", 0, 1)
-    rates = measure_rates(plan.ring.ring_bits)
+    expected = op_seconds(plan, options.protocol, options.batch, link=link, prediction=prediction)
+    whole = sum(expected.values(), Seconds())
+    if rates is None:
+        progress("measure the floors", 0, 1)
+        rates = measure_rates(plan.ring.ring_bits)
     images = sample_images(plan, options)
     client, server = _measure(folder, plan, options, images, progress)
     progress("check against the reference", 0, 1)
@@ -88,14 +97,14 @@ def bench(folder: Path, options: BenchOptions | None = None, on_progress: Progre
     relus = prediction.total.relus
     return {
         "relus": relus,
-        "online": _phase([run.online for run in client.runs], prediction.total.online),
-        "offline": _phase([run.offline for run in client.runs], prediction.total.offline),
+        "online": _phase([run.online for run in client.runs], prediction.total.online, whole.online),
+        "offline": _phase([run.offline for run in client.runs], prediction.total.offline, whole.offline),
         "us_per_relu": 1e6 * _op_seconds(server.runs, relu_ops) / relus if relus else None,
         "floor_us_per_relu": floor.floor_us if relus else None,
         "rescale": {"elements": prediction.total.rescales, "seconds": _op_seconds(server.runs, rescale_ops)},
         "max_error_lsb": error,
         "peak_rss_bytes": {"client": client.peak_rss_bytes, "server": server.peak_rss_bytes},
-        "ops": _ops(plan, prediction, client.runs, server.runs),
+        "ops": _ops(plan, prediction, expected, client.runs, server.runs),
         "setup": {
             "connection_seconds": client.setup.seconds,
             "model_seconds": server.setup_s,
@@ -124,6 +133,14 @@ def bench(folder: Path, options: BenchOptions | None = None, on_progress: Progre
         "cpu": {"model": cpu_model(), "path": _core.cpu_path()},
         "versions": {"deepreduce": __version__, "python": platform.python_version(), "numpy": np.__version__},
     }
+
+
+def check_options(options: BenchOptions) -> None:
+    """Raises `SettingError` on numbers that cannot be."""
+    for name in ("inferences", "threads", "batch"):
+        if getattr(options, name) < 1:
+            raise SettingError(f"{name} is {getattr(options, name)}, at least 1 is needed")
+    parse_link(options.network)
 
 
 def sample_images(plan: Plan, options: BenchOptions) -> NDArray[np.int64]:
@@ -203,7 +220,7 @@ def make_certificate(folder: Path) -> None:
         raise SettingError(f"openssl made no certificate: {one_line(error)}", "use --no-tls") from None
 
 
-def _phase(phases: list[Phase], predicted: Traffic) -> dict[str, Any]:
+def _phase(phases: list[Phase], predicted: Traffic, predicted_s: float) -> dict[str, Any]:
     """Medians of a phase; bytes and rounds are the same each time, and the last run's."""
     last = phases[-1]
     return {
@@ -211,13 +228,16 @@ def _phase(phases: list[Phase], predicted: Traffic) -> dict[str, Any]:
         "down_bytes": last.received_bytes,
         "up_bytes": last.sent_bytes,
         "rounds": last.rounds,
+        "predicted_seconds": predicted_s,
         "predicted_down_bytes": predicted.down_bytes,
         "predicted_up_bytes": predicted.up_bytes,
         "predicted_rounds": predicted.rounds,
     }
 
 
-def _ops(plan: Plan, prediction: Prediction, client: list[Run], server: list[Run]) -> list[dict[str, Any]]:
+def _ops(
+    plan: Plan, prediction: Prediction, expected: Mapping[str, Seconds], client: list[Run], server: list[Run]
+) -> list[dict[str, Any]]:
     kinds = {INPUT: "Input", **{op.name: type(op).__name__ for op in plan.ops}, OUTPUT: "Output"}
     sizes = shapes(plan)
     ops = []
@@ -236,6 +256,7 @@ def _ops(plan: Plan, prediction: Prediction, client: list[Run], server: list[Run
                 "seconds": statistics.median(times),
                 "down_bytes": measured.received_bytes,
                 "up_bytes": measured.sent_bytes,
+                "predicted_seconds": getattr(expected[name], phase),
                 "predicted_down_bytes": traffic.down_bytes,
                 "predicted_up_bytes": traffic.up_bytes,
                 "predicted_rounds": traffic.rounds,

@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..files import write_whole
+from .axis import find_axis
 from .figures import distribution_figure, frontier_picture
 from .figures import frontier_figure as _frontier_figure
 from .html import render_html
@@ -18,16 +19,18 @@ from .view import compute_view
 __all__ = ["distribution_figure", "frontier_figure", "write_report"]
 
 
-def write_report(directory: Path) -> list[Path]:
+def write_report(directory: Path, x: str = "relus", key: str | None = None) -> list[Path]:
     """Write ``report.html``, ``frontier.svg`` and ``frontier.csv`` into the search folder ``directory``.
 
-    All three are rendered before the first is written, so a failure leaves the folder as it was.
+    ``x`` is what the SVG is drawn against: relus, online, total or traffic; ``key`` the ``<protocol>@<network>`` that
+    was measured (default: the first). Raises `SettingError` where it was not. All three are rendered before the first
+    is written, so a failure leaves the folder as it was.
     """
     directory = Path(directory)
     view = compute_view(directory)
     contents = {
         "report.html": render_html(view),
-        "frontier.svg": frontier_picture(view, "svg"),
+        "frontier.svg": frontier_picture(view, "svg", find_axis(view.networks, x, key)),
         "frontier.csv": render_csv(view),
     }
     return [write_whole(directory / name, content) for name, content in contents.items()]

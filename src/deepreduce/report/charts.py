@@ -1,25 +1,22 @@
 """The page's interactive charts, as plotly figures without colours of their own for text, grid and background.
 
 The page's script adds those, in light or dark. Plotly reads a subset of HTML in every text it shows, so whatever comes
-from a file goes through `_text`.
+from a file goes through `escaped`.
 """
 
 from __future__ import annotations
 
-import html
 from collections.abc import Sequence
-from typing import Any
 
-from ..errors import MissingPackageError
+from .chart import Chart, chart, escaped
 from .distribution_view import DistributionView, Share
-from .frontier_view import FrontierView, accuracy
-from .numbers import decimal, percent, short, tick, whole
-from .palette import BLUE, CYCLE, GREEN, GREY, ORANGE, QUANTITIES, stage_colours
-from .records import Criticality, Network
+from .frontier_chart import frontier_chart
+from .numbers import decimal, percent, whole
+from .palette import BLUE, CYCLE, GREEN, GREY, QUANTITIES, stage_colours
+from .private_charts import PHASES, frontier_choices, waterfall_choices
+from .records import Criticality
 from .source import Curve
 from .view import ReportView
-
-Chart = dict[str, Any]
 
 _CATEGORIES: Chart = {"type": "category", "showgrid": False}
 _DASHES = ("solid", "dash", "dot", "dashdot")
@@ -34,48 +31,24 @@ def compute_charts(view: ReportView) -> dict[str, Chart]:
     charts["layers"] = layer_chart(view.distribution)
     if view.curves:
         charts["curves"] = curve_chart(view.curves)
+    for name, choices in compute_choices(view).items():
+        charts.setdefault(name, next(iter(choices.values())))
     return charts
 
 
-def frontier_chart(frontier: FrontierView) -> Chart:
-    """ReLUs (log) against validation accuracy; the frontier is a step, for between two networks lies no third."""
-    names = [_text(n.label) if n.job in frontier.named else "" for n in frontier.frontier]
-    traces = [
-        _points("dominated", frontier.dominated, {"color": GREY, "size": 8}),
-        _points(
-            "profiling run",
-            frontier.profiled,
-            {"color": GREY, "size": 9, "symbol": "circle-open", "line": {"width": 1.5}},
-        ),
-        _points("Pareto frontier", frontier.frontier, {"color": BLUE, "size": 10})
-        | {
-            "mode": "lines+markers+text",
-            "line": {"color": BLUE, "width": 2, "shape": "hv"},
-            "text": names,
-            "textposition": [frontier.named.get(n.job, "top left") for n in frontier.frontier],
-            "textfont": {"size": 11},
-            "cliponaxis": False,
-        },
-        _points(
-            "full network",
-            (frontier.teacher,) if frontier.teacher else (),
-            {"color": ORANGE, "size": 13, "symbol": "diamond", "line": {"color": "white", "width": 1}},
-        ),
-    ]
-    # Plotly's own log axis would write bare 2 and 5 between the powers.
-    ticks = {"tickvals": list(frontier.ticks), "ticktext": [tick(value) for value in frontier.ticks]}
-    layout = {
-        "xaxis": {"type": "log", "title": {"text": "ReLUs per image (log scale)"}} | ticks,
-        "yaxis": {"title": {"text": "Validation accuracy (%)"}},
-        "hovermode": "closest",
-        "height": 480,
-    }
-    return _chart([trace for trace in traces if trace["x"]], layout)
+def compute_choices(view: ReportView) -> dict[str, dict[str, Chart]]:
+    """What the page's selects put in the place of a chart: by its id, then by the selects' values."""
+    choices: dict[str, dict[str, Chart]] = {}
+    if view.frontier.drawn and view.private.frontiers:
+        choices["frontier"] = {"relus": frontier_chart(view.frontier)} | frontier_choices(view.private)
+    if view.private.waterfalls:
+        choices |= {f"waterfall-{phase}": waterfall_choices(view.private, phase) for phase in PHASES}
+    return choices
 
 
 def criticality_chart(rows: Sequence[Criticality]) -> Chart:
     """C_k per stage as bars on the left, the two accuracies behind it as points on the right."""
-    stages = [_text(row.stage) for row in rows]
+    stages = [escaped(row.stage) for row in rows]
     criticality = {
         "type": "bar",
         "x": stages,
@@ -112,12 +85,12 @@ def criticality_chart(rows: Sequence[Criticality]) -> Chart:
         "yaxis2": {"title": {"text": "Accuracy (%)"}, "anchor": "x2"},
         "height": 320,
     }
-    return _chart([criticality, *accuracies], layout)
+    return chart([criticality, *accuracies], layout)
 
 
 def stage_chart(view: DistributionView) -> Chart:
     """Per stage, the three shares side by side."""
-    stages = [_text(stage.cost.name) for stage in view.stages]
+    stages = [escaped(stage.cost.name) for stage in view.stages]
     traces = [
         {
             "type": "bar",
@@ -131,7 +104,7 @@ def stage_chart(view: DistributionView) -> Chart:
         for i, (name, colour) in enumerate(QUANTITIES.items())
     ]
     layout = {"xaxis": _CATEGORIES, "yaxis": {"title": {"text": "% of the network"}}, "height": 320}
-    return _chart(traces, layout)
+    return chart(traces, layout)
 
 
 def layer_chart(view: DistributionView) -> Chart:
@@ -140,10 +113,10 @@ def layer_chart(view: DistributionView) -> Chart:
     traces = [
         {
             "type": "bar",
-            "name": _text(stage),
-            "legendgroup": _text(stage),
+            "name": escaped(stage),
+            "legendgroup": escaped(stage),
             "showlegend": row == 0,
-            "x": [_text(layer.cost.name) for layer in view.layers if layer.cost.stage == stage],
+            "x": [escaped(layer.cost.name) for layer in view.layers if layer.cost.stage == stage],
             "y": [_shares(layer)[row] for layer in view.layers if layer.cost.stage == stage],
             "xaxis": "x",
             "yaxis": f"y{row + 1 if row else ''}",
@@ -156,7 +129,7 @@ def layer_chart(view: DistributionView) -> Chart:
     ]
     layout = {
         # One trace per stage would otherwise order the layers by stage, not from input to output.
-        "xaxis": {"categoryorder": "array", "categoryarray": [_text(layer.cost.name) for layer in view.layers]}
+        "xaxis": {"categoryorder": "array", "categoryarray": [escaped(layer.cost.name) for layer in view.layers]}
         | _CATEGORIES
         | {"anchor": "y3", "tickangle": -60, "tickfont": {"size": 10}},
         "yaxis": {"domain": [0.72, 1], "title": {"text": "% of ReLUs"}},
@@ -165,7 +138,7 @@ def layer_chart(view: DistributionView) -> Chart:
         "barmode": "stack",
         "height": 520,
     }
-    return _chart(traces, layout)
+    return chart(traces, layout)
 
 
 def curve_chart(curves: Sequence[Curve]) -> Chart:
@@ -175,13 +148,13 @@ def curve_chart(curves: Sequence[Curve]) -> Chart:
             "type": "scatter",
             "mode": "lines+markers",  # a search of one epoch has no lines
             "marker": {"size": 4},
-            "name": _text(curve.network.label),
+            "name": escaped(curve.network.label),
             "x": list(curve.epochs),
             "y": list(curve.accuracies),
             "line": {"color": CYCLE[i % len(CYCLE)], "dash": _DASHES[i // len(CYCLE) % len(_DASHES)], "width": 1.8},
             "visible": True if curve.network.on_frontier or curve.network.role == "teacher" else "legendonly",
             "hovertext": [
-                f"<b>{_text(curve.network.label)}</b><br>epoch {epoch}: {percent(value)}"
+                f"<b>{escaped(curve.network.label)}</b><br>epoch {epoch}: {percent(value)}"
                 for epoch, value in zip(curve.epochs, curve.accuracies, strict=True)
             ],
             "hoverinfo": "text",
@@ -196,50 +169,14 @@ def curve_chart(curves: Sequence[Curve]) -> Chart:
         # A narrow page lists one name per line, and plotly gives a legend half of the height at most.
         "meta": {"wide_height": 400 + 6 * len(curves), "narrow_height": max(460, 40 * len(curves))},
     }
-    return _chart(traces, layout)
-
-
-def _points(name: str, networks: Sequence[Network], marker: Chart) -> Chart:
-    return {
-        "type": "scatter",
-        "mode": "markers",
-        "name": name,
-        "x": [n.relus for n in networks],
-        "y": [accuracy(n) for n in networks],
-        "marker": marker,
-        "hovertext": [_network_hover(n) for n in networks],
-        "hoverinfo": "text",
-    }
-
-
-def _network_hover(n: Network) -> str:
-    accuracies = f"validation {percent(n.validation_accuracy)}, test {percent(n.test_accuracy)}"
-    sizes = f"{short(n.params)} parameters, {short(n.macs)} MACs"
-    return f"<b>{_text(n.label)}</b><br>{whole(n.relus)} ReLUs<br>{accuracies}<br>{sizes}"
+    return chart(traces, layout)
 
 
 def _share_hover(s: Share) -> str:
     rows = zip(QUANTITIES, _shares(s), (s.cost.relus, s.cost.params, s.cost.macs), strict=True)
     lines = [f"{name}: {whole(count)} ({part:.1f} %)" for name, part, count in rows]
-    return "<br>".join([f"<b>{_text(s.cost.name)}</b>", *lines])
+    return "<br>".join([f"<b>{escaped(s.cost.name)}</b>", *lines])
 
 
 def _shares(s: Share) -> tuple[float, float, float]:
     return s.relu_share, s.param_share, s.mac_share
-
-
-def _text(value: str) -> str:
-    """``value`` as plotly shows it literally; quotes stay, for plotly does not know their entities."""
-    return html.escape(value, quote=False)
-
-
-def _chart(traces: list[Chart], layout: Chart) -> Chart:
-    """Traces and layout checked by plotly against its schema, as plain data."""
-    try:
-        import plotly.graph_objects as go
-    except ImportError as error:
-        raise MissingPackageError("the report needs plotly", "pip install 'deepreduce[search]'") from error
-    common = {"template": "none", "margin": {"l": 64, "r": 16, "t": 40, "b": 56}, "bargap": 0.25}
-    legend = {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"}
-    chart: Chart = go.Figure(data=traces, layout=common | {"legend": legend} | layout).to_plotly_json()
-    return chart

@@ -12,6 +12,7 @@ from typing import Any, NoReturn, TypeVar
 from ..errors import StoreError
 
 _RERUN = "it may come from another version of deepreduce, or was edited: run the search again"
+_FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _HEX = re.compile(r"[0-9a-f]+")
 
 T = TypeVar("T")
@@ -31,6 +32,15 @@ class Fields:
         if key not in self._value:
             raise StoreError(f"{self._where}: {key!r} is missing", _RERUN)
         return self._value[key]
+
+    def has(self, key: str) -> bool:
+        """Whether an optional key is there."""
+        return key in self._value
+
+    def file_name(self, key: str) -> str:
+        """The name of a file in a folder that the reader chooses: nothing in it may leave that folder."""
+        value = self.text(key)
+        return value if _FILE.fullmatch(value) else self._refuse(key, value, "a file name")
 
     def text(self, key: str) -> str:
         """A string."""

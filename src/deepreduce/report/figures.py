@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import MissingPackageError, SettingError
 from ..files import write_whole
+from .axis import RELUS, Axis
 from .distribution_view import DistributionView, compute_distribution
-from .frontier_view import FrontierView, accuracy
-from .numbers import clipped, short, tick
+from .frontier_view import FrontierView, accuracy, compute_frontier
+from .numbers import clipped, short
 from .palette import BLUE, GREY, ORANGE, stage_colours
 from .records import Network, Profile
 from .view import ReportView
@@ -46,12 +47,13 @@ def frontier_figure(view: ReportView, path: Path) -> Path:
     return write_whole(path, frontier_picture(view, _kind(path)))
 
 
-def frontier_picture(view: ReportView, kind: str) -> bytes:
-    """The frontier (ReLUs on a log axis against validation accuracy) as ``svg`` or ``png``."""
+def frontier_picture(view: ReportView, kind: str, axis: Axis = RELUS) -> bytes:
+    """The frontier (``axis``, logarithmic, against validation accuracy) as ``svg`` or ``png``."""
+    frontier = view.frontier if axis == RELUS else compute_frontier(view.networks, axis)
     with _matplotlib().rc_context(_STYLE):
         figure = _figure(7.2, 4.4)
         axes = figure.add_subplot()
-        _draw_frontier(axes, view.frontier)
+        _draw_frontier(axes, frontier)
         title = clipped(f"{view.model} on {view.search.data.name}", 70)
         axes.set_title(title, loc="left", fontweight="bold", parse_math=False)
         return _saved(figure, kind)
@@ -80,28 +82,31 @@ def _kind(path: Path) -> str:
 def _draw_frontier(axes: Axes, frontier: FrontierView) -> None:
     for points, label, fill in ((frontier.dominated, "dominated", GREY), (frontier.profiled, "profiling run", "none")):
         if points:
-            axes.scatter(*_xy(points), s=22, facecolors=fill, edgecolors=GREY, linewidths=1, label=label, zorder=2)
+            axes.scatter(
+                *_xy(frontier, points), s=22, facecolors=fill, edgecolors=GREY, linewidths=1, label=label, zorder=2
+            )
     if frontier.frontier:
-        x, y = _xy(frontier.frontier)
+        x, y = _xy(frontier, frontier.frontier)
         # A step, not a slope: between two networks a budget buys the smaller one.
         axes.step(x, y, where="post", color=BLUE, linewidth=1.4, zorder=3)
         axes.scatter(x, y, s=34, color=BLUE, label="Pareto frontier", zorder=4)
     if frontier.teacher:
-        x, y = _xy((frontier.teacher,))
+        x, y = _xy(frontier, (frontier.teacher,))
         axes.scatter(x, y, s=70, marker="D", color=ORANGE, edgecolors="white", label="full network", zorder=5)
     for network in frontier.frontier:
         if network.job in frontier.named:
-            place = (network.relus, accuracy(network))
+            place = (frontier.x(network), accuracy(network))
             corner = _CORNERS[frontier.named[network.job]]
             text = axes.annotate(network.label, place, textcoords="offset points", fontsize=7.5, **corner)
             text.set_parse_math(False)
     axes.set_xscale("log")
     axes.minorticks_off()
-    axes.set(xlabel="ReLUs per image (log scale)", ylabel="validation accuracy (%)")
+    axes.set(ylabel="validation accuracy (%)")
+    axes.set_xlabel(frontier.axis.title, parse_math=False)
     axes.margins(x=0.06, y=0.09)
     if frontier.drawn:
         limits = axes.get_xlim()
-        axes.set_xticks(frontier.ticks, [tick(value) for value in frontier.ticks])
+        axes.set_xticks(frontier.ticks, [frontier.axis.tick(value) for value in frontier.ticks])
         axes.set_xlim(limits)  # Ticks beyond the points would widen the axis.
         axes.legend(loc="lower right", frameon=False)
 
@@ -136,8 +141,8 @@ def _draw_distribution(figure: Figure, view: DistributionView) -> None:
         text.set_parse_math(False)
 
 
-def _xy(points: tuple[Network, ...]) -> tuple[list[int], list[float]]:
-    return [network.relus for network in points], [accuracy(network) for network in points]
+def _xy(frontier: FrontierView, points: tuple[Network, ...]) -> tuple[list[float], list[float]]:
+    return [frontier.x(network) for network in points], [accuracy(network) for network in points]
 
 
 def _matplotlib() -> Any:

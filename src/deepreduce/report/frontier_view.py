@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
+from .axis import RELUS, Axis
 from .records import Network
 
 
 @dataclass(frozen=True)
 class FrontierView:
-    """Every network that can be drawn, from few ReLUs to many.
+    """Every network that can be drawn against ``axis``, from few ReLUs (seconds, megabytes) to many.
 
     ``named`` are the frontier points (by job) with room for their name, and the corner it is written at.
     """
@@ -21,6 +22,13 @@ class FrontierView:
     profiled: tuple[Network, ...]
     teacher: Network | None
     named: Mapping[str, str]
+    axis: Axis = RELUS
+
+    def x(self, network: Network) -> float:
+        """The place of a drawn network on the axis."""
+        value = self.axis.value(network)
+        assert value is not None
+        return value
 
     @property
     def drawn(self) -> tuple[Network, ...]:
@@ -29,11 +37,13 @@ class FrontierView:
         return rest if self.teacher is None or self.teacher in rest else (*rest, self.teacher)
 
     @property
-    def ticks(self) -> tuple[int, ...]:
+    def ticks(self) -> tuple[float, ...]:
         """Ticks of the log axis: 1, 2 and 5 times each power of ten, from below the first point to above the last."""
-        low, high = min(n.relus for n in self.drawn), max(n.relus for n in self.drawn)
-        values = (digit * 10**power for power in range(len(str(high)) + 1) for digit in (1, 2, 5))
-        return tuple(value for value in values if low / 3 <= value <= high * 3)
+        low, high = min(map(self.x, self.drawn)), max(map(self.x, self.drawn))
+        first, last = math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 1
+        values = (digit * 10.0**power for power in range(first, last + 1) for digit in (1, 2, 5))
+        least = 0.0 if self.axis.key else 1.0  # half a ReLU is none
+        return tuple(value for value in values if max(low / 3, least) <= value <= high * 3)
 
 
 def drawable(network: Network) -> bool:
@@ -47,21 +57,39 @@ def accuracy(network: Network) -> float:
     return network.validation_accuracy
 
 
-def compute_frontier(networks: Sequence[Network]) -> FrontierView:
-    """Sort the networks into the layers of the picture."""
-    points = sorted(filter(drawable, networks), key=lambda n: (n.relus, accuracy(n), n.name))
-    frontier = tuple(n for n in points if n.on_frontier)
-    below = tuple(n for n in points if not n.on_frontier and n.role != "teacher")
-    return FrontierView(
+def compute_frontier(networks: Sequence[Network], axis: Axis = RELUS) -> FrontierView:
+    """Sort the networks into the layers of the picture. What is dominated in ReLUs need not be so in seconds."""
+
+    def x(network: Network) -> float:
+        return axis.value(network) or 0.0
+
+    points = sorted((n for n in networks if drawable(n) and x(n) > 0), key=lambda n: (x(n), accuracy(n), n.name))
+    best = {n.job for n in points if n.on_frontier} if axis == RELUS else _undominated(points, x)
+    frontier = tuple(n for n in points if n.job in best)
+    below = tuple(n for n in points if n.job not in best and n.role != "teacher")
+    view = FrontierView(
         frontier=frontier,
         dominated=tuple(n for n in below if n.role == "candidate"),
         profiled=tuple(n for n in below if n.role == "profile"),
         teacher=next((n for n in points if n.role == "teacher"), None),
-        named=_with_room(frontier, points),
+        named={},
+        axis=axis,
     )
+    return replace(view, named=_with_room(view, points))
 
 
-def _with_room(frontier: Sequence[Network], points: Sequence[Network]) -> dict[str, str]:
+def _undominated(points: Sequence[Network], x: Callable[[Network], float]) -> set[str]:
+    """The jobs of the points that are more accurate than every point before them; of equals the first stays."""
+    best: set[str] = set()
+    reached = -math.inf
+    for network in sorted(points, key=lambda n: (x(n), -accuracy(n))):
+        if accuracy(network) > reached:
+            reached = accuracy(network)
+            best.add(network.job)
+    return best
+
+
+def _with_room(view: FrontierView, points: Sequence[Network]) -> dict[str, str]:
     """The frontier points (by job) whose name hits no other name and no other point, and the corner it goes to.
 
     Above left and below right of a frontier point the frontier itself never passes. The picture is taken as 100
@@ -70,17 +98,17 @@ def _with_room(frontier: Sequence[Network], points: Sequence[Network]) -> dict[s
     """
     if not points:
         return {}
-    x_low, x_high = math.log(points[0].relus), math.log(points[-1].relus)
+    x_low, x_high = math.log(view.x(points[0])), math.log(view.x(points[-1]))
     y_low, y_high = min(map(accuracy, points)), max(map(accuracy, points))
 
     def place(network: Network) -> tuple[float, float]:
-        x = (math.log(network.relus) - x_low) / ((x_high - x_low) or 1)
+        x = (math.log(view.x(network)) - x_low) / ((x_high - x_low) or 1)
         y = (accuracy(network) - y_low) / ((y_high - y_low) or 1)
         return 100 * x, 26 * y
 
     taken = [(x - 0.5, x + 0.5, y - 0.4, y + 0.4) for x, y in map(place, points)]
     named: dict[str, str] = {}
-    for network in reversed(frontier):
+    for network in reversed(view.frontier):
         x, y = place(network)
         length = len(network.label)
         corners = {

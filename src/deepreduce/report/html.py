@@ -9,12 +9,12 @@ from typing import Any
 
 from ..errors import MissingPackageError
 from . import numbers
-from .charts import compute_charts
+from .charts import compute_charts, compute_choices
 from .view import ReportView
 
 _HINT = "pip install 'deepreduce[search]'"
 #: The functions of ``numbers.py`` that the template uses.
-_FILTERS = ("whole", "short", "percent", "decimal", "duration")
+_FILTERS = ("whole", "short", "percent", "decimal", "duration", "seconds")
 
 
 def render_html(view: ReportView) -> bytes:
@@ -33,6 +33,7 @@ def render_html(view: ReportView) -> bytes:
     page = environment.from_string(_resource("template.html")).render(
         view=view,
         charts=compute_charts(view),
+        choices=compute_choices(view),
         style=markupsafe.Markup(_resource("report.css")),
         scripts=[markupsafe.Markup(script) for script in scripts],
         policy=_policy(scripts),

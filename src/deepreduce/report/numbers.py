@@ -19,9 +19,21 @@ def short(value: float) -> str:
     return f"{value:.0f}"
 
 
-def tick(value: int) -> str:
+def tick(value: float) -> str:
     """``20000`` as ``20K``: round numbers need no decimal."""
     return short(value).replace(".0", "")
+
+
+def seconds(value: float) -> str:
+    """``0.0213`` as ``21.3 ms``; three digits, without zeros that say nothing."""
+    if value >= 0.9995:
+        return f"{value:.0f} s" if value >= 999.5 else f"{value:.3g} s"
+    return f"{1e3 * value:.3g} ms" if value >= 0.9995e-3 else f"{1e6 * value:.3g} us"
+
+
+def megabytes(value: float) -> str:
+    """``12.34`` (already in megabytes) as ``12.3 MB``."""
+    return f"{value:,.0f} MB" if value >= 99.95 else f"{value:.3g} MB"
 
 
 def clipped(text: str, most: int) -> str:

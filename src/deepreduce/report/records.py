@@ -14,6 +14,52 @@ STEPS = ("full", "profiled", "culled", "thinned", "channels", "resolution", "bot
 
 
 @dataclass(frozen=True)
+class Private:
+    """What one network cost in private; ``key`` is ``<protocol>@<network>``, bytes are of both directions."""
+
+    key: str
+    online_s: float
+    offline_s: float
+    predicted_online_s: float
+    predicted_offline_s: float
+    online_bytes: int
+    offline_bytes: int
+    rounds: int
+    relus: int
+    convs_before: int
+    convs_after: int
+    run: str
+
+    @property
+    def protocol(self) -> str:
+        """How ReLUs were computed."""
+        return self.key.partition("@")[0]
+
+    @property
+    def network(self) -> str:
+        """The connection."""
+        return self.key.partition("@")[2]
+
+    @classmethod
+    def read(cls, key: str, f: Fields) -> Private:
+        """Read one value of ``private``."""
+        return cls(
+            key=key,
+            online_s=f.number("online_s"),
+            offline_s=f.number("offline_s"),
+            predicted_online_s=f.number("predicted_online_s"),
+            predicted_offline_s=f.number("predicted_offline_s"),
+            online_bytes=f.count("online_bytes"),
+            offline_bytes=f.count("offline_bytes"),
+            rounds=f.count("rounds"),
+            relus=f.count("relus"),
+            convs_before=f.count("convs_before"),
+            convs_after=f.count("convs_after"),
+            run=f.file_name("run"),
+        )
+
+
+@dataclass(frozen=True)
 class Network:
     """One trained network; accuracies are percentages, ``None`` where it was not (yet) measured."""
 
@@ -30,11 +76,16 @@ class Network:
     seconds: float
     epochs: int
     on_frontier: bool
+    private: tuple[Private, ...] = ()
 
     @property
     def label(self) -> str:
         """The name, told apart from its twin when the stage was profiled without distillation."""
         return self.name if self.kd or self.role != "profile" else f"{self.name} (no KD)"
+
+    def measured(self, key: str) -> Private | None:
+        """What it cost by that protocol over that network, if it was measured."""
+        return next((private for private in self.private if private.key == key), None)
 
     @classmethod
     def read(cls, f: Fields) -> Network:
@@ -53,6 +104,7 @@ class Network:
             seconds=f.number("seconds"),
             epochs=f.count("epochs"),
             on_frontier=f.flag("on_frontier"),
+            private=f.child("private").named(Private.read) if f.has("private") else (),
         )
 
 

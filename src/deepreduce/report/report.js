@@ -3,6 +3,7 @@
 // Charts: drawn from the page's JSON, in the page's own colours.
 (() => {
   const charts = JSON.parse(document.getElementById("charts").textContent);
+  const choices = JSON.parse(document.getElementById("choices").textContent);
   const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   const narrow = () => window.innerWidth < 700;
 
@@ -20,7 +21,7 @@
         [axis + ".automargin"]: true,
       });
     }
-    if (layout.meta) update.height = narrow() ? layout.meta.narrow_height : layout.meta.wide_height;
+    if (layout.meta && layout.meta.wide_height) update.height = narrow() ? layout.meta.narrow_height : layout.meta.wide_height;
     return update;
   }
 
@@ -41,6 +42,29 @@
     if (named >= 0 && place.data[named].mode !== mode) Plotly.restyle(place, {mode}, [named]);
     return Plotly.relayout(place, look(place.layout));
   }
+
+  // The selects of a chart: together their values name what is drawn; a plain name stands alone.
+  function choose(id) {
+    const selects = [...document.querySelectorAll(`select[data-chart~="${id}"]`)];
+    selects.sort((a, b) => a.dataset.part - b.dataset.part);
+    const known = choices[id];
+    const plain = Object.hasOwn(known, selects[0].value);
+    if (id === "frontier") selects[1].disabled = plain;
+    const name = plain ? selects[0].value : selects.map((select) => select.value).join("|");
+    const place = document.getElementById("chart-" + id);
+    const found = Object.hasOwn(known, name);
+    place.hidden = !found;
+    for (const note of document.querySelectorAll(`[data-absent="${id}"]`)) note.hidden = found;
+    if (!found) return;
+    const chart = structuredClone(known[name]);  // plotly writes into what it is given
+    Plotly.react(place, chart.data, chart.layout, config).then(() => dress(place));
+  }
+  for (const select of document.querySelectorAll("select[data-chart]")) {
+    select.addEventListener("change", () => select.dataset.chart.split(" ").forEach(choose));
+  }
+
+  // A browser may keep what was selected before the page was loaded again, and the first run need not be the first choice.
+  Object.keys(choices).forEach(choose);
 
   const dressAll = () => drawn.forEach(dress);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", dressAll);

@@ -24,13 +24,20 @@ COLUMNS = (
 )
 
 
+#: For each ``<protocol>@<network>`` that was measured, such as ``online_s fused@lan``.
+PRIVATE_COLUMNS = ("online_s", "offline_s", "online_bytes", "offline_bytes", "rounds")
+
+
 def render_csv(view: ReportView) -> bytes:
-    """The networks in the page's order: the frontier first, then the rest; a missing accuracy is an empty cell."""
+    """The networks in the page's order: the frontier first, then the rest; what was not measured is an empty cell."""
     text = io.StringIO(newline="")
     writer = csv.writer(text)
-    writer.writerow(COLUMNS)
+    keys = view.private.keys
+    writer.writerow([*COLUMNS, *(f"{column} {key}" for key in keys for column in PRIVATE_COLUMNS)])
     for network in view.networks:
-        writer.writerow([_cell(getattr(network, column)) for column in COLUMNS])
+        cells = [_cell(getattr(network, column)) for column in COLUMNS]
+        found = [network.measured(key) for key in keys]
+        writer.writerow(cells + [getattr(p, column, None) for p in found for column in PRIVATE_COLUMNS])
     return text.getvalue().encode()
 
 

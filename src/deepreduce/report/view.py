@@ -10,6 +10,7 @@ from ..errors import StoreError
 from .distribution_view import DistributionView, compute_distribution
 from .frontier_view import FrontierView, compute_frontier, drawable
 from .headline import Headline, compute_headline
+from .private_view import PrivateView, compute_private
 from .records import Criticality, Failure, Network
 from .source import Curve, Rows, Search, read_curve, read_search
 
@@ -23,6 +24,7 @@ class ReportView:
     notices: tuple[str, ...]
     failed: tuple[Failure, ...]
     frontier: FrontierView
+    private: PrivateView
     criticality: tuple[Criticality, ...]
     distribution: DistributionView
     curves: tuple[Curve, ...]
@@ -40,12 +42,16 @@ def compute_view(directory: Path) -> ReportView:
     search = read_search(directory)
     curves, curve_notices = _curves(directory, search.networks)
     frontier = compute_frontier(search.networks)
+    private, unread = compute_private(directory, search.networks)
+    if unread:
+        curve_notices = (*curve_notices, f"No run (its file is missing or unreadable) for: {_listed(unread)}.")
     return ReportView(
         model=_model(search.settings),
         headline=compute_headline(search),
         notices=(*search.data.notices, *_notices(search), *curve_notices),
         failed=search.failed,
         frontier=frontier,
+        private=private,
         criticality=search.criticality,
         distribution=compute_distribution(search.profile),
         curves=curves,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,8 @@ class TrainedNetwork:
     """One training's outcome. ``kd`` tells whether it was distilled; accuracies are percent; ``job`` is its folder.
 
     ``role`` is teacher, profile or candidate, ``step`` the rewrite that made it. ``test_accuracy`` is None for
-    networks that are not on the frontier: only those were tested.
+    networks that are not on the frontier: only those were tested. ``private`` holds what was measured of it in private,
+    by ``<protocol>@<network>`` (`deepreduce.measure.record.Summary`).
     """
 
     name: str
@@ -39,6 +41,7 @@ class TrainedNetwork:
     epochs: int
     test_accuracy: float | None = None
     on_frontier: bool = False
+    private: dict[str, Any] = field(default_factory=dict)
 
 
 def pareto(networks: Sequence[TrainedNetwork]) -> list[TrainedNetwork]:
@@ -146,4 +149,19 @@ class Frontier(Sequence[TrainedNetwork]):
 
 def to_records(networks: Sequence[TrainedNetwork]) -> list[dict[str, Any]]:
     """Plain data for ``frontier.json``."""
-    return [asdict(network) for network in networks]
+    records = [asdict(network) for network in networks]
+    return [{k: v for k, v in record.items() if k != "private" or v} for record in records]
+
+
+def keep_measurements(content: dict[str, Any], path: Path) -> None:
+    """Add to a new ``frontier.json`` what the one at ``path`` knows of the same jobs in private, and its targets."""
+    before: dict[str, Any] = {}
+    with contextlib.suppress(StoreError):  # there is none yet, or a damaged one, which is about to be replaced
+        before = read_json(path, KEYS)
+    records = (record for record in before.get("networks", []) if isinstance(record, dict))
+    measured = {record.get("job"): record["private"] for record in records if record.get("private")}
+    for record in content["networks"]:
+        if record["job"] in measured:
+            record["private"] = measured[record["job"]]
+    if before.get("targets"):
+        content["targets"] = before["targets"]

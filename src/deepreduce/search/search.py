@@ -23,7 +23,7 @@ from ..version import __version__
 from .candidates import candidates, profiling_points, unthinnable
 from .criticality import EXPONENT, check_exponent, criticality, culling_order
 from .executors import Executor, InlineExecutor, ProcessExecutor
-from .frontier import FILE, Frontier, TrainedNetwork, pareto, to_records
+from .frontier import FILE, Frontier, TrainedNetwork, keep_measurements, pareto, to_records
 from .method import Method
 from .observer import Observer, Planned
 from .runner import Runner
@@ -143,6 +143,7 @@ class _Search:
         self.runner.run(replace(self._job(self.entries[n.job]), test=True) for n in tested)
         networks = [replace(n, test_accuracy=self.space.store.test_accuracy(n.job)) for n in networks]
         content = self._content(table, networks)
+        keep_measurements(content, self.space.root / FILE)
         write_json(self.space.root / FILE, content)
         return Frontier(self.space.root, content, self.method.source)
 

@@ -1,0 +1,127 @@
+"""``deepreduce bench DIR``: every point of a search's frontier measured in private."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from ..errors import MissingPackageError
+from .bars import progress_bar
+
+if TYPE_CHECKING:
+    from ..measure import Observer, Outcome
+    from ..measure.record import Summary
+    from ..private.bench import BenchOptions
+
+INCOMPLETE = 3  # exit code: some points could not be measured
+
+
+def holds_search(folder: Path) -> bool:
+    """Whether the folder is a search's."""
+    return (folder / "frontier.json").is_file() or (folder / "search.json").is_file()
+
+
+def bench_frontier(
+    directory: Path,
+    options: BenchOptions,
+    networks: list[str],
+    points: list[str],
+    again: bool,
+    console: Console,
+    as_json: bool,
+) -> None:
+    """Measures, shows, and leaves with `INCOMPLETE` if points are missing."""
+    try:
+        from ..measure import measure_frontier
+    except ImportError as error:
+        raise MissingPackageError("a search's networks need torch", "pip install 'deepreduce[search]'") from error
+    with progress_bar(console) as report:
+        observer = watcher(console, report)
+        outcome = measure_frontier(directory, options, networks, points, again, observer)
+    if as_json:
+        typer.echo(json.dumps(_to_json(directory, outcome)))
+    else:
+        _show(console, directory, outcome)
+    if outcome.failed:
+        raise typer.Exit(INCOMPLETE)
+
+
+def watcher(console: Console, report: Callable[[str, int, int], None]) -> Observer:
+    """An observer that moves a bar and says a line for each point."""
+    from ..measure import Observer
+
+    class Watcher(Observer):
+        def progress(self, what: str, done: int, total: int) -> None:
+            report(what, done, total)
+
+        def measured(self, name: str, key: str, summary: Summary, again: bool) -> None:
+            text = f"{name}, {key}: online {_seconds(summary.online_s)}, offline {_seconds(summary.offline_s)}"
+            console.print(
+                f"  {escape(text)}{'' if again else '  [dim](measured before)[/]'}", highlight=False, soft_wrap=True
+            )
+
+        def failed(self, name: str, error: str) -> None:
+            console.print(f"  [red]left out[/] {escape(name)}: {escape(error)}", highlight=False, soft_wrap=True)
+
+    return Watcher()
+
+
+def _to_json(directory: Path, outcome: Outcome) -> dict[str, object]:
+    points: dict[str, dict[str, object]] = {}
+    for done in outcome.measured:
+        network = done.network
+        point = points.setdefault(
+            network.job,
+            {
+                "name": network.name,
+                "job": network.job,
+                "relus": network.relus,
+                "validation_accuracy": network.validation_accuracy,
+                "private": {},
+            },
+        )
+        private = point["private"]
+        assert isinstance(private, dict)
+        private[done.key] = done.summary.to_json()
+    failed = [{"name": failure.name, "job": failure.job, "error": failure.error} for failure in outcome.failed]
+    return {"directory": str(directory), "points": list(points.values()), "failed": failed}
+
+
+def _show(console: Console, directory: Path, outcome: Outcome) -> None:
+    for key in dict.fromkeys(done.key for done in outcome.measured):
+        table = Table(title=escape(f"{key}, measured (predicted)"), title_justify="left")
+        table.add_column("network", overflow="fold")
+        for name in ("val %", "ReLUs", "convs", "online ms", "offline ms", "MB", "rounds"):
+            table.add_column(name, justify="right")
+        for done in (done for done in outcome.measured if done.key == key):
+            summary = done.summary
+            table.add_row(
+                escape(done.network.name),
+                f"{done.network.validation_accuracy:.2f}",
+                f"{summary.relus:,}",
+                f"{summary.convs_before}\N{RIGHTWARDS ARROW}{summary.convs_after}",
+                f"{_ms(summary.online_s)} ({_ms(summary.predicted_online_s)})",
+                f"{_ms(summary.offline_s)} ({_ms(summary.predicted_offline_s)})",
+                f"{(summary.online_bytes + summary.offline_bytes) / 1e6:.1f}",
+                str(summary.rounds),
+            )
+        console.print(table)
+    for failure in outcome.failed:
+        console.print(f"[red]left out:[/] {escape(failure.name)}: {escape(failure.error)}", soft_wrap=True)
+    console.print(f"pictures: deepreduce report {escape(shlex.quote(str(directory)))}", highlight=False, soft_wrap=True)
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.2f} s" if value >= 1 else f"{1e3 * value:.1f} ms"
+
+
+def _ms(seconds: float) -> str:
+    return f"{1e3 * seconds:,.1f}" if seconds < 0.1 else f"{1e3 * seconds:,.0f}"

@@ -1,0 +1,279 @@
+"""``deepreduce export``: from a trained network to a plan and its weights."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from ..errors import SettingError
+from .options import JsonOption, StageOption, WidthOption, parse_pairs, parse_shape
+from .steps import steps
+
+if TYPE_CHECKING:
+    from ..data import Dataset
+    from ..export import Exported
+    from ..export.evaluate import Progress
+    from ..networks import Network
+
+
+def export_command(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SOURCE",
+            help="A search's folder, a network (resnet18, file.py:factory) with its weights, or a file.onnx.",
+            show_default=False,
+        ),
+    ],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="The plan's folder.")] = Path("plan"),
+    point: Annotated[
+        str | None, typer.Option(help="Which network of a search; or reduce the given one.", show_default="the best")
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(help="Calibrates, and measures accuracy: digits, cifar10 ... or folder:PATH.", show_default=False),
+    ] = None,
+    calibration: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.npy", help="Samples that calibrate, without accuracy.", show_default=False),
+    ] = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="A network's state dict (.safetensors, .pt).", show_default=False),
+    ] = None,
+    input_shape: Annotated[
+        str | None, typer.Option("--input", metavar="CxHxW", help="Size of one image.", show_default="the data's")
+    ] = None,
+    width: WidthOption = 1.0,
+    stage: StageOption = None,
+    merge: Annotated[bool, typer.Option("--merge/--no-merge", help="Compose linear ops where that is cheaper.")] = True,
+    tune: Annotated[
+        int, typer.Option(metavar="EPOCHS", help="Train a network that --point reduced a little more.")
+    ] = 0,
+    evaluate: Annotated[str, typer.Option(metavar="N|all", help="How many images to measure accuracy on.")] = "all",
+    split: Annotated[Literal["validation", "test"], typer.Option(help="Which images these are.")] = "validation",
+    ring_bits: Annotated[str, typer.Option(metavar="auto|N", help="Bits of the ring.")] = "auto",
+    weight_bits: Annotated[int, typer.Option(help="Most bits of a weight.")] = 12,
+    seed: Annotated[int, typer.Option(help="Of the split into training and validation images (--data).")] = 0,
+    onnx: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write the merged network in floating point, too.", show_default=False),
+    ] = None,
+    protocol: Annotated[Literal["fused", "delphi"], typer.Option(help="Whose cost is predicted.")] = "fused",
+    as_json: JsonOption = False,
+) -> None:
+    """Turn a trained network into a plan that client and server share, and integer weights for the server.
+
+    Batch normalisation is folded in, linear ops are merged where that is cheaper, weights get at most 12 bits, and
+    sample images decide the scales. Accuracy is measured before and after, in exact integers.
+    """
+    settings: dict[str, Any] = {
+        "evaluate": _count(evaluate),
+        "split": split,
+        "merge": merge,
+        "ring_bits": _ring(ring_bits),
+        "weight_bits": weight_bits,
+    }
+    stages = parse_pairs(stage, "--stage") or None
+    console = Console(stderr=as_json)
+    from ..export.folder import check_folder
+
+    check_folder(out)
+    with steps(console) as report:
+        if (Path(source) / "frontier.json").is_file() or (Path(source).is_dir() and not source.endswith(".onnx")):
+            given: dict[str, object] = {"--weights": weights, "--calibration": calibration, "--input": input_shape}
+            _refuse(given, "come with the search")
+            exported, network = _from_search(Path(source), point, data, seed, tune, settings, report)
+        else:
+            shape = None if input_shape is None else parse_shape(input_shape)
+            exported, network = _from_network(
+                source, point, data, calibration, weights, shape, width, stages, tune, seed, settings, report
+            )
+        files = exported.write(out)
+        written: dict[str, Any] = {"files": [str(path) for path in files]}
+        if onnx is not None:
+            from ..export.onnx_out import write_onnx
+
+            report("write ONNX", 0, 1)
+            difference = write_onnx(onnx, network, merge=merge)
+            written |= {"onnx": str(onnx), "onnx_largest_difference": difference}
+    costs = _costs(exported, protocol)
+    if as_json:
+        typer.echo(json.dumps({**exported.facts(), "cost": costs, **written}, indent=1))
+    else:
+        _show(console, exported, costs, written)
+
+
+def _from_search(
+    folder: Path, point: str | None, data: str | None, seed: int, tune: int, settings: dict[str, Any], report: Progress
+) -> tuple[Exported, Network]:
+    from ..data import load
+    from ..export import export_point
+    from ..search import Frontier
+
+    if tune:
+        raise SettingError("--tune is for networks of your own", "a search's networks were trained as they are")
+    frontier = Frontier.load(folder)
+    name = point or max(frontier, key=lambda network: network.validation_accuracy).name
+    frontier[name]  # an unknown point is refused before the data is read
+    report("load the data", 0, 1)
+    dataset = None if data is None else load(data, seed=seed)
+    exported = export_point(frontier, name, data=dataset, progress=report, **settings)
+    return exported, frontier.module(name)
+
+
+def _from_network(
+    source: str,
+    point: str | None,
+    data: str | None,
+    calibration: Path | None,
+    weights: Path | None,
+    shape: tuple[int, int, int] | None,
+    width: float,
+    stages: dict[str, str] | None,
+    tune: int,
+    seed: int,
+    settings: dict[str, Any],
+    report: Progress,
+) -> tuple[Exported, Network]:
+    from ..data import load
+    from ..export import export_network
+    from ..export.export import calibration_images, spread
+    from ..export.sources import load_network, read_calibration
+    from ..networks import ModelSource
+    from ..reduce import reduce_to
+
+    if data is None and calibration is None:
+        raise SettingError(
+            f"{source} needs samples to be calibrated with",
+            "give --data NAME (digits, cifar100, folder:PATH ...) or --calibration FILE.npy",
+        )
+    if tune and (data is None or point is None):
+        raise SettingError("--tune trains a network that --point reduced, on the images of --data", "give both")
+    report("load the network and the data", 0, 1)
+    model = ModelSource(source, width, stages)
+    dataset = None if data is None else load(data, seed=seed)
+    own = model.input_shape()
+    images = own or shape or (None if dataset is None else dataset.input_shape) or (3, 32, 32)
+    full = load_network(model, images, None if dataset is None else len(dataset.classes), weights)
+    scores: dict[str, float] = {}
+    if tune and dataset is not None and point is not None:
+        from ..export.sources import tuned
+
+        network, scores = tuned(full, point, dataset, tune, report)
+    else:
+        network = reduce_to(full, point or "full").eval()
+    split = settings.pop("split")
+    count = settings.pop("evaluate")
+    if dataset is None:
+        assert calibration is not None
+        exported = export_network(network, read_calibration(calibration, images), progress=report, **settings)
+    else:
+        exported = export_network(
+            network,
+            calibration_images(dataset) if calibration is None else read_calibration(calibration, images),
+            mean=dataset.mean,
+            std=dataset.std,
+            classes=dataset.classes,
+            evaluate=spread(getattr(dataset, split), count),
+            split=split,
+            progress=report,
+            **settings,
+        )
+    notices = [*model.notices(), *exported.notices]
+    if model.is_onnx:
+        from ..export.onnx_check import onnx_difference
+
+        report("compare with onnxruntime", 0, 1)
+        if (difference := onnx_difference(source, full)) is not None:
+            notices.append(f"onnxruntime's logits differ by {difference:.1e} at most from what was read")
+    facts: dict[str, Any] = {"model": source, "point": str(network.point), "data": data}
+    if scores:
+        facts["tuning"] = {"epochs": tune, **scores}
+    return replace(exported, source=facts, notices=tuple(notices)), network
+
+
+def _costs(exported: Exported, protocol: Literal["fused", "delphi"]) -> dict[str, Any]:
+    from ..plan import predict
+    from ..plan.timing import run_seconds
+
+    prediction = predict(exported.plan, protocol)
+    total, seconds = prediction.total, run_seconds(exported.plan, protocol, prediction=prediction)
+    return {
+        "protocol": protocol,
+        "relus": total.relus,
+        "rescales": total.rescales,
+        "rounds": total.online.rounds,
+        "offline_bytes": total.offline.up_bytes + total.offline.down_bytes,
+        "online_bytes": total.online.up_bytes + total.online.down_bytes,
+        "offline_seconds": seconds.offline,
+        "online_seconds": seconds.online,
+    }
+
+
+def _show(console: Console, exported: Exported, costs: dict[str, Any], written: dict[str, Any]) -> None:
+    facts = exported.facts()
+    table = Table(show_header=False, title=escape(_title(facts)), title_justify="left")
+    ring, accuracy = exported.plan.ring, facts["accuracy"]
+    table.add_row("linear ops", f"{exported.convs_before} -> {exported.convs_after} merged")
+    table.add_row("ring", f"{ring.ring_bits} bits, weights of {facts['weight_bits']} bits")
+    if accuracy["float"] is not None:
+        where = f"{accuracy['images']:,} {accuracy['split']} images"
+        table.add_row("accuracy", f"{accuracy['float']:.2f} % in floating point, on {where}")
+        table.add_row(
+            "", f"{accuracy['quantised']:.2f} % in the plan's integers ({accuracy['difference']:+.2f} points)"
+        )
+    if tuning := facts.get("tuning"):
+        steps_ = f"{tuning['reduced']:.2f} % reduced, {tuning['padded']:.2f} % padded, {tuning['tuned']:.2f} % tuned"
+        table.add_row("tuning", f"{steps_} ({tuning['epochs']} epochs)")
+    table.add_row("ReLUs", f"{costs['relus']:,}" + (f", {costs['rescales']:,} rescales" * bool(costs["rescales"])))
+    for phase in ("offline", "online"):
+        rounds = f", {costs['rounds']} rounds" if phase == "online" else ""
+        size = costs[f"{phase}_bytes"] / 1e6
+        table.add_row(f"{phase} (predicted)", f"{size:.2f} MB, {costs[f'{phase}_seconds']:.3f} s{rounds}")
+    console.print(table)
+    for notice in exported.notices:
+        console.print(f"[yellow]note:[/] {escape(notice)}", highlight=False, soft_wrap=True)
+    if "onnx" in written:
+        console.print(f"wrote {escape(written['onnx'])}{_checked(written)}", highlight=False, soft_wrap=True)
+    console.print(f"wrote {', '.join(map(escape, written['files']))}", highlight=False, soft_wrap=True)
+
+
+def _checked(written: dict[str, Any]) -> str:
+    difference = written["onnx_largest_difference"]
+    if difference is None:
+        return " (not checked: onnxruntime is not installed)"
+    return f" (onnxruntime's answers differ by {difference:.1e} at most)"
+
+
+def _title(facts: dict[str, Any]) -> str:
+    return "  ".join(str(facts[key]) for key in ("model", "point") if facts.get(key))
+
+
+def _refuse(given: dict[str, object], why: str) -> None:
+    for name, value in given.items():
+        if value is not None:
+            raise SettingError(f"{name} cannot be given for a search's folder: its data and weights {why}")
+
+
+def _count(text: str) -> int | None:
+    if text == "all":
+        return None
+    if not text.isdecimal():
+        raise SettingError(f"--evaluate {text!r} is no number of images", "write a number, 0 for none, or all")
+    return int(text)
+
+
+def _ring(text: str) -> int | Literal["auto"]:
+    if text == "auto":
+        return "auto"
+    if not text.isdecimal():
+        raise SettingError(f"--ring-bits {text!r} is no number of bits", "write auto, 32 or 41")
+    return int(text)

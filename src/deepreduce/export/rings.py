@@ -1,0 +1,128 @@
+"""Which ring and how many weight bits a network takes: the narrowest that hold its values and hide its weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import prod
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import PlanError, SettingError
+from ..plan import Conv, FixedPoint, Linear, Plan, shapes
+from ..plan.rules import MAX_WEIGHT_BITS
+from .lowered import Lowered
+from .quantise import MIN_WEIGHT_BITS, Weights, quantise
+
+RingBits = int | Literal["auto"]
+NARROW, WIDE = 32, 41  # of the two sets of homomorphic parameters: below, everything is about half as expensive
+FEWEST_WEIGHT_BITS = 10  # that "auto" goes down to before it takes the wide ring
+MAX_LOG2_NORM = 23.6  # of the weights at l <= 32, where the compiled core is missing that knows it better
+
+
+def quantised(
+    lowered: Lowered,
+    images: NDArray[np.float64],
+    ring_bits: RingBits = "auto",
+    weight_bits: int = MAX_WEIGHT_BITS,
+    activation_bits: int = 13,
+    input_fraction: int = 8,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> tuple[Plan, Weights, tuple[str, ...]]:
+    """`quantise` in the first ring that will do, and sentences about what did not.
+
+    "auto" tries 32 bits with ``weight_bits`` and down to 10 of them, then 41 bits. Raises `PlanError` with the reason
+    of the last try, `SettingError` for bits that cannot be.
+    """
+    _check(ring_bits, weight_bits, activation_bits)
+    tries = [(ring_bits, weight_bits)] if ring_bits != "auto" else _tries(weight_bits)
+    notices: list[str] = []
+    too_large = 0
+    for index, (ring, bits) in enumerate(tries):
+        if ring <= NARROW and bits > weight_bits - too_large:
+            continue  # the norm of the weights is known to be too large still
+        if progress:
+            progress(f"quantise to {bits} bits in a ring of {ring}", index, len(tries))
+        try:
+            plan, weights = quantise(lowered, images, FixedPoint(ring, input_fraction), activation_bits, bits)
+            check_norm(plan, weights)
+        except PlanError as error:
+            if ring_bits != "auto" or (ring, bits) == tries[-1]:
+                raise
+            notices.append(f"a ring of {ring} bits with weights of {bits} will not do: {error.message}")
+            too_large = max(too_large, getattr(error, "bits", 0) + weight_bits - bits)
+            continue
+        if notices:
+            notices.append(f"taken: a ring of {ring} bits with weights of {bits}")
+        return plan, weights, tuple(notices)
+    raise AssertionError("the last try either returns or raises")
+
+
+class NormError(PlanError):
+    """Weights too large for the server to hide; ``bits`` fewer of each would do."""
+
+    def __init__(self, message: str, hint: str, bits: int) -> None:
+        super().__init__(message, hint)
+        self.bits = bits
+
+    def __reduce__(self) -> tuple[Any, Any]:
+        return type(self), (self.message, self.hint, self.bits)
+
+
+def check_norm(plan: Plan, weights: Weights) -> None:
+    """Refuse weights that the server's noise cannot hide (docs/protocol.md: the flood), as the server itself would."""
+    norm, outputs = norm_squared(plan, weights)
+    fewer = next((n for n in range(MAX_WEIGHT_BITS) if _hidden(plan.ring.ring_bits, norm / 4**n, outputs)), None)
+    if fewer is None or fewer:
+        raise NormError(
+            f"the weights' norm over all places that they are used at, 2^{np.log2(norm) / 2:.2f}, is more than a ring "
+            f"of {plan.ring.ring_bits} bits can hide",
+            "use fewer weight bits, or a ring of more than 32 bits",
+            MAX_WEIGHT_BITS if fewer is None else fewer,
+        )
+
+
+def norm_squared(plan: Plan, weights: Weights) -> tuple[float, float]:
+    """(sum over linear ops of their squared weights, each once for every place that it is used at; their outputs)."""
+    found = shapes(plan)
+    norm = outputs = 0.0
+    for op in plan.ops:
+        if isinstance(op, Conv | Linear):
+            places = prod(found[op.name][1:])
+            norm += places * float((weights[f"{op.name}.weight"].astype(np.float64) ** 2).sum())
+            outputs += prod(found[op.name])
+    return norm, outputs
+
+
+def _hidden(ring_bits: int, norm: float, outputs: float) -> bool:
+    try:
+        from .. import _core
+    except ImportError:
+        return ring_bits > NARROW or np.log2(max(norm, 1.0)) / 2 <= MAX_LOG2_NORM
+    try:
+        _core.he_check_norm(ring_bits, norm, outputs)
+    except ValueError:
+        return False
+    return True
+
+
+def _tries(weight_bits: int) -> list[tuple[int, int]]:
+    narrow = range(weight_bits, min(FEWEST_WEIGHT_BITS, weight_bits) - 1, -1)
+    return [*((NARROW, bits) for bits in narrow), (WIDE, weight_bits)]
+
+
+def _check(ring_bits: RingBits, weight_bits: int, activation_bits: int) -> None:
+    if isinstance(ring_bits, int) and not 6 <= ring_bits <= 64:
+        raise SettingError(
+            f"a ring of {ring_bits} bits, from 6 to 64 are possible", "32 is usual, 41 for large networks"
+        )
+    most = (NARROW if ring_bits == "auto" else ring_bits) - 4
+    if not 2 <= activation_bits <= most:
+        raise SettingError(
+            f"{activation_bits} activation bits, from 2 to {most} fit a ring of {most + 4} bits", "13 is usual"
+        )
+    if not 2 <= weight_bits <= MAX_WEIGHT_BITS:
+        raise SettingError(
+            f"{weight_bits} weight bits, from 2 to {MAX_WEIGHT_BITS} are allowed", f"at least {MIN_WEIGHT_BITS} is wise"
+        )

@@ -1,0 +1,144 @@
+"""What can be exported besides a frontier's point: a network with weights of its own, and samples to calibrate it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..data.dataset import Dataset
+from ..errors import DataError, ModelError, SettingError, one_line
+from ..networks.network import Network
+from ..networks.source import ModelSource
+from ..networks.zoo import ZOO
+from ..reduce import reduce_to
+from ..train.augment import Normaliser
+from ..train.evaluate import accuracy
+from ..train.fit import fit
+from ..train.recipe import make_recipe
+
+TUNING = {"schedule": "step", "step_epochs": 100_000, "learning_rate": 0.003, "batch_size": 64}  # a constant rate
+MAX_SAMPLES = 1024
+
+
+def load_network(
+    source: ModelSource, input_shape: tuple[int, int, int], num_classes: int | None, weights: Path | None
+) -> Network:
+    """The unreduced network with its trained weights: those of its factory, or those of ``weights``."""
+    if weights is None and isinstance(source.model, str) and source.model in ZOO:
+        raise SettingError(
+            f"{source.model} has no weights of its own", "give --weights FILE, a search's folder, or a trained network"
+        )
+    network = source.build(input_shape, num_classes)
+    if weights is not None:
+        load_weights(network, weights)
+    return network.eval()
+
+
+def load_weights(network: Network, path: Path) -> None:
+    """Load a state dict (.safetensors, or torch's .pt without code in it) into ``network``, all of it or nothing.
+
+    Raises `ModelError` naming the first tensor that is missing, left over or of another shape.
+    """
+    found = {_plain(name): tensor for name, tensor in _read_state(path).items()}
+    own = {_plain(name): name for name in network.state_dict()}
+    for name in sorted(own.keys() ^ found.keys()):
+        if name.endswith("num_batches_tracked"):
+            continue
+        wrong = "has no" if name in own else "has a tensor that the network lacks:"
+        raise ModelError(f"{path} {wrong} {name!r}", "give the weights of this very network, unreduced")
+    state = network.state_dict()
+    for name, tensor in found.items():
+        if name in own and state[own[name]].shape != tensor.shape:
+            raise ModelError(
+                f"{path}: {name} is {tuple(tensor.shape)}, the network has {tuple(state[own[name]].shape)}",
+                "check --width, --input and the number of classes",
+            )
+    network.load_state_dict({own[name]: tensor for name, tensor in found.items() if name in own}, strict=False)
+
+
+def tuned(
+    full: Network, point: str, data: Dataset, epochs: int, progress: Callable[[str, int, int], None] | None = None
+) -> tuple[Network, dict[str, float]]:
+    """A trained network reduced to ``point`` and trained for a few more ``epochs`` at a small constant rate.
+
+    Moving the padding to the front of linear segments changes what happens at the borders. The accuracies in percent on
+    the validation split tell what that cost and what tuning gave back: of the network "reduced", "padded" and "tuned".
+    """
+    if epochs < 1:
+        raise SettingError(f"{epochs} epochs of tuning, at least 1 is needed", "leave --tune out to tune nothing")
+    normalise = Normaliser(data.mean, data.std, torch.device("cpu"), channels_last=False)
+    reduced = reduce_to(full, point, front_padding=False)
+    network = reduce_to(full, point)
+    scores = {
+        "reduced": accuracy(reduced, data.validation, normalise),
+        "padded": accuracy(network, data.validation, normalise),
+    }
+    kept = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    report = progress or (lambda what, done, total: None)
+    report("tune", 0, epochs)
+    result = fit(
+        network,
+        data,
+        make_recipe("quick", epochs=epochs, **TUNING),
+        on_epoch=lambda record: report("tune", record.epoch, epochs),
+    )
+    if result.validation_accuracy < scores["padded"]:
+        network.load_state_dict(kept)
+    scores["tuned"] = max(result.validation_accuracy, scores["padded"])
+    return network.eval(), scores
+
+
+def read_calibration(path: Path, input_shape: tuple[int, int, int]) -> NDArray[Any]:
+    """Samples of a .npy file, uint8 pictures or real inputs, as [n, C, H, W]; rows [n, C] become [n, C, 1, 1].
+
+    A folder of pictures is read as data is (``folder:``): give that to ``--data`` instead. Raises `DataError`.
+    """
+    try:
+        samples: NDArray[Any] = np.load(path, allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} holds no array: {one_line(error):.200}", "save one with numpy.save") from error
+    if not isinstance(samples, np.ndarray) or samples.dtype.kind not in "uif" or samples.ndim < 2 or not len(samples):
+        raise DataError(f"{path} holds no array of samples", "save numbers [n, C, H, W], or rows [n, features]")
+    if samples.dtype != np.uint8:
+        samples = samples.astype(np.float64)
+    if samples.ndim == 2 and input_shape[1:] == (1, 1):
+        samples = samples[:, :, None, None]
+    if samples.shape[1:] != input_shape:
+        wanted = "x".join(map(str, input_shape))
+        raise DataError(f"{path}: the samples are {samples.shape[1:]}, the network takes {wanted}")
+    places = np.linspace(0, len(samples) - 1, min(len(samples), MAX_SAMPLES)).round().astype(np.int64)
+    return samples[places]
+
+
+def _plain(name: str) -> str:
+    for prefix in ("module.", "_orig_mod.", "body."):
+        name = name.removeprefix(prefix)
+    return name
+
+
+def _read_state(path: Path) -> Mapping[str, Tensor]:
+    """A state dict, or the one inside a checkpoint."""
+    if not path.is_file():
+        raise ModelError(f"{path} does not exist", "give a .safetensors file or a .pt file of a state dict")
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever the file's bytes lead to
+        raise ModelError(
+            f"{path} holds no weights: {one_line(error):.150}", "save model.state_dict(), not the module"
+        ) from error
+    for key in ("state_dict", "model_state_dict", "model"):
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            content = content[key]
+    if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
+        raise ModelError(f"{path} holds no state dict", "save model.state_dict(), not the module")
+    return content

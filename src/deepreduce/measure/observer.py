@@ -1,0 +1,18 @@
+"""What measuring a frontier tells whoever watches."""
+
+from __future__ import annotations
+
+from .record import Summary
+
+
+class Observer:
+    """Does nothing; override what is of interest."""
+
+    def progress(self, what: str, done: int, total: int) -> None:
+        """A step of the point that is worked on."""
+
+    def measured(self, name: str, key: str, summary: Summary, again: bool) -> None:
+        """A point's summary is there; ``again``: it was run now, not before."""
+
+    def failed(self, name: str, error: str) -> None:
+        """A point is left out."""

@@ -1,0 +1,124 @@
+"""Budgets: ``online<0.1s@lan``, ``relus<50k``, and the most accurate network that keeps within them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from ..errors import DeepReduceError, SettingError, nearest
+from ..plan.link import parse_link
+from .frontier import TrainedNetwork
+
+SECONDS = ("online", "offline", "total")
+_GRAMMAR = re.compile(r"\s*([a-z]+)\s*(<=?)\s*([0-9.]+)\s*([a-zA-Z]*)\s*(?:@(.+))?")
+_TIMES = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0}
+_UNITS: dict[str, dict[str, float]] = {
+    "relus": {"": 1.0, "k": 1e3, "K": 1e3, "m": 1e6, "M": 1e6},
+    "online": _TIMES,
+    "offline": _TIMES,
+    "total": _TIMES,
+    "traffic": {"B": 1.0, "kB": 1e3, "KB": 1e3, "MB": 1e6, "GB": 1e9},
+}
+QUANTITIES = tuple(_UNITS)
+_HINT = (
+    "write QUANTITY<VALUE[@NETWORK]: relus<50k, online<100ms@lan, offline<2s, total<3s@wan or traffic<50MB "
+    "(MB of both directions and phases)"
+)
+
+
+@dataclass(frozen=True)
+class Target:
+    """``quantity`` below ``bound`` (``or_equal``: or at it), which is in ReLUs, seconds or bytes, over ``network``."""
+
+    text: str
+    quantity: str
+    bound: float
+    or_equal: bool
+    network: str
+
+    def holds(self, value: float) -> bool:
+        """Whether the value is within the bound."""
+        return value <= self.bound if self.or_equal else value < self.bound
+
+    def shown(self, value: float) -> str:
+        """A value with its unit."""
+        if self.quantity == "relus":
+            return f"{value:,.0f} ReLUs"
+        if self.quantity == "traffic":
+            return f"{value / 1e6:.1f} MB"
+        return f"{value:.2f} s" if value >= 1 else f"{1e3 * value:.1f} ms"
+
+
+def parse_target(text: str) -> Target:
+    """Reads ``QUANTITY<VALUE[@NETWORK]``. Raises `SettingError`."""
+    match = _GRAMMAR.fullmatch(text)
+    if match is None:
+        raise SettingError(f"target {text!r} cannot be read", _HINT)
+    quantity, sign, number, unit, network = match.groups()
+    if quantity not in QUANTITIES:
+        raise SettingError(f"target {text!r}: {quantity!r} is no quantity", nearest(quantity, QUANTITIES))
+    units = _UNITS[quantity]
+    if unit not in units:
+        known = ", ".join(name for name in units if name)
+        raise SettingError(f"target {text!r}: {unit or 'no unit'!r} is not a unit of {quantity}", f"known: {known}")
+    try:
+        bound = float(number) * units[unit]
+    except ValueError:
+        raise SettingError(f"target {text!r}: {number!r} is no number", _HINT) from None
+    if not bound > 0:
+        raise SettingError(f"target {text!r}: nothing is below {number}", _HINT)
+    # Only seconds depend on the network.
+    network = re.sub(r"\s+", "", network or "none") if quantity in SECONDS else "none"
+    parse_link(network)
+    return Target("".join(text.split()), quantity, bound, sign == "<=", network)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A network and its predicted values, one for each target."""
+
+    network: TrainedNetwork
+    values: tuple[float, ...]
+
+    def excess(self, targets: Sequence[Target]) -> float:
+        """How far it is beyond the bound that it misses by most, relative to the bound; at most 0 if none."""
+        return max(value / target.bound - 1 for value, target in zip(self.values, targets, strict=True))
+
+    def fits(self, targets: Sequence[Target]) -> bool:
+        """Whether every bound is kept."""
+        return all(target.holds(value) for value, target in zip(self.values, targets, strict=True))
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The most accurate network that fits, or None and the nearest that does not; ``skipped``: (name, why)."""
+
+    chosen: Candidate | None
+    nearest: Candidate | None
+    skipped: tuple[tuple[str, str], ...]
+
+
+def choose(
+    networks: Iterable[TrainedNetwork],
+    targets: Sequence[Target],
+    predict: Callable[[TrainedNetwork], Sequence[float]],
+) -> Choice:
+    """The network of best validation accuracy whose predicted values keep all targets; the fewer ReLUs of equals.
+
+    ``predict`` gives a network's values in the order of ``targets`` and is asked no more than needed; a network for
+    which it raises `DeepReduceError` is skipped.
+    """
+    closest: Candidate | None = None
+    skipped: list[tuple[str, str]] = []
+    for network in sorted(networks, key=lambda n: (-n.validation_accuracy, n.relus)):
+        try:
+            candidate = Candidate(network, tuple(predict(network)))
+        except DeepReduceError as error:
+            skipped.append((network.name, str(error)))
+            continue
+        if candidate.fits(targets):
+            return Choice(candidate, None, tuple(skipped))
+        if closest is None or candidate.excess(targets) < closest.excess(targets):
+            closest = candidate
+    return Choice(None, closest, tuple(skipped))
