@@ -8,10 +8,10 @@ import torch
 from torch import nn
 
 from deepreduce.errors import ModelError
-from deepreduce.export import export_network, lower, merge_ops
+from deepreduce.export import export_network, lower
 from deepreduce.export.onnx_check import onnx_difference
 from deepreduce.export.onnx_out import write_onnx
-from deepreduce.networks import ModelSource, Network
+from deepreduce.networks import ModelSource
 from deepreduce.networks.onnx_in import read_onnx
 from deepreduce.plan import decode_output, encode_input, run
 from deepreduce.reduce import reduce_to
@@ -27,7 +27,7 @@ def save(path, nodes, constants, shape=("n", 2, 6, 6), outputs=("y",), opset=17)
         nodes,
         "net",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
-        [helper.make_empty_tensor_value_info(name) for name in outputs],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs],
         tensors,
     )
     opsets = [helper.make_opsetid("", opset), helper.make_opsetid("ai.onnx.ml", 3)]
@@ -107,8 +107,6 @@ SPELLINGS = {
 def test_spellings_of_layers(tmp_path, name):
     nodes, more = SPELLINGS[name]
     path = save(tmp_path / "net.onnx", [*nodes, *HEAD], {**CONSTANTS, **more})
-    if "Relu" not in {n.op_type for n in nodes} | {"Relu"} - {"Clip"}:
-        return
     network = ModelSource(str(path)).build((2, 6, 6))
     assert onnx_difference(path, network) < 1e-4
     lower(network)  # and plans can have it
@@ -259,7 +257,5 @@ def test_files_of_ours_compute_the_same(tmp_path, merge):
         assert (len(linear) < len(lower(network).weights)) == merge
         again = ModelSource(str(tmp_path / f"{name}.onnx")).build(network.body_shape)
         assert again.relus == network.relus
-    mobile = Network.of(Small(), (1, 8, 8), verify=False) if False else ModelSource("mobilenet_v2", 0.25)
-    network = mobile.build((3, 16, 16), 5)
+    network = ModelSource("mobilenet_v2", 0.125).build((3, 16, 16), 5)
     assert write_onnx(tmp_path / "mobile.onnx", network, merge=merge) < 1e-3
-    assert len(merge_ops(lower(network)).ops) > 0
