@@ -17,7 +17,6 @@ from .options import JsonOption, StageOption, WidthOption, parse_pairs, parse_sh
 from .steps import steps
 
 if TYPE_CHECKING:
-    from ..data import Dataset
     from ..export import Exported
     from ..export.evaluate import Progress
     from ..networks import Network

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 def inspect_command(
     model: ModelArgument,
-    input_shape: Annotated[str, typer.Option("--input", metavar="CxHxW", help="Size of one image.")] = "3x32x32",
+    input_shape: Annotated[
+        str | None, typer.Option("--input", metavar="CxHxW", help="Size of one image.", show_default="3x32x32")
+    ] = None,
     classes: Annotated[
         int | None, typer.Option(help="Number of classes (built-in networks: 100).", show_default=False)
     ] = None,
@@ -34,12 +36,14 @@ def inspect_command(
     as_json: JsonOption = False,
 ) -> None:
     """Count ReLUs, parameters and multiply-accumulates of MODEL, per layer and per stage, for one image."""
-    shape = parse_shape(input_shape)
+    given = None if input_shape is None else parse_shape(input_shape)
     stages = parse_pairs(stage, "--stage")
     from ..networks import ModelSource, count
     from ..reduce import reduce_to
 
-    full = ModelSource(model, width, stages or None).build(shape, classes)
+    source = ModelSource(model, width, stages or None)
+    shape = given or source.input_shape() or (3, 32, 32)
+    full = source.build(shape, classes)
     network = reduce_to(full, point)
     profile = count(network)
     content = {"model": model, "point": str(network.point), "input": list(shape), **profile.to_json()}
@@ -51,7 +55,7 @@ def inspect_command(
         typer.echo(json.dumps({**content, "notices": list(profile.notices)}, indent=1))
         return
     console = Console()
-    _show(console, profile, f"{model}  {network.point}  {input_shape}")
+    _show(console, profile, f"{model}  {network.point}  {'x'.join(map(str, shape))}")
     if figure is not None:
         console.print(f"figure: {escape(str(figure))}")
 

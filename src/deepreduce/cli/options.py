@@ -14,7 +14,7 @@ ModelArgument = Annotated[
     str,
     typer.Argument(
         metavar="MODEL",
-        help="A built-in network (resnet18, vgg16 ...), path/to/file.py:factory or package.module:factory.",
+        help="A built-in network (resnet18, vgg16 ...), path/to/file.py:factory, package.module:factory or file.onnx.",
         show_default=False,
     ),
 ]

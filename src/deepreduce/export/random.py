@@ -80,7 +80,7 @@ def with_random_weights(lowered: Lowered, rng: np.random.Generator) -> Lowered:
             shape = lowered.weights[op.name][0].shape
             spread = np.sqrt(2 / prod(shape[1:]))  # half of what is summed up is zero, behind a ReLU
             weight = spread * rng.standard_t(TAILS, shape)
-            bias: Array = float(op.bias) * BIAS_SHARE * rng.standard_normal(shape[0])
+            bias: Array = (BIAS_SHARE * op.bias) * np.asarray(rng.standard_normal(shape[0]))
             weights[op.name] = weight, bias
     return replace(lowered, weights=weights)
 

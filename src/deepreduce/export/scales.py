@@ -70,7 +70,7 @@ class Scales:
         np.minimum.at(self._scales, places[still_open], scales[still_open])
 
     def balance(self, peaks: Mapping[str, Reals], size: float) -> None:
-        """Choose the scales that several linear ops write: so that the values' ``peaks`` [C] by name become ``size``."""
+        """Choose the scales that several linear ops write, so that values' ``peaks`` [C], by name, become ``size``."""
         largest = np.zeros(len(self._scales))
         for name, of_channels in peaks.items():
             np.maximum.at(largest, self._variables[name], of_channels)

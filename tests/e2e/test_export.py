@@ -1,0 +1,118 @@
+"""``deepreduce export`` on good and bad input: files, facts, and one line for each mistake."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from deepreduce.networks import ModelSource
+from deepreduce.plan import read_plan, read_weights
+from deepreduce.search import find_frontier
+from deepreduce.train import make_recipe
+from small_data import write_folder
+
+NETWORK = f"{Path(__file__).parents[2] / 'examples' / 'my_network.py'}:build"
+
+
+def run(*arguments: str, **options) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "deepreduce", "export", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, **options)
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    return write_folder(tmp_path_factory.mktemp("data") / "images", 120)
+
+
+@pytest.fixture(scope="module")
+def search(images, tmp_path_factory):
+    out = tmp_path_factory.mktemp("search") / "out"
+    recipe = make_recipe("quick", epochs=1, batch_size=32, crop_padding=1)
+    find_frontier(NETWORK, f"folder:{images}", out=out, recipe=recipe)
+    return out
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    path = tmp_path_factory.mktemp("weights") / "w.safetensors"
+    torch.manual_seed(0)
+    network = ModelSource(NETWORK).build((1, 8, 8), 2)
+    save_file({name.removeprefix("body."): tensor for name, tensor in network.state_dict().items()}, path)
+    return path
+
+
+def test_the_best_point_of_a_search(search, tmp_path):
+    done = run(search, "--out", tmp_path / "plan", "--json")
+    assert done.returncode == 0, done.stderr
+    facts = json.loads(done.stdout)
+    content = json.loads((search / "frontier.json").read_text())
+    best = max((n for n in content["networks"] if n["on_frontier"]), key=lambda n: n["validation_accuracy"])
+    assert facts["point"] == best["name"] and facts["data"] == content["data"]["name"]
+    assert facts["accuracy"]["float"] == pytest.approx(best["validation_accuracy"])
+    assert facts["cost"]["relus"] == best["relus"]
+    plan = read_plan(tmp_path / "plan" / "plan.json")
+    read_weights(tmp_path / "plan" / "weights.safetensors", plan)
+    assert plan.pictures.classes == ("horizontal", "vertical")
+
+
+def test_a_network_with_weights_reduced_tuned_and_as_onnx(images, weights, tmp_path):
+    pytest.importorskip("onnx")
+    arguments = [NETWORK, "--weights", weights, "--data", f"folder:{images}", "--point", "S2"]
+    more = ["--tune", "1", "--onnx", tmp_path / "net.onnx", "--out", tmp_path / "plan", "--evaluate", "10"]
+    done = run(*arguments, *more, env={**os.environ, "COLUMNS": "200"})
+    assert done.returncode == 0, done.stderr
+    for part in ("linear ops", "% reduced,", "% tuned (1 epochs)", "on 10 validation images", "onnxruntime's answers"):
+        assert part in done.stdout, done.stdout
+    again = run(tmp_path / "net.onnx", "--data", f"folder:{images}", "--out", tmp_path / "again", "--json")
+    assert again.returncode == 0, again.stderr
+    facts, first = json.loads(again.stdout), json.loads((tmp_path / "plan" / "export.json").read_text())
+    assert facts["convs"]["before"] == first["convs"]["after"]
+    assert any(notice.startswith("onnxruntime's logits differ by") for notice in facts["notices"])
+
+
+def test_arrays(weights, tmp_path):
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).standard_normal((8, 1, 8, 8)))
+    arguments = [NETWORK, "--weights", weights, "--input", "1x8x8", "--calibration", tmp_path / "x.npy"]
+    done = run(*arguments, "--out", tmp_path / "plan", "--json")
+    assert done.returncode == 2 and "the network has" in done.stderr  # the factory's own 10 classes
+    torch.save(ModelSource(NETWORK).build((1, 8, 8)).state_dict(), tmp_path / "w.pt")
+    done = run(*arguments[:2], tmp_path / "w.pt", *arguments[3:], "--out", tmp_path / "plan", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["accuracy"]["float"] is None
+    assert read_plan(tmp_path / "plan" / "plan.json").pictures is None
+
+
+MISTAKES = {
+    "no samples": (["resnet10"], "needs samples to be calibrated with", "--data NAME"),
+    "no weights": (["resnet10", "--data", "digits"], "resnet10 has no weights of its own", "--weights FILE"),
+    "unknown network": (["resnet99", "--data", "digits"], "unknown network 'resnet99'", "did you mean"),
+    "no search": (["{tmp}"], "holds no finished search", "deepreduce search"),
+    "no file": (["net.onnx", "--data", "digits"], "net.onnx cannot be read", "check the path"),
+    "tuning nothing": (["resnet10", "--data", "digits", "--tune", "1"], "--tune trains a network that", "give both"),
+    "unwritable": (["resnet10", "--out", "/dev/null/plan"], "/dev/null is no folder", "another --out"),
+    "evaluate": (["resnet10", "--evaluate", "some"], "'some' is no number of images", "or all"),
+    "ring": (["resnet10", "--ring-bits", "wide"], "'wide' is no number of bits", "auto, 32 or 41"),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_mistakes_are_one_line(name, tmp_path):
+    arguments, message, hint = MISTAKES[name]
+    out = [] if "--out" in arguments else ["--out", str(tmp_path / "plan")]
+    done = run(*(part.format(tmp=tmp_path) for part in arguments), *out)
+    assert done.returncode == 2
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 2 and message in lines[0] and hint in lines[1], done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unknown_point(search, tmp_path):
+    done = run(search, "--point", "S7", "--out", tmp_path / "plan")
+    assert done.returncode == 2 and "no network 'S7' was trained" in done.stderr
+    assert list(tmp_path.iterdir()) == []
