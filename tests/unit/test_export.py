@@ -140,7 +140,7 @@ def test_weights_of_a_file(tmp_path, suffix):
         save_file(plain, path)
     loaded = load_network(SOURCE, DATA.input_shape, 2, path)
     assert all(torch.equal(a, b) for a, b in zip(loaded.state_dict().values(), plain.values(), strict=True))
-    with pytest.raises(ModelError, match=r"bn1.bias is \(8,\), the network has \(16,\).*--width"):
+    with pytest.raises(ModelError, match=r"is \(8,.*, the network has \(16,.*--width"):
         load_weights(ModelSource("resnet10", 0.25).build(DATA.input_shape, 2), path)
     with pytest.raises(ModelError, match=r"has a tensor that the network lacks: 'bn1|has no '"):
         load_weights(ModelSource("vgg16", 0.125).build((1, 32, 32), 2), path)
