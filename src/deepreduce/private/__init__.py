@@ -2,7 +2,19 @@
 
 from .client import Client
 from .meter import OpPhase, Phase, Run
+from .preparer import Preparer
 from .server import Server
+from .store import ClientStore
 from .streams import client_context, server_context
 
-__all__ = ["Client", "OpPhase", "Phase", "Run", "Server", "client_context", "server_context"]
+__all__ = [
+    "Client",
+    "ClientStore",
+    "OpPhase",
+    "Phase",
+    "Preparer",
+    "Run",
+    "Server",
+    "client_context",
+    "server_context",
+]
