@@ -169,9 +169,7 @@ class Client:
             batch_id, material = self._take()
             with self._guarded():
                 image = np.ascontiguousarray(x, np.int64)
-                y, run = predict_online(
-                    connection.channel, self._program, batch_id, material, image, self._progress
-                )
+                y, run = predict_online(connection.channel, self._program, batch_id, material, image, self._progress)
             self.runs.append(run)
             return y
 

@@ -59,9 +59,7 @@ def greet(target: Target, store: ClientStore | None, known: Plan | None, greetin
     with closing_on_error(channel):
         content, digest = _known(target, store, known)
         identity = os.urandom(32) if store is None else store.identity
-        hello = ClientHello(
-            VERSION, target.protocol, target.batch, target.token, digest, identity.hex(), target.keeps
-        )
+        hello = ClientHello(VERSION, target.protocol, target.batch, target.token, digest, identity.hex(), target.keeps)
         with channel.meter.phase(greeting):
             answer, sent = greet_server(channel, hello)
         plan = known if sent is None and known is not None else checked_plan(answer, sent or content, target.pin)

@@ -93,9 +93,14 @@ class FusedClient:
 
     def state(self) -> State:
         """What `answer` needs."""
-        fields = {"shares": self._shares, "labels": self._labels, "tables": self._tables, "products": self._products}
-        parts = {key: part for name, field in fields.items() for key, part in by_chunk(name, field).items()}
-        return {"mask": self.mask, "key": self._key, **parts}
+        return {
+            "mask": self.mask,
+            "key": self._key,
+            **by_chunk("shares", self._shares),
+            **by_chunk("labels", self._labels),
+            **by_chunk("tables", self._tables),
+            **by_chunk("products", self._products),
+        }
 
     @classmethod
     def restored(cls, vector: Vector, state: State, threads: int) -> Self:

@@ -1,7 +1,7 @@
 """The beginning of a session: who speaks which version, who may come in, about which plan; and the keys.
 
 1. client: HELLO {version, protocol, batch, token, known, identity, keeps}
-   server: HELLO {version, digest, parameter set, preparations allowed, identity, keeps}, PLAN unless it is the known one
+   server: HELLO {version, digest, parameter set, preparations allowed, identity, keeps}, PLAN unless it is known
 Only before the first preparation of a connection:
 2. client: SETUP point A, homomorphic public key;     server: SETUP points B, point A'
 3. client: SETUP seeds of the extension, points B';   server: SETUP seeds of the reverse extension
@@ -34,7 +34,7 @@ PLAN_LIMIT = 1 << 26
 MAX_BATCH = 1 << 12
 MAX_TOKEN = 1024  # bytes
 SETUP = "set-up"  # what the keys are booked under, as if it were an op
-_TYPES = {"int": {int}, "bool": {bool}, "str": {str}, "str | None": {str, type(None)}}
+_TYPES: dict[str, set[type]] = {"int": {int}, "bool": {bool}, "str": {str}, "str | None": {str, type(None)}}
 
 
 class RefusedError(SessionError):
@@ -88,7 +88,7 @@ class Keys:
 
 
 def greet_server(channel: Channel, hello: ClientHello) -> tuple[ServerHello, bytes | None]:
-    """The client's step 1: what the server says, and the plan's bytes unless it is the known one. Raises `SessionError`."""
+    """The client's step 1: what the server says, and the plan's bytes unless it is the known one."""
     channel.send(Kind.HELLO, json.dumps(asdict(hello)).encode())
     answer = _parse(channel.receive_upto(Kind.HELLO, HELLO_LIMIT), ServerHello, "server")
     if answer.plan_digest == hello.known:
@@ -177,6 +177,6 @@ def _parse(content: bytes, kind: type[T], peer: str) -> T:
     except (ValueError, TypeError, KeyError, RecursionError):
         raise SessionError(f"the {peer} sent a hello that cannot be read", "it may be another version") from None
     for name, hint in kind.__annotations__.items():
-        if type(getattr(hello, name)) not in _TYPES[str(hint)]:
+        if type(getattr(hello, name)) not in _TYPES[hint]:
             raise SessionError(f"the {peer} sent a hello with a wrong {name}", "it may be another version")
     return hello

@@ -263,7 +263,7 @@ class Server:
             return None
         if bits_to_bytes(hello.batch * self._largest * self.plan.ring.ring_bits) + (1 << 10) > FRAME_LIMIT:
             return None
-        return max(1, self._stored[hello.protocol] * hello.batch)  # type: ignore[index]  # it is in there
+        return max(1, self._stored[hello.protocol] * hello.batch)
 
     def _listening(self) -> socket.socket:
         if self._listener is None:
@@ -339,7 +339,7 @@ def _computation(plan_digest: str, weights: Mapping[str, NDArray[Any]]) -> str:
     found = hashlib.sha256(plan_digest.encode())
     for name in sorted(weights):
         found.update(name.encode() + b"\0")
-        found.update(np.ascontiguousarray(weights[name]).reshape(-1).view(np.uint8))
+        found.update(memoryview(np.ascontiguousarray(weights[name]).reshape(-1).view(np.uint8)))  # type: ignore[arg-type]
     return found.hexdigest()
 
 

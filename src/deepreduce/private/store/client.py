@@ -27,7 +27,9 @@ class ClientStore(Store):
     def plan_at(self, place: str) -> str | None:
         """The digest of the plan that was last served at a place ("host:port"), if its content is here."""
         with self._database.reading() as db:
-            row = db.execute("SELECT plan FROM servers JOIN plans ON digest = plan WHERE place = ?", (place,)).fetchone()
+            row = db.execute(
+                "SELECT plan FROM servers JOIN plans ON digest = plan WHERE place = ?", (place,)
+            ).fetchone()
             return None if row is None else str(row[0])
 
     def plan(self, digest: str) -> bytes | None:

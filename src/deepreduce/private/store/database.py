@@ -121,7 +121,9 @@ class Database:
                     f"{self._path} is damaged", f"delete the folder {self._path.parent}: it is lost, prepare again"
                 )
             case _:
-                return StoreError(f"{self._path} cannot be used: {one_line(error)}", "check its permissions and the disk")
+                return StoreError(
+                    f"{self._path} cannot be used: {one_line(error)}", "check its permissions and the disk"
+                )
 
 
 def disk_error(error: OSError, path: Path) -> StoreError:

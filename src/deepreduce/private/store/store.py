@@ -119,7 +119,7 @@ class Store:
                 db.execute(f"INSERT INTO batches ({names}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
 
     def claim_next(self, purpose: Purpose) -> Claimed | None:
-        """Burns the oldest batch for it and returns what it was; None if there is none. Damaged ones are passed over."""
+        """Burns the oldest batch for it and returns what it was; None if there is none. Passes over damaged ones."""
         while (row := self._burn_one(OF_PURPOSE, astuple(purpose))) is not None:
             try:
                 return self._read(row)
@@ -155,9 +155,7 @@ class Store:
         """Which batches may be burnt to make room, as a condition with its values."""
         return "FALSE", ()
 
-    def _burn_until(
-        self, db: sqlite3.Connection, condition: str, values: tuple[object, ...], size: int
-    ) -> None:
+    def _burn_until(self, db: sqlite3.Connection, condition: str, values: tuple[object, ...], size: int) -> None:
         """Burns the oldest of those until ``size`` bytes are free, or none is left."""
         rows = db.execute(
             f"SELECT id, bytes FROM batches WHERE state = 'ready' AND {condition} ORDER BY number", values
