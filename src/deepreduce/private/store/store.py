@@ -17,6 +17,7 @@ import json
 import logging
 import os
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -244,7 +245,8 @@ class Store:
         except DamagedError as error:
             raise StoreError(f"{path} is damaged: {error.message}", "prepare again") from None
         finally:
-            self._remove(batch_id)
+            # Freeing its blocks takes as long as reading it. A file that stays behind goes at the next start.
+            threading.Thread(target=self._remove, args=(batch_id,)).start()
         return Claimed(batch_id, Purpose(peer, plan, protocol, batch), transcript, plain)
 
     # --- files -------------------------------------------------------------------------------------------------------
