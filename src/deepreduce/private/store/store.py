@@ -262,12 +262,12 @@ class Store:
     def _new_file(self, batch_id: bytes) -> Iterator[int]:
         """A new file, locked until the block ends so that `_tidy` of another process leaves it; removed on an error."""
         path = self._path(batch_id)
-        try:
-            with self._database.transaction():  # so that `_tidy` sees it locked, or not at all
+        with self._database.transaction():  # so that `_tidy` sees it locked, or not at all
+            try:
                 file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except FileExistsError:
-            raise StoreError(f"the batch {batch_id.hex()} is there already", "prepare again") from None
+            except FileExistsError:
+                raise StoreError(f"the batch {batch_id.hex()} is there already", "prepare again") from None
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         try:
             yield file
         except BaseException:
