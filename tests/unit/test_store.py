@@ -59,7 +59,7 @@ def files(folder):
     return {path.name for path in (folder / "batches").iterdir()}
 
 
-# --- the sealed file --------------------------------------------------------------------------------------------------
+# --- the sealed file -------------------------------------------------------------------------------------------------
 
 
 def sealed(tmp_path, content, key=bytes(32), number=1):
@@ -185,7 +185,7 @@ def test_processes_that_race_get_different_batches(tmp_path):
     assert sorted(one + other) == [name(number) for number in range(24)]
 
 
-# --- crashes, copies, damage ------------------------------------------------------------------------------------------
+# --- crashes, copies, damage -----------------------------------------------------------------------------------------
 
 
 def test_files_without_rows_go_and_rows_without_files_are_burnt(tmp_path):
@@ -305,7 +305,7 @@ def test_folders_that_are_no_store(tmp_path):
         ClientStore(tmp_path / "s")
 
 
-# --- a full disk ------------------------------------------------------------------------------------------------------
+# --- a full disk -----------------------------------------------------------------------------------------------------
 
 
 def check_full(folder, add):
@@ -384,7 +384,7 @@ def test_system_calls_that_fail(tmp_path, monkeypatch, call):
     assert [store.claim_next(PURPOSE).batch_id for _ in range(2)] == [name(0), name(1)]
 
 
-# --- limits, roles ----------------------------------------------------------------------------------------------------
+# --- limits, roles ---------------------------------------------------------------------------------------------------
 
 
 def test_the_clients_limit(tmp_path):
