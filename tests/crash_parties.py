@@ -25,7 +25,6 @@ from sessions import PLAN, WEIGHTS, X
 
 from deepreduce.errors import DeepReduceError
 from deepreduce.private import Client, Server
-from deepreduce.private.session import Session
 from deepreduce.private.shelves import ServerStored
 from deepreduce.private.store import database
 from deepreduce.private.transport import Channel, Kind

@@ -20,7 +20,7 @@ from deepreduce.private.transport import PeerError, Reason
 
 EXACT = run(PLAN, WEIGHTS, X)["d"]
 MOST = 400  # points, more than there are
-STEP = 3  # every third is tried, from another beginning for each case
+STEP = {"prepare": 7, "predict": 3}  # of which one is tried
 
 
 @pytest.fixture
@@ -96,7 +96,7 @@ def test_a_client_that_is_killed(folder, work):
     """One batch is for the one that dies, another must be left whole; the server's own log says what it began."""
     log, store, accepted, killed = folder / "log", folder / "client", set(), 0
     with serving(PLAN, WEIGHTS, store=folder / "server", timeout_s=5) as (_, port), parties() as (order, answer):
-        for at in range(1 + (work == "predict"), MOST, STEP):
+        for at in range(1 + (work == "predict"), MOST, STEP[work]):
             prepare(port, store, 2)
             order(work=work, at=at, port=port, store=store, log=log)
             status = answer()["status"]
@@ -111,14 +111,14 @@ def test_a_client_that_is_killed(folder, work):
             killed += 1
         else:
             pytest.fail("there were more points than expected")
-    assert killed > 10
+    assert killed > 5
 
 
 @pytest.mark.parametrize("work", ["prepare", "predict"])
 def test_a_server_that_is_killed(folder, work):
     log, store, accepted, killed = folder / "log", folder / "client", set(), 0
     with parties() as (order, answer):
-        for at in range(2 + (work == "predict"), MOST, STEP):
+        for at in range(2 + (work == "predict"), MOST, STEP[work]):
             with serving(PLAN, WEIGHTS, store=folder / "server", timeout_s=5) as (_, port):
                 prepare(port, store, 2)
             order(work="serve", at=at, store=folder / "server", log=log)
@@ -139,7 +139,7 @@ def test_a_server_that_is_killed(folder, work):
                 break
         else:
             pytest.fail("there were more points than expected")
-    assert killed > 10
+    assert killed > 5
 
 
 def work_with(work, port, store):

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
-import importlib.util
 import json
 import platform
 import re
@@ -123,16 +121,20 @@ def _store(folder: Path) -> dict[str, Any]:
 
 
 def _there(package: str) -> bool:
+    from importlib.util import find_spec
+
     try:
-        return importlib.util.find_spec(package) is not None
+        return find_spec(package) is not None
     except (ImportError, ValueError):
         return False
 
 
 def _version(distribution: str) -> str | None:
+    from importlib import metadata  # slow to load
+
     try:
-        return importlib.metadata.version(distribution)
-    except importlib.metadata.PackageNotFoundError:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
         return None
 
 

@@ -22,8 +22,7 @@ from numpy.typing import NDArray
 from .. import _core
 from ..errors import PlanError, SessionError
 from ..plan import Plan, decode
-from ..plan.cost import BASE_OTS, OT_SETUP
-from .base_ot import POINT, BaseReceiver, BaseSender
+from ..plan.cost import BASE_OTS, OT_SETUP, POINT
 from .transport import Channel, Kind
 
 VERSION = 2
@@ -138,6 +137,8 @@ def setup_request_bytes(ring_bits: int) -> int:
 
 def client_keys(channel: Channel, plan: Plan) -> Keys:
     """The client's steps 2 and 3."""
+    from .base_ot import BaseReceiver, BaseSender  # libsodium is for those who prepare
+
     he = _core.HeClient(plan.ring.ring_bits)
     sender = BaseSender()
     channel.send(Kind.SETUP, sender.message, he.public_key(), op=SETUP)
@@ -152,6 +153,8 @@ def client_keys(channel: Channel, plan: Plan) -> Keys:
 
 def server_keys(channel: Channel, plan: Plan, request: NDArray[np.uint8]) -> Keys:
     """The server's steps 2 and 3, for the content of the first SETUP frame."""
+    from .base_ot import BaseReceiver, BaseSender
+
     try:
         he = _core.HeServer(plan.ring.ring_bits, request[POINT:].tobytes())
     except ValueError as error:
