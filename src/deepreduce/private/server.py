@@ -171,10 +171,8 @@ class Server:
             if not open_sessions:
                 break
             for sock, session in open_sessions.items():
-                if sock not in dismissed and not (session and session.busy):
+                if sock not in dismissed and (session is None or session.dismiss()):
                     dismissed.add(sock)
-                    if session is not None:
-                        session.dismiss()
                     _wake(sock)
             time.sleep(0.02)
         self.close()

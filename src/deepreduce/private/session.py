@@ -133,11 +133,13 @@ class Session:
                 self._emit("closed")
             self._channel.close()
 
-    def dismiss(self) -> None:
-        """From another thread: tells the client that the server stops, unless a request is being served."""
-        if not self.busy:
-            with suppress(SessionError, OSError):
-                self._channel.send(Kind.ERROR, bytes([Reason.STOPPING]))
+    def dismiss(self) -> bool:
+        """From another thread: tells an idle client that the server stops. False: a request has come, or is served."""
+        if self._channel.readable() or self.busy:  # in this order: what was received meanwhile is being served
+            return False
+        with suppress(SessionError, OSError):
+            self._channel.send(Kind.ERROR, bytes([Reason.STOPPING]))
+        return True
 
     def _refused(self, error: SessionError | StoreError, reason: str) -> None:
         if not self._host.stopping:  # which ends sessions under their feet

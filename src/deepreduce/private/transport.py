@@ -171,6 +171,10 @@ class Channel:
         """The content of the frame that `next_of` announced."""
         return self._content(length, "")
 
+    def readable(self) -> bool:
+        """Whether something has come that nobody has received, or the end of the stream."""
+        return self._stream.readable()
+
     def check_open(self) -> None:
         """Raises `SessionError` if the peer has ended the session while it was idle."""
         if self._stream.readable():
