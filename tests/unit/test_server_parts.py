@@ -7,8 +7,7 @@ import pytest
 
 from deepreduce.private.events import JsonLines, emit
 from deepreduce.private.hello import LimitError
-from deepreduce.private.limits import Memory, Rate
-from deepreduce.private.server import _rated
+from deepreduce.private.limits import Memory, Rate, rated
 
 
 def test_a_bucket_fills_evenly():
@@ -26,10 +25,10 @@ def test_a_bucket_fills_evenly():
 
 
 def test_a_host_has_one_rate():
-    assert _rated("192.0.2.1") != _rated("192.0.2.2")
-    assert _rated("2001:db8::1") == _rated("2001:db8::ffff:2") != _rated("2001:db8:0:1::1")
-    assert _rated("fe80::1%eth0") == _rated("fe80::2%eth0")
-    assert _rated("odd") == "odd"
+    assert rated("192.0.2.1") != rated("192.0.2.2")
+    assert rated("2001:db8::1") == rated("2001:db8::ffff:2") != rated("2001:db8:0:1::1")
+    assert rated("fe80::1%eth0") == rated("fe80::2%eth0")
+    assert rated("odd") == "odd"
 
 
 def test_memory_is_given_back():

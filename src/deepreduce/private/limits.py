@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from ipaddress import IPv6Address, ip_address
 
 from .hello import LimitError
 
@@ -44,7 +46,7 @@ class Rate:
         """Whether the address may do one more thing now."""
         if self._per_minute is None:
             return True
-        most = max(1.0, self._per_minute)
+        address, most = rated(address), max(1.0, self._per_minute)
         with self._guard:
             now = self._now()
             tokens, then = self._buckets.pop(address, (most, now))
@@ -54,3 +56,12 @@ class Rate:
             while len(self._buckets) > ADDRESSES:  # the one that was quiet for longest has the fullest bucket
                 self._buckets.popitem(last=False)
             return allowed
+
+
+def rated(address: str) -> str:
+    """Whose rate it is: an IPv6 host has a whole network of addresses."""
+    with contextlib.suppress(ValueError):
+        found = ip_address(address.partition("%")[0])
+        if isinstance(found, IPv6Address) and found.ipv4_mapped is None:
+            return f"{int(found) >> 64:x}/64"
+    return address

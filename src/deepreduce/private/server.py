@@ -11,7 +11,6 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from ipaddress import IPv6Address, ip_address
 from math import prod
 from pathlib import Path
 from types import TracebackType
@@ -28,14 +27,15 @@ from ..plan.packing import bits_to_bytes
 from .events import Name, Observer, emit, log
 from .hello import MAX_BATCH, VERSION, ClientHello, LimitError, ServerHello
 from .limits import Memory, Rate
-from .linear import server_linears
+from .linear import computation, server_linears
 from .meter import Run
 from .program import Program, compile_plan
-from .session import Session, Terms
+from .session import Session
 from .settings import MAX_THREADS, check_between, check_seconds, check_token
 from .shelves import ServerMemory, ServerShelf, ServerStored
 from .store import Purpose, ServerStore
 from .streams import TcpStream, TlsStream, checked_context
+from .terms import Terms
 from .transport import Channel, Reason, Stream
 
 FRAME_LIMIT = 1 << 32  # bytes that a frame's header can announce
@@ -121,7 +121,7 @@ class Server:
         self._compiled = functools.lru_cache(8)(lambda protocol, batch: compile_plan(plan, protocol, batch))
         self.store = None if store is None else ServerStore(store, max_stored_bytes, max_client_bytes)
         # Material is for these weights: under others the same shares would give another answer, and more than that.
-        self._computation = _computation(self.plan_digest, arrays)
+        self._computation = computation(self.plan_digest, arrays)
         self._identity = os.urandom(16).hex() if self.store is None else self.store.identity(self._computation)
 
     def listen(self, host: str = "127.0.0.1", port: int = 0) -> int:
@@ -225,7 +225,7 @@ class Server:
 
     def admit(self, address: str) -> None:
         """Books one more preparation of an address. Raises `LimitError` when they come too fast."""
-        if not self._rate.take(_rated(address)):
+        if not self._rate.take(address):
             raise LimitError("the client's address prepares too often")
 
     def book(self, program: Program, count: int) -> None:
@@ -279,7 +279,7 @@ class Server:
             refused = None
             if len(self._sockets) >= self._max_sessions:
                 refused = "sessions"
-            elif not self._rate.take(_rated(address)):
+            elif not self._rate.take(address):
                 refused = "rate"
             if self.stopping or (refused and self._leaving >= TURNED_AWAY):
                 sock.close()
@@ -330,24 +330,6 @@ class Server:
         with self._guard:
             self._sockets.pop(sock, None)
         sock.close()
-
-
-def _computation(plan_digest: str, weights: Mapping[str, NDArray[Any]]) -> str:
-    """Names a plan with its weights."""
-    found = hashlib.sha256(plan_digest.encode())
-    for name in sorted(weights):
-        found.update(name.encode() + b"\0")
-        found.update(memoryview(np.ascontiguousarray(weights[name]).reshape(-1).view(np.uint8)))  # type: ignore[arg-type]
-    return found.hexdigest()
-
-
-def _rated(address: str) -> str:
-    """Whose rate it is: an IPv6 host has a whole network of addresses."""
-    with contextlib.suppress(ValueError):
-        found = ip_address(address.partition("%")[0])
-        if isinstance(found, IPv6Address) and found.ipv4_mapped is None:
-            return f"{int(found) >> 64:x}/64"
-    return address
 
 
 def _wake(sock: socket.socket) -> None:

@@ -8,39 +8,38 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import time
 from contextlib import suppress
-from dataclasses import dataclass
 from math import prod
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from .. import _core
 from ..errors import SessionError, StoreError
-from ..plan import OUTPUT, Plan
+from ..plan import INPUT, OUTPUT
 from ..plan.cost import BATCH_ID, CLAIM
 from ..plan.packing import bits_to_bytes
 from ..plan.schedule import Step
 from .events import Name
 from .hello import (
-    ClientHello,
     Keys,
     LimitError,
     RefusedError,
-    ServerHello,
     VersionError,
     greet_client,
     read_hello,
     server_keys,
     setup_request_bytes,
 )
-from .linear import ServerLinear, add_uploads
+from .linear import add_uploads
 from .material import ServerMaterial
 from .meter import Phase, Run
 from .program import Program, Ring, Shares
 from .roles import server_vector
 from .shelves import BatchError, ServerShelf
-from .transport import Channel, Kind, PeerError, Reason, SilenceError
+from .terms import Host, Terms
+from .transport import HEADER, Channel, Kind, PeerError, Reason, SilenceError
 from .vectors import Bytes, ServerVector, pad, part, unpack
 
 log = logging.getLogger("deepreduce.server")
@@ -52,44 +51,6 @@ REASONS: dict[type[Exception], Reason] = {
     BatchError: Reason.BATCH,
     SilenceError: Reason.TIMEOUT,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """What a session may do: the program for what the client asked, where its material is kept and how much."""
-
-    program: Program
-    shelf: ServerShelf
-    most_prepared: int
-    answer: ServerHello
-    client: str  # names the client in the log; says nothing about its identity
-
-
-class Host(Protocol):
-    """What a session needs of its server."""
-
-    plan: Plan
-    plan_bytes: bytes
-    linears: dict[str, ServerLinear]
-    threads: int
-    token: str | None
-    idle_s: float
-    stopping: bool
-
-    def terms(self, hello: ClientHello) -> Terms:
-        """What the client gets. Raises `LimitError` when it asks for too much."""
-
-    def admit(self, address: str) -> None:
-        """Books one more preparation of an address. Raises `LimitError` when they come too fast."""
-
-    def book(self, program: Program, count: int) -> None:
-        """Books the memory of so many preparations, or gives it back (< 0). Raises `LimitError` when there is none."""
-
-    def on_run(self, run: Run) -> None:
-        """Takes what an inference cost."""
-
-    def emit(self, name: Name, **fields: Any) -> None:
-        """Tells the operator."""
 
 
 class Session:
@@ -182,15 +143,19 @@ class Session:
         self._host.admit(self._address)
         self._book(program, self._booked + 1)
         phase = self._prepare(program, shelf, batch_id)
+        phase.ops[INPUT].received_bytes += HEADER.size + len(batch_id)  # what began it
         self._book(program, len(shelf))
         self._cost("prepared", program, phase)
 
     def _serve_input(self, terms: Terms, content: Bytes, count: int) -> None:
         program, bits = terms.program, terms.program.plan.ring.ring_bits
+        started = time.perf_counter()
         # Used from here on: a store has this on the disk before the first byte that depends on the client's is sent.
         material = terms.shelf.take(content[:BATCH_ID].tobytes(), content[BATCH_ID:CLAIM].tobytes())
         operand = unpack(content[CLAIM:], count, bits).reshape(program.batch, *program.plan.input_shape)
         run = self._predict(program, material, operand)
+        run.online.seconds = time.perf_counter() - started  # with the store's part
+        run.online.ops[INPUT].received_bytes += HEADER.size + len(content)
         self._book(program, len(terms.shelf))
         self._cost("predicted", program, run.online)
         self._host.on_run(run)

@@ -28,6 +28,7 @@ from ...errors import StoreError
 from ..material import Plain
 from .burnt import BurntList, Known
 from .database import Database, disk_error
+from .files import remove_unlocked, sync_folder, write_all
 from .sealed import KEY, DamagedError, seal, sealed_bytes, unseal
 
 log = logging.getLogger("deepreduce.store")
@@ -107,9 +108,9 @@ class Store:
             self._make_room(db, purpose, size)
         with self._new_file(batch_id) as file:
             try:
-                seal(lambda piece: _write(file, piece), key, batch_id, plain)
+                seal(lambda piece: write_all(file, piece), key, batch_id, plain)
                 os.fsync(file)
-                _sync_folder(self._path(batch_id).parent)
+                sync_folder(self._path(batch_id).parent)
             except OSError as error:
                 raise disk_error(error, self._path(batch_id)) from error
             with self._database.transaction() as db:
@@ -284,7 +285,7 @@ class Store:
             self._burn(db, [bytes.fromhex(name) for name in missing])
             self._notice(f"{len(missing)} prepared batches of {self.folder} have lost their files and are burnt")
         for name in found - ready:
-            _remove_unlocked(self.folder / BATCHES / name)
+            remove_unlocked(self.folder / BATCHES / name)
 
     def _make_folders(self) -> None:
         try:
@@ -314,27 +315,3 @@ class Store:
 def _used(db: sqlite3.Connection, peer: str | None = None) -> int:
     condition, values = ("", ()) if peer is None else (" AND peer = ?", (peer,))
     return int(db.execute(f"SELECT total(bytes) FROM batches WHERE state = 'ready'{condition}", values).fetchone()[0])
-
-
-def _write(file: int, piece: memoryview) -> None:
-    while len(piece):
-        piece = piece[os.write(file, piece) :]
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _remove_unlocked(path: Path) -> None:
-    """Unless another process is writing it."""
-    with suppress(OSError):
-        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            path.unlink()
-        finally:
-            os.close(file)
