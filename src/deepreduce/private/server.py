@@ -40,6 +40,7 @@ from .transport import Channel, Reason, Stream
 
 FRAME_LIMIT = 1 << 32  # bytes that a frame's header can announce
 TURNED_AWAY = 16  # clients at a time that are told why they are not served
+SETTLE_S = 0.25  # for requests that are under way when the server is stopped
 CLOSING_S = 2.0  # for threads of sessions to end by themselves
 
 
@@ -164,6 +165,7 @@ class Server:
         self._stop_listening()
         emit("stopping", self._observers, sessions=len(self._sockets))
         deadline = time.monotonic() + grace_s
+        time.sleep(min(SETTLE_S, grace_s))
         dismissed: set[socket.socket] = set()
         while time.monotonic() < deadline:
             with self._guard:

@@ -71,9 +71,7 @@ class Session:
             greet_client(self._channel, hello, terms.answer, self._host.plan_bytes)
             self._emit("opened", protocol=hello.protocol, batch=hello.batch, stored=terms.shelf.stored)
             while self._serve_one(terms):
-                if self._host.stopping:
-                    self._channel.fail(Reason.STOPPING)
-                    break
+                pass
         except PeerError as error:
             self._refused(error, "peer")
         except SessionError as error:
