@@ -29,9 +29,9 @@ from deepreduce.plan import (
     pack_kept,
     validate,
 )
-from deepreduce.plan.infer import shape_of
+from deepreduce.plan.infer import fractions, shape_of
 from deepreduce.plan.reference import apply, exact_nonlinear, wrap
-from deepreduce.plan.rules import weight_shape
+from deepreduce.plan.rules import MAX_FRACTION, weight_shape
 from deepreduce.plan.schema import INPUT
 
 CALIBRATION_IMAGES = 8
@@ -205,6 +205,8 @@ def random_plan(rng: np.random.Generator, ring_bits: int, steps: int = 8) -> tup
     if x.name == INPUT:
         x = build.linear(x)
     plan = replace(bare, ops=_needed(build.ops, x.name), output=x.name)
+    if any(abs(fraction) > MAX_FRACTION for fraction in fractions(plan).values()):
+        return random_plan(rng, ring_bits, steps)  # negative shifts have added up: drawn again
     validate(plan)
     names = {op.name for op in plan.ops}
     return plan, {key: w for key, w in build.weights.items() if key.rpartition(".")[0] in names}

@@ -48,7 +48,17 @@ void register_extension(nb::module_& m) {
                 out.data()[i] = ((i < 64 ? delta.value.lo : delta.value.hi) >> (i % 64)) & 1;
             }
             return out;
-        }, "uint8 [128]: the choice bits of the base OTs (secret).");
+        }, "uint8 [128]: the choice bits of the base OTs (secret).")
+        .def("to_bytes", [](const Delta& delta) {
+            auto out = make<std::uint8_t>({sizeof(Block)});
+            std::memcpy(out.data(), &delta.value, sizeof(Block));
+            return out;
+        }, "uint8 [16] (secret): for a store of finished material, and nothing else.")
+        .def_static("from_bytes", [](const Bytes& bytes) {
+            const Delta delta(block_of(bytes, "delta"));
+            if (!(bytes.data()[0] & 1)) throw std::invalid_argument("the last bit of a Delta is 1");
+            return delta;
+        }, "delta"_a, "The inverse of to_bytes.");
 
     nb::class_<PyReceiver>(m, "OtReceiver", "Receiver of the OT extension; made from both keys of 128 base OTs.")
         .def(nb::init<unsigned, const Bytes&>(), "k"_a, "pads"_a)

@@ -41,6 +41,15 @@ class Delta:
     def bits(self) -> NDArray[numpy.uint8]:
         """uint8 [128]: the choice bits of the base OTs (secret)."""
 
+    def to_bytes(self) -> NDArray[numpy.uint8]:
+        """
+        uint8 [16] (secret): for a store of finished material, and nothing else.
+        """
+
+    @staticmethod
+    def from_bytes(delta: Annotated[NDArray[numpy.uint8], dict(order='C', device='cpu', writable=False)]) -> Delta:
+        """The inverse of to_bytes."""
+
 class OtReceiver:
     """Receiver of the OT extension; made from both keys of 128 base OTs."""
 

@@ -54,7 +54,7 @@ class SettingError(DeepReduceError):
 
 
 class StoreError(DeepReduceError):
-    """A search folder that cannot be read or written, or that holds something else."""
+    """A folder of a search or of prepared material that cannot be read or written, or that holds something else."""
 
 
 class TrainingError(DeepReduceError):

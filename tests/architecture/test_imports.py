@@ -11,11 +11,12 @@ import deepreduce
 
 ROOT = Path(deepreduce.__file__).parent
 
-ALWAYS = {"errors", "files", "version"}
+ALWAYS = {"errors", "files", "folders", "version"}
 # package -> packages of ours that it may import besides ALWAYS
 MAY = {
     "errors": set(),
     "files": set(),
+    "folders": set(),
     "version": set(),
     "plan": set(),
     "private": {"plan", "_core"},
@@ -59,6 +60,7 @@ def test_import_rule(path):
     ours = {name.split(".")[1] for name in names if name.startswith("deepreduce.")} - {
         "errors",
         "files",
+        "folders",
         "version",
         home,
     }
@@ -77,7 +79,16 @@ def test_the_rule_sees_what_it_forbids(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["--version"], ["search", "--help"], ["inspect", "--help"], ["bench", "--help"]]
+    "arguments",
+    [
+        ["--help"],
+        ["--version"],
+        ["search", "--help"],
+        ["inspect", "--help"],
+        ["bench", "--help"],
+        ["serve", "--help"],
+        ["predict", "--help"],
+    ],
 )
 def test_help_does_not_load_torch(arguments):
     code = (

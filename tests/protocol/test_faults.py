@@ -9,7 +9,7 @@ from sessions import PLAN, TIMEOUT_S, WEIGHTS, X, ask
 
 from deepreduce.errors import SessionError
 from deepreduce.plan import run
-from deepreduce.private import Client, client, server
+from deepreduce.private import Client, connection, server
 from deepreduce.private.streams import TcpStream
 from deepreduce.private.transport import HEADER, Kind
 
@@ -137,7 +137,7 @@ def check(monkeypatch, caplog, weighed, module, fault, frame):
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda f: f.__name__)
 @pytest.mark.parametrize("frame", CLIENT_FRAMES)
 def test_a_faulty_client(monkeypatch, caplog, weighed, fault, frame):
-    check(monkeypatch, caplog, weighed, client, fault, frame)
+    check(monkeypatch, caplog, weighed, connection, fault, frame)
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda f: f.__name__)
@@ -156,7 +156,9 @@ def ask_fused(port):
         party.prepare(1)
 
 
-@pytest.mark.parametrize(("module", "frames"), [(client, range(4, 9)), (server, range(4, 8))], ids=["client", "server"])
+@pytest.mark.parametrize(
+    ("module", "frames"), [(connection, range(4, 9)), (server, range(4, 8))], ids=["client", "server"]
+)
 def test_changed_offline_content_is_noticed(monkeypatch, weighed, module, frames):
     """The claims compare all of it before anything is used: uploads, responses, choices, tables, products."""
     for frame in frames:
@@ -171,13 +173,13 @@ def test_material_is_used_once(weighed):
     _, port = weighed
     party = Client("127.0.0.1", port, timeout_s=TIMEOUT_S)
     party.prepare(2)
-    (batch_id, material), *_ = party._prepared.items()
+    (batch_id, material), *_ = party._shelf._batches.items()
     party.predict_integers(X)
     assert party.prepared == 1
-    assert batch_id not in party._prepared
+    assert batch_id not in party._shelf._batches
     assert not any(v._tables or v._labels for vs in material.vectors.values() for v in vs)
-    party._prepared[batch_id] = material  # a client that does not play by the rules
-    party._prepared.move_to_end(batch_id, last=False)
+    party._shelf._batches[batch_id] = material  # a client that does not play by the rules
+    party._shelf._batches.move_to_end(batch_id, last=False)
     with pytest.raises(SessionError, match="does not have the prepared batch"):
         party.predict_integers(X)
     assert party.prepared == 0
@@ -187,6 +189,6 @@ def test_a_batch_prepared_otherwise_is_refused(weighed):
     _, port = weighed
     party = Client("127.0.0.1", port, timeout_s=TIMEOUT_S)
     party.prepare(1)
-    next(iter(party._prepared.values())).transcript = bytes(32)
+    next(iter(party._shelf._batches.values())).transcript = bytes(32)
     with pytest.raises(SessionError, match="does not have the prepared batch"):
         party.predict_integers(X)

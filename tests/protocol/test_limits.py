@@ -1,7 +1,6 @@
 """What a session may ask for, and what is refused before anything is lost: limits, settings, images, who gets in."""
 
 import contextlib
-import json
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +11,8 @@ from sessions import PLAN, TIMEOUT_S, WEIGHTS, X, ask, serving
 
 from deepreduce.errors import PlanError, SessionError, SettingError
 from deepreduce.plan import digest, encode, predict, run
-from deepreduce.private import Client, client, server
+from deepreduce.private import Client, connection, server
+from deepreduce.private.hello import SETUP
 from deepreduce.private.transport import HEADER, Kind
 
 pytestmark = pytest.mark.core
@@ -155,10 +155,16 @@ def test_closing_ends_sessions_that_have_not_begun():
 
 
 def test_set_up_costs_what_was_predicted(weighed):
+    """A connection pays for keys when it first prepares, not before."""
     with Client("127.0.0.1", weighed[1]) as party:
-        hello = 8 + len(json.dumps({"version": 1, "protocol": "fused", "batch": 1, "token": None, "pin": None}))
+        assert SETUP not in party.setup.ops
+        assert party.setup.rounds == 1
         setup = predict(PLAN).setup.offline
-        assert party.setup.sent_bytes == setup.up_bytes + hello
+        for _ in range(2):
+            party.prepare(1)
+            found = party.setup.ops[SETUP]
+            assert (found.sent_bytes, found.received_bytes) == (setup.up_bytes, setup.down_bytes)
+            assert party.setup.rounds == 1 + setup.rounds
         assert party.setup.received_bytes > setup.down_bytes + len(encode(PLAN))
 
 
@@ -190,7 +196,7 @@ def test_who_gets_in(monkeypatch, weighed):
     with pytest.raises(SessionError, match="pinned is 000000000000"):
         Client("127.0.0.1", port, pin="0" * 64)
     with monkeypatch.context() as patch:
-        patch.setattr(client, "VERSION", 2)
+        patch.setattr(connection, "VERSION", 3)
         with pytest.raises(SessionError, match="another version"):
             Client("127.0.0.1", port)
     with serving(PLAN, WEIGHTS, token="open sesame") as (_, port):
@@ -201,11 +207,16 @@ def test_who_gets_in(monkeypatch, weighed):
             party.prepare(1)
 
 
+REST = b'"known": null, "identity": "' + b"0" * 64 + b'", "keeps": false}'
+
+
 @pytest.mark.parametrize(
     "hello",
     [b"", b"{", b"[]", b'{"version": 1}', b"[" * 4000, b"x" * 5000,
-     b'{"version": "1", "protocol": "fused", "batch": 1, "token": null, "pin": null}',
-     b'{"version": 1, "protocol": "fused", "batch": 100000, "token": null, "pin": null}'],
+     b'{"version": "2", "protocol": "fused", "batch": 1, "token": null, ' + REST,
+     b'{"version": 2, "protocol": "fused", "batch": 100000, "token": null, ' + REST,
+     b'{"version": 2, "protocol": "fused", "batch": true, "token": null, ' + REST,
+     b'{"version": 2, "protocol": "fused", "batch": 1, "token": null, ' + REST.replace(b"0", b"g")],
 )  # fmt: skip
 def test_damaged_hellos(weighed, hello):
     """Not even the version is told to whom cannot greet; the server goes on."""

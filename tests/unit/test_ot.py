@@ -125,3 +125,14 @@ def test_rescale_refuses_what_it_cannot_do():
     with pytest.raises(ValueError, match=r"shift must be 1\.\.ring_bits - 2, not 31"):
         _core.rescale_client_shares(32, 31, padded(np.zeros(1, np.uint64)))
     assert signed(np.array([2**31], np.uint64), 32)[0] == -(2**31)
+
+
+def test_a_delta_goes_through_bytes():
+    """For stores: the same choice bits; what no Delta is, is refused."""
+    delta = _core.Delta.random()
+    content = delta.to_bytes()
+    assert content.shape == (16,)
+    assert np.array_equal(_core.Delta.from_bytes(content).bits(), delta.bits())
+    for wrong in (content ^ np.eye(1, 16, dtype=np.uint8)[0], content[:15]):
+        with pytest.raises(ValueError, match=r"Delta|delta"):
+            _core.Delta.from_bytes(np.ascontiguousarray(wrong))

@@ -1,22 +1,28 @@
-"""A progress bar for work that tells (what, done, total)."""
+"""A bar that follows ``report(what, done, total)``: on a terminal, nothing elsewhere."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+if TYPE_CHECKING:
+    from rich.console import Console
+
+Report = Callable[[str, int, int], None]
 
 
 @contextmanager
-def progress_bar(console: Console) -> Iterator[Any]:
-    """A bar on a terminal, nothing elsewhere."""
+def progress_bar(console: Console) -> Iterator[Report]:
+    """The bar, gone when the block ends."""
+    if not console.is_terminal:
+        yield lambda what, done, total: None
+        return
+    from rich.markup import escape
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    hidden = not console.is_terminal
-    with Progress(*columns, console=console, transient=True, refresh_per_second=4, disable=hidden) as bars:
+    with Progress(*columns, console=console, transient=True, refresh_per_second=8) as bars:
         task = bars.add_task("")
         shown = ""
 

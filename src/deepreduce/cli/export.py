@@ -13,8 +13,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from ..errors import SettingError
+from .bars import progress_bar
 from .options import JsonOption, StageOption, WidthOption, parse_pairs, parse_shape
-from .steps import steps
 
 if TYPE_CHECKING:
     from ..export import Exported
@@ -85,7 +85,7 @@ def export_command(
     from ..export.folder import check_folder
 
     check_folder(out)
-    with steps(console) as report:
+    with progress_bar(console) as report:
         if (Path(source) / "frontier.json").is_file() or (Path(source).is_dir() and not source.endswith(".onnx")):
             given: dict[str, object] = {"--weights": weights, "--calibration": calibration, "--input": input_shape}
             _refuse(given, "come with the search")

@@ -13,10 +13,13 @@ from rich.markup import escape
 from ..errors import DeepReduceError, one_line
 from ..version import __version__
 from .bench import bench_command
+from .doctor import doctor_command
 from .export import export_command
 from .inspect import inspect_command
+from .predict import predict_command
 from .report import report_command
 from .search import search_command
+from .serve import serve_command
 
 app = typer.Typer(
     name="deepreduce",
@@ -31,6 +34,9 @@ app.command("search")(search_command)
 app.command("report")(report_command)
 app.command("export")(export_command)
 app.command("bench")(bench_command)
+app.command("serve")(serve_command)
+app.command("predict")(predict_command)
+app.command("doctor")(doctor_command)
 
 
 def _version(wanted: bool) -> None:

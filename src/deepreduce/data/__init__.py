@@ -6,10 +6,10 @@ are already there takes torch and numpy only.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from ..errors import DataError, nearest
+from ..folders import data_folder
 from .dataset import Dataset, Split
 
 __all__ = ["NAMES", "Dataset", "Split", "default_root", "load"]
@@ -61,9 +61,7 @@ def load(
 
 def default_root() -> Path:
     """``$DEEPREDUCE_DATA``, or ``deepreduce/data`` in the user's cache folder (``$XDG_CACHE_HOME`` or ``~/.cache``)."""
-    if configured := os.environ.get("DEEPREDUCE_DATA"):
-        return Path(configured).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "deepreduce" / "data"
+    return data_folder()
 
 
 def _load_named(name: str, root: Path, seed: int, validation: float) -> Dataset:

@@ -54,7 +54,7 @@ class Prediction:
     """``ops`` holds every op of the plan and the pseudo-ops "input" and "output".
 
     The rounds of an op are what it takes alone; ``total`` has those of the run, in which ops share rounds. ``setup`` is
-    paid once per connection.
+    paid once per connection that prepares.
     """
 
     ops: dict[str, Cost]
@@ -145,7 +145,7 @@ def _stored(shape: Vector, p: int) -> Cost:
 
 
 def setup(parameters: ParameterSet) -> Cost:
-    """Once per connection, after the hello: base transfers for each direction of the extension, and the client's key.
+    """Once per connection that prepares: base transfers for each direction of the extension, and the client's key.
 
     Each set of base transfers is one point one way and one per transfer back (Chou and Orlandi, 2015), after which the
     extension's seeds go the first way again.

@@ -1,8 +1,44 @@
-"""The private half: two processes compute a network together and learn nothing else (docs/protocol.md, SECURITY.md)."""
+"""The private half: two processes compute a network together and learn nothing else (docs/protocol.md, SECURITY.md).
 
-from .client import Client
-from .meter import OpPhase, Phase, Run
-from .server import Server
-from .streams import client_context, server_context
+The names below are loaded when they are first used: a client starts without the server's half.
+"""
 
-__all__ = ["Client", "OpPhase", "Phase", "Run", "Server", "client_context", "server_context"]
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .client import Client
+    from .meter import OpPhase, Phase, Run
+    from .preparer import Preparer
+    from .server import Server
+    from .store import ClientStore
+    from .streams import client_context, server_context
+
+__all__ = [
+    "Client",
+    "ClientStore",
+    "OpPhase",
+    "Phase",
+    "Preparer",
+    "Run",
+    "Server",
+    "client_context",
+    "server_context",
+]
+
+_HOME = {
+    "Client": "client",
+    "ClientStore": "store",
+    **dict.fromkeys(("OpPhase", "Phase", "Run"), "meter"),
+    "Preparer": "preparer",
+    "Server": "server",
+    **dict.fromkeys(("client_context", "server_context"), "streams"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)

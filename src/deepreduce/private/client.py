@@ -1,39 +1,42 @@
 """The client: holds the image, learns the answer, shows the server neither.
 
 `Client.prepare` does everything that does not depend on the image; `Client.predict` then needs one message each way per
-level of ReLUs. Material is used once: it leaves the store before the first byte that depends on the image is sent.
+level of ReLUs. Material is used once: it leaves memory or the store before the first byte that depends on the image is
+sent.
 """
 
 from __future__ import annotations
 
 import contextlib
-import socket
 import ssl
 import threading
 import time
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .. import _core
 from ..errors import SessionError, SettingError
-from ..plan import INPUT, OUTPUT, Plan, decode_output, digest, encode_input
+from ..plan import Plan, decode_output, encode_input
 from ..plan.messages import Protocol
-from ..plan.packing import bits_to_bytes
-from ..plan.reference import wrap
-from .hello import MAX_BATCH, VERSION, ClientHello, VersionError, client_keys, greet_server
+from ..plan.pictures import normalised
+from .connection import Connection, Target, closing_on_error, greet
+from .hello import MAX_BATCH, client_keys
 from .linear import Layout
+from .material import ClientMaterial
 from .meter import Phase, Run
-from .preparation import Preparation, Prepared, Progress
-from .program import compile_plan
+from .online import predict_online
+from .preparation import Preparation, Progress
+from .program import Program, compile_plan
 from .settings import MAX_THREADS, check_between, check_one_of, check_seconds, check_token
-from .streams import TcpStream, TlsStream, checked_context
-from .transport import Channel, Kind, PeerError, Reason, SilenceError, Stream
-from .vectors import unpack
+from .shelves import ClientMemory, ClientShelf, ClientStored
+from .store import ClientStore
+from .transport import Kind
 
 Mode = Literal["prepared", "single"]
 KEPT_RUNS = 1000
@@ -49,8 +52,12 @@ class Client:
     `predict` and keeps nothing. ``timeout_s``: how long the server may be silent. ``on_progress(what, done, total)`` is
     called from the calling thread.
 
+    ``store``: a folder (made as needed) or a `ClientStore`. If the server has a store too (``stored``), what is
+    prepared outlives connections and processes; without, or if the server has none, it ends with the connection.
+
     ``runs`` holds what the last predictions cost (`Run`), ``setup`` what the connection did, ``plan`` and
-    ``plan_digest`` what the server computes. After a `SessionError` the session is over and what was prepared is lost.
+    ``plan_digest`` what the server computes. After a `SessionError` the session is over and what was prepared in memory
+    is lost; `reconnect` begins another.
     """
 
     def __init__(
@@ -67,6 +74,7 @@ class Client:
         token: str | None = None,
         mode: Mode = "prepared",
         timeout_s: float = 60.0,
+        store: ClientStore | Path | str | None = None,
         on_progress: Progress | None = None,
     ) -> None:
         check_one_of("protocol", protocol, get_args(Protocol))
@@ -76,52 +84,53 @@ class Client:
         check_between("port", port, 1, 65535)
         check_seconds("timeout_s", timeout_s)
         check_token(token)
+        keeps = store is not None and mode == "prepared"
+        self.target = Target(host, port, protocol, int(batch), tls, server_name, pin, token, timeout_s, keeps)
         self.runs: deque[Run] = deque(maxlen=KEPT_RUNS)
         self.setup = Phase()
-        self._mode, self._batch = mode, int(batch)
+        self._mode, self._threads = mode, threads
         self._progress = on_progress or (lambda what, done, total: None)
-        self._prepared: OrderedDict[bytes, Prepared] = OrderedDict()
         self._lock = threading.RLock()
-        self._closed = False
-        started = time.perf_counter()
-        self._channel = Channel(_connect(host, port, tls, server_name, timeout_s), "server", timeout_s)
-        with self._guarded():
-            with self._channel.meter.phase(self.setup):
-                hello = ClientHello(VERSION, protocol, self._batch, token, pin)
-                self.plan: Plan
-                self.plan, self._most_prepared = greet_server(self._channel, hello)
-                self.plan_digest = digest(self.plan)
-                keys = client_keys(self._channel, self.plan)
-            self.setup.seconds = time.perf_counter() - started
-            program = compile_plan(self.plan, protocol, self._batch)
-            layouts = {name: Layout(p, self.plan.ring.ring_bits) for name, p in program.packings.items()}
-        self._preparation: Preparation | None = Preparation(
-            program, layouts, keys, self._channel, threads, self._progress
-        )
+        self._connection: Connection | None = None
+        self._preparation: Preparation | None = None
+        self._own_store = None if store is None or isinstance(store, ClientStore) else ClientStore(store)
+        self.store = store if isinstance(store, ClientStore) else self._own_store
+        self.plan: Plan
+        try:
+            self._connect(None)
+        except BaseException:
+            self.close()
+            raise
 
     @property
     def prepared(self) -> int:
-        """How many predictions are prepared."""
-        return len(self._prepared)
+        """How many predictions are prepared: on this connection, or in the store for this server, plan and settings."""
+        return len(self._shelf)
+
+    @property
+    def stored(self) -> bool:
+        """Whether what is prepared outlives the connection."""
+        return self._shelf.stored
 
     @property
     def most_prepared(self) -> int:
-        """How many predictions the server lets this session prepare ahead."""
+        """How many predictions the server lets this client prepare ahead."""
         return self._most_prepared
 
     def prepare(self, n: int = 1) -> None:
         """Prepares ``n`` more predictions, before any image is known.
 
-        Raises `SettingError` beyond what the server allows (what is prepared stays), `SessionError`.
+        Raises `SettingError` beyond what the server allows (what is prepared stays), `SessionError`, `StoreError` when
+        there is no room for it.
         """
         self._session()
-        check_between("preparations", n, 0, self._most_prepared - len(self._prepared))
+        check_between("preparations", n, 0, max(0, self._most_prepared - self.prepared))
         with self._lock:
             for done in range(n):
                 self._progress("prepare", done, n)
                 with self._guarded():
-                    batch_id, material = self._session().run()
-                    self._prepared[batch_id] = material
+                    batch_id, material = self._prepares().run()
+                self._shelf.put(batch_id, material)
         self._progress("prepare", n, n)
 
     def predict(self, x: ArrayLike) -> NDArray[np.float64]:
@@ -133,8 +142,19 @@ class Client:
         self._check_shape(images.shape)
         return decode_output(self.plan, self.predict_integers(encode_input(self.plan, images)))
 
+    def classify(self, pictures: NDArray[np.uint8]) -> NDArray[np.float64]:
+        """Probabilities [batch, classes] for pictures uint8 [batch, C, H, W], normalised as the plan says.
+
+        The softmax is taken here: the server sees neither it nor the picture. Raises `PlanError` when the plan says
+        nothing about pictures, or these do not fit.
+        """
+        logits = self.predict(normalised(self.plan, pictures)).reshape(len(pictures), -1)
+        powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+        result: NDArray[np.float64] = powers / powers.sum(axis=1, keepdims=True)
+        return result
+
     def predict_integers(self, x: NDArray[np.integer]) -> NDArray[np.int64]:
-        """The same on the plan's integers, |x| < 2^(l - 1)."""
+        """The same as `predict` on the plan's integers, |x| < 2^(l - 1)."""
         if not isinstance(x, np.ndarray) or not np.issubdtype(x.dtype, np.integer):
             found = getattr(x, "dtype", type(x).__name__)
             raise SettingError(f"the images are {found}, integers are needed", "use predict for real numbers")
@@ -143,23 +163,59 @@ class Client:
         if x.size and not -bound <= int(x.min()) <= int(x.max()) < bound:
             raise SettingError(f"an image has a value beyond {bound - 1}", "scale it as in training")
         with self._lock:
-            self._session()
-            if not self._prepared:
-                if self._mode != "single":
-                    raise SessionError("nothing is prepared", "call prepare(n) first, or use mode='single'")
-                self.prepare(1)
+            connection = self._session()
             with self._guarded():
-                self._session()
-                batch_id, material = self._prepared.popitem(last=False)  # gone before its first byte is sent
-                return self._predict(batch_id, material, np.ascontiguousarray(x, np.int64))
+                connection.channel.check_open()  # before anything is burnt for nothing
+            batch_id, material = self._take()
+            with self._guarded():
+                image = np.ascontiguousarray(x, np.int64)
+                y, run = predict_online(connection.channel, self._program, batch_id, material, image, self._progress)
+            self.runs.append(run)
+            return y
+
+    def reconnect(self) -> None:
+        """Begins another session, after an error or to a server that was started anew; it must serve the same plan.
+
+        What was prepared in memory is lost, what is in the store is not.
+        """
+        with self._lock:
+            self._end()
+            self.target = replace(self.target, pin=self.plan_digest)
+            self._connect(self.plan)
+
+    def another(self) -> Client:
+        """A second client with the same settings and store, on a connection of its own."""
+        t = self.target
+        return Client(
+            t.host,
+            t.port,
+            protocol=t.protocol,
+            batch=t.batch,
+            threads=self._threads,
+            tls=t.tls,
+            server_name=t.server_name,
+            pin=self.plan_digest,
+            token=t.token,
+            mode=self._mode,
+            timeout_s=t.timeout_s,
+            store=self.store,
+        )
+
+    def abort(self) -> None:
+        """From another thread: ends the session in the middle of whatever it does."""
+        connection = self._connection
+        if connection is not None:
+            connection.channel.abort()
 
     def close(self) -> None:
-        """Ends the session; what is prepared is lost, keys are forgotten."""
-        if not self._closed:
+        """Ends the session; what is prepared in memory is lost, keys are forgotten."""
+        connection = self._connection
+        if connection is not None:
             with contextlib.suppress(SessionError, OSError):
-                self._channel.send(Kind.BYE)
-            self._channel.close()
-        self._forget()
+                connection.channel.send(Kind.BYE)
+        self._end()
+        if self._own_store is not None:
+            self._own_store.close()
 
     def __enter__(self) -> Self:
         return self
@@ -169,89 +225,69 @@ class Client:
     ) -> None:
         self.close()
 
-    def _session(self) -> Preparation:
+    def _connect(self, known: Plan | None) -> None:
+        started, phase = time.perf_counter(), Phase()
+        connection = greet(self.target, self.store, known, phase)
+        self.setup = phase
+        self.plan, self.plan_digest, self._most_prepared = (
+            connection.plan,
+            connection.plan_digest,
+            connection.most_prepared,
+        )
+        with closing_on_error(connection.channel):
+            if connection.plan is not known:
+                self._program: Program = compile_plan(self.plan, self.target.protocol, self.target.batch)
+            self._shelf: ClientShelf = ClientMemory()
+            if connection.stored and self.store is not None:
+                self._shelf = ClientStored(self.store, connection.purpose, self._program, self._threads)
+        self._connection = connection
+        self.setup.seconds = time.perf_counter() - started
+
+    def _take(self) -> tuple[bytes, ClientMaterial]:
+        """A batch that is from now on used up."""
+        if self._mode == "single":
+            self.prepare(1)
+        taken = self._shelf.take()
+        if taken is None:
+            raise SessionError("nothing is prepared", "call prepare(n) first, or use mode='single'")
+        return taken
+
+    def _prepares(self) -> Preparation:
+        """The session's, with keys that are made when they are first needed."""
+        connection = self._session()
         if self._preparation is None:
-            raise SessionError("the session is over", "connect again")
+            bits = self.plan.ring.ring_bits
+            layouts = {name: Layout(packing, bits) for name, packing in self._program.packings.items()}
+            with connection.channel.meter.phase(self.setup):
+                keys = client_keys(connection.channel, self.plan)
+            self._preparation = Preparation(
+                self._program, layouts, keys, connection.channel, self._threads, self._progress
+            )
         return self._preparation
 
+    def _session(self) -> Connection:
+        if self._connection is None:
+            raise SessionError("the session is over", "connect again")
+        return self._connection
+
     def _check_shape(self, shape: tuple[int, ...]) -> None:
-        if shape != (self._batch, *self.plan.input_shape):
+        if shape != (self.target.batch, *self.plan.input_shape):
             raise SettingError(f"the images have the shape {shape}", self._wanted())
 
     def _wanted(self) -> str:
-        return f"this session takes {(self._batch, *self.plan.input_shape)}"
+        return f"this session takes {(self.target.batch, *self.plan.input_shape)}"
 
     @contextlib.contextmanager
     def _guarded(self) -> Iterator[None]:
-        """After any error the session is over: nothing half done is tried again."""
         try:
-            yield
-        except BaseException as error:
-            if not self._closed:
-                if isinstance(error, PeerError):
-                    self._channel.close()
-                else:
-                    self._channel.fail(_reason(error))
-            self._forget()
+            with closing_on_error(self._session().channel):
+                yield
+        except BaseException:
+            self._end()
             raise
 
-    def _forget(self) -> None:
-        self._closed = True
-        self._prepared.clear()
-        self._preparation = None
-
-    def _predict(self, batch_id: bytes, material: Prepared, x: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The online phase (docs/protocol.md, "whole run")."""
-        program, channel, ring_bits = self._session().program, self._channel, self.plan.ring.ring_bits
-        run = Run(material.offline)
-        with channel.meter.phase(run.online):
-            with channel.meter.op(INPUT):
-                masked = (x.view(np.uint64) - material.input_mask) & program.mask
-                content = _core.pack(masked.reshape(-1), ring_bits)
-                channel.send(Kind.INPUT, batch_id, material.transcript, content, op=INPUT)
-            for done, level in enumerate(program.levels):
-                self._progress("predict", done, len(program.levels))
-                answers = []
-                for step in level:
-                    with channel.meter.op(step.op):
-                        for v in material.vectors[step]:
-                            for chunk in v.vector.chunks:
-                                labels = channel.receive(Kind.LABELS, chunk.labels, op=step.op)
-                                answers.append((step.op, v.answer(chunk, labels)))
-                for op, content in answers:
-                    with channel.meter.op(op):
-                        channel.send(Kind.ANSWERS, content, op=op)
-            with channel.meter.op(OUTPUT):
-                count = material.output_share.size
-                content = channel.receive(Kind.RESULT, bits_to_bytes(count * ring_bits), op=OUTPUT)
-                server = unpack(content, count, ring_bits).reshape(material.output_share.shape)
-        self.runs.append(run)
-        self._progress("predict", len(program.levels), len(program.levels))
-        return wrap((server + material.output_share).view(np.int64), ring_bits)
-
-
-def _reason(error: BaseException) -> Reason:
-    """What the peer is told."""
-    if isinstance(error, VersionError):
-        return Reason.VERSION
-    if isinstance(error, SilenceError):
-        return Reason.TIMEOUT
-    return Reason.MALFORMED if isinstance(error, SessionError) else Reason.INTERNAL
-
-
-def _connect(host: str, port: int, tls: ssl.SSLContext | None, server_name: str | None, timeout_s: float) -> Stream:
-    if tls is not None:
-        checked_context(tls, server_side=False)
-    try:
-        sock = socket.create_connection((host, port), timeout_s)
-    except (OSError, OverflowError) as error:
-        raise SessionError(f"cannot connect to {host}:{port}: {error}", "is the server running there?") from None
-    try:
-        if tls is None:
-            return TcpStream(sock, timeout_s)
-        return TlsStream(sock, tls, timeout_s, server_name=server_name or host)
-    except (OSError, ValueError) as error:
-        sock.close()
-        plain = "WRONG_VERSION_NUMBER" in str(error)  # what comes back is not TLS
-        hint = "does the server speak TLS?" if plain else "check the certificates on both sides"
-        raise SessionError(f"TLS with {host}:{port} failed: {error}", hint) from None
+    def _end(self) -> None:
+        connection, self._connection, self._preparation = self._connection, None, None
+        if connection is not None:
+            connection.channel.close()
+            self._shelf.clear()

@@ -2,20 +2,35 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 import numpy as np
 from numpy.typing import NDArray
 
 from .. import _core
 from ..plan.messages import AND_GATE, LABEL, Chunk, Vector
-from .vectors import Bytes, Ring, extend_receiver, extend_sender, group, part, random_bytes, split_key, unpack
+from .vectors import (
+    Bytes,
+    Ring,
+    State,
+    by_chunk,
+    extend_receiver,
+    extend_sender,
+    group,
+    of_chunks,
+    part,
+    random_bytes,
+    split_key,
+    unpack,
+)
 
 
 class FusedClient:
     """Evaluator of the sign; owner of the element in the reverse products."""
 
-    def __init__(self, vector: Vector, threads: int = 1) -> None:
+    def __init__(self, vector: Vector, threads: int = 1, mask: Ring | None = None) -> None:
         self.vector = vector
-        self.mask: Ring = _core.random_ring(vector.padded, vector.ring_bits)  # r'
+        self.mask: Ring = _core.random_ring(vector.padded, vector.ring_bits) if mask is None else mask  # r'
         self._threads = threads
         self._key: Bytes = np.empty(0, np.uint8)  # the hash key, when it has arrived
         self._shares: dict[int, Ring] = {}  # a'' by first element
@@ -75,6 +90,26 @@ class FusedClient:
         )
         packed: Bytes = _core.pack(opened, v.ring_bits)
         return packed
+
+    def state(self) -> State:
+        """What `answer` needs."""
+        return {
+            "mask": self.mask,
+            "key": self._key,
+            **by_chunk("shares", self._shares),
+            **by_chunk("labels", self._labels),
+            **by_chunk("tables", self._tables),
+            **by_chunk("products", self._products),
+        }
+
+    @classmethod
+    def restored(cls, vector: Vector, state: State, threads: int) -> Self:
+        """From its `state`."""
+        self = cls(vector, threads, state["mask"])
+        self._key = state["key"]
+        self._shares, self._labels = of_chunks(state, "shares"), of_chunks(state, "labels")
+        self._tables, self._products = of_chunks(state, "tables"), of_chunks(state, "products")
+        return self
 
 
 class FusedServer:
@@ -150,3 +185,27 @@ class FusedServer:
         opened = unpack(content, chunk.padded, self.vector.ring_bits)
         closed: Ring = (opened + part(self._rho, chunk)) & np.uint64(2**self.vector.ring_bits - 1)
         return closed
+
+    def state(self) -> State:
+        """What `labels` and `close` need; nothing of the extension, whose part is done."""
+        delta = {} if self._delta is None else {"delta": self._delta.to_bytes()}  # there is none without elements
+        return {
+            "seed": self._seed,
+            "rho": self._rho,
+            **delta,
+            **by_chunk("pads", self._pads),
+            **by_chunk("lambda", {first: lam for first, (lam, _) in self._colours.items()}),
+            **by_chunk("colour", {first: colour for first, (_, colour) in self._colours.items()}),
+            **by_chunk("products", self._products),
+        }
+
+    @classmethod
+    def restored(cls, vector: Vector, state: State, threads: int) -> Self:
+        """From its `state`."""
+        self = cls(vector, threads)
+        self._seed, self._rho = state["seed"], state["rho"]
+        self._delta = _core.Delta.from_bytes(state["delta"]) if "delta" in state else None
+        colours = of_chunks(state, "colour")
+        self._colours = {first: (lam, colours[first]) for first, lam in of_chunks(state, "lambda").items()}
+        self._pads, self._products = of_chunks(state, "pads"), of_chunks(state, "products")
+        return self

@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 import numpy as np
 from numpy.typing import NDArray
 
 from .. import _core
 from ..plan.messages import Chunk, Vector
-from .vectors import Bytes, Ring, extend_receiver, extend_sender, group, part, random_bytes, split_key
+from .vectors import (
+    Bytes,
+    Ring,
+    State,
+    by_chunk,
+    extend_receiver,
+    extend_sender,
+    group,
+    of_chunks,
+    part,
+    random_bytes,
+    split_key,
+)
 
 
 class GarbledClient:
     """The evaluator; its inputs are its share and its next mask."""
 
-    def __init__(self, vector: Vector, threads: int = 1) -> None:
+    def __init__(self, vector: Vector, threads: int = 1, mask: Ring | None = None) -> None:
         self.vector = vector
-        self.mask: Ring = _core.random_ring(vector.padded, vector.ring_bits)  # r'
+        self.mask: Ring = _core.random_ring(vector.padded, vector.ring_bits) if mask is None else mask  # r'
         self._threads = threads
         self._key: Bytes = np.empty(0, np.uint8)  # the hash key, when it has arrived
         self._labels: dict[int, Bytes] = {}
@@ -47,6 +61,19 @@ class GarbledClient:
         )
         packed: Bytes = colours.reshape(-1).view(np.uint8)
         return packed
+
+    def state(self) -> State:
+        """What `answer` needs."""
+        labels, tables = by_chunk("labels", self._labels), by_chunk("tables", self._tables)
+        return {"mask": self.mask, "key": self._key, **labels, **tables}
+
+    @classmethod
+    def restored(cls, vector: Vector, state: State, threads: int) -> Self:
+        """From its `state`."""
+        self = cls(vector, threads, state["mask"])
+        self._key = state["key"]
+        self._labels, self._tables = of_chunks(state, "labels"), of_chunks(state, "tables")
+        return self
 
 
 class GarbledServer:
@@ -101,3 +128,17 @@ class GarbledServer:
         colours = content.view(np.uint16).reshape(-1, self.vector.ring_bits)
         result: Ring = _core.bit_unslice(colours ^ self._colours.pop(chunk.first), self.vector.ring_bits)
         return result
+
+    def state(self) -> State:
+        """What `labels` and `close` need."""
+        delta = {} if self._delta is None else {"delta": self._delta.to_bytes()}  # there is none without elements
+        return {"seed": self._seed, **delta, **by_chunk("colours", self._colours)}
+
+    @classmethod
+    def restored(cls, vector: Vector, state: State, threads: int) -> Self:
+        """From its `state`."""
+        self = cls(vector, threads)
+        self._seed = state["seed"]
+        self._delta = _core.Delta.from_bytes(state["delta"]) if "delta" in state else None
+        self._colours = of_chunks(state, "colours")
+        return self

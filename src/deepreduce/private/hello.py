@@ -1,34 +1,39 @@
-"""The beginning of a session: who speaks which version, who may come in, about which plan; and the base transfers.
+"""The beginning of a session: who speaks which version, who may come in, about which plan; and the keys.
 
-1. client: HELLO {version, protocol, batch, token, pin}; server: HELLO {version, digest, parameter set}, PLAN
+1. client: HELLO {version, protocol, batch, token, known, identity, keeps}
+   server: HELLO {version, digest, parameter set, preparations allowed, identity, keeps}, PLAN unless it is known
+Only before the first preparation of a connection:
 2. client: SETUP point A, homomorphic public key;     server: SETUP points B, point A'
 3. client: SETUP seeds of the extension, points B';   server: SETUP seeds of the reverse extension
 """
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import json
-from collections.abc import Callable
+import re
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .. import _core
 from ..errors import PlanError, SessionError
-from ..plan import Plan, decode, digest, encode
-from ..plan.cost import BASE_OTS, OT_SETUP
-from .base_ot import POINT, BaseReceiver, BaseSender
+from ..plan import Plan, decode
+from ..plan.cost import BASE_OTS, OT_SETUP, POINT
 from .transport import Channel, Kind
 
-VERSION = 1
+VERSION = 2
 T = TypeVar("T", "ClientHello", "ServerHello")
 K = 4  # SoftSpoken's tree depth: 4 bytes per transfer (AGREEMENT)
 HELLO_LIMIT = 4096
 PLAN_LIMIT = 1 << 26
 MAX_BATCH = 1 << 12
 MAX_TOKEN = 1024  # bytes
+SETUP = "set-up"  # what the keys are booked under, as if it were an op
+_TYPES: dict[str, set[type]] = {"int": {int}, "bool": {bool}, "str": {str}, "str | None": {str, type(None)}}
 
 
 class RefusedError(SessionError):
@@ -45,23 +50,31 @@ class VersionError(SessionError):
 
 @dataclass(frozen=True, slots=True)
 class ClientHello:
-    """What the client asks for. ``pin``: the only plan digest that it accepts."""
+    """What the client asks for. ``known``: the digest of a plan that it need not be sent. ``identity``: 64 hexadecimal
+    digits, secret, to which what it prepares is bound. ``keeps``: it has a store.
+    """
 
     version: int
     protocol: str
     batch: int
     token: str | None
-    pin: str | None
+    known: str | None
+    identity: str
+    keeps: bool
 
 
 @dataclass(frozen=True, slots=True)
 class ServerHello:
-    """What the client gets. ``max_prepared``: preparations that it may hold at a time."""
+    """What the client gets. ``max_prepared``: preparations that it may hold at a time. ``identity`` names the server's
+    store, for this plan and these weights. ``keeps``: it has a store, so that what is prepared outlives the connection.
+    """
 
     version: int
     plan_digest: str
     parameter_set: str
     max_prepared: int
+    identity: str
+    keeps: bool
 
 
 @dataclass(slots=True)
@@ -73,62 +86,75 @@ class Keys:
     he: Any
 
 
-def greet_server(channel: Channel, hello: ClientHello) -> tuple[Plan, int]:
-    """The client's step 1: the plan, and how many preparations the server allows.
-
-    Raises `SessionError` on another version or another plan than the pinned one.
-    """
+def greet_server(channel: Channel, hello: ClientHello) -> tuple[ServerHello, bytes | None]:
+    """The client's step 1: what the server says, and the plan's bytes unless it is the known one."""
     channel.send(Kind.HELLO, json.dumps(asdict(hello)).encode())
     answer = _parse(channel.receive_upto(Kind.HELLO, HELLO_LIMIT), ServerHello, "server")
-    content = channel.receive_upto(Kind.PLAN, PLAN_LIMIT)
+    if answer.plan_digest == hello.known:
+        return answer, None
+    return answer, channel.receive_upto(Kind.PLAN, PLAN_LIMIT)
+
+
+def checked_plan(answer: ServerHello, content: bytes, pin: str | None) -> Plan:
+    """The plan that the server announced. Raises `SessionError` when it is another one, or not the pinned one."""
+    found = hashlib.sha256(content).hexdigest()
+    if found != answer.plan_digest:
+        raise SessionError(f"the server's plan {found[:12]} is not the {answer.plan_digest[:12]} that it announced")
+    if pin is not None and found != pin:
+        raise SessionError(
+            f"the server's plan is {found[:12]}, pinned is {pin[:12]}", "ask the operator which is right"
+        )
     try:
         plan = decode(content)
     except PlanError as error:
         raise SessionError(f"the server sent a plan that cannot be used: {error.message}", error.hint) from None
-    found = digest(plan)
-    if found != answer.plan_digest or plan.parameter_set != answer.parameter_set:
-        raise SessionError(f"the server's plan {found[:12]} is not the {answer.plan_digest[:12]} that it announced")
-    if hello.pin is not None and found != hello.pin:
-        raise SessionError(
-            f"the server's plan is {found[:12]}, pinned is {hello.pin[:12]}", "ask the operator which is right"
-        )
-    return plan, answer.max_prepared
+    if plan.parameter_set != answer.parameter_set:
+        raise SessionError(f"the server announced {answer.parameter_set!r:.40}, its plan says {plan.parameter_set}")
+    return plan
 
 
-def greet_client(
-    channel: Channel, plan: Plan, token: str | None, most_prepared: Callable[[ClientHello], int]
-) -> tuple[ClientHello, int]:
-    """The server's step 1. Sends nothing about the plan to a client without the token."""
+def read_hello(channel: Channel, token: str | None) -> ClientHello:
+    """The server's step 1, first half. Raises `RefusedError` for a client without the token."""
     hello = _parse(channel.receive_upto(Kind.HELLO, HELLO_LIMIT), ClientHello, "client")
+    if not re.fullmatch("[0-9a-f]{64}", hello.identity):
+        raise SessionError("the client sent a hello with a wrong identity", "it may be another version")
     if token is not None and not hmac.compare_digest(token.encode(), (hello.token or "").encode()):
         raise RefusedError("the client has no valid token")
-    most = most_prepared(hello)
-    if most < 1:
-        raise LimitError(f"the client asked for protocol {hello.protocol!r:.20} and batches of {hello.batch}")
-    answer = ServerHello(VERSION, digest(plan), plan.parameter_set, most)
+    return hello
+
+
+def greet_client(channel: Channel, hello: ClientHello, answer: ServerHello, plan: bytes) -> None:
+    """The server's step 1, second half; ``plan``: its canonical bytes."""
     channel.send(Kind.HELLO, json.dumps(asdict(answer)).encode())
-    channel.send(Kind.PLAN, encode(plan))
-    return hello, most
+    if hello.known != answer.plan_digest:
+        channel.send(Kind.PLAN, plan)
+
+
+def setup_request_bytes(ring_bits: int) -> int:
+    """The content of the first SETUP frame."""
+    return POINT + int(_core.he_parameters(ring_bits)["public_key_bytes"])
 
 
 def client_keys(channel: Channel, plan: Plan) -> Keys:
     """The client's steps 2 and 3."""
+    from .base_ot import BaseReceiver, BaseSender  # libsodium is for those who prepare
+
     he = _core.HeClient(plan.ring.ring_bits)
     sender = BaseSender()
-    channel.send(Kind.SETUP, sender.message, he.public_key())
-    answer = channel.receive(Kind.SETUP, BASE_OTS * POINT + POINT).tobytes()
+    channel.send(Kind.SETUP, sender.message, he.public_key(), op=SETUP)
+    answer = channel.receive(Kind.SETUP, BASE_OTS * POINT + POINT, op=SETUP).tobytes()
     ot = _core.OtReceiver(K, sender.keys(answer[: BASE_OTS * POINT]))
     delta = _core.Delta.random()
     base = BaseReceiver(answer[BASE_OTS * POINT :], delta.bits())
-    channel.send(Kind.SETUP, np.ascontiguousarray(ot.set_up), base.message)
-    reverse = _core.OtSender(K, delta, base.keys, channel.receive(Kind.SETUP, OT_SETUP))
+    channel.send(Kind.SETUP, np.ascontiguousarray(ot.set_up), base.message, op=SETUP)
+    reverse = _core.OtSender(K, delta, base.keys, channel.receive(Kind.SETUP, OT_SETUP, op=SETUP))
     return Keys(ot, reverse, he)
 
 
-def server_keys(channel: Channel, plan: Plan) -> Keys:
-    """The server's steps 2 and 3."""
-    public_key_bytes = _core.he_parameters(plan.ring.ring_bits)["public_key_bytes"]
-    request = channel.receive(Kind.SETUP, POINT + public_key_bytes)
+def server_keys(channel: Channel, plan: Plan, request: NDArray[np.uint8]) -> Keys:
+    """The server's steps 2 and 3, for the content of the first SETUP frame."""
+    from .base_ot import BaseReceiver, BaseSender
+
     try:
         he = _core.HeServer(plan.ring.ring_bits, request[POINT:].tobytes())
     except ValueError as error:
@@ -136,11 +162,11 @@ def server_keys(channel: Channel, plan: Plan) -> Keys:
     delta = _core.Delta.random()
     base = BaseReceiver(request[:POINT].tobytes(), delta.bits())
     sender = BaseSender()
-    channel.send(Kind.SETUP, base.message, sender.message)
-    answer = channel.receive(Kind.SETUP, OT_SETUP + BASE_OTS * POINT)
+    channel.send(Kind.SETUP, base.message, sender.message, op=SETUP)
+    answer = channel.receive(Kind.SETUP, OT_SETUP + BASE_OTS * POINT, op=SETUP)
     ot = _core.OtSender(K, delta, base.keys, np.ascontiguousarray(answer[:OT_SETUP]))
     reverse = _core.OtReceiver(K, sender.keys(answer[OT_SETUP:].tobytes()))
-    channel.send(Kind.SETUP, np.ascontiguousarray(reverse.set_up))
+    channel.send(Kind.SETUP, np.ascontiguousarray(reverse.set_up), op=SETUP)
     return Keys(ot, reverse, he)
 
 
@@ -153,12 +179,7 @@ def _parse(content: bytes, kind: type[T], peer: str) -> T:
         hello = kind(**data)
     except (ValueError, TypeError, KeyError, RecursionError):
         raise SessionError(f"the {peer} sent a hello that cannot be read", "it may be another version") from None
-    texts = {str, str | None, "str", "str | None"}
     for name, hint in kind.__annotations__.items():
-        value = getattr(hello, name)
-        fits = (
-            (isinstance(value, str) or (value is None and "None" in str(hint))) if hint in texts else type(value) is int
-        )
-        if not fits:
+        if type(getattr(hello, name)) not in _TYPES[hint]:
             raise SessionError(f"the {peer} sent a hello with a wrong {name}", "it may be another version")
     return hello

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -171,6 +172,15 @@ def server_linears(plan: Plan, weights: dict[str, NDArray[Any]], threads: int) -
     except ValueError as error:
         raise PlanError(str(error), "use fewer weight bits, or a ring of more than 32 bits") from None
     return linears
+
+
+def computation(plan_digest: str, weights: Mapping[str, NDArray[Any]]) -> str:
+    """Names a plan with its weights: SHA-256, in hexadecimal."""
+    found = hashlib.sha256(plan_digest.encode())
+    for name in sorted(weights):
+        found.update(name.encode() + b"\0")
+        found.update(memoryview(np.ascontiguousarray(weights[name]).reshape(-1).view(np.uint8)))  # type: ignore[arg-type]
+    return found.hexdigest()
 
 
 def add_uploads(uploads: list[_core.HeUpload], first: int, count: int, content: Bytes, threads: int) -> None:

@@ -19,6 +19,7 @@ from ..plan.cost import BATCH_ID, CLAIM
 from ..plan.schedule import Step
 from .hello import Keys
 from .linear import Decrypted, Layout, encrypted_input
+from .material import ClientMaterial
 from .meter import Phase
 from .program import Program, Ring, Shares, fresh_result
 from .roles import client_vector
@@ -27,17 +28,6 @@ from .vectors import Bytes, ClientVector, pad, part
 
 Progress = Callable[[str, int, int], None]
 Vectors = dict[Step, list[ClientVector]]
-
-
-@dataclass(slots=True)
-class Prepared:
-    """One-time material of one batch of images."""
-
-    input_mask: Ring  # r_0 [batch, C, H, W]
-    vectors: Vectors
-    output_share: Ring
-    transcript: bytes  # SHA-256 over the offline frames of both directions
-    offline: Phase
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +41,7 @@ class Preparation:
     threads: int
     progress: Progress
 
-    def run(self) -> tuple[bytes, Prepared]:
+    def run(self) -> tuple[bytes, ClientMaterial]:
         """A fresh batch id and its material. Raises `SessionError`."""
         program, channel, batch_id = self.program, self.channel, os.urandom(BATCH_ID)
         phase = Phase()
@@ -72,7 +62,7 @@ class Preparation:
             channel.send(Kind.CLAIM, batch_id, transcript, op=OUTPUT)
             if channel.receive(Kind.CLAIM, CLAIM, op=OUTPUT).tobytes() != batch_id + transcript:
                 raise SessionError("the parties saw different preparations", "connect again")
-        return batch_id, Prepared(r0, vectors, shares.values[program.plan.output], transcript, phase)
+        return batch_id, ClientMaterial(r0, vectors, shares.values[program.plan.output], transcript, phase)
 
     def _linear_shares(self, r0: Ring, vectors: Vectors) -> Shares:
         """The client's share of every value: masks where it is fresh, W r - s where the server answers."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from math import prod
 
 import numpy as np
@@ -28,7 +29,7 @@ class Part:
     select: NDArray[np.int64] | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Program:
     """A valid plan, a protocol and a batch size, with all that follows from them."""
 
@@ -36,12 +37,16 @@ class Program:
     protocol: Protocol
     batch: int
     shapes: dict[str, Shape]
-    packings: dict[str, Packing]
     levels: list[list[Step]]
     waves: list[list[str]]
     parts: dict[Step, tuple[Part, ...]]
     tournaments: dict[str, Tournament]
     ops: dict[str, Op]
+
+    @cached_property
+    def packings(self) -> dict[str, Packing]:
+        """Of the linear ops: for preparing only, and slow to find."""
+        return packings(self.plan)
 
     @property
     def mask(self) -> np.uint64:
@@ -60,7 +65,7 @@ def compile_plan(plan: Plan, protocol: Protocol, batch: int) -> Program:
         for level in levels
         for step in level
     }
-    return Program(plan, protocol, batch, found, packings(plan), levels, offline_waves(plan), parts, games, ops)
+    return Program(plan, protocol, batch, found, levels, offline_waves(plan), parts, games, ops)
 
 
 def _parts(

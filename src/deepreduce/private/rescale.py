@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 import numpy as np
 
 from .. import _core
 from ..plan.messages import Chunk, Vector
-from .vectors import Bytes, Ring, extend_receiver, extend_sender, group, part, random_bytes, split_key, unpack
+from .vectors import (
+    Bytes,
+    Ring,
+    State,
+    by_chunk,
+    extend_receiver,
+    extend_sender,
+    group,
+    of_chunks,
+    part,
+    random_bytes,
+    split_key,
+    unpack,
+)
 
 
 class RescaleClient:
     """Owner of the sign bit A as the element of the products."""
 
-    def __init__(self, vector: Vector, threads: int = 1) -> None:
+    def __init__(self, vector: Vector, threads: int = 1, mask: Ring | None = None) -> None:
         self.vector = vector
-        self.mask: Ring = _core.random_ring(vector.padded, vector.ring_bits)  # r'
+        self.mask: Ring = _core.random_ring(vector.padded, vector.ring_bits) if mask is None else mask  # r'
         self._threads = threads
         self._key: Bytes = np.empty(0, np.uint8)  # the hash key, when it has arrived
         self._shares: dict[int, tuple[Ring, Ring]] = {}  # a'' and A
@@ -55,6 +70,20 @@ class RescaleClient:
         )
         packed: Bytes = _core.pack(answer, v.ring_bits)
         return packed
+
+    def state(self) -> State:
+        """What `answer` needs; A was for the products alone."""
+        shares = {first: shares for first, (shares, _) in self._shares.items()}
+        return {"mask": self.mask, **by_chunk("shares", shares), **by_chunk("products", self._products)}
+
+    @classmethod
+    def restored(cls, vector: Vector, state: State, threads: int) -> Self:
+        """From its `state`."""
+        self = cls(vector, threads, state["mask"])
+        used = np.empty(0, np.uint64)
+        self._shares = {first: (shares, used) for first, shares in of_chunks(state, "shares").items()}
+        self._products = of_chunks(state, "products")
+        return self
 
 
 class RescaleServer:
@@ -111,3 +140,14 @@ class RescaleServer:
             answer,
         )
         return result
+
+    def state(self) -> State:
+        """What `labels` and `close` need."""
+        return {**by_chunk("bits", self._bits), **by_chunk("products", self._products)}
+
+    @classmethod
+    def restored(cls, vector: Vector, state: State, threads: int) -> Self:
+        """From its `state`."""
+        self = cls(vector, threads)
+        self._bits, self._products = of_chunks(state, "bits"), of_chunks(state, "products")
+        return self

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import logging
+import hashlib
+import os
 import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from math import prod
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, get_args
 
@@ -18,21 +20,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import SettingError
-from ..plan import Plan, check_weights, predict, validate
+from ..plan import Plan, check_weights, encode, predict, validate
 from ..plan.infer import shapes
 from ..plan.messages import Protocol
 from ..plan.packing import bits_to_bytes
-from .hello import MAX_BATCH, ClientHello, LimitError
-from .linear import server_linears
+from .events import Name, Observer, emit, log
+from .hello import MAX_BATCH, VERSION, ClientHello, LimitError, ServerHello
+from .limits import Memory, Rate
+from .linear import computation, server_linears
 from .meter import Run
 from .program import Program, compile_plan
 from .session import Session
 from .settings import MAX_THREADS, check_between, check_seconds, check_token
+from .shelves import ServerMemory, ServerShelf, ServerStored
+from .store import Purpose, ServerStore
 from .streams import TcpStream, TlsStream, checked_context
-from .transport import Channel, Stream
+from .terms import Terms
+from .transport import Channel, Reason, Stream
 
-log = logging.getLogger("deepreduce.server")
 FRAME_LIMIT = 1 << 32  # bytes that a frame's header can announce
+TURNED_AWAY = 16  # clients at a time that are told why they are not served
+SETTLE_S = 0.25  # for requests that are under way when the server is stopped
+CLOSING_S = 2.0  # for threads of sessions to end by themselves
 
 
 class Server:
@@ -40,17 +49,23 @@ class Server:
 
     ``threads``: of each session. ``tls``: an `ssl.SSLContext` (`deepreduce.private.server_context`), or None for plain
     TCP, for tests only. ``token``: what clients must show before they learn anything. ``timeout_s``: how long a client
-    may be silent in the middle of something, ``idle_s``: between requests. ``max_sessions``, ``max_prepared`` (a
-    session's), ``max_prepared_bytes`` (all sessions' together, as predicted): limits. ``on_run`` is called with what
-    each inference cost this side, from its session's thread.
+    may be silent in the middle of something, ``idle_s``: between requests.
 
-    Raises `PlanError` when the weights do not fit the plan or the homomorphic parameters, `SettingError`.
+    ``store``: a folder for what clients with a store prepare, so that it outlives connections and this process. Limits:
+    ``max_sessions``; ``max_prepared`` (a session's, in memory), ``max_prepared_bytes`` (all sessions' together, as
+    predicted), ``max_stored_bytes`` and ``max_client_bytes`` (the store's, all clients' and each one's), ``rate`` (new
+    sessions and preparations of one address per minute; None: any number).
+
+    ``on_run`` is called with what each inference cost this side, ``observers`` with every event
+    (`deepreduce.private.events`), both from the session's thread.
+
+    Raises `PlanError` when the weights do not fit the plan or the homomorphic parameters, `SettingError`, `StoreError`.
     """
 
     def __init__(
         self,
         plan: Plan,
-        weights: dict[str, NDArray[Any]],
+        weights: Mapping[str, NDArray[Any]],
         *,
         threads: int = 1,
         tls: ssl.SSLContext | None = None,
@@ -60,15 +75,24 @@ class Server:
         max_sessions: int = 64,
         max_prepared: int = 64,
         max_prepared_bytes: int = 1 << 33,
+        store: Path | str | None = None,
+        max_stored_bytes: int = 1 << 36,
+        max_client_bytes: int = 1 << 32,
+        rate: float | None = None,
         on_run: Callable[[Run], None] | None = None,
+        observers: Sequence[Observer] = (),
     ) -> None:
         check_between("threads", threads, 1, MAX_THREADS)
         check_between("max_sessions", max_sessions, 1, 1 << 16)
         check_between("max_prepared", max_prepared, 1, 1 << 20)
-        check_between("max_prepared_bytes", max_prepared_bytes, 1, 1 << 62)
+        for name, value in (("max_prepared_bytes", max_prepared_bytes), ("max_stored_bytes", max_stored_bytes)):
+            check_between(name, value, 1, 1 << 62)
+        check_between("max_client_bytes", max_client_bytes, 1, 1 << 62)
         check_seconds("timeout_s", timeout_s)
         check_seconds("idle_s", idle_s)
         check_token(token)
+        if rate is not None and not (isinstance(rate, int | float) and 0 < rate < float("inf")):
+            raise SettingError(f"rate is {rate!r:.40}", "a positive number per minute is needed, or None")
         if tls is not None:
             checked_context(tls, server_side=True)
         if not isinstance(plan, Plan):
@@ -78,26 +102,35 @@ class Server:
         check_weights(plan, arrays)
         started = time.perf_counter()
         self.plan, self.threads, self.token, self.idle_s = plan, threads, token, idle_s
+        self.plan_bytes = encode(plan)
+        self.plan_digest = hashlib.sha256(self.plan_bytes).hexdigest()
         self.linears = server_linears(plan, arrays, threads)
         self.setup_s = time.perf_counter() - started
-        self.closed = False
+        self.stopping = self.closed = False
         self._tls, self._timeout_s, self._max_sessions = tls, timeout_s, max_sessions
         self._max_prepared, self._max_prepared_bytes = max_prepared, max_prepared_bytes
-        self._on_run = on_run
+        self._max_client_bytes = min(max_client_bytes, max_stored_bytes)
+        self._memory, self._rate = Memory(max_prepared_bytes), Rate(rate)
+        self._on_run, self._observers = on_run, tuple(observers)
         # Of one image; a batch takes as many times that. A client's hello must not set off the work of predicting.
         self._stored = {name: predict(plan, name, 1).total.stored_bytes_server for name in get_args(Protocol)}
         self._largest = max(prod(plan.input_shape), prod(shapes(plan)[plan.output]))
-        self._reserved = 0
+        self._held = self._count = self._leaving = 0
         self._listener: socket.socket | None = None
-        self._sockets: set[socket.socket] = set()
+        self._sockets: dict[socket.socket, Session | None] = {}
         self._guard = threading.Lock()
         self._compiled = functools.lru_cache(8)(lambda protocol, batch: compile_plan(plan, protocol, batch))
+        self.store = None if store is None else ServerStore(store, max_stored_bytes, max_client_bytes)
+        # Material is for these weights: under others the same shares would give another answer, and more than that.
+        self._computation = computation(self.plan_digest, arrays)
+        self._identity = os.urandom(16).hex() if self.store is None else self.store.identity(self._computation)
 
     def listen(self, host: str = "127.0.0.1", port: int = 0) -> int:
         """Opens the port (0: any free one) and returns its number."""
         check_between("port", port, 0, 65535)
         try:
-            self._listener = socket.create_server((host, port))
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            self._listener = socket.create_server((host, port), family=family)
         except (OSError, OverflowError) as error:
             raise SettingError(f"cannot listen on {host}:{port}: {error}", "choose another address or port") from None
         bound: int = self._listener.getsockname()[1]
@@ -106,11 +139,11 @@ class Server:
     def serve_forever(self) -> None:
         """Accepts sessions, each in a thread of its own, until `close`."""
         listener = self._listening()
-        while not self.closed:
+        while not self.stopping:
             try:
                 sock, address = listener.accept()
             except OSError as error:
-                if not self.closed:  # out of descriptors, or a client that has left already
+                if not self.stopping:  # out of descriptors, or a client that has left already
                     log.warning("cannot accept: %s", error)
                     time.sleep(0.1)
                 continue
@@ -127,15 +160,40 @@ class Server:
         thread.start()
         return thread
 
+    def shutdown(self, grace_s: float = 30.0) -> None:
+        """Stops accepting, tells idle clients, lets what is being computed finish for up to ``grace_s``, and closes."""
+        self._stop_listening()
+        emit("stopping", self._observers, sessions=len(self._sockets))
+        deadline = time.monotonic() + grace_s
+        time.sleep(min(SETTLE_S, grace_s))
+        dismissed: set[socket.socket] = set()
+        while time.monotonic() < deadline:
+            with self._guard:
+                open_sessions = dict(self._sockets)
+            if not open_sessions:
+                break
+            for sock, session in open_sessions.items():
+                if sock not in dismissed and (session is None or session.dismiss()):
+                    dismissed.add(sock)
+                    _wake(sock)
+            time.sleep(0.02)
+        self.close()
+
     def close(self) -> None:
-        """Ends all sessions. Their threads close their sockets; here they are only woken."""
+        """Ends all sessions at once. Their threads close their sockets; here they are only woken."""
+        first = not self.closed
+        self.closed = True
+        self._stop_listening()
         with self._guard:
-            self.closed = True
-            for sock in (*self._sockets, *([self._listener] if self._listener else [])):
-                with contextlib.suppress(OSError):
-                    sock.shutdown(socket.SHUT_RDWR)
-        if self._listener is not None:
-            self._listener.close()
+            for sock in self._sockets:
+                _wake(sock)
+        deadline = time.monotonic() + CLOSING_S
+        while self._sockets and time.monotonic() < deadline:
+            time.sleep(0.005)
+        if self.store is not None:
+            self.store.close()
+        if first:
+            emit("stopped", self._observers)
 
     def __enter__(self) -> Self:
         return self
@@ -147,69 +205,135 @@ class Server:
 
     # --- for sessions ------------------------------------------------------------------------------------------------
 
-    def program(self, hello: ClientHello) -> Program:
-        """The program for what the client asked."""
+    def terms(self, hello: ClientHello) -> Terms:
+        """What a client gets. Raises `LimitError` when it asks for too much."""
+        each = self._each(hello)
+        if each is None:
+            raise LimitError(f"the client asked for protocol {hello.protocol!r:.20} and batches of {hello.batch}")
+        keeps = self.store is not None and hello.keeps
+        # A file has an index besides what is predicted.
+        most = self._max_client_bytes // (each + each // 50 + (1 << 16)) if keeps else self._max_prepared
+        most = min(most, self._max_prepared_bytes // each if not keeps else 1 << 20)
+        if most < 1 or each > self._max_prepared_bytes:
+            raise LimitError(f"one preparation of {each} bytes is more than a limit")
         program: Program = self._compiled(hello.protocol, hello.batch)
-        return program
+        client = hashlib.sha256(b"deepreduce client" + bytes.fromhex(hello.identity)).hexdigest()
+        shelf: ServerShelf = ServerMemory()
+        if self.store is not None and keeps:
+            purpose = Purpose(client, self._computation, hello.protocol, hello.batch)
+            shelf = ServerStored(self.store, purpose, program, self.threads)
+        answer = ServerHello(VERSION, self.plan_digest, self.plan.parameter_set, most, self._identity, keeps)
+        return Terms(program, shelf, most, answer, client[:12])
 
-    def most_prepared(self, hello: ClientHello) -> int:
-        """Preparations that one client may hold; 0: what it asks for is too large."""
-        if not 1 <= hello.batch <= MAX_BATCH or hello.protocol not in self._stored:
-            return 0
-        if bits_to_bytes(hello.batch * self._largest * self.plan.ring.ring_bits) + (1 << 10) > FRAME_LIMIT:
-            return 0
-        return min(self._max_prepared, self._max_prepared_bytes // self._each(hello.protocol, hello.batch))
+    def admit(self, address: str) -> None:
+        """Books one more preparation of an address. Raises `LimitError` when they come too fast."""
+        if not self._rate.take(address):
+            raise LimitError("the client's address prepares too often")
 
-    def reserve(self, program: Program) -> None:
-        """Books the memory of one preparation. Raises `LimitError` when there is none."""
-        each = self._each(program.protocol, program.batch)
+    def book(self, program: Program, count: int) -> None:
+        """Books the memory of so many preparations, or gives it back (< 0). Raises `LimitError` when there is none."""
+        size = count * max(1, self._stored[program.protocol] * program.batch)
+        if size > 0:
+            self._memory.book(size)
+        else:
+            self._memory.release(-size)
         with self._guard:
-            if self._reserved + each > self._max_prepared_bytes:
-                raise LimitError(f"{self._max_prepared_bytes} bytes of prepared material are taken by all clients")
-            self._reserved += each
+            self._held += count
 
-    def release(self, program: Program, count: int) -> None:
-        """Gives it back."""
-        with self._guard:
-            self._reserved -= count * self._each(program.protocol, program.batch)
+    def ready(self) -> int:
+        """Preparations in memory and in the store."""
+        return self._held + (0 if self.store is None or self.closed else self.store.ready())
+
+    def stored_bytes(self) -> int:
+        """Of the store's files."""
+        return 0 if self.store is None or self.closed else self.store.bytes_used()
+
+    def emit(self, name: Name, **fields: Any) -> None:
+        """Tells the operator."""
+        emit(name, self._observers, **fields)
 
     def on_run(self, run: Run) -> None:
         """Takes what an inference cost."""
         if self._on_run is not None:
             self._on_run(run)
 
-    def _each(self, protocol: Protocol | str, batch: int) -> int:
-        return max(1, self._stored[protocol] * batch)
+    def _each(self, hello: ClientHello) -> int | None:
+        """Bytes of one preparation, predicted; None: no such thing."""
+        if not 1 <= hello.batch <= MAX_BATCH or hello.protocol not in self._stored:
+            return None
+        if bits_to_bytes(hello.batch * self._largest * self.plan.ring.ring_bits) + (1 << 10) > FRAME_LIMIT:
+            return None
+        return max(1, self._stored[hello.protocol] * hello.batch)
 
     def _listening(self) -> socket.socket:
         if self._listener is None:
             raise SettingError("the server does not listen yet", "call listen() first")
         return self._listener
 
+    def _stop_listening(self) -> None:
+        self.stopping = True
+        if self._listener is not None:
+            _wake(self._listener)
+            self._listener.close()
+
     def _begin(self, sock: socket.socket, address: str) -> None:
         with self._guard:
-            if self.closed or len(self._sockets) >= self._max_sessions:
-                log.warning("%s: turned away, %d sessions are open", address, len(self._sockets))
+            refused = None
+            if len(self._sockets) >= self._max_sessions:
+                refused = "sessions"
+            elif not self._rate.take(address):
+                refused = "rate"
+            if self.stopping or (refused and self._leaving >= TURNED_AWAY):
                 sock.close()
                 return
-            self._sockets.add(sock)
-        threading.Thread(target=self._session, args=(sock, address), daemon=True).start()
+            if refused:
+                self._leaving += 1
+            else:
+                self._sockets[sock] = None
+                self._count += 1
+            number = self._count
+        if refused:
+            self.emit("refused", address=address, reason=refused)
+            threading.Thread(target=self._turn_away, args=(sock,), daemon=True).start()
+        else:
+            threading.Thread(target=self._session, args=(sock, address, number), daemon=True).start()
 
-    def _session(self, sock: socket.socket, address: str) -> None:
+    def _turn_away(self, sock: socket.socket) -> None:
+        """Says why, as far as the client listens."""
         try:
-            stream: Stream = (
-                TcpStream(sock, self._timeout_s)
-                if self._tls is None
-                else TlsStream(sock, self._tls, self._timeout_s, server_name=None)
+            with contextlib.suppress(OSError):
+                timeout_s = min(5.0, self._timeout_s)
+                Channel(self._stream(sock, timeout_s), "client", timeout_s).fail(Reason.LIMIT)
+        finally:
+            with self._guard:
+                self._leaving -= 1
+            sock.close()
+
+    def _session(self, sock: socket.socket, address: str, number: int) -> None:
+        try:
+            session = Session(
+                self, Channel(self._stream(sock, self._timeout_s), "client", self._timeout_s), address, number
             )
-            Session(self, Channel(stream, "client", self._timeout_s), address).run()
+            self._sockets[sock] = session
+            session.run()
         except OSError as error:  # ssl.SSLError is one
-            if not self.closed:
-                log.warning("%s: TLS failed: %s", address, getattr(error, "reason", None) or type(error).__name__)
+            if not self.stopping:
+                text = getattr(error, "reason", None) or type(error).__name__
+                self.emit("refused", session=number, address=address, reason="tls", text=text)
         finally:
             self._end(sock)
 
+    def _stream(self, sock: socket.socket, timeout_s: float) -> Stream:
+        if self._tls is None:
+            return TcpStream(sock, timeout_s)
+        return TlsStream(sock, self._tls, timeout_s, server_name=None)
+
     def _end(self, sock: socket.socket) -> None:
         with self._guard:
-            self._sockets.discard(sock)
+            self._sockets.pop(sock, None)
         sock.close()
+
+
+def _wake(sock: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        sock.shutdown(socket.SHUT_RDWR)

@@ -8,35 +8,43 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections import OrderedDict
-from dataclasses import dataclass
+import time
+from contextlib import suppress
 from math import prod
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from .. import _core
-from ..errors import SessionError
-from ..plan import OUTPUT, Plan
+from ..errors import SessionError, StoreError
+from ..plan import INPUT, OUTPUT
 from ..plan.cost import BATCH_ID, CLAIM
 from ..plan.packing import bits_to_bytes
 from ..plan.schedule import Step
-from .hello import ClientHello, LimitError, RefusedError, VersionError, greet_client, server_keys
-from .linear import ServerLinear, add_uploads
+from .events import Name
+from .hello import (
+    Keys,
+    LimitError,
+    RefusedError,
+    VersionError,
+    greet_client,
+    read_hello,
+    server_keys,
+    setup_request_bytes,
+)
+from .linear import add_uploads
+from .material import ServerMaterial
 from .meter import Phase, Run
 from .program import Program, Ring, Shares
 from .roles import server_vector
-from .transport import Channel, Kind, PeerError, Reason, SilenceError
-from .vectors import ServerVector, pad, part, unpack
+from .shelves import BatchError, ServerShelf
+from .terms import Host, Terms
+from .transport import HEADER, Channel, Kind, PeerError, Reason, SilenceError
+from .vectors import Bytes, ServerVector, pad, part, unpack
 
 log = logging.getLogger("deepreduce.server")
 
-
-class BatchError(SessionError):
-    """The client named material that is not there, or not the same."""
-
-
-REASONS: dict[type[SessionError], Reason] = {
+REASONS: dict[type[Exception], Reason] = {
     VersionError: Reason.VERSION,
     RefusedError: Reason.REFUSED,
     LimitError: Reason.LIMIT,
@@ -45,112 +53,128 @@ REASONS: dict[type[SessionError], Reason] = {
 }
 
 
-@dataclass(slots=True)
-class Prepared:
-    """One-time material of one batch of images."""
-
-    linear_masks: dict[str, Ring]  # s of every linear op, [batch, ...]
-    vectors: dict[Step, list[ServerVector]]
-    transcript: bytes
-    offline: Phase
-
-
-class Host(Protocol):
-    """What a session needs of its server."""
-
-    plan: Plan
-    linears: dict[str, ServerLinear]
-    threads: int
-    token: str | None
-    idle_s: float
-    closed: bool
-
-    def program(self, hello: ClientHello) -> Program:
-        """The program for what the client asked."""
-
-    def most_prepared(self, hello: ClientHello) -> int:
-        """Preparations that the client may hold."""
-
-    def reserve(self, program: Program) -> None:
-        """Books the memory of one preparation. Raises `LimitError` when there is none."""
-
-    def release(self, program: Program, count: int) -> None:
-        """Gives it back."""
-
-    def on_run(self, run: Run) -> None:
-        """Takes what an inference cost."""
-
-
 class Session:
-    """One client's connection."""
+    """One client's connection. ``busy``: in the middle of a request."""
 
-    def __init__(self, host: Host, channel: Channel, address: str) -> None:
-        self._host, self._channel, self._address = host, channel, address
-        self._prepared: OrderedDict[bytes, Prepared] = OrderedDict()
-        self._program: Program | None = None
+    def __init__(self, host: Host, channel: Channel, address: str, number: int) -> None:
+        self._host, self._channel, self._address, self._number = host, channel, address, number
+        self._terms: Terms | None = None
+        self._keys: Keys | None = None
+        self._booked = 0
+        self.busy = False
 
     def run(self) -> None:
         """Serves until the client leaves or something is wrong; never raises."""
         try:
-            hello, most = greet_client(self._channel, self._host.plan, self._host.token, self._host.most_prepared)
-            self._program = program = self._host.program(hello)
-            self._keys = server_keys(self._channel, self._host.plan)
-            while self._serve_one(program, most):
+            hello = read_hello(self._channel, self._host.token)
+            self._terms = terms = self._host.terms(hello)
+            greet_client(self._channel, hello, terms.answer, self._host.plan_bytes)
+            self._emit("opened", protocol=hello.protocol, batch=hello.batch, stored=terms.shelf.stored)
+            while self._serve_one(terms):
                 pass
         except PeerError as error:
-            self._log(error)
+            self._refused(error, "peer")
         except SessionError as error:
-            self._log(error)
-            self._channel.fail(REASONS.get(type(error), Reason.MALFORMED))
+            reason = REASONS.get(type(error), Reason.MALFORMED)
+            self._refused(error, reason.name.lower())
+            self._channel.fail(reason)
+        except StoreError as error:
+            self._refused(error, "store")
+            self._channel.fail(Reason.LIMIT)
         except Exception as error:  # a fault of ours must not take the server down
             log.error("%s: session failed: %s", self._address, type(error).__name__, exc_info=error)
+            self._emit("failed", reason="internal")
             self._channel.fail(Reason.INTERNAL)
         finally:
-            if self._program is not None:
-                self._host.release(self._program, len(self._prepared))
-            self._prepared.clear()
+            if self._terms is not None:
+                self._terms.shelf.clear()
+                self._book(self._terms.program, 0)
+                self._emit("closed")
             self._channel.close()
 
-    def _log(self, error: SessionError) -> None:
-        if not self._host.closed:  # which ends sessions under their feet
-            log.warning("%s: session ended: %s", self._address, error.message)
+    def dismiss(self) -> bool:
+        """From another thread: tells an idle client that the server stops. False: a request has come, or is served."""
+        if self._channel.readable() or self.busy:  # in this order: what was received meanwhile is being served
+            return False
+        with suppress(SessionError, OSError):
+            self._channel.send(Kind.ERROR, bytes([Reason.STOPPING]))
+        return True
 
-    def _serve_one(self, program: Program, most: int) -> bool:
+    def _refused(self, error: SessionError | StoreError, reason: str) -> None:
+        if not self._host.stopping:  # which ends sessions under their feet
+            self._emit("refused", reason=reason, text=error.message)
+
+    def _emit(self, name: Name, **fields: Any) -> None:
+        client = None if self._terms is None else self._terms.client
+        self._host.emit(name, session=self._number, address=self._address, client=client, **fields)
+
+    def _serve_one(self, terms: Terms) -> bool:
         """One request; False when the client has left."""
-        plan, channel = program.plan, self._channel
-        count = program.batch * prod(plan.input_shape)
-        lengths = {Kind.PREPARE: BATCH_ID, Kind.INPUT: CLAIM + bits_to_bytes(count * plan.ring.ring_bits), Kind.BYE: 0}
+        plan, channel = terms.program.plan, self._channel
+        count = terms.program.batch * prod(plan.input_shape)
+        lengths = {Kind.INPUT: CLAIM + bits_to_bytes(count * plan.ring.ring_bits), Kind.BYE: 0}
+        if self._keys is None:
+            lengths[Kind.SETUP] = setup_request_bytes(plan.ring.ring_bits)
+        else:
+            lengths[Kind.PREPARE] = BATCH_ID
         kind = channel.next_of(lengths, self._host.idle_s)
         if kind == Kind.BYE:
             return False
-        if kind == Kind.INPUT and not self._prepared:
-            raise BatchError("the client wants to predict, nothing is prepared")
-        content = channel.content(lengths[kind])
-        batch_id = content[:BATCH_ID].tobytes()
-        if kind == Kind.PREPARE:
-            if batch_id in self._prepared or len(self._prepared) >= most:
-                raise LimitError(f"the client asked for more than {most} preparations, or for one twice")
-            self._host.reserve(program)
-            try:
-                self._prepared[batch_id] = self._prepare(program, batch_id)
-            except BaseException:
-                self._host.release(program, 1)
-                raise
-            return True
-        material = self._prepared.pop(batch_id, None)  # gone before its first byte is sent
-        if material is None or material.transcript != content[BATCH_ID:CLAIM].tobytes():
-            self._host.release(program, material is not None)
-            raise BatchError("the client named a batch that is not prepared, or was prepared differently")
+        self.busy = True
         try:
-            operand = unpack(content[CLAIM:], count, plan.ring.ring_bits).reshape(program.batch, *plan.input_shape)
-            self._predict(program, material, operand)
+            content = channel.content(lengths[kind])
+            match kind:
+                case Kind.SETUP:
+                    self._keys = server_keys(channel, plan, content)
+                case Kind.PREPARE:
+                    self._serve_prepare(terms, content.tobytes())
+                case _:
+                    self._serve_input(terms, content, count)
         finally:
-            self._host.release(program, 1)
+            self.busy = False
         return True
+
+    def _serve_prepare(self, terms: Terms, batch_id: bytes) -> None:
+        program, shelf = terms.program, terms.shelf
+        if shelf.holds(batch_id) or len(shelf) >= terms.most_prepared:
+            raise LimitError(f"the client asked for more than {terms.most_prepared} preparations, or for one twice")
+        self._host.admit(self._address)
+        self._book(program, self._booked + 1)
+        phase = self._prepare(program, shelf, batch_id)
+        phase.ops[INPUT].received_bytes += HEADER.size + len(batch_id)  # what began it
+        self._book(program, len(shelf))
+        self._cost("prepared", program, phase)
+
+    def _serve_input(self, terms: Terms, content: Bytes, count: int) -> None:
+        program, bits = terms.program, terms.program.plan.ring.ring_bits
+        started = time.perf_counter()
+        # Used from here on: a store has this on the disk before the first byte that depends on the client's is sent.
+        material = terms.shelf.take(content[:BATCH_ID].tobytes(), content[BATCH_ID:CLAIM].tobytes())
+        operand = unpack(content[CLAIM:], count, bits).reshape(program.batch, *program.plan.input_shape)
+        run = self._predict(program, material, operand)
+        run.online.seconds = time.perf_counter() - started  # with the store's part
+        run.online.ops[INPUT].received_bytes += HEADER.size + len(content)
+        self._book(program, len(terms.shelf))
+        self._cost("predicted", program, run.online)
+        self._host.on_run(run)
+
+    def _book(self, program: Program, count: int) -> None:
+        """Memory for what the session holds. Raises `LimitError`."""
+        self._host.book(program, count - self._booked)
+        self._booked = count
+
+    def _cost(self, name: Name, program: Program, phase: Phase) -> None:
+        self._emit(
+            name,
+            batch=program.batch,
+            seconds=phase.seconds,
+            up_bytes=phase.received_bytes,
+            down_bytes=phase.sent_bytes,
+        )
 
     # --- offline -----------------------------------------------------------------------------------------------------
 
-    def _prepare(self, program: Program, batch_id: bytes) -> Prepared:
+    def _prepare(self, program: Program, shelf: ServerShelf, batch_id: bytes) -> Phase:
         channel, threads, phase = self._channel, self._host.threads, Phase()
         vectors = {
             step: [server_vector(p.vector, threads) for p in program.parts[step]]
@@ -163,13 +187,15 @@ class Session:
             transcript = hashlib.sha256(digests[1].digest() + digests[0].digest()).digest()
             if channel.receive(Kind.CLAIM, CLAIM, op=OUTPUT).tobytes() != batch_id + transcript:
                 raise SessionError("the parties saw different preparations")
+        shelf.put(batch_id, ServerMaterial(masks, vectors, transcript, phase))  # before the client may rely on it
+        with channel.meter.phase(phase):
             channel.send(Kind.CLAIM, batch_id, transcript, op=OUTPUT)
-        return Prepared(masks, vectors, transcript, phase)
+        return phase
 
     def _respond(self, program: Program, name: str) -> Ring:
         """Answers one linear op's encrypted shares, image after image; returns its masks s [batch, ...]."""
         channel, threads, ring_bits = self._channel, self._host.threads, program.plan.ring.ring_bits
-        linear, shape = self._host.linears[name], program.shapes[name]
+        linear, shape, keys = self._host.linears[name], program.shapes[name], self._session_keys()
         masks: Ring = _core.random_ring(program.batch * prod(shape), ring_bits).reshape(program.batch, -1)
         each: int = _core.he_parameters(ring_bits)["upload_bytes"]
         with channel.meter.op(name):
@@ -179,12 +205,12 @@ class Session:
                     content = channel.receive(Kind.UPLOAD, count * each, op=name)
                     add_uploads(uploads, first, count, content, threads)
                     first += count
-                for frame in linear.respond(self._keys.he, uploads, image, threads):
+                for frame in linear.respond(keys.he, uploads, image, threads):
                     channel.send(Kind.RESPONSE, frame, op=name)
         return masks.reshape(program.batch, *shape)
 
     def _garble(self, program: Program, vectors: dict[Step, list[ServerVector]]) -> None:
-        channel, keys = self._channel, self._keys
+        channel, keys = self._channel, self._session_keys()
         order = [(step.op, v) for level in program.levels for step in level for v in vectors[step]]
         for op, v in order:
             with channel.meter.op(op):
@@ -197,9 +223,13 @@ class Session:
                     if chunk.products:
                         v.receive_products(chunk, channel.receive(Kind.PRODUCTS, chunk.products, op=op))
 
+    def _session_keys(self) -> Keys:
+        assert self._keys is not None  # a preparation is not taken before the set-up
+        return self._keys
+
     # --- online ------------------------------------------------------------------------------------------------------
 
-    def _predict(self, program: Program, material: Prepared, operand: Ring) -> None:
+    def _predict(self, program: Program, material: ServerMaterial, operand: Ring) -> Run:
         channel, run = self._channel, Run(material.offline)
         shares = Shares(program, operand)
 
@@ -215,9 +245,9 @@ class Session:
             with channel.meter.op(OUTPUT):
                 answer = np.ascontiguousarray(shares.values[program.plan.output]).reshape(-1)
                 channel.send(Kind.RESULT, _core.pack(answer, program.plan.ring.ring_bits), op=OUTPUT)
-        self._host.on_run(run)
+        return run
 
-    def _level(self, level: list[Step], material: Prepared, shares: Shares) -> None:
+    def _level(self, level: list[Step], material: ServerMaterial, shares: Shares) -> None:
         """One round: labels of all vectors, then their answers."""
         channel = self._channel
         sent: list[tuple[Step, ServerVector, Any]] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import select
 import socket
 import ssl
 import threading
@@ -38,6 +39,10 @@ class TcpStream:
         """Fills a part of the view; 0 at the end of the stream."""
         return self._socket.recv_into(view)
 
+    def readable(self) -> bool:
+        """Whether there is something to receive, or the end of the stream."""
+        return _readable(self._socket)
+
     def set_timeout(self, seconds: float) -> None:
         """How long one step may wait."""
         self._socket.settimeout(seconds)
@@ -45,6 +50,11 @@ class TcpStream:
     def finish(self) -> None:
         """Ends our direction, gives the peer a moment to read, closes."""
         _finish(self._socket)
+
+    def shutdown(self) -> None:
+        """Ends both directions; another thread that waits on them wakes up."""
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Ends both directions."""
@@ -97,6 +107,10 @@ class TlsStream:
             with self._state:
                 self._in.write(records)
 
+    def readable(self) -> bool:
+        """Whether there is something to receive, or the end of the stream."""
+        return _readable(self._socket)
+
     def set_timeout(self, seconds: float) -> None:
         """How long one step may wait."""
         self._socket.settimeout(seconds)
@@ -104,6 +118,11 @@ class TlsStream:
     def finish(self) -> None:
         """Ends our direction, gives the peer a moment to read, closes."""
         _finish(self._socket)
+
+    def shutdown(self) -> None:
+        """Ends both directions; another thread that waits on them wakes up."""
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Ends both directions."""
@@ -186,6 +205,12 @@ def _finish(sock: socket.socket) -> None:
         while time.monotonic() < deadline and sock.recv(CHUNK):
             pass
     _close(sock)
+
+
+def _readable(sock: socket.socket) -> bool:
+    poll = select.poll()  # not select(): descriptors may be many
+    poll.register(sock, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def _close(sock: socket.socket) -> None:

@@ -58,6 +58,7 @@ class Reason(IntEnum):
     LIMIT = 5
     INTERNAL = 6
     TIMEOUT = 7
+    STOPPING = 8
 
 
 REASONS = {
@@ -68,8 +69,9 @@ REASONS = {
     Reason.REFUSED: ("it did not let us in", "check the token, or the certificate"),
     Reason.MALFORMED: ("it could not accept a message of ours", "both sides drop the batch; connect again"),
     Reason.BATCH: ("it does not have the prepared batch", "material is used once; prepare again"),
-    Reason.LIMIT: ("a limit of its settings was reached", "prepare fewer at a time"),
+    Reason.LIMIT: ("a limit of its settings was reached", "prepare fewer at a time, or try again later"),
     Reason.TIMEOUT: ("we were silent for too long", "connect again"),
+    Reason.STOPPING: ("it is being shut down", "connect again later; what is in stores is kept"),
     Reason.INTERNAL: ("it failed", "its operator finds the cause in its log"),
 }
 
@@ -83,11 +85,17 @@ class Stream(Protocol):
     def receive_into(self, view: memoryview) -> int:
         """Fills a part of the view; 0 at the end of the stream."""
 
+    def readable(self) -> bool:
+        """Whether there is something to receive, or the end of the stream."""
+
     def set_timeout(self, seconds: float) -> None:
         """How long a single step of sending or receiving may wait."""
 
     def finish(self) -> None:
         """Ends our direction, gives the peer a moment to read what was sent, and closes."""
+
+    def shutdown(self) -> None:
+        """Ends both directions under the feet of another thread, which still has to close."""
 
     def close(self) -> None:
         """Ends both directions; a blocked peer thread wakes up."""
@@ -99,6 +107,10 @@ class SilenceError(SessionError):
 
 class PeerError(SessionError):
     """The peer told us why it ended the session."""
+
+    def __init__(self, message: str, hint: str = "", reason: int = 0) -> None:
+        super().__init__(message, hint)
+        self.reason = reason
 
 
 class Channel:
@@ -159,11 +171,25 @@ class Channel:
         """The content of the frame that `next_of` announced."""
         return self._content(length, "")
 
+    def readable(self) -> bool:
+        """Whether something has come that nobody has received, or the end of the stream."""
+        return self._stream.readable()
+
+    def check_open(self) -> None:
+        """Raises `SessionError` if the peer has ended the session while it was idle."""
+        if self._stream.readable():
+            kind, _ = self._header()
+            raise self._malformed(f"a frame of kind {kind} that nobody asked for")
+
     def fail(self, reason: Reason) -> None:
         """Tells the peer why the session ends, if it still listens, and closes."""
         with suppress(SessionError, OSError):
             self.send(Kind.ERROR, bytes([reason]))
         self._stream.finish()
+
+    def abort(self) -> None:
+        """From another thread: whoever sends or receives here gets an error at once."""
+        self._stream.shutdown()
 
     def close(self) -> None:
         """Ends the connection."""
@@ -196,7 +222,7 @@ class Channel:
             code = bytearray(1)
             self._fill(memoryview(code))
             text, hint = REASONS.get(code[0], ("it gave an unknown reason", ""))  # type: ignore[call-overload]
-            raise PeerError(f"the {self._peer} ended the session: {text}", hint)
+            raise PeerError(f"the {self._peer} ended the session: {text}", hint, code[0])
         if zero or sequence != self._received & 0xFFFF:
             raise self._malformed(f"frame number {sequence} instead of {self._received & 0xFFFF}")
         self._received += 1

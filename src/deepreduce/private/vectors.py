@@ -7,7 +7,8 @@ offline; labels down, answers up online. Some protocols have no choices or no pr
 from __future__ import annotations
 
 import os
-from typing import Protocol
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from ..plan.messages import GROUP, HASH_KEY, OT_BLOCK, Chunk, Vector
 
 Bytes = NDArray[np.uint8]
 Ring = NDArray[np.uint64]
+State = Mapping[str, NDArray[Any]]  # one-time material as plain arrays, by field or "field.first element of a chunk"
 
 
 class ClientVector(Protocol):
@@ -38,6 +40,9 @@ class ClientVector(Protocol):
     def answer(self, chunk: Chunk, content: Bytes) -> Bytes:
         """Evaluates on the server's labels, returns the answers message."""
 
+    def state(self) -> State:
+        """What `answer` needs, before its first call; `roles.restored_client` makes a vector of it again."""
+
 
 class ServerVector(Protocol):
     """The server's side; after `receive_products` it is one-time material."""
@@ -55,6 +60,20 @@ class ServerVector(Protocol):
 
     def close(self, chunk: Chunk, shares: Ring, content: Bytes) -> Ring:
         """The server's share of the result [padded] from the answers message."""
+
+    def state(self) -> State:
+        """What `labels` and `close` need, before their first call; for `roles.restored_server`."""
+
+
+def by_chunk(name: str, parts: Mapping[int, NDArray[Any]]) -> State:
+    """A field that every chunk has, as a state holds it."""
+    return {f"{name}.{first}": part for first, part in parts.items()}
+
+
+def of_chunks(state: State, name: str) -> dict[int, NDArray[Any]]:
+    """The inverse of `by_chunk`."""
+    prefix = f"{name}."
+    return {int(key[len(prefix) :]): part for key, part in state.items() if key.startswith(prefix)}
 
 
 def unpack(content: Bytes, count: int, bits: int) -> Ring:

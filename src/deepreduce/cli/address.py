@@ -1,0 +1,48 @@
+"""HOST:PORT and sizes as people write them."""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import re
+import socket
+
+from ..errors import SettingError
+
+_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
+
+
+def parse_address(text: str, least_port: int = 0) -> tuple[str, int]:
+    """``127.0.0.1:7000``, ``name:7000`` or ``[::1]:7000`` as (host, port)."""
+    match = re.fullmatch(r"(?:\[([^\[\]]+)\]|([^:\[\]]+)):(\d{1,5})", text.strip())
+    if match is None:
+        raise SettingError(f"{text!r} is no address", "write HOST:PORT, as 127.0.0.1:7000 or [::1]:7000")
+    port = int(match[3])
+    if not least_port <= port <= 65535:
+        raise SettingError(f"the port of {text!r} is not from {least_port} to 65535", "choose another port")
+    return match[1] or match[2], port
+
+
+def shown_address(host: str, port: int) -> str:
+    """The inverse of `parse_address`."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether nobody outside this machine can reach the address, as far as it can be known."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        pass
+    with contextlib.suppress(OSError, UnicodeError):
+        found = {str(entry[4][0]) for entry in socket.getaddrinfo(host, None)}
+        return bool(found) and all(ipaddress.ip_address(one.partition("%")[0]).is_loopback for one in found)
+    return False
+
+
+def parse_bytes(text: str, what: str) -> int:
+    """``500MB``, ``8GB``, ``2GiB`` or a number of bytes."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]i?|)b?", text.strip().lower())
+    if match is None or (size := int(float(match[1]) * _UNITS[match[2]])) < 1:
+        raise SettingError(f"{what} is {text!r}", "write a size as 500MB or 8GB")
+    return size

@@ -1,0 +1,97 @@
+"""Picture files and arrays as a plan's input, for a client: Pillow and numpy, no torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import DataError, MissingPackageError, PlanError
+from ..plan import Plan, normalised
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+CLEAR = {"1", "L", "P", "RGB"}  # modes without transparency that say what grey or RGB is
+
+
+def read_input(path: Path, plan: Plan, *, array: bool, resize: bool) -> NDArray[np.float64]:
+    """The plan's input [C, h, w] from a picture, or from a .npy file with just that (``array``, or by its name).
+
+    Raises `DataError` (naming the file), `PlanError` when the plan says nothing about pictures.
+    """
+    if array or path.suffix == ".npy":
+        return _read_array(path, plan.input_shape)
+    if plan.pictures is None:
+        raise PlanError(
+            "the plan does not say how pictures become its input",
+            f"give .npy files with arrays {plan.input_shape} of real numbers",
+        )
+    pixels = read_picture(path, plan.pictures.shape, resize=resize)
+    values: NDArray[np.float64] = normalised(plan, pixels[None])[0]
+    return values
+
+
+def read_picture(path: Path, shape: tuple[int, int, int], *, resize: bool) -> NDArray[np.uint8]:
+    """A picture file as uint8 [C, H, W]; grey and RGB are converted into each other, as in training.
+
+    ``resize`` stretches it to the size (bilinear), without it another size raises `DataError`; so do files that are
+    missing, undecodable, deeper than 8 bits, transparent, or of another colour space.
+    """
+    try:
+        from PIL import Image
+    except ImportError as error:
+        raise MissingPackageError("reading pictures needs Pillow", "pip install 'deepreduce[client]'") from error
+    channels, height, width = shape
+    if channels not in (1, 3):
+        raise PlanError(f"the plan takes {channels} channels, pictures have 1 or 3", "give .npy files")
+    try:
+        with Image.open(path) as image:
+            image.load()
+            _check_mode(path, image)
+            pixels = image.convert("L" if channels == 1 else "RGB")
+    except DataError:
+        raise
+    except FileNotFoundError:
+        raise DataError(f"{path} is missing", "check the path") from None
+    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+        raise DataError(f"{path} cannot be decoded: {' '.join(str(error).split())}", "give a PNG or JPEG") from None
+    if pixels.size != (width, height):
+        if not resize:
+            raise DataError(
+                f"{path} is {pixels.width}x{pixels.height} pixels, the plan takes {width}x{height}",
+                "--resize stretches it",
+            )
+        pixels = pixels.resize((width, height), resample=Image.Resampling.BILINEAR)
+    return np.asarray(pixels, np.uint8).reshape(height, width, channels).transpose(2, 0, 1)
+
+
+def _check_mode(path: Path, image: Image) -> None:
+    """Raises `DataError` where a conversion would guess."""
+    if image.mode.startswith(("I", "F")):
+        raise DataError(f"{path} has more than 8 bits a channel (mode {image.mode})", "convert it to 8 bits")
+    transparent = "transparency" in image.info or image.mode in ("LA", "PA", "RGBA", "La", "RGBa")
+    if transparent and image.convert("RGBA").getchannel("A").getextrema() != (255, 255):
+        raise DataError(f"{path} is transparent (mode {image.mode})", "put it on a background first")
+    if not transparent and image.mode not in CLEAR:
+        raise DataError(f"{path} is in the colour space {image.mode}", "convert it to RGB or grey")
+
+
+def _read_array(path: Path, shape: tuple[int, int, int]) -> NDArray[np.float64]:
+    try:
+        found = np.load(path, allow_pickle=False)
+    except FileNotFoundError:
+        raise DataError(f"{path} is missing", "check the path") from None
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(
+            f"{path} holds no array: {' '.join(str(error).split()):.200}", "write it with numpy.save"
+        ) from None
+    if not isinstance(found, np.ndarray) or found.shape != shape or found.dtype.kind not in "fiub":
+        what = f"{found.dtype} {found.shape}" if isinstance(found, np.ndarray) else "several arrays"
+        raise DataError(f"{path} holds {what}, the plan takes real numbers {shape}", "give one input a file")
+    values: NDArray[np.float64] = found.astype(np.float64)
+    if not np.isfinite(values).all():
+        raise DataError(f"{path} has values that are not finite", "normalise as in training")
+    return values

@@ -1,0 +1,220 @@
+"""``deepreduce predict``: a server's answer to pictures that it does not see."""
+
+from __future__ import annotations
+
+import json
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from ..errors import DeepReduceError, SettingError
+from .address import parse_address
+from .bars import Report, progress_bar
+from .options import JsonOption
+from .serve import read_token
+
+if TYPE_CHECKING:
+    from ..private.client import Client
+
+SOME_FAILED = 1  # exit code: some files could not be used, the others were answered
+
+
+def predict_command(
+    server: Annotated[str, typer.Argument(metavar="HOST:PORT", help="Where it is served.", show_default=False)],
+    images: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="IMAGE...", help="PNG or JPEG; .npy: a network's input.", show_default=False),
+    ] = None,
+    prepare: Annotated[
+        int, typer.Option(help="Leave so many predictions prepared for later; without images: only that.")
+    ] = 0,
+    store: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Where they are kept.", show_default="~/.local/share/deepreduce/client"),
+    ] = None,
+    no_store: Annotated[bool, typer.Option("--no-store", help="Keep nothing on disk, use nothing from there.")] = False,
+    tls: Annotated[bool, typer.Option("--tls", help="TLS, with the system's authorities.")] = False,
+    tls_ca: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="TLS, with this authority (PEM).", show_default=False)
+    ] = None,
+    tls_cert: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="This client's certificate (PEM).", show_default=False)
+    ] = None,
+    tls_key: Annotated[Path | None, typer.Option(metavar="FILE", help="Its key (PEM).", show_default=False)] = None,
+    token_file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The text that the server asks for.", show_default=False)
+    ] = None,
+    pin: Annotated[
+        str | None, typer.Option(metavar="DIGEST", help="Accept this plan only.", show_default=False)
+    ] = None,
+    protocol: Annotated[Literal["fused", "delphi"], typer.Option(help="delphi: exact, and slower.")] = "fused",
+    batch: Annotated[int, typer.Option(help="Images per prediction.")] = 1,
+    threads: Annotated[int, typer.Option(help="Threads of this side.")] = 1,
+    timeout: Annotated[float, typer.Option(metavar="SECONDS", help="How long the server may be silent.")] = 60.0,
+    top: Annotated[int, typer.Option(metavar="K", help="Classes to show.")] = 3,
+    resize: Annotated[bool, typer.Option("--resize", help="Stretch pictures to the size of the plan.")] = False,
+    array: Annotated[bool, typer.Option("--array", help="All files are arrays (.npy), whatever their names.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Ask HOST:PORT what the images are, without showing them. Exit code 1: some files could not be used."""
+    host, port = parse_address(server, 1)
+    if prepare < 0 or top < 1:
+        raise SettingError("--prepare is negative or --top below 1", "give whole numbers")
+    if not images and not prepare:
+        raise SettingError("no images are given", "name pictures, or --prepare N to prepare for later")
+    if prepare and no_store:
+        raise SettingError("with --no-store nothing stays prepared", "leave one of --prepare and --no-store out")
+    if tls_cert is not None and not (tls or tls_ca):
+        raise SettingError("--tls-cert without TLS", "give --tls or --tls-ca")
+    started = time.perf_counter()
+    console = Console(stderr=True)
+    from ..folders import client_store_folder
+    from ..private.client import Client
+    from ..private.streams import client_context
+
+    with ExitStack() as stack:
+        context = client_context(tls_ca, tls_cert, tls_key) if tls or tls_ca else None
+        token = None if token_file is None else read_token(token_file)
+        report = stack.enter_context(progress_bar(console))
+        folder = None if no_store else store or client_store_folder()
+        client = Client(
+            host,
+            port,
+            protocol=protocol,
+            batch=batch,
+            threads=threads,
+            tls=context,
+            pin=pin,
+            token=token,
+            timeout_s=timeout,
+            store=folder,
+            on_progress=report,
+        )
+        stack.callback(client.close)
+        connected = time.perf_counter()
+        notes = [] if client.store is None else list(client.store.notices)
+        if prepare and not client.stored:
+            raise SettingError("the server keeps nothing: what is prepared ends with the connection", "drop --prepare")
+        inputs = [_input(path, client, array, resize) for path in images or []]
+        entries = _ask(client, inputs, report, notes, top)
+        if prepare > client.prepared:
+            client.prepare(prepare - client.prepared)
+        result = {
+            "server": server,
+            "plan": client.plan_digest,
+            "protocol": protocol,
+            "predictions": entries,
+            "prepared": client.prepared if client.stored else 0,
+            "connect_seconds": connected - started,
+            "seconds": time.perf_counter() - started,
+            "notes": notes,
+        }
+    if as_json:
+        typer.echo(json.dumps(result))
+    else:
+        _show(result, console)
+    if any("error" in entry for entry in entries):
+        raise typer.Exit(SOME_FAILED)
+
+
+def _input(path: Path, client: Client, array: bool, resize: bool) -> dict[str, Any]:
+    """One file: its input, or what is wrong with it, which costs the others nothing."""
+    from ..errors import MissingPackageError, PlanError
+    from .pictures import read_input
+
+    try:
+        return {"file": str(path), "x": read_input(path, client.plan, array=array, resize=resize)}
+    except (MissingPackageError, PlanError):
+        raise
+    except DeepReduceError as error:
+        return {"file": str(path), "error": error.message, "hint": error.hint}
+
+
+def _ask(
+    client: Client, inputs: list[dict[str, Any]], report: Report, notes: list[str], top: int
+) -> list[dict[str, Any]]:
+    """Answers in the order of the inputs; bad files pass through."""
+    import numpy as np
+
+    good = [entry for entry in inputs if "x" in entry]
+    size = client.target.batch
+    for first in range(0, len(good), size):
+        entries = good[first : first + size]
+        left = -(-(len(good) - first) // size)
+        images = np.zeros((size, *client.plan.input_shape))  # what is missing in the last batch stays black
+        images[: len(entries)] = [entry.pop("x") for entry in entries]
+        logits = _predict(client, images, left, notes)
+        online = client.runs[-1].online
+        cost = {
+            "online_seconds": online.seconds,
+            "down_bytes": online.received_bytes,
+            "up_bytes": online.sent_bytes,
+        }
+        for entry, values in zip(entries, logits, strict=False):
+            entry.update(_classes(client, values.reshape(-1), top), **cost)
+    return inputs
+
+
+def _predict(client: Client, images: Any, left: int, notes: list[str]) -> Any:
+    """One batch; what the server no longer has is passed over, and what is missing is prepared first."""
+    from ..private.transport import PeerError, Reason
+
+    while True:
+        if not client.prepared:
+            client.prepare(min(left, client.most_prepared))
+        before = client.prepared
+        try:
+            return client.predict(images)
+        except PeerError as error:
+            if error.reason != Reason.BATCH or not client.stored or not before:
+                raise
+            notes.append("a prepared batch was not the server's any more; it is dropped on both sides")
+            client.reconnect()
+
+
+def _classes(client: Client, logits: Any, top: int) -> dict[str, Any]:
+    import numpy as np
+
+    powers = np.exp(logits - logits.max())
+    probabilities = powers / powers.sum()
+    names = client.plan.pictures.classes if client.plan.pictures is not None else ()
+    best = np.argsort(-probabilities, kind="stable")[:top]
+    classes = [
+        {
+            "index": int(i),
+            "class": names[i] if i < len(names) else str(i),
+            "probability": float(probabilities[i]),
+        }
+        for i in best
+    ]
+    return {"classes": classes, "logits": [float(v) for v in logits]}
+
+
+def _show(result: dict[str, Any], errors: Console) -> None:
+    console = Console(soft_wrap=True, highlight=False)
+    for note in result["notes"]:
+        errors.print(f"[yellow]note:[/] {escape(note)}", highlight=False, soft_wrap=True)
+    answered = [entry for entry in result["predictions"] if "classes" in entry]
+    for entry in result["predictions"]:
+        if "error" in entry:
+            hint = f" ({entry['hint']})" if entry["hint"] else ""
+            errors.print(f"[bold red]error:[/] {escape(entry['error'] + hint)}", highlight=False, soft_wrap=True)
+            continue
+        best = ", ".join(f"{escape(one['class'])} {100 * one['probability']:.1f} %" for one in entry["classes"])
+        console.print(f"{escape(entry['file'])}: {best}")
+    if answered:
+        seconds = sorted(entry["online_seconds"] for entry in answered)[len(answered) // 2]
+        last = answered[-1]
+        errors.print(
+            f"{seconds:.3f} s online, {last['down_bytes'] / 1e6:.2f} MB down, {last['up_bytes'] / 1e6:.2f} MB up each; "
+            f"{result['seconds']:.2f} s in all, {result['prepared']} left prepared",
+            highlight=False,
+            soft_wrap=True,
+        )
+    else:
+        errors.print(f"{result['prepared']} prepared", highlight=False, soft_wrap=True)

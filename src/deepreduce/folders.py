@@ -1,0 +1,23 @@
+"""Where a user's own files are, after the XDG base directory specification."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def data_folder() -> Path:
+    """``$DEEPREDUCE_DATA``, or ``deepreduce/data`` in the user's cache folder (``$XDG_CACHE_HOME`` or ``~/.cache``)."""
+    if configured := os.environ.get("DEEPREDUCE_DATA"):
+        return Path(configured).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "deepreduce" / "data"
+
+
+def client_store_folder() -> Path:
+    """``$DEEPREDUCE_STORE``, or ``deepreduce/client`` in the user's data folder (``~/.local/share``).
+
+    What is prepared is no cache: it cannot be made again without the server.
+    """
+    if configured := os.environ.get("DEEPREDUCE_STORE"):
+        return Path(configured).expanduser()
+    return Path(os.environ.get("XDG_DATA_HOME") or "~/.local/share").expanduser() / "deepreduce" / "client"

@@ -1,0 +1,49 @@
+"""What a server tells its operator: one event at a time, to the log and to whoever counts. No secrets, ever.
+
+An event is a name and a few numbers or fixed texts. The texts of errors say what was malformed, not its content.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable
+from typing import Any, Literal
+
+Name = Literal["serving", "opened", "closed", "prepared", "predicted", "refused", "failed", "stopping", "stopped"]
+Observer = Callable[[Name, dict[str, Any]], None]
+
+log = logging.getLogger("deepreduce.server")
+LEVELS = {"refused": logging.WARNING, "failed": logging.ERROR}
+
+
+def emit(name: Name, observers: tuple[Observer, ...] = (), /, **fields: Any) -> None:
+    """Logs an event and hands it to the observers."""
+    shown = {key: value for key, value in fields.items() if value is not None}
+    text = " ".join(f"{key}={_shown(value)}" for key, value in shown.items())
+    log.log(LEVELS.get(name, logging.INFO), "%s %s", name, text, extra={"event": name, "fields": shown})
+    for observer in observers:
+        observer(name, shown)
+
+
+class JsonLines(logging.Formatter):
+    """A line of JSON for each record: time (UTC, ISO 8601), level, event, and the event's fields."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line."""
+        stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+        line: dict[str, Any] = {"time": f"{stamp}.{int(record.msecs):03d}Z", "level": record.levelname.lower()}
+        event = getattr(record, "event", None)
+        line |= {"event": "message", "text": record.getMessage()} if event is None else {"event": event}
+        line |= getattr(record, "fields", {})
+        if record.exc_info:
+            line["trace"] = self.formatException(record.exc_info)
+        return json.dumps(line, default=str)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4f}"
+    text = str(value)
+    return json.dumps(text) if " " in text else text

@@ -1,0 +1,7 @@
+"""Prepared material on disk: used once, whatever crashes (docs/service.md)."""
+
+from .client import ClientStore
+from .server import ServerStore
+from .store import Claimed, Purpose, StoreFullError
+
+__all__ = ["Claimed", "ClientStore", "Purpose", "ServerStore", "StoreFullError"]

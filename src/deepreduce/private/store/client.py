@@ -1,0 +1,56 @@
+"""The client's store: its identity, the plans that it has seen, and material for any number of servers."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from .store import Store
+
+IDENTITY = 32
+MAX_BYTES = 1 << 34
+KEPT_PLANS = 32
+
+
+class ClientStore(Store):
+    """Several processes may use one at a time; a batch goes to one of them."""
+
+    def __init__(self, folder: Path | str, max_bytes: int = MAX_BYTES) -> None:
+        super().__init__(folder, "client", max_bytes)
+        with self._database.transaction() as db:
+            found = self._fact(db, "identity")
+            if found is None:
+                found = os.urandom(IDENTITY)
+                self._set_fact(db, "identity", found)
+        self.identity = found  # secret: whoever shows it may use what is prepared at the servers
+
+    def plan_at(self, place: str) -> str | None:
+        """The digest of the plan that was last served at a place ("host:port"), if its content is here."""
+        with self._database.reading() as db:
+            row = db.execute(
+                "SELECT plan FROM servers JOIN plans ON digest = plan WHERE place = ?", (place,)
+            ).fetchone()
+            return None if row is None else str(row[0])
+
+    def plan(self, digest: str) -> bytes | None:
+        """A plan's canonical bytes, as they once came from a server that announced the digest."""
+        with self._database.reading() as db:
+            row = db.execute("SELECT content FROM plans WHERE digest = ?", (digest,)).fetchone()
+            return None if row is None else bytes(row[0])
+
+    def remember(self, place: str, server: str, digest: str, content: bytes | None) -> None:
+        """Who serves which plan at a place; ``content`` if it was not here."""
+        with self._database.reading() as db:
+            row = db.execute("SELECT server, plan FROM servers WHERE place = ?", (place,)).fetchone()
+        if content is None and row == (server, digest):
+            return
+        with self._database.transaction() as db:
+            if content is not None:
+                db.execute("INSERT OR REPLACE INTO plans VALUES (?, ?)", (digest, content))
+                old = "SELECT rowid FROM plans ORDER BY rowid DESC LIMIT -1 OFFSET ?"
+                db.execute(f"DELETE FROM plans WHERE rowid IN ({old})", (KEPT_PLANS,))
+            db.execute("INSERT OR REPLACE INTO servers VALUES (?, ?, ?)", (place, server, digest))
+
+    def _stale(self) -> tuple[str, tuple[object, ...]]:
+        # For a server that is no longer at any place: it has lost its store, or changed its weights.
+        return "peer NOT IN (SELECT server FROM servers)", ()

@@ -1,0 +1,133 @@
+"""SQLite as a store needs it: what was committed survives a loss of power, and its errors are one line.
+
+journal_mode DELETE with synchronous EXTRA: a commit is done when the journal is gone and the folder synced. FULL alone
+may roll the last commit back after a loss of power, and a burnt batch would be ready again; WAL would keep keys that
+were deleted in its file. secure_delete overwrites a key when its batch is burnt.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from ...errors import StoreError, one_line
+
+APPLICATION = 0x64726D74  # "drmt"
+FORMAT = 1
+WAIT_S = 30.0  # for another process that writes
+SETTINGS = ("journal_mode=DELETE", "synchronous=EXTRA", "secure_delete=ON", "fullfsync=ON", "trusted_schema=OFF")
+SCHEMA = """
+CREATE TABLE facts (name TEXT PRIMARY KEY, value BLOB NOT NULL);
+CREATE TABLE batches (
+  number INTEGER PRIMARY KEY,
+  id BLOB NOT NULL UNIQUE,
+  peer TEXT NOT NULL,
+  plan TEXT NOT NULL,
+  protocol TEXT NOT NULL,
+  batch INTEGER NOT NULL,
+  transcript BLOB NOT NULL,
+  bytes INTEGER NOT NULL,
+  created REAL NOT NULL,
+  state TEXT NOT NULL CHECK (state IN ('ready', 'burnt')),
+  key BLOB,
+  CHECK ((state = 'ready') = (key IS NOT NULL))
+);
+CREATE INDEX by_state ON batches (state, peer, plan, protocol, batch, number);
+CREATE TABLE plans (digest TEXT PRIMARY KEY, content BLOB NOT NULL);
+CREATE TABLE servers (place TEXT PRIMARY KEY, server TEXT NOT NULL, plan TEXT NOT NULL);
+"""
+
+
+class Database:
+    """One connection, one transaction at a time; several processes may have the file open."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.RLock()
+        with self._errors():
+            # Made here, as SQLite would let others read it.
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            self._connection = sqlite3.connect(path, timeout=WAIT_S, isolation_level=None, check_same_thread=False)
+            try:
+                self._begin()
+            except BaseException:
+                self._connection.close()
+                raise
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Everything in the block or nothing; on the disk when the block ends. Excludes all other writers."""
+        with self._lock, self._errors():
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._connection
+                self._connection.execute("COMMIT")
+            except BaseException:
+                with suppress(sqlite3.Error):
+                    self._connection.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """For single queries."""
+        with self._lock, self._errors():
+            yield self._connection
+
+    def close(self) -> None:
+        """No more queries."""
+        with self._lock:
+            self._connection.close()
+
+    def _begin(self) -> None:
+        for setting in SETTINGS:
+            self._connection.execute(f"PRAGMA {setting}")
+        with self.transaction() as db:
+            application, version = (
+                db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")
+            )
+            if (application, version) == (APPLICATION, FORMAT):
+                return
+            if application or version or db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+                raise StoreError(
+                    f"{self._path} was made by another version, or is something else", "choose another folder"
+                )
+            for statement in SCHEMA.split(";"):
+                db.execute(statement)
+            db.execute(f"PRAGMA application_id={APPLICATION}")
+            db.execute(f"PRAGMA user_version={FORMAT}")
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise self._explained(error) from error
+        except OSError as error:
+            raise disk_error(error, self._path) from error
+
+    def _explained(self, error: sqlite3.Error) -> StoreError:
+        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+        match code:
+            case sqlite3.SQLITE_FULL:
+                return StoreError(f"{self._path}: the disk is full", "make room; what is prepared is kept")
+            case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
+                return StoreError(f"{self._path} is being written by another process", "try again")
+            case sqlite3.SQLITE_NOTADB | sqlite3.SQLITE_CORRUPT:
+                return StoreError(
+                    f"{self._path} is damaged", f"delete the folder {self._path.parent}: it is lost, prepare again"
+                )
+            case _:
+                return StoreError(
+                    f"{self._path} cannot be used: {one_line(error)}", "check its permissions and the disk"
+                )
+
+
+def disk_error(error: OSError, path: Path) -> StoreError:
+    """What the operating system says of a file of a store, on one line."""
+    if error.errno in (28, 122, 27):  # ENOSPC, EDQUOT, EFBIG
+        return StoreError(f"{path}: the disk is full", "make room; what is prepared is kept")
+    return StoreError(f"{path} cannot be used: {error.strerror or error}", "check its permissions and the disk")

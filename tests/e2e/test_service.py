@@ -1,0 +1,267 @@
+"""`serve` and `predict` as processes without torch: stores, restarts, bad input, who gets in, a clean end."""
+
+import dataclasses
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+import trustme
+from PIL import Image
+
+from deepreduce.errors import SessionError
+from deepreduce.plan import (
+    Flatten,
+    Linear,
+    Relu,
+    decode_output,
+    digest,
+    encode_input,
+    normalised,
+    pictures_of,
+    run,
+    write_plan,
+    write_weights,
+)
+from deepreduce.private import Client
+from plan_samples import conv, plan_of, random_weights
+
+CLASSES = ("cat", "dog [bold]", "eel")
+RNG = np.random.default_rng(11)
+PIXELS = RNG.integers(0, 256, (3, 8, 8, 3)).astype(np.uint8)
+PLAN = dataclasses.replace(
+    plan_of(
+        conv("c", "input", 4),
+        Relu("r", ("c",), 8, 30, 2**20),
+        Flatten("f", ("r",)),
+        Linear("y", ("f",), 3, True, 12, 8),
+        input_shape=(3, 8, 8),
+    ),
+    pictures=pictures_of((3, 8, 8), (0.5,) * 3, (0.25,) * 3, CLASSES),
+)
+WEIGHTS = random_weights(PLAN, RNG, bits=7)
+
+
+def logits(pixels):
+    x = encode_input(PLAN, normalised(PLAN, pixels.transpose(2, 0, 1)[None]))
+    return decode_output(PLAN, run(PLAN, WEIGHTS, x)["y"])[0]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A plan, three pictures, and a place where torch cannot be imported."""
+    path = tmp_path_factory.mktemp("service")
+    write_plan(path / "plan" / "plan.json", PLAN)
+    write_weights(path / "plan" / "weights.safetensors", PLAN, WEIGHTS)
+    for number, pixels in enumerate(PIXELS):
+        Image.fromarray(pixels).save(path / f"{number}.png")
+    Image.fromarray(PIXELS[0]).resize((9, 8)).save(path / "wide.png")
+    (path / "bare").mkdir()
+    (path / "bare" / "sitecustomize.py").write_text("import sys\nsys.modules['torch'] = None\n")
+    (path / "token").write_text("open sesame\n")
+    return path
+
+
+def environment(folder):
+    extra = {"PYTHONPATH": str(folder / "bare"), "OMP_NUM_THREADS": "1", "XDG_DATA_HOME": str(folder / "data")}
+    return {**os.environ, **extra}
+
+
+def command(*arguments):
+    return [sys.executable, "-m", "deepreduce", *map(str, arguments)]
+
+
+@contextmanager
+def served(folder, *options):
+    """(process, port) of a server that is ready; its standard error goes to a file."""
+    with (folder / "log").open("w") as log:
+        process = subprocess.Popen(
+            command("serve", folder / "plan", "--listen", "127.0.0.1:0", *options),
+            stdout=subprocess.PIPE, stderr=log, text=True, env=environment(folder),
+        )  # fmt: skip
+        try:
+            line = process.stdout.readline()
+            found = re.fullmatch(rf"serving \S+ {digest(PLAN)} on 127\.0\.0\.1:(\d+)\n", line)
+            assert found, (folder / "log").read_text()
+            yield process, int(found[1])
+        finally:
+            process.kill()
+            process.wait()
+
+
+def predict(folder, port, *arguments, code=0):
+    done = subprocess.run(
+        command("predict", f"127.0.0.1:{port}", *arguments),
+        capture_output=True, text=True, check=False, env=environment(folder), timeout=60,
+    )  # fmt: skip
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    return done
+
+
+def test_prepared_then_restarted_then_predicted(folder):
+    """Both sides are new processes each time; the answers are the exact ones."""
+    store = ("--store", folder / "server")
+    with served(folder, *store, "--log", "json") as (process, port):
+        done = predict(folder, port, "--prepare", 4, "--protocol", "delphi")
+        assert "4 prepared" in done.stderr
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 0
+        events = [json.loads(line) for line in (folder / "log").read_text().splitlines()]
+        assert [event["event"] for event in events].count("prepared") == 4
+        assert [event["event"] for event in events[-2:]] == ["stopping", "stopped"]
+    with served(folder, *store, "--metrics", "127.0.0.1:0") as (_, port):
+        images = [folder / f"{number}.png" for number in range(3)]
+        done = predict(folder, port, *images, "--json", "--protocol", "delphi", "--top", 2)
+        found = json.loads(done.stdout)
+        assert (found["prepared"], found["plan"]) == (1, digest(PLAN))
+        for entry, pixels in zip(found["predictions"], PIXELS, strict=True):
+            assert entry["logits"] == list(logits(pixels))
+            best = int(logits(pixels).argmax())
+            assert (entry["classes"][0]["index"], entry["classes"][0]["class"]) == (best, CLASSES[best])
+            assert len(entry["classes"]) == 2
+        shown = predict(folder, port, images[0], "--prepare", 2, "--protocol", "delphi")
+        assert CLASSES[int(logits(PIXELS[0]).argmax())] in shown.stdout
+        assert "2 left prepared" in shown.stderr
+        page = re.search(r"metrics=(\S+)", (folder / "log").read_text())[1]
+        check_page(urllib.request.urlopen(page, timeout=5).read().decode())
+
+
+def check_page(text):
+    from prometheus_client.parser import text_string_to_metric_families
+
+    samples = {
+        (sample.name, *sorted(sample.labels.values())): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+    assert samples[("deepreduce_predictions_total",)] == samples[("deepreduce_images_total",)] == 4
+    assert samples[("deepreduce_preparations_total",)] == samples[("deepreduce_preparations_ready",)] == 2
+    assert samples[("deepreduce_seconds_count", "online")] == 4
+    assert samples[("deepreduce_store_bytes",)] > 1000
+    assert samples[("deepreduce_bytes_total", "down", "online")] > 1000
+
+
+def kept(folder):
+    return sorted((folder / "data").rglob("client/batches/*"))
+
+
+def test_bad_files_cost_nothing_and_others_go_on(folder):
+    before = kept(folder)
+    with served(folder) as (_, port):
+        (folder / "cut.png").write_bytes((folder / "0.png").read_bytes()[:50])
+        files = [folder / name for name in ("1.png", "cut.png", "wide.png", "none.png", "0.png")]
+        done = predict(folder, port, *files, "--no-store", "--protocol", "delphi", "--json", code=1)
+        entries = json.loads(done.stdout)["predictions"]
+        assert ["error" in entry for entry in entries] == [False, True, True, True, False]
+        assert entries[4]["logits"] == list(logits(PIXELS[0]))
+        assert "9x8 pixels, the plan takes 8x8" in entries[2]["error"]
+        assert "--resize" in entries[2]["hint"]
+        done = predict(folder, port, *files[:3], "--no-store", "--resize", "--batch", 3, code=1)
+        assert done.stdout.count("\n") == 2
+        assert kept(folder) == before
+
+
+def test_who_gets_in(folder, tmp_path):
+    authority = trustme.CA()
+    issued = authority.issue_cert("127.0.0.1")
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    issued.private_key_pem.write_to_path(tmp_path / "key.pem")
+    issued.cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
+    tls = ("--tls-cert", tmp_path / "cert.pem", "--tls-key", tmp_path / "key.pem")
+    with served(folder, *tls, "--token-file", folder / "token", "--log", "json") as (_, port):
+        ask = (port, folder / "0.png", "--no-store")
+        trust = ("--tls-ca", tmp_path / "ca.pem")
+        known = ("--token-file", folder / "token")
+        predict(folder, *ask, *trust, *known, "--pin", digest(PLAN))
+        assert "pinned is 0000" in predict(folder, *ask, *trust, *known, "--pin", "0" * 64, code=4).stderr
+        assert "did not let us in" in predict(folder, *ask, *trust, code=4).stderr
+        assert "certificate" in predict(folder, *ask, "--tls", *known, code=4).stderr
+        log = (folder / "log").read_text()
+        assert "sesame" not in log
+        assert {json.loads(line).get("reason") for line in log.splitlines()} >= {"refused", "tls"}
+    assert "is the server running there" in predict(folder, port, folder / "0.png", "--no-store", code=4).stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--listen", "0.0.0.0:0"], "can be reached by others"),
+        (["--listen", "nowhere"], "is no address"),
+        (["--max-disk", "much"], "--max-disk is 'much'"),
+        (["--tls-cert", "x.pem"], "a certificate without its key"),
+        (["--token-file", "/nonexistent"], "cannot be read"),
+        (["--rate", "-1"], "rate is -1"),
+    ],
+)
+def test_settings_that_are_refused(folder, options, message):
+    done = subprocess.run(
+        command("serve", folder / "plan", *options), capture_output=True, text=True, check=False, timeout=30,
+        env=environment(folder),
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def asking(port, on_level):
+    """Asks, and calls ``on_level`` when the first answer has gone."""
+    called = []
+
+    def progress(what, done, total):
+        if what == "predict" and not called:
+            called.append(on_level())
+
+    with Client("127.0.0.1", port, protocol="delphi", on_progress=progress) as client:
+        client.prepare(1)
+        return client.predict(normalised(PLAN, PIXELS[0].transpose(2, 0, 1)[None]))[0]
+
+
+def test_a_signal_during_a_prediction_lets_it_finish(folder):
+    with served(folder) as (process, port):
+        idle = Client("127.0.0.1", port)
+
+        def stop():
+            process.send_signal(signal.SIGTERM)
+            time.sleep(0.5)
+
+        assert np.array_equal(asking(port, stop), logits(PIXELS[0]))
+        assert process.wait(10) == 0
+        with pytest.raises(SessionError, match=r"shut down|closed|broke"):
+            idle.prepare(1)
+
+
+def test_a_second_signal_ends_at_once(folder):
+    with served(folder) as (process, port):
+
+        def stop_twice():
+            process.send_signal(signal.SIGTERM)
+            time.sleep(0.3)
+            process.send_signal(signal.SIGTERM)
+            time.sleep(0.5)
+
+        with pytest.raises(SessionError):
+            asking(port, stop_twice)
+        assert process.wait(5) == 128 + signal.SIGTERM
+
+
+def test_doctor(folder):
+    done = subprocess.run(
+        command("doctor", "--json"), capture_output=True, text=True, check=False, timeout=60, env=environment(folder)
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["core"]["path"] in found["core"]["paths"]
+    assert found["optional"]["torch"]["version"] is None  # it is hidden from that process
+    assert found["optional"]["PIL"]["version"]
+    text = subprocess.run(
+        command("doctor"), capture_output=True, text=True, check=True, timeout=60, env=environment(folder)
+    ).stdout
+    assert "missing      torch: for inspect, search" in text

@@ -1,0 +1,99 @@
+"""Rates, disks and sessions: what a server refuses, what it tells its operator about it, and that others go on."""
+
+import logging
+import time
+
+import numpy as np
+import pytest
+from sessions import PLAN, TIMEOUT_S, WEIGHTS, X, serving
+
+from deepreduce.errors import SessionError, SettingError
+from deepreduce.plan import predict, run
+from deepreduce.private import Client, Server
+from deepreduce.private.metrics import Metrics
+from deepreduce.private.transport import PeerError
+
+LIMIT = "a limit of its settings"
+
+
+def connect(port, **settings):
+    return Client("127.0.0.1", port, timeout_s=TIMEOUT_S, protocol="delphi", **settings)
+
+
+def test_a_rate_for_sessions_and_preparations(caplog):
+    caplog.set_level(logging.INFO)
+    with serving(PLAN, WEIGHTS, rate=4) as (_, port):
+        client = connect(port)
+        client.prepare(3)
+        with pytest.raises(PeerError, match=LIMIT):
+            connect(port)
+        assert np.array_equal(client.predict_integers(X), run(PLAN, WEIGHTS, X)["d"])  # what it has it may use
+        with pytest.raises(PeerError, match=LIMIT):
+            client.prepare(1)
+    reasons = [record.fields.get("reason") for record in caplog.records if record.event == "refused"]
+    assert reasons == ["rate", "limit"]
+
+
+def test_too_many_sessions_are_told_so():
+    with serving(PLAN, WEIGHTS, max_sessions=1) as (_, port), connect(port), pytest.raises(PeerError, match=LIMIT):
+        connect(port)
+
+
+def test_a_client_that_prepares_more_than_it_may_loses_its_oldest(tmp_path):
+    each = predict(PLAN, "delphi").total.stored_bytes_server
+    with serving(PLAN, WEIGHTS, store=tmp_path / "server", max_client_bytes=3 * (each + 70_000)) as (server, port):
+        with connect(port, store=tmp_path / "a") as client:
+            most = client.most_prepared
+            assert 1 < most < 10
+            client.prepare(most)
+            with pytest.raises(SettingError, match="an integer from 0 to 0"):
+                client.prepare(1)
+            assert client.prepared == most == server.store.ready()
+        with connect(port, store=tmp_path / "b") as client:
+            client.prepare(1)
+    with serving(PLAN, WEIGHTS, store=tmp_path / "server", max_stored_bytes=10) as (_, port):
+        with pytest.raises(PeerError, match=LIMIT):
+            connect(port, store=tmp_path / "c")
+        connect(port).close()  # without a store it may
+    with pytest.raises(SettingError):
+        Server(PLAN, WEIGHTS, rate=0)
+
+
+def test_events_and_counters_of_a_session(tmp_path, caplog):
+    """One event for each thing that happened, with its bytes, and nothing secret among them."""
+    caplog.set_level(logging.INFO)
+    counters = Metrics()
+    with serving(PLAN, WEIGHTS, token="open sesame", store=tmp_path / "s", observers=[counters.observe]) as (
+        server,
+        port,
+    ):
+        counters.follow(server.ready, server.stored_bytes)
+        with pytest.raises(SessionError):
+            connect(port, token="wrong")
+        with connect(port, token="open sesame", store=tmp_path / "c") as client:
+            client.prepare(2)
+            client.predict_integers(X)
+            identity, run_ = client.store.identity, client.runs[-1]
+        deadline = time.monotonic() + TIMEOUT_S
+        while server._sockets and time.monotonic() < deadline:
+            time.sleep(0.01)
+        page = {sample.name: sample.value for one in counters._registry.collect() for sample in one.samples}
+        assert page["deepreduce_preparations_ready"] == 1
+        assert page["deepreduce_store_bytes"] == server.store.bytes_used() > 0
+        assert page["deepreduce_sessions"] == 0
+    events = [(record.event, record.fields) for record in caplog.records if hasattr(record, "event")]
+    assert [name for name, _ in events] == [
+        "refused",
+        "opened",
+        "prepared",
+        "prepared",
+        "predicted",
+        "closed",
+        "stopped",
+    ]
+    predicted = dict(events)["predicted"]
+    assert (predicted["up_bytes"], predicted["down_bytes"]) == (run_.online.sent_bytes, run_.online.received_bytes)
+    text = caplog.text
+    assert "sesame" not in text
+    assert "wrong" not in text
+    assert identity.hex() not in text

@@ -1,0 +1,322 @@
+"""Material that outlives connections and processes of either side, and whom it serves."""
+
+import shutil
+import sqlite3
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sessions import PLAN, TIMEOUT_S, WEIGHTS, X, differences, image, serving
+
+from deepreduce.errors import SessionError, SettingError, StoreError
+from deepreduce.plan import MaxPool, Relu, Rescale, pack_kept, run
+from deepreduce.plan.files import weight_tensors
+from deepreduce.private import Client, Preparer
+from deepreduce.private.material import ClientMaterial
+from deepreduce.private.store import sealed, store
+from deepreduce.private.transport import Channel, Kind, PeerError, Reason
+from plan_samples import conv, plan_of
+from random_plans import random_input, random_plan
+
+EXACT = run(PLAN, WEIGHTS, X)["d"]
+
+
+@contextmanager
+def stored(tmp_path, plan=PLAN, weights=WEIGHTS, name="server", **settings):
+    with serving(plan, weights, store=tmp_path / name, timeout_s=TIMEOUT_S, **settings) as (server, port):
+        yield server, port
+
+
+def connect(port, tmp_path, name="client", **settings):
+    settings = {"protocol": "delphi", "timeout_s": TIMEOUT_S, **settings}
+    return Client("127.0.0.1", port, store=tmp_path / name, **settings)
+
+
+@contextmanager
+def frames(monkeypatch):
+    """(kind, op) of every frame that this process sends while the block runs."""
+    seen, send = [], Channel.send
+
+    def watched(self, kind, *parts, **settings):
+        seen.append(kind)
+        return send(self, kind, *parts, **settings)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Channel, "send", watched)
+        yield seen
+
+
+def test_prepared_here_predicted_after_restarts_of_both(tmp_path, monkeypatch):
+    """Exact, at the predicted cost, without keys and without the plan."""
+    with stored(tmp_path) as (_, port), connect(port, tmp_path) as client:
+        assert client.stored
+        client.prepare(2)
+        assert client.prepared == 2
+    with stored(tmp_path) as (_, port), frames(monkeypatch) as seen:
+        for left in (1, 0):
+            with connect(port, tmp_path) as client:
+                assert np.array_equal(client.predict_integers(X), EXACT)
+                assert client.prepared == left
+                assert not differences(client, "delphi", 1)
+        assert not {Kind.SETUP, Kind.PREPARE} & set(seen)
+        assert seen.count(Kind.PLAN) == 1  # the server has another place now: its number is another port's
+        with connect(port, tmp_path) as client, pytest.raises(SessionError, match="nothing is prepared"):
+            client.predict_integers(X)
+
+
+@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    ring_bits=st.sampled_from([24, 32, 41]), seed=st.integers(0, 2**32), protocol=st.sampled_from(["fused", "delphi"])
+)
+def test_any_network_through_the_stores(tmp_path_factory, ring_bits, seed, protocol):
+    folder = tmp_path_factory.mktemp("stores")
+    rng = np.random.default_rng(seed)
+    plan, weights = random_plan(rng, ring_bits)
+    x = random_input(rng, plan, 2)
+    with stored(folder, plan, weights) as (_, port), connect(port, folder, protocol=protocol, batch=2) as client:
+        client.prepare(1)
+    with stored(folder, plan, weights) as (_, port), connect(port, folder, protocol=protocol, batch=2) as client:
+        y = client.predict_integers(x)
+        assert not differences(client, protocol, 2)
+    if protocol == "delphi":
+        assert np.array_equal(y, run(plan, weights, x)[plan.output])
+
+
+KEPT = pack_kept(np.arange(3 * 11 * 9) % 3 != 1)
+SINGLE = {
+    "relu": Relu("op", ("c",), 5, 26, 2**20),
+    "relu of some": Relu("op", ("c",), 5, 26, 2**20, KEPT),
+    "rescale": Rescale("op", ("c",), 6, 2**20),
+    "pool": MaxPool("op", ("c",), (3, 3), (2, 2), (1, 1, 1, 1), 26, 2**20),
+}
+
+
+@pytest.mark.parametrize("name", SINGLE)
+def test_fused_vectors_through_the_stores(tmp_path, name):
+    """Within one unit of the exact answer, as without stores: every kind of vector is whole again."""
+    plan = plan_of(conv("c", "input", 3), SINGLE[name], input_shape=(2, 11, 9))
+    rng = np.random.default_rng(4)
+    weights = {k: rng.integers(-900, 900, shape).astype(kind) for k, (kind, shape) in weight_tensors(plan).items()}
+    x = image(plan, rng, 3, 40)
+    with stored(tmp_path, plan, weights) as (_, port), connect(port, tmp_path, protocol="fused", batch=3) as client:
+        client.prepare(1)
+        client.reconnect()
+        over = client.predict_integers(x) - run(plan, weights, x)["op"]
+    assert np.isin(over, (0, 1)).all()
+
+
+def test_two_images_in_one_connection_and_from_many_threads(tmp_path):
+    with stored(tmp_path) as (server, port), connect(port, tmp_path) as client:
+        client.prepare(6)
+        others = [connect(port, tmp_path) for _ in range(3)]
+        with ThreadPoolExecutor(3) as pool:
+            answers = list(pool.map(lambda i: others[i % 3].predict_integers(X), range(6)))
+        assert all(np.array_equal(answer, EXACT) for answer in answers)
+        assert client.prepared == server.store.ready() == 0
+        for other in others:
+            other.close()
+
+
+def test_the_plan_is_sent_once(tmp_path, monkeypatch):
+    with stored(tmp_path) as (_, port), frames(monkeypatch) as seen:
+        for _ in range(2):
+            connect(port, tmp_path).close()
+        assert seen.count(Kind.PLAN) == 1
+        with connect(port, tmp_path) as client:
+            assert client.plan == PLAN
+        client = Client("127.0.0.1", port, pin=client.plan_digest)  # a pin without a store is not a plan
+        assert seen.count(Kind.PLAN) == 2
+        client.reconnect()
+        assert seen.count(Kind.PLAN) == 2
+        client.close()
+
+
+# --- who may use what ------------------------------------------------------------------------------------------------
+
+
+def refused(client):
+    with pytest.raises(PeerError, match="does not have the prepared batch") as failure:
+        client.predict_integers(X)
+    assert failure.value.reason == Reason.BATCH
+
+
+def test_another_identity_gets_nothing_and_burns_nothing(tmp_path):
+    with stored(tmp_path) as (server, port):
+        with connect(port, tmp_path) as client:
+            client.prepare(1)
+        connect(port, tmp_path, "other").close()
+        thief = connect(port, tmp_path, "other")
+        claimed = client_store_row(tmp_path / "client")
+        # B shows A's batch, with the right transcript, under its own identity.
+        thief._shelf.take = lambda: (claimed[0], stolen(tmp_path, thief, claimed))
+        refused(thief)
+        assert server.store.ready() == 1
+        with connect(port, tmp_path) as client:
+            assert np.array_equal(client.predict_integers(X), EXACT)
+
+
+def client_store_row(folder):
+    with sqlite3.connect(folder / "store.sqlite") as db:
+        return db.execute("SELECT id, transcript, key FROM batches WHERE state = 'ready'").fetchone()
+
+
+def stolen(tmp_path, thief, row):
+    batch_id, transcript, key = row
+    with (tmp_path / "client" / "batches" / batch_id.hex()).open("rb") as file:
+        plain = sealed.unseal(file.fileno(), key, batch_id)
+    return ClientMaterial.restored(thief._program, plain, transcript, 1)
+
+
+def test_a_different_transcript_burns_both(tmp_path):
+    with stored(tmp_path) as (server, port):
+        client = connect(port, tmp_path)
+        client.prepare(2)
+        with sqlite3.connect(tmp_path / "client" / "store.sqlite") as db:
+            db.execute("UPDATE batches SET transcript = ? WHERE number = 1", (bytes(32),))
+        refused(client)
+        assert client.prepared == server.store.ready() == 1
+        client.reconnect()
+        assert np.array_equal(client.predict_integers(X), EXACT)
+        client.close()
+
+
+@pytest.mark.parametrize("side", ["client", "server"])
+def test_burnt_on_one_side_only(tmp_path, side):
+    """Both orders: neither side begins with it, and the next batch serves."""
+    with stored(tmp_path) as (server, port):
+        client = connect(port, tmp_path)
+        client.prepare(2)
+        batch_id, _, _ = client_store_row(tmp_path / "client")
+        if side == "client":
+            client.store.claim_next(client._connection.purpose)
+        else:
+            with sqlite3.connect(tmp_path / "server" / "store.sqlite") as db:
+                (peer,) = db.execute("SELECT DISTINCT peer FROM batches").fetchone()
+            server.store.claim(batch_id, peer)
+            refused(client)
+            client.reconnect()
+        assert np.array_equal(client.predict_integers(X), EXACT)
+        assert client.prepared == 0
+        with pytest.raises(SessionError, match="nothing is prepared"):
+            client.predict_integers(X)
+
+
+@pytest.mark.parametrize("side", ["client", "server"])
+def test_a_restored_backup_is_refused(tmp_path, side):
+    with stored(tmp_path) as (_, port), connect(port, tmp_path) as client:
+        client.prepare(2)
+    shutil.copytree(tmp_path / side, tmp_path / "backup")
+    with stored(tmp_path) as (_, port), connect(port, tmp_path) as client:
+        client.predict_integers(X)
+    shutil.rmtree(tmp_path / side)
+    shutil.copytree(tmp_path / "backup", tmp_path / side)
+    with stored(tmp_path) as (server, port):
+        client = connect(port, tmp_path)
+        notices = client.store.notices if side == "client" else server.store.notices
+        assert "copied or restored: 2 prepared batches are burnt" in notices[0]
+        if side == "client":
+            assert client.prepared == 0
+        else:
+            refused(client)
+            client.reconnect()
+        client.prepare(1)
+        assert np.array_equal(client.predict_integers(X), EXACT)
+        client.close()
+
+
+def test_other_weights_make_another_server(tmp_path):
+    """Shares of W r under other weights would tell the client their difference."""
+    with stored(tmp_path) as (_, port), connect(port, tmp_path) as client:
+        client.prepare(1)
+    others = {**WEIGHTS, "c.weight": WEIGHTS["c.weight"] + 1}
+    with stored(tmp_path, weights=others) as (server, port), connect(port, tmp_path) as client:
+        assert client.prepared == 0
+        assert server.store.ready() == 1
+        client.prepare(1)
+        assert np.array_equal(client.predict_integers(X), run(PLAN, others, X)["d"])
+    with stored(tmp_path) as (_, port), connect(port, tmp_path) as client:
+        assert np.array_equal(client.predict_integers(X), EXACT)
+
+
+def test_without_a_store_on_either_side_it_is_as_before(tmp_path):
+    with serving(PLAN, WEIGHTS) as (_, port), connect(port, tmp_path) as client:
+        client.prepare(1)
+        assert not client.stored
+        assert client.store.ready() == 0
+        assert np.array_equal(client.predict_integers(X), EXACT)
+        with pytest.raises(SettingError, match="needs a store on both sides"):
+            Preparer(client, 1)
+    with stored(tmp_path) as (server, port):
+        with Client("127.0.0.1", port, protocol="delphi") as client:
+            client.prepare(1)
+            assert server.store.ready() == 0
+            assert np.array_equal(client.predict_integers(X), EXACT)
+        with connect(port, tmp_path, mode="single") as client:
+            assert np.array_equal(client.predict_integers(X), EXACT)
+            assert client.store.ready() == server.store.ready() == 0
+
+
+def test_nothing_is_burnt_for_a_dead_connection(tmp_path):
+    with stored(tmp_path) as (_, port):
+        client = connect(port, tmp_path)
+        client.prepare(1)
+    with pytest.raises(SessionError):  # the server is gone
+        client.predict_integers(X)
+    assert client.prepared == 1
+
+
+@pytest.mark.parametrize("side", ["client", "server"])
+def test_full_stores(tmp_path, monkeypatch, side):
+    """The server's disk: the client is told of a limit. The client's: it knows itself, and the session goes on."""
+
+    def seal(write, *rest):
+        here = "client" if threading.current_thread() is threading.main_thread() else "server"
+        if here == side:
+            raise OSError(28, "No space left on device")
+        sealed.seal(write, *rest)
+
+    with stored(tmp_path) as (server, port), connect(port, tmp_path) as client:
+        client.prepare(1)
+        with monkeypatch.context() as patch:
+            patch.setattr(store, "seal", seal)
+            with pytest.raises(StoreError if side == "client" else PeerError, match=r"is full|a limit of its settings"):
+                client.prepare(1)
+        assert client.prepared == 1
+        if side == "server":
+            assert server.store.ready() == 1
+            client.reconnect()
+        assert np.array_equal(client.predict_integers(X), EXACT)
+
+
+# --- in the background -----------------------------------------------------------------------------------------------
+
+
+def test_a_preparer_keeps_the_store_filled(tmp_path):
+    with stored(tmp_path) as (_, port), connect(port, tmp_path) as client, Preparer(client, 2) as preparer:
+        for _ in range(4):
+            preparer.wait(1, 20)
+            assert np.array_equal(client.predict_integers(X), EXACT)
+        preparer.wait(2, 20)
+        assert client.prepared == 2
+        with pytest.raises(SettingError):
+            preparer.wait(3)
+    assert not [thread for thread in threading.enumerate() if thread.name == "deepreduce-preparer"]
+
+
+def test_a_preparer_tells_what_is_wrong_and_stops_at_once(tmp_path):
+    with stored(tmp_path) as (server, port):
+        client = connect(port, tmp_path)
+        server.close()
+        with Preparer(client, 1) as preparer:
+            with pytest.raises(SessionError):
+                preparer.wait(1, 20)
+            assert isinstance(preparer.error, SessionError)
+            started = time.monotonic()
+        assert time.monotonic() - started < 2
+        with pytest.raises(SettingError):
+            Preparer(client, 0)

@@ -1,0 +1,53 @@
+"""What a server lends and tells: rates, memory, events, the page of counters."""
+
+import json
+import logging
+
+import pytest
+
+from deepreduce.private.events import JsonLines, emit
+from deepreduce.private.hello import LimitError
+from deepreduce.private.limits import Memory, Rate, rated
+
+
+def test_a_bucket_fills_evenly():
+    now = [0.0]
+    rate = Rate(6, lambda: now[0])
+    assert [rate.take("a") for _ in range(7)] == [True] * 6 + [False]
+    assert rate.take("b")
+    now[0] = 9.9
+    assert not rate.take("a")
+    now[0] = 21.0
+    assert [rate.take("a") for _ in range(3)] == [True, True, False]
+    now[0] = 1e6
+    assert [rate.take("a") for _ in range(7)] == [True] * 6 + [False]  # no more than a minute is saved up
+    assert all(Rate(None).take("a") for _ in range(1000))
+
+
+def test_a_host_has_one_rate():
+    assert rated("192.0.2.1") != rated("192.0.2.2")
+    assert rated("2001:db8::1") == rated("2001:db8::ffff:2") != rated("2001:db8:0:1::1")
+    assert rated("fe80::1%eth0") == rated("fe80::2%eth0")
+    assert rated("odd") == "odd"
+
+
+def test_memory_is_given_back():
+    memory = Memory(10)
+    memory.book(7)
+    with pytest.raises(LimitError):
+        memory.book(4)
+    memory.release(7)
+    memory.book(10)
+
+
+def test_events_are_lines_of_json(caplog):
+    caplog.set_level(logging.INFO, "deepreduce")
+    seen = []
+    emit("refused", (lambda name, fields: seen.append((name, fields)),), address="::1", reason="limit", client=None)
+    logging.getLogger("deepreduce.server").warning("plain\n%s", "text")
+    event, message = (json.loads(JsonLines().format(record)) for record in caplog.records)
+    assert (event["level"], event["event"], event["address"], event["reason"]) == ("warning", "refused", "::1", "limit")
+    assert "client" not in event
+    assert (message["event"], message["text"]) == ("message", "plain\ntext")
+    assert "\n" not in JsonLines().format(caplog.records[1])
+    assert seen == [("refused", {"address": "::1", "reason": "limit"})]
