@@ -1,49 +1,65 @@
-"""A lowered network evaluated in real numbers: what quantising is compared with."""
+"""Lowered ops in real numbers: what they compute, beside the network that they come from."""
 
 import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
 
-from deepreduce.plan import INPUT, Add, AvgPool, Concat, Conv, Flatten, Linear, MaxPool, Relu, Rescale
+from deepreduce.plan import Add, AvgPool, Concat, Conv, Flatten, Linear, MaxPool, Relu, Rescale, kept_mask
 
 
-def evaluate(lowered, images):
-    """Every value by name for images [B, C, H, W], in float64."""
-    values = {INPUT: np.asarray(images, np.float64)}
+def run(lowered, images):
+    """Every value in float64; a Rescale without a shift is the identity."""
+    values = {"input": images}
     for op in lowered.ops:
-        values[op.name] = _apply(op, [values[name] for name in op.inputs], lowered.weights)
-    return values
+        x, *others = (values[name] for name in op.inputs)
+        if isinstance(op, Conv | Linear):
+            weight, bias = map(torch.from_numpy, lowered.weights[op.name])
+            assert op.bias or not bias.any()
+        if isinstance(op, Conv | AvgPool | MaxPool):
+            top, bottom, left, right = op.padding
+            border = -torch.inf if isinstance(op, MaxPool) else 0
+            x = F.pad(x, (left, right, top, bottom), value=border)
+        match op:
+            case Conv():
+                y = F.conv2d(x, weight, bias, op.stride, groups=op.groups)
+            case Linear():
+                y = F.linear(x, weight, bias)
+            case Add():
+                y = sum(others, x)
+            case Concat():
+                y = torch.cat([x, *others], 1)
+            case AvgPool():
+                y = F.avg_pool2d(x, op.kernel, op.stride) * np.prod(op.kernel)
+            case MaxPool():
+                y = F.max_pool2d(x, op.kernel, op.stride)
+            case Relu():
+                kept = torch.from_numpy(kept_mask(op, x[0].numel())).view(x[0].shape)
+                y = torch.where(kept, x.relu(), x)
+            case Rescale():
+                y = x
+            case Flatten():
+                y = x.flatten(1)
+        values[op.name] = y
+    return values[lowered.ops[-1].name]
 
 
-def _apply(op, operands, weights):
-    x = operands[0]
-    match op:
-        case Conv():
-            weight, bias = weights[op.name]
-            windows = _windows(x, op, 0.0)  # [B, C, oh, ow, kh, kw]
-            windows = windows.reshape(len(x), op.groups, -1, *windows.shape[2:])
-            weight = weight.reshape(op.groups, -1, *weight.shape[1:])
-            y = np.einsum("bgchwuv,gocuv->bgohw", windows, weight)
-            return y.reshape(len(x), -1, *y.shape[3:]) + bias[:, None, None]
-        case Linear():
-            weight, bias = weights[op.name]
-            return x @ weight.T + bias
-        case Add():
-            return sum(operands)
-        case Concat():
-            return np.concatenate(operands, axis=1)
-        case AvgPool():
-            return _windows(x, op, 0.0).sum(axis=(4, 5))
-        case MaxPool():
-            return _windows(x, op, -np.inf).max(axis=(4, 5))
-        case Relu():
-            return np.maximum(x, 0)
-        case Rescale():
-            return x
-        case Flatten():
-            return x.reshape(len(x), -1)
+def randomised(network):
+    """Batch normalisation as after training, not the identity that it starts as."""
+    generator = torch.Generator().manual_seed(1)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+            for values in (module.weight.data, module.running_var):
+                values.copy_(0.5 + torch.rand(values.shape, generator=generator))
+            for values in (module.bias.data, module.running_mean):
+                values.copy_(torch.randn(values.shape, generator=generator))
+    return network.eval().double()
 
 
-def _windows(x, op, fill):
-    top, bottom, left, right = op.padding
-    padded = np.pad(x, ((0, 0), (0, 0), (top, bottom), (left, right)), constant_values=fill)
-    windows = np.lib.stride_tricks.sliding_window_view(padded, op.kernel, axis=(2, 3))
-    return windows[:, :, :: op.stride[0], :: op.stride[1]]
+def assert_same(network, lowered):
+    """To float64's rounding; every pixel counts, as random weights read them all."""
+    images = torch.randn(2, *lowered.input_shape, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    with torch.no_grad():
+        expected = network.body(images)
+        assert expected.abs().max() > 1e-3
+        torch.testing.assert_close(run(lowered, images), expected, rtol=1e-9, atol=1e-9 * float(expected.abs().max()))

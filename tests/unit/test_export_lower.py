@@ -9,63 +9,9 @@ from torch import nn
 from deepreduce.errors import ModelError
 from deepreduce.export import lower, with_rescales
 from deepreduce.networks import ModelSource, Network
-from deepreduce.plan import Add, AvgPool, Concat, Conv, Flatten, Linear, MaxPool, Relu, Rescale
+from deepreduce.plan import Relu, Rescale
 from deepreduce.reduce import reduce_to
-
-
-def run(lowered, images):
-    """Every value in float64; a Rescale without a shift is the identity."""
-    values = {"input": images}
-    for op in lowered.ops:
-        x, *others = (values[name] for name in op.inputs)
-        if isinstance(op, Conv | Linear):
-            weight, bias = map(torch.from_numpy, lowered.weights[op.name])
-            assert op.bias or not bias.any()
-        if isinstance(op, Conv | AvgPool | MaxPool):
-            top, bottom, left, right = op.padding
-            border = -torch.inf if isinstance(op, MaxPool) else 0
-            x = F.pad(x, (left, right, top, bottom), value=border)
-        match op:
-            case Conv():
-                y = F.conv2d(x, weight, bias, op.stride, groups=op.groups)
-            case Linear():
-                y = F.linear(x, weight, bias)
-            case Add():
-                y = x + others[0]
-            case Concat():
-                y = torch.cat([x, *others], 1)
-            case AvgPool():
-                y = F.avg_pool2d(x, op.kernel, op.stride) * np.prod(op.kernel)
-            case MaxPool():
-                y = F.max_pool2d(x, op.kernel, op.stride)
-            case Relu():
-                y = x.relu()
-            case Rescale():
-                y = x
-            case Flatten():
-                y = x.flatten(1)
-        values[op.name] = y
-    return values[lowered.ops[-1].name]
-
-
-def randomised(network):
-    """Batch normalisation as after training, not the identity that it starts as."""
-    generator = torch.Generator().manual_seed(1)
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
-            for values in (module.weight.data, module.running_var):
-                values.copy_(0.5 + torch.rand(values.shape, generator=generator))
-            for values in (module.bias.data, module.running_mean):
-                values.copy_(torch.randn(values.shape, generator=generator))
-    return network.eval().double()
-
-
-def assert_same(network, lowered):
-    images = torch.randn(2, *lowered.input_shape, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
-    with torch.no_grad():
-        expected = network.body(images)
-        assert expected.abs().max() > 1e-3
-        torch.testing.assert_close(run(lowered, images), expected)
+from real_ops import assert_same, randomised
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Pareto by brute force, and the job store's promises."""
 
+import dataclasses
 import json
 import multiprocessing
 import time
@@ -11,7 +12,8 @@ from hypothesis import strategies as st
 
 from deepreduce.errors import StoreError
 from deepreduce.networks import ModelSource
-from deepreduce.search.frontier import TrainedNetwork, pareto
+from deepreduce.reduce.front_padding import is_front_padded
+from deepreduce.search.frontier import Frontier, TrainedNetwork, pareto
 from deepreduce.search.spec import JobSpec, network_digest
 from deepreduce.search.store import JobStore, hold, read_json, write_json
 from deepreduce.search.workspace import Workspace
@@ -35,8 +37,6 @@ SPEC = JobSpec("net", "resnet6", "S1", "data", make_recipe("paper"), 0, None)
 
 
 def test_digest_covers_everything_that_decides_the_result():
-    import dataclasses
-
     changed = [
         dataclasses.replace(SPEC, network="other"),
         dataclasses.replace(SPEC, point="S2"),
@@ -151,3 +151,18 @@ def test_what_a_file_draws_when_it_is_imported_does_not_shift_the_weights(tmp_pa
     )
     source = ModelSource(f"{tmp_path / 'drawing.py'}:build")
     assert network_digest(source.build()) == network_digest(source.build())
+
+
+@pytest.mark.parametrize("recorded", [True, None])
+def test_networks_are_padded_as_they_were_trained(tmp_path, recorded):
+    """Searches from before front padding have no such key."""
+    network = ModelSource("resnet6", 0.0625).build((3, 16, 16), 2)
+    store = JobStore(tmp_path / "jobs")
+    store.finish("ab", dict(network.state_dict()), {"validation_accuracy": 1.0, "seconds": 1, "history": []})
+    settings = {"model": "resnet6", "importable": True, "width": 0.0625, "stages": None, "seed": 0}
+    if recorded is not None:
+        settings["front_padding"] = recorded
+    record = dataclasses.replace(trained(0, 1, 1.0), name="S2", job="ab", on_frontier=True)
+    content = {"settings": settings, "data": {"input_shape": [3, 16, 16], "classes": ["a", "b"]}}
+    frontier = Frontier(tmp_path, content | {"networks": [dataclasses.asdict(record)]})
+    assert is_front_padded(frontier.module("S2")) == bool(recorded)

@@ -59,6 +59,8 @@ class Building:
 
         A margin becomes padding, and a crop rows and columns of zeros in the kernel.
         """
+        if any(margin < 0 < own for own, margin in zip(padding, held.margin, strict=True)):
+            held = self.settled(held, None)  # zeros where something was cut off
         sides = [own + margin for own, margin in zip(padding, held.margin, strict=True)]
         zeros = [max(0, -side) for side in sides]
         weights = np.pad(weights, ((0, 0), (0, 0), (zeros[0], zeros[1]), (zeros[2], zeros[3]))) / held.gain

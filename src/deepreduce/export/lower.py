@@ -30,6 +30,14 @@ from .lowered import Array, Lowered
 
 PASS_THROUGH = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout)
 CONCATENATIONS = {torch.cat, torch.concat, torch.concatenate}
+WINDOW = ("kernel_size", "stride", "padding")
+AVERAGE = nn.AvgPool2d, (*WINDOW, "ceil_mode", "count_include_pad", "divisor_override")
+MAXIMUM = nn.MaxPool2d, (*WINDOW, "dilation", "ceil_mode", "return_indices")
+POOLS: dict[Any, tuple[type[nn.Module], tuple[str, ...]]] = {
+    F.avg_pool2d: AVERAGE,
+    F.max_pool2d: MAXIMUM,
+    torch.max_pool2d: MAXIMUM,
+}
 MEANS = {torch.mean, "mean"}
 SIX = 6.0
 
@@ -58,7 +66,7 @@ class _Lowering:
         self.held: dict[fx.Node, Held] = {}
 
     def add(self, node: fx.Node) -> None:
-        module, target = module_of(node), node.target
+        module, target = module_of(node) or _pool_of(node), node.target
         if node.op == "output":
             self.plan.settled(self._operand(node), 1.0)
         elif not node.meta["data"]:
@@ -157,13 +165,9 @@ class _Lowering:
         self._affine(node, parents(node)[0], scale, shift)
 
     def _affine(self, node: fx.Node, before: fx.Node, scale: Array, shift: Array) -> None:
-        """A value times ``scale`` [C] plus ``shift`` [C]: a gain, or in the linear op before it, or by an own op."""
+        """A value times ``scale`` [C] plus ``shift`` [C]: in the linear op before it, or by an op of its own."""
         held = self.held[before]
-        if not shift.any() and scale.any() and np.all(scale == scale[0]):
-            self._hold(node, held.name, held.gain / float(scale[0]), held.margin)
-        elif (
-            held.margin == NONE and self._alone(held.name, node) and self.plan.fold(held.name, scale / held.gain, shift)
-        ):
+        if held.margin == NONE and self._alone(held.name, node) and self.plan.fold(held.name, scale / held.gain, shift):
             self._hold(node, held.name)
         else:
             self.plan.channelwise(_name(node), held, scale[:, None], shift)
@@ -196,7 +200,12 @@ class _Lowering:
             raise _refused(node, "a constant must be a number, or one number for each channel")
         ones, zeros = np.ones_like(factor), np.zeros_like(factor)
         if product:
-            self._affine(node, before, 1 / factor if inverse else factor, zeros)
+            scale = 1 / factor if inverse else factor
+            if scale.any() and np.all(scale == scale[0]):
+                held = self.held[before]
+                self._hold(node, held.name, held.gain / float(scale[0]), held.margin)
+            else:
+                self._affine(node, before, scale, zeros)
         elif inverse:
             self._affine(node, before, ones if known[0] else -ones, -factor if known[0] else factor)
         else:
@@ -283,6 +292,15 @@ class _Lowering:
         else:
             self.plan.append(Flatten(_name(node), (held.name,)))
             self._hold(node, "", held.gain)
+
+
+def _pool_of(node: fx.Node) -> nn.Module | None:
+    """A pool that is called as a function, as the module that does the same."""
+    if node.target not in POOLS:
+        return None
+    kind, names = POOLS[node.target]
+    arguments = dict(zip(("input", *names), node.args, strict=False)) | node.kwargs
+    return kind(**{name: value for name, value in arguments.items() if name != "input"})
 
 
 def _name(node: fx.Node) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import inf, prod
 
-from ..plan import PARAMETER_SETS, AvgPool, Linear
+from ..plan import PARAMETER_SETS, AvgPool, Conv, Linear
 from ..plan.messages import Chunk, Protocol, rescale_vector
 from ..plan.packing import choose, response_bytes, upload_bytes
 from ..plan.rules import MAX_KERNEL, MAX_WEIGHTS, weight_shape
@@ -16,6 +17,7 @@ from .lowered import Lowered
 from .segments import graph_of
 
 RATE = 1e9  # bits per second: what a byte counts against a second of computing
+ADDITION_S = 1e-9  # per element
 TYPICAL_SHIFT = 12  # of a Rescale, before calibration knows it
 
 
@@ -33,6 +35,7 @@ class PrivateCosts:
     def __init__(self, protocol: Protocol, ring_bits: int, machine: Machine = DEFAULT) -> None:
         self.protocol, self.ring_bits, self.machine = protocol, ring_bits, machine
         self.parameters = next(p for p in PARAMETER_SETS.values() if ring_bits <= p.max_ring_bits)
+        self.known: dict[tuple[Conv | Linear, Shape | tuple[int]], float] = {}
 
     def link(self, link: Link, operand: Value, result: Value) -> float:
         """One convolution or linear layer; nothing for a pool, infinite for what no plan can hold."""
@@ -43,9 +46,17 @@ class PrivateCosts:
         weights = prod(weight_shape(op, shape))
         if weights > MAX_WEIGHTS or (not isinstance(op, Linear) and max(*op.kernel, *op.padding) > MAX_KERNEL):
             return inf
-        packing = choose(op, shape, self.parameters, self.ring_bits)
-        sent = packing.uploads * upload_bytes(self.parameters) + sum(response_bytes(packing, self.ring_bits))
-        return linear_seconds(packing, weights, self.parameters, self.machine).total + 8 * sent / RATE
+        key = replace(op, inputs=()), shape
+        if key not in self.known:
+            packing = choose(op, shape, self.parameters, self.ring_bits)
+            sent = packing.uploads * upload_bytes(self.parameters) + sum(response_bytes(packing, self.ring_bits))
+            seconds = linear_seconds(packing, weights, self.parameters, self.machine).total
+            self.known[key] = seconds + 8 * sent / RATE
+        return self.known[key]
+
+    def addition(self, shape: Shape) -> float:
+        """Both parties add what they have."""
+        return self.machine.linear_s + ADDITION_S * prod(shape)
 
     def rescale(self, shape: Shape) -> float:
         """Shifts of one OT each, and the round that they take."""

@@ -10,6 +10,7 @@ at every pixel.
 from __future__ import annotations
 
 import itertools
+import operator
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias, cast
 
@@ -211,20 +212,25 @@ def _is_join(node: fx.Node) -> bool:
 
 
 def _is_arithmetic(node: fx.Node) -> bool:
-    """A sum of maps of one shape, or of a map and a number, or a multiple of a map."""
+    """A sum of maps of one shape, or of a map and a constant, or a multiple of a map; constants are even in space."""
     if node.op not in {"call_function", "call_method"} or node.target not in SUMS | PRODUCTS or node.kwargs:
         return False
-    maps = [arg for arg in node.args if isinstance(arg, fx.Node)]
-    if any(not m.meta["data"] or m.meta["shape"] != node.meta["shape"] for m in maps):
+    nodes = [arg for arg in node.args if isinstance(arg, fx.Node)]
+    maps = [arg for arg in nodes if arg.meta["data"]]
+    constants = [arg.meta["shape"] for arg in nodes if not arg.meta["data"]]
+    if any(m.meta["shape"] != node.meta["shape"] for m in maps):
         return False
-    return node.target in SUMS or (len(maps) == 1 and isinstance(node.args[0], fx.Node))
+    if any(shape is None or any(side != 1 for side in shape[-2:]) for shape in constants):
+        return False
+    divides = node.target in {operator.truediv, torch.div, "div"}
+    return node.target in SUMS or (len(maps) == 1 and not (divides and node.args[0] is not maps[0]))
 
 
 def _keeps_zero(node: fx.Node) -> bool:
     """Whether the value is zero wherever the operands are, so that padding it is padding them."""
     if isinstance(module_of(node), POINTWISE) or _is_join(node):
         return True
-    sums_maps = node.target in SUMS and all(isinstance(arg, fx.Node) for arg in node.args)
+    sums_maps = node.target in SUMS and all(isinstance(arg, fx.Node) and arg.meta["data"] for arg in node.args)
     return _is_arithmetic(node) and (sums_maps or node.target in PRODUCTS)
 
 

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from math import prod
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
 from ..errors import ModelError
-from .linear_graph import Array, Graph, Link, Pair, Shape, Value, composed, cut, together
+from .linear_graph import Array, Graph, Link, Pair, Shape, Value, composed, cut, reads_inside, together, trimmed
 
 FLAT = 1e-6  # relative: by how much a merged bias may differ between pixels (rounding)
 
 
 @dataclass(frozen=True, slots=True)
 class Kernel:
-    """A link with its numbers [O, C/groups, kh, kw]."""
+    """A link from ``channels`` to ``outputs`` with its numbers [O, C/groups, kh, kw], or without (a rehearsal)."""
 
     link: Link
-    weights: Array
+    outputs: int
+    channels: int
+    weights: Array | None
 
 
 def with_weights(graph: Graph, left: Mapping[str, Value]) -> dict[str, Value]:
@@ -49,44 +52,93 @@ def _interior(graph: Graph, left: Mapping[str, Value], name: str) -> list[str]:
 
 
 def _kernels(graph: Graph, interior: list[str], name: str) -> list[Kernel]:
-    """From every value that is left to ``name``, one for each stride, composed from the side with fewer channels."""
-    inside = set(interior)
-    operands = {link.operand for other in (*interior, name) for link in graph[other].links} - inside
-    if sum(graph[operand].shape[0] for operand in operands) < graph[name].shape[0]:
-        return [kernel for operand in sorted(operands) for kernel in _from_operand(graph, interior, name, operand)]
-    return _from_result(graph, interior, name)
+    """From every value that is left to ``name``, one for each stride, composed from the side that needs less work."""
+    composer = _Composer(graph)
+    if _reads_inside(graph, interior, name):
+        backwards, forwards = _Composer(graph, rehearse=True), _Composer(graph, rehearse=True)
+        backwards.from_result(interior, name)
+        forwards.from_operands(interior, name)
+        if forwards.work < backwards.work:
+            return composer.from_operands(interior, name)
+    return composer.from_result(interior, name)
 
 
-def _from_result(graph: Graph, interior: list[str], name: str) -> list[Kernel]:
-    """Backwards: what each value in between is multiplied with on its way to ``name``."""
-    reached: dict[str, list[Kernel]] = {}
-    for link in graph[name].links:
-        _add(reached.setdefault(link.operand, []), _kernel(link, graph, name))
-    for other in reversed(interior):
-        for outer in reached.pop(other, []):
-            for link in graph[other].links:
-                _add(reached.setdefault(link.operand, []), _composed(outer, _kernel(link, graph, other)))
-    return [kernel for kernels in reached.values() for kernel in kernels]
+def _reads_inside(graph: Graph, interior: list[str], name: str) -> bool:
+    """Whether no value in between is read beyond its extent, where it is zero and its formula need not be.
+
+    Backwards, such taps are seen and cut off; forwards they are not.
+    """
+    return all(
+        reads_inside(link, graph[link.operand].shape, graph[other].shape)
+        for other in (*interior, name)
+        for link in graph[other].links
+        if link.operand in interior
+    )
 
 
-def _from_operand(graph: Graph, interior: list[str], name: str, operand: str) -> list[Kernel]:
-    """Forwards: how ``operand`` enters each value in between, and ``name`` at last."""
-    reached: dict[str, list[Kernel]] = {}
-    for other in (*interior, name):
-        kernels: list[Kernel] = []
-        for link in graph[other].links:
-            own = _kernel(link, graph, other)
-            if link.operand == operand:
-                _add(kernels, own)
-            for inner in reached.get(link.operand, []):
-                _add(kernels, _composed(own, inner))
-        reached[other] = kernels
-    return reached[name]
+class _Composer:
+    """Composes and sums the kernels of paths; ``work`` counts multiplications. Rehearsing, it only counts."""
 
+    def __init__(self, graph: Graph, rehearse: bool = False) -> None:
+        self.graph, self.rehearse, self.work = graph, rehearse, 0
 
-def _kernel(link: Link, graph: Graph, name: str) -> Kernel:
-    """A link of ``graph`` with its weights written out."""
-    return Kernel(link, written_out(link, graph[link.operand].shape[0], graph[name].shape[0]))
+    def from_result(self, interior: list[str], name: str) -> list[Kernel]:
+        """Backwards: what each value in between is multiplied with on its way to ``name``."""
+        reached: dict[str, list[Kernel]] = {}
+        for link in self.graph[name].links:
+            self._add(reached.setdefault(link.operand, []), self._kernel(link, name))
+        for other in reversed(interior):
+            for kernel in reached.pop(other, []):
+                outer = _trimmed(kernel, self.graph[other].shape, self.graph[name].shape)
+                for link in self.graph[other].links:
+                    self._add(reached.setdefault(link.operand, []), self._composed(outer, self._kernel(link, other)))
+        return [kernel for kernels in reached.values() for kernel in kernels]
+
+    def from_operands(self, interior: list[str], name: str) -> list[Kernel]:
+        """Forwards: how each value that is left enters those in between, and ``name`` at last."""
+        inside = set(interior)
+        operands = {link.operand for other in (*interior, name) for link in self.graph[other].links} - inside
+        return [kernel for operand in sorted(operands) for kernel in self._from_operand(interior, name, operand)]
+
+    def _from_operand(self, interior: list[str], name: str, operand: str) -> list[Kernel]:
+        reached: dict[str, list[Kernel]] = {}
+        for other in (*interior, name):
+            kernels: list[Kernel] = []
+            for link in self.graph[other].links:
+                own = self._kernel(link, other)
+                if link.operand == operand:
+                    self._add(kernels, own)
+                for inner in reached.get(link.operand, []):
+                    self._add(kernels, self._composed(own, inner))
+            reached[other] = kernels
+        return reached[name]
+
+    def _kernel(self, link: Link, name: str) -> Kernel:
+        """A link of the graph with its weights written out."""
+        channels, outputs = self.graph[link.operand].shape[0], self.graph[name].shape[0]
+        return Kernel(link, outputs, channels, None if self.rehearse else written_out(link, channels, outputs))
+
+    def _composed(self, outer: Kernel, inner: Kernel) -> Kernel:
+        link = composed(outer.link, inner.link)
+        weights = None
+        if "identity" not in (outer.link.kind, inner.link.kind):
+            taps = prod(outer.link.kernel) * prod(inner.link.kernel)
+            self.work += outer.outputs * inner.outputs * inner.channels // link.groups**2 * taps
+        if outer.weights is not None and inner.weights is not None:
+            weights = _convolved(outer.link, outer.weights, inner.link, inner.weights)
+        return Kernel(link, outer.outputs, inner.channels, weights)
+
+    def _add(self, kernels: list[Kernel], new: Kernel) -> None:
+        """Add to the kernel of the same operand and stride, or to the list."""
+        for index, old in enumerate(kernels):
+            if (old.link.operand, old.link.stride) == (new.link.operand, new.link.stride):
+                link = together(old.link, new.link)
+                weights = None
+                if old.weights is not None and new.weights is not None:
+                    weights = _widened(old.link, old.weights, link) + _widened(new.link, new.weights, link)
+                kernels[index] = Kernel(link, new.outputs, new.channels, weights)
+                return
+        kernels.append(new)
 
 
 def written_out(link: Link, channels: int, outputs: int) -> Array:
@@ -100,21 +152,18 @@ def written_out(link: Link, channels: int, outputs: int) -> Array:
     return np.ones((outputs, 1, *link.kernel))
 
 
-def _add(kernels: list[Kernel], new: Kernel) -> None:
-    """Add to the kernel of the same operand and stride, or to the list."""
-    for index, old in enumerate(kernels):
-        if (old.link.operand, old.link.stride) == (new.link.operand, new.link.stride):
-            link = together(old.link, new.link)
-            kernels[index] = Kernel(link, _widened(old, link) + _widened(new, link))
-            return
-    kernels.append(new)
+def _trimmed(kernel: Kernel, operand: Shape, result: Shape) -> Kernel:
+    """Without what no output reads inside the operand."""
+    link = trimmed(kernel.link, operand, result)
+    weights = None if kernel.weights is None else cut(kernel.weights, kernel.link, link.origin, link.kernel)
+    return replace(kernel, link=link, weights=weights)
 
 
-def _widened(kernel: Kernel, link: Link) -> Array:
-    """The weights in the kernel and the groups of ``link``, which hold its own."""
-    weights = in_groups(kernel.weights, kernel.link.groups, link.groups)
-    top, left = (kernel.link.origin[axis] - link.origin[axis] for axis in (0, 1))
-    result = np.zeros((*weights.shape[:2], *link.kernel))
+def _widened(link: Link, weights: Array, wider: Link) -> Array:
+    """The weights of ``link`` in the kernel and the groups of ``wider``, which holds it."""
+    weights = in_groups(weights, link.groups, wider.groups)
+    top, left = (link.origin[axis] - wider.origin[axis] for axis in (0, 1))
+    result = np.zeros((*weights.shape[:2], *wider.kernel))
     result[:, :, top : top + weights.shape[2], left : left + weights.shape[3]] = weights
     return result
 
@@ -132,16 +181,16 @@ def in_groups(weights: Array, groups: int, fewer: int) -> Array:
     return result
 
 
-def _composed(outer: Kernel, inner: Kernel) -> Kernel:
-    """``outer`` after ``inner``: out[o, c, s u + a] += outer[o, m, u] inner[m, c, a], for each u or each a."""
-    link = composed(outer.link, inner.link)
-    if outer.link.kind == "identity":
-        return Kernel(link, inner.weights)
-    if inner.link.kind == "identity":
-        return Kernel(link, outer.weights)
-    groups, stride = link.groups, inner.link.stride
-    later = in_groups(outer.weights, outer.link.groups, groups)
-    earlier = in_groups(inner.weights, inner.link.groups, groups)
+def _convolved(outer: Link, later: Array, inner: Link, earlier: Array) -> Array:
+    """Weights of ``outer`` after ``inner``: out[o, c, s u + a] += later[o, m, u] earlier[m, c, a], for each u or a."""
+    if outer.kind == "identity":
+        return earlier
+    if inner.kind == "identity":
+        return later
+    link = composed(outer, inner)
+    groups, stride = link.groups, inner.stride
+    later = in_groups(later, outer.groups, groups)
+    earlier = in_groups(earlier, inner.groups, groups)
     later = later.reshape(groups, -1, *later.shape[1:])  # [g, O/g, M/g, kh, kw]
     earlier = earlier.reshape(groups, -1, *earlier.shape[1:])  # [g, M/g, C/g, kh, kw]
     result = np.zeros((groups, later.shape[1], earlier.shape[2], *link.kernel))
@@ -156,7 +205,7 @@ def _composed(outer: Kernel, inner: Kernel) -> Kernel:
             part = _product(earlier[..., u, v].swapaxes(1, 2), turned).swapaxes(1, 2)
             bottom, right = u + (part.shape[3] - 1) * stride[0] + 1, v + (part.shape[4] - 1) * stride[1] + 1
             result[..., u : bottom : stride[0], v : right : stride[1]] += part
-    return Kernel(link, result.reshape(-1, *result.shape[2:]))
+    return result.reshape(-1, *result.shape[2:])
 
 
 def _product(matrices: Array, kernels: Array) -> Array:
@@ -173,8 +222,9 @@ def _fitted(kernels: Iterable[Kernel], link: Link, graph: Graph, result: Shape) 
     total = np.zeros((result[0], graph[link.operand].shape[0] // link.groups, *link.kernel))
     for kernel in kernels:
         if kernel.link.operand == link.operand and _stride(kernel.link, result) == link.stride:
-            inside = _padded(kernel, link)
-            total += cut(inside.weights, inside.link, link.origin, link.kernel)
+            assert kernel.weights is not None
+            cover = replace(together(kernel.link, link), groups=link.groups)
+            total += cut(_widened(kernel.link, kernel.weights, cover), cover, link.origin, link.kernel)
     return total
 
 
@@ -182,12 +232,6 @@ def _stride(link: Link, result: Shape) -> Pair:
     """Its stride, 1 along an axis with one output: no second one tells."""
     down, across = (1 if result[1 + axis] == 1 else link.stride[axis] for axis in (0, 1))
     return down, across
-
-
-def _padded(kernel: Kernel, link: Link) -> Kernel:
-    """``kernel`` with zeros around it, so that it covers the kernel of ``link``."""
-    cover = together(replace(kernel.link, groups=link.groups), link)
-    return Kernel(cover, _widened(kernel, cover))
 
 
 def _bias(graph: Graph, interior: list[str], name: str) -> Array | None:

@@ -36,6 +36,9 @@ class Costs(Protocol):
     def link(self, link: Link, operand: Value, result: Value) -> float:
         """One link of a value that is not merely joined from its operands."""
 
+    def addition(self, shape: Shape) -> float:
+        """Adding two maps."""
+
     def rescale(self, shape: Shape) -> float:
         """Bringing an accumulator of that shape back to an activation's scale."""
 
@@ -83,7 +86,8 @@ class _Search:
         price = self._price(state)
         while True:
             tried = [self._without(state, names) for names in dict.fromkeys(_candidates(state.values))]
-            priced = [(self._price(found), index) for index, found in enumerate(tried)]
+            # Rounded, so that among equals the first is taken: the one that eliminates least.
+            priced = [(float(f"{self._price(found):.9e}"), index) for index, found in enumerate(tried)]
             best, index = min(priced, default=(inf, 0))
             if not best < price * (1 - WORTHWHILE):
                 return state.values
@@ -137,6 +141,7 @@ class _Search:
         for name, value in state.values.items():
             if not is_concatenation(value):
                 price += sum(self._link_price(link, value) for link in value.links if not link.plain)
+                price += (len(value.links) - 1) * self.costs.addition(value.shape)
             if any(
                 link.operand in wide if link.plain else link.kind in ("weights", "identity") for link in value.links
             ):
@@ -182,8 +187,9 @@ def _candidates(values: Graph) -> Iterator[tuple[str, ...]]:
         if not value.pinned:
             yield (name,)
             yield from ((operand, name) for operand in inside if not values[operand].pinned)
-        if any(not values[other].pinned for other in before[name]):
-            yield tuple(other for other in free if other in before[name])
+        for far in (before[name].difference(inside), before[name]):
+            if stretch := tuple(other for other in free if other in far):
+                yield stretch
     for name in values:
         if after := tuple(other for other in free if name in before[other]):
             yield after
