@@ -62,6 +62,8 @@ def quantise(
     the samples stays within 2^activation_bits, also summed up by an AvgPool that reads it. The same arguments give the
     same plan. Raises `PlanError`, naming the op, where the ring is too small.
     """
+    if not np.isfinite(images).all():
+        raise PlanError("a calibration image is not finite", "normalise it as in training")
     scales = Scales(lowered)
     scales.balance(peaks(lowered, images[:SCOUT_IMAGES]), 2.0 ** (activation_bits - ring.input_fraction))
     run = _Quantiser(lowered, ring, activation_bits, weight_bits, scales)
@@ -99,8 +101,8 @@ class _Quantiser:
     def start(self, images: NDArray[np.float64]) -> None:
         """Take the samples in."""
         scaled = np.rint(np.ldexp(np.asarray(images, np.float64), self.ring.input_fraction))
-        if not np.all(np.abs(scaled) < 2.0 ** (self.ring.ring_bits - 4)):  # also false for what is not a number
-            raise PlanError("a calibration image is not finite, or leaves the ring", "normalise it as in training")
+        if np.abs(scaled).max() >= 2.0 ** (self.ring.ring_bits - 4):
+            raise PlanError("a calibration image leaves the ring", "normalise it as in training")
         self.values[INPUT] = scaled.astype(np.int64)
 
     def add(self, op: Op) -> None:
