@@ -76,7 +76,8 @@ def test_the_rule_sees_what_it_forbids(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["--version"], ["search", "--help"], ["inspect", "--help"], ["bench", "--help"]]
+    "arguments",
+    [["--help"], ["--version"], ["search", "--help"], ["inspect", "--help"], ["bench", "--help"], ["export", "--help"]],
 )
 def test_help_does_not_load_torch(arguments):
     code = (
