@@ -80,6 +80,7 @@ def test_the_rule_sees_what_it_forbids(tmp_path):
 
 @pytest.mark.parametrize(
     "arguments",
+<<<<<<< HEAD
     [
         ["--help"],
         ["--version"],
@@ -89,6 +90,9 @@ def test_the_rule_sees_what_it_forbids(tmp_path):
         ["serve", "--help"],
         ["predict", "--help"],
     ],
+=======
+    [["--help"], ["--version"], ["search", "--help"], ["inspect", "--help"], ["bench", "--help"], ["export", "--help"]],
+>>>>>>> b
 )
 def test_help_does_not_load_torch(arguments):
     code = (

@@ -62,6 +62,8 @@ def quantise(
     the samples stays within 2^activation_bits, also summed up by an AvgPool that reads it. The same arguments give the
     same plan. Raises `PlanError`, naming the op, where the ring is too small.
     """
+    if not np.isfinite(images).all():
+        raise PlanError("a calibration image is not finite", "normalise it as in training")
     scales = Scales(lowered)
     scales.balance(peaks(lowered, images[:SCOUT_IMAGES]), 2.0 ** (activation_bits - ring.input_fraction))
     run = _Quantiser(lowered, ring, activation_bits, weight_bits, scales)
@@ -99,8 +101,8 @@ class _Quantiser:
     def start(self, images: NDArray[np.float64]) -> None:
         """Take the samples in."""
         scaled = np.rint(np.ldexp(np.asarray(images, np.float64), self.ring.input_fraction))
-        if not np.all(np.abs(scaled) < 2.0 ** (self.ring.ring_bits - 4)):  # also false for what is not a number
-            raise PlanError("a calibration image is not finite, or leaves the ring", "normalise it as in training")
+        if np.abs(scaled).max() >= 2.0 ** (self.ring.ring_bits - 4):
+            raise PlanError("a calibration image leaves the ring", "normalise it as in training")
         self.values[INPUT] = scaled.astype(np.int64)
 
     def add(self, op: Op) -> None:
@@ -253,6 +255,8 @@ class _Quantiser:
         Smaller exponents are raised, at no cost; a linear op that nobody else reads gives up weight bits instead where
         the others, raised to it, would leave the ring.
         """
+        if isinstance(op, Concat):
+            self._relabel(op)
         names = sorted(set(op.inputs))
         most = self.accumulator_bits - ((len(op.inputs) - 1).bit_length() if isinstance(op, Add) else 0)
         room = [self.exponent[name] + most - self.peak(name).bit_length() for name in names if self.peak(name)]
@@ -263,11 +267,23 @@ class _Quantiser:
         common = max(self.exponent[name] for name in names)
         return tuple(self._raised(op, index, common) for index in range(len(op.inputs)))
 
+    def _relabel(self, op: Concat) -> None:
+        """Bring the operands to one exponent without touching their integers, where their scales are their own.
+
+        Scales times 2^d and exponents less d say the same: only values that share channels must move together.
+        """
+        first, *others = dict.fromkeys(op.inputs)
+        for name in others:
+            difference = self.exponent[first] - self.exponent[name]
+            for member in self.scales.shift(name, first, difference, self.exponent) if difference else ():
+                self.exponent[member] += difference
+
     def _raised(self, op: Add | Concat, index: int, exponent: int) -> str:
         source = op.inputs[index]
         if self.exponent[source] == exponent:
             return source
         name = f"{op.name}.operand{index}"
+        self.scales.same(name, source)
         self._put(Rescale(name, (source,), self.exponent[source] - exponent, rounded_peak(self.peak(source))))
         return name
 

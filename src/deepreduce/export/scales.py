@@ -8,7 +8,7 @@ op writes a variable, its weights may choose it; where several do, it is chosen 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from math import prod
 
 import numpy as np
@@ -55,8 +55,8 @@ class Scales:
         for op in lowered.ops:
             if isinstance(op, Conv | Linear):
                 self._writers[np.unique(self._variables[op.name])] += 1
-        for name in (INPUT, lowered.ops[-1].name):
-            self._scales[self._variables[name]] = 1.0
+        self._fixed = np.unique(np.concatenate([self._variables[name] for name in (INPUT, lowered.ops[-1].name)]))
+        self._scales[self._fixed] = 1.0
 
     def of(self, name: str) -> Reals:
         """The scales [C] of a value's channels, not a number where they are still open."""
@@ -68,6 +68,29 @@ class Scales:
         still_open = np.isnan(self._scales[places])
         self._scales[places[still_open]] = np.inf
         np.minimum.at(self._scales, places[still_open], scales[still_open])
+
+    def same(self, name: str, source: str) -> None:
+        """A value of another name, with the channels of ``source``."""
+        self._variables[name] = self._variables[source]
+
+    def shift(self, name: str, apart: str, bits: int, computed: Iterable[str]) -> set[str]:
+        """Divide a value's scales by 2^bits: whoever shares one of them must raise its exponent by ``bits`` for that.
+
+        Returns those of the ``computed`` values which that concerns; none, and nothing is done, when the value
+        ``apart`` is among them or a scale is fixed.
+        """
+        places, members, before = set(self._variables[name].tolist()), {name}, 0
+        while before != len(places):
+            before = len(places)
+            for other in computed:
+                if other not in members and not places.isdisjoint(self._variables[other].tolist()):
+                    members.add(other)
+                    places.update(self._variables[other].tolist())
+        if apart in members or not places.isdisjoint(self._fixed.tolist()):
+            return set()
+        chosen = sorted(places)
+        self._scales[chosen] = np.ldexp(self._scales[chosen], -bits)
+        return members
 
     def balance(self, peaks: Mapping[str, Reals], size: float) -> None:
         """Choose the scales that several linear ops write, so that values' ``peaks`` [C], by name, become ``size``."""

@@ -53,7 +53,7 @@ def load_weights(network: Network, path: Path) -> None:
         wrong = "has no" if name in own else "has a tensor that the network lacks:"
         raise ModelError(f"{path} {wrong} {name!r}", "give the weights of this very network, unreduced")
     state = network.state_dict()
-    for name, tensor in found.items():
+    for name, tensor in sorted(found.items()):
         if name in own and state[own[name]].shape != tensor.shape:
             raise ModelError(
                 f"{path}: {name} is {tuple(tensor.shape)}, the network has {tuple(state[own[name]].shape)}",
