@@ -80,19 +80,16 @@ def test_the_rule_sees_what_it_forbids(tmp_path):
 
 @pytest.mark.parametrize(
     "arguments",
-<<<<<<< HEAD
     [
         ["--help"],
         ["--version"],
         ["search", "--help"],
         ["inspect", "--help"],
         ["bench", "--help"],
+        ["export", "--help"],
         ["serve", "--help"],
         ["predict", "--help"],
     ],
-=======
-    [["--help"], ["--version"], ["search", "--help"], ["inspect", "--help"], ["bench", "--help"], ["export", "--help"]],
->>>>>>> b
 )
 def test_help_does_not_load_torch(arguments):
     code = (
