@@ -17,6 +17,7 @@ from .bars import progress_bar
 from .options import JsonOption, StageOption, WidthOption, parse_pairs, parse_shape
 
 if TYPE_CHECKING:
+    from ..data import Dataset
     from ..export import Exported
     from ..export.evaluate import Progress
     from ..networks import Network
@@ -65,6 +66,7 @@ def export_command(
         Path | None,
         typer.Option(metavar="FILE", help="Write the merged network in floating point, too.", show_default=False),
     ] = None,
+    samples: Annotated[int, typer.Option(metavar="N", help="Put N test pictures into DIR/samples.")] = 0,
     protocol: Annotated[Literal["fused", "delphi"], typer.Option(help="Whose cost is predicted.")] = "fused",
     as_json: JsonOption = False,
 ) -> None:
@@ -89,13 +91,19 @@ def export_command(
         if (Path(source) / "frontier.json").is_file() or (Path(source).is_dir() and not source.endswith(".onnx")):
             given: dict[str, object] = {"--weights": weights, "--calibration": calibration, "--input": input_shape}
             _refuse(given, "come with the search")
-            exported, network = _from_search(Path(source), point, data, seed, tune, settings, report)
+            exported, network, dataset = _from_search(Path(source), point, data, seed, tune, settings, report)
         else:
             shape = None if input_shape is None else parse_shape(input_shape)
-            exported, network = _from_network(
+            exported, network, dataset = _from_network(
                 source, point, data, calibration, weights, shape, width, stages, tune, seed, settings, report
             )
         files = exported.write(out)
+        if samples:
+            from ..export.samples import write_samples
+
+            if dataset is None:
+                raise SettingError("--samples are test pictures of --data", "give --data NAME")
+            files += write_samples(out, dataset, samples)
         written: dict[str, Any] = {"files": [str(path) for path in files]}
         if onnx is not None:
             from ..export.onnx_out import write_onnx
@@ -112,9 +120,9 @@ def export_command(
 
 def _from_search(
     folder: Path, point: str | None, data: str | None, seed: int, tune: int, settings: dict[str, Any], report: Progress
-) -> tuple[Exported, Network]:
+) -> tuple[Exported, Network, Dataset]:
     from ..data import load
-    from ..export import export_point
+    from ..export import export_point, frontier_data
     from ..search import Frontier
 
     if tune:
@@ -123,9 +131,9 @@ def _from_search(
     name = point or max(frontier, key=lambda network: network.validation_accuracy).name
     frontier[name]  # an unknown point is refused before the data is read
     report("load the data", 0, 1)
-    dataset = None if data is None else load(data, seed=seed)
+    dataset = frontier_data(frontier) if data is None else load(data, seed=seed)
     exported = export_point(frontier, name, data=dataset, progress=report, **settings)
-    return exported, frontier.module(name)
+    return exported, frontier.module(name), dataset
 
 
 def _from_network(
@@ -141,7 +149,7 @@ def _from_network(
     seed: int,
     settings: dict[str, Any],
     report: Progress,
-) -> tuple[Exported, Network]:
+) -> tuple[Exported, Network, Dataset | None]:
     from ..data import load
     from ..export import export_network
     from ..export.export import calibration_images, spread
@@ -196,7 +204,7 @@ def _from_network(
     facts: dict[str, Any] = {"model": source, "point": str(network.point), "data": data}
     if scores:
         facts["tuning"] = {"epochs": tune, **scores}
-    return replace(exported, source=facts, notices=tuple(notices)), network
+    return replace(exported, source=facts, notices=tuple(notices)), network, dataset
 
 
 def _costs(exported: Exported, protocol: Literal["fused", "delphi"]) -> dict[str, Any]:
@@ -242,7 +250,11 @@ def _show(console: Console, exported: Exported, costs: dict[str, Any], written: 
         console.print(f"[yellow]note:[/] {escape(notice)}", highlight=False, soft_wrap=True)
     if "onnx" in written:
         console.print(f"wrote {escape(written['onnx'])}{_checked(written)}", highlight=False, soft_wrap=True)
-    console.print(f"wrote {', '.join(map(escape, written['files']))}", highlight=False, soft_wrap=True)
+    files = [path for path in written["files"] if not path.endswith(".png")]
+    console.print(f"wrote {', '.join(map(escape, files))}", highlight=False, soft_wrap=True)
+    if pictures := len(written["files"]) - len(files):
+        folder = Path(written["files"][-1]).parent
+        console.print(f"wrote {pictures} test pictures to {escape(str(folder))}", highlight=False, soft_wrap=True)
 
 
 def _checked(written: dict[str, Any]) -> str:
