@@ -1,4 +1,5 @@
-# make demo   search a small network on digits and draw its frontier (about four minutes on two cores)
+# make demo   search a small network on digits, export a point, predict with it privately between two processes, measure
+#             the frontier in seconds, draw it (MINUTES minutes on two cores)
 # make test   all tests
 # make check  formatting, types, all tests, and the compiled module's tests under the sanitizers
 # make sanitize  the tests marked `core` against a build with the address and undefined-behaviour sanitizers
@@ -31,7 +32,7 @@ $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	@echo "installing into $(VENV) (a few minutes the first time) ..."
 	command -v nvidia-smi >/dev/null || $(BIN)/python -m pip install --quiet '$(TORCH)'
-	$(BIN)/python -m pip install --quiet --editable '.[search,dev]'
+	$(BIN)/python -m pip install --quiet --editable '.[search,client,server,onnx,dev]'
 	touch $@ $(VENV)/.built
 
 # The compiled module again, when its sources have changed.
@@ -40,7 +41,10 @@ $(VENV)/.built: $(VENV)/.installed CMakeLists.txt $(wildcard cpp/*/*)
 	touch $@
 
 demo: $(VENV)/.built
-	$(BIN)/deepreduce search resnet10 --width 0.125 --data digits --out $(DEMO) --jobs $(CORES)
+	$(BIN)/deepreduce search resnet10 --width 0.125 --data digits --out $(DEMO) --jobs $(CORES) --target "online<20ms@lan"
+	$(BIN)/deepreduce export $(DEMO) --out $(DEMO)/plan --samples 5
+	$(BIN)/python examples/6_serve_and_predict.py $(DEMO)/plan
+	$(BIN)/deepreduce bench $(DEMO) --network none --network lan
 	$(BIN)/deepreduce report $(DEMO)
 	@echo "open $(DEMO)/report.html in a browser"
 

@@ -34,7 +34,7 @@ def export_command(
     ],
     out: Annotated[Path, typer.Option(metavar="DIR", help="The plan's folder.")] = Path("plan"),
     point: Annotated[
-        str | None, typer.Option(help="Which network of a search; or reduce the given one.", show_default="the best")
+        str | None, typer.Option(help="Which network of a search; or reduce the given one.", show_default="the last --target's, else the most accurate")
     ] = None,
     data: Annotated[
         str | None,
@@ -87,6 +87,7 @@ def export_command(
     from ..export.folder import check_folder
 
     check_folder(out)
+    dataset: Dataset | None
     with progress_bar(console) as report:
         if (Path(source) / "frontier.json").is_file() or (Path(source).is_dir() and not source.endswith(".onnx")):
             given: dict[str, object] = {"--weights": weights, "--calibration": calibration, "--input": input_shape}
@@ -128,7 +129,8 @@ def _from_search(
     if tune:
         raise SettingError("--tune is for networks of your own", "a search's networks were trained as they are")
     frontier = Frontier.load(folder)
-    name = point or max(frontier, key=lambda network: network.validation_accuracy).name
+    picked = [target["network"] for target in frontier.content.get("targets", ()) if target["network"]]
+    name = point or (picked[-1] if picked else max(frontier, key=lambda network: network.validation_accuracy).name)
     frontier[name]  # an unknown point is refused before the data is read
     report("load the data", 0, 1)
     dataset = frontier_data(frontier) if data is None else load(data, seed=seed)

@@ -13,7 +13,7 @@ from ..errors import DataError, MissingPackageError, StoreError
 FOLDER = "samples"
 
 
-def write_samples(folder: Path, data: Dataset, count: int, seed: int = 0) -> list[Path]:
+def write_samples(folder: Path | str, data: Dataset, count: int, seed: int = 0) -> list[Path]:
     """``count`` random pictures of the test split as FOLDER/samples/NNN_CLASS.png, NNN their place in the split.
 
     Raises `DataError` when there are fewer, `StoreError` when they cannot be written.
@@ -25,7 +25,7 @@ def write_samples(folder: Path, data: Dataset, count: int, seed: int = 0) -> lis
     if not 0 < count <= len(data.test):
         raise DataError(f"{count} samples are asked for, {data.name} has {len(data.test)} test images")
     chosen = torch.randperm(len(data.test), generator=torch.Generator().manual_seed(seed))[:count]
-    paths = []
+    folder, paths = Path(folder), []
     try:
         (folder / FOLDER).mkdir(parents=True, exist_ok=True)
         for index in sorted(chosen.tolist()):

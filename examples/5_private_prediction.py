@@ -1,6 +1,6 @@
 """Both parties on one machine: a reduced ResNet with random weights, one private prediction, and what it cost.
 
-    .venv/bin/python examples/4_private_prediction.py
+    .venv/bin/python examples/5_private_prediction.py
 
 The two `with` blocks belong on two machines; then give the server `tls=server_context(...)` and the client
 `tls=client_context(...)`: plain TCP is for tests.
