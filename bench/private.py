@@ -1,8 +1,10 @@
 """Private ResNet18 at the five points of the paper's range, both protocols, three networks: one run each, one table.
 
     python bench/private.py [--network none lan wan] [--protocol fused delphi] [--relus 114688 ...] [--inferences 5]
+                            [--unmerged]
 
-Plans have random weights of trained range (`deepreduce.export.random`); layers without ReLU are rescaled, not merged.
+Plans have random weights of trained range (`deepreduce.export.random`); --unmerged leaves linear layers apart, and
+rescales where a ReLU was.
 Writes bench/results/private_<hardware>_<date>.md and, beside it, all measurements as JSON.
 """
 
@@ -72,6 +74,7 @@ def main() -> None:
     parser.add_argument("--network", nargs="+", default=["none", "lan", "wan"])
     parser.add_argument("--inferences", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--unmerged", action="store_true", help="no linear layers are composed")
     parser.add_argument("--width", type=float, default=1.0, help="channels of ResNet18, for a quick look")
     parser.add_argument("--hardware", default=results_page.hardware())
     parser.add_argument("--print", action="store_true", help="print the table, write no files")
@@ -80,23 +83,28 @@ def main() -> None:
     for relus in arguments.relus:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
-            plan, weights = plan_of("resnet18", POINTS[relus], width=arguments.width)
+            plan, weights = plan_of("resnet18", POINTS[relus], width=arguments.width, merge=not arguments.unmerged)
             write_plan(folder / "plan.json", plan)
             write_weights(folder / "weights.safetensors", plan, weights)
             del weights
             for protocol in arguments.protocol:
                 for network in arguments.network:
                     options = BenchOptions(protocol, arguments.inferences, network, arguments.threads)
-                    result = {"model": "resnet18", "point": POINTS[relus], **bench(folder, options)}
+                    result = {
+                        "model": "resnet18",
+                        "point": POINTS[relus],
+                        "merged": not arguments.unmerged,
+                        **bench(folder, options),
+                    }
                     results.append(result)
                     print(" | ".join(row(result)), flush=True)
     table = results_page.table(HEADERS, list(map(row, results)))
     if arguments.print:
         print(table)
         return
-    page = results_page.path("private", arguments.hardware)
+    page = results_page.path("private-unmerged" if arguments.unmerged else "private", arguments.hardware)
     about = ABOUT.format(inferences=arguments.inferences)
-    page.write_text(results_page.head("Private ResNet18", about) + table)
+    page.write_text(results_page.head(f"Private ResNet18, {'un' * arguments.unmerged}merged", about) + table)
     page.with_suffix(".json").write_text(json.dumps(results, indent=1) + "\n")
     print(f"wrote {page}")
 

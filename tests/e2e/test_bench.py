@@ -46,11 +46,19 @@ def assert_as_predicted(result):
             assert part[key] == part[f"predicted_{key}"]
 
 
+def test_merging_leaves_nothing_to_rescale():
+    done = command("resnet6", "--point", "S2+S3", "--width", "0.125", "--image", "16", "--inferences", "1", "--json")
+    result = json.loads(done.stdout)
+    assert result["merged"] and result["rescale"]["elements"] == 0 and result["relus"] == 16 * 8 * 8 + 32 * 4 * 4
+    assert_as_predicted(result)
+
+
 @pytest.mark.parametrize("protocol", ["fused", "delphi"])
 def test_a_network_by_name(protocol, tmp_path):
     out = tmp_path / "run.json"
     arguments = ("resnet6", "--point", "S2+S3", "--width", "0.125", "--classes", "10", "--image", "16")
-    done = command(*arguments, "--protocol", protocol, "--inferences", "2", "--json", "--out", str(out))
+    more = ("--no-merge", "--protocol", protocol, "--inferences", "2", "--json", "--out", str(out))
+    done = command(*arguments, *more)
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
     assert result == json.loads(out.read_text())

@@ -21,7 +21,7 @@ POINTS = ("full", "S2^RT+S3^RT+S4^RT", "S2^RT+S3^RT, alpha=0.5, rho=0.5")
 
 @pytest.fixture(scope="module")
 def plans():
-    return {point: plan_of("resnet18", point)[0] for point in POINTS}
+    return {point: plan_of("resnet18", point, merge=False)[0] for point in POINTS}
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,14 @@ from .bench_frontier import bench_frontier, holds_search
 from .bench_tables import show_run
 from .options import JsonOption, WidthOption
 
-NETWORK_DEFAULTS = (1.0, 100, 32, 32, 12)  # width, classes, image, ring and weight bits: a plan has its own
+NETWORK_DEFAULTS = (
+    1.0,
+    100,
+    32,
+    32,
+    12,
+    True,
+)  # width, classes, image, ring and weight bits, merging: a plan has its own
 
 
 def bench_command(
@@ -59,6 +66,9 @@ def bench_command(
     image: Annotated[int, typer.Option(help="Side of a built-in network's images.")] = NETWORK_DEFAULTS[2],
     ring_bits: Annotated[int, typer.Option(help="Ring of a network's plan.")] = NETWORK_DEFAULTS[3],
     weight_bits: Annotated[int, typer.Option(help="Bits of a network's random weights.")] = NETWORK_DEFAULTS[4],
+    merge: Annotated[
+        bool, typer.Option("--merge/--no-merge", help="Compose a network's linear ops where that is cheaper.")
+    ] = NETWORK_DEFAULTS[5],
     seed: Annotated[int, typer.Option(help="Of weights and images.")] = 0,
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write all measurements (run.json).", show_default=False)
@@ -75,12 +85,12 @@ def bench_command(
 
     networks, points = network or ["none"], point or []
     console = Console(stderr=as_json)
-    sizes_given = (width, classes, image, ring_bits, weight_bits) != NETWORK_DEFAULTS
+    sizes_given = (width, classes, image, ring_bits, weight_bits, merge) != NETWORK_DEFAULTS
     options = BenchOptions(protocol, inferences, networks[0], threads, batch, mode, tls, seed)
     if holds_search(Path(plan)):
         if sizes_given or out is not None:
             raise SettingError(
-                f"{plan} is a search: width, classes, image, ring and weight bits are for networks, --out for one run",
+                f"{plan} is a search: width, classes, image, bits and merging are for networks, --out for one run",
                 "the runs of a search are in its folder, below runs",
             )
         bench_frontier(Path(plan), options, networks, points, again, console, as_json)
@@ -100,15 +110,17 @@ def bench_command(
                 points[0] if points else None,
                 ring_bits=ring_bits,
                 weight_bits=weight_bits,
+                merge=merge,
                 seed=seed,
                 **sizes,
             )
         elif points or sizes_given:
             raise SettingError(
-                f"{plan} is a plan: point, width, classes, image, ring and weight bits are for networks",
+                f"{plan} is a plan: point, width, classes, image, bits and merging are for networks",
                 "name a network instead",
             )
-        result = {"model": plan, "point": points[0] if points else None, **bench(folder, options, report)}
+        made = {"point": points[0] if points else None, "merged": None if _plan_folder(plan) else merge}
+        result = {"model": plan, **made, **bench(folder, options, report)}
     if out is not None:
         from ..files import write_whole
 

@@ -34,7 +34,11 @@ def export_command(
     ],
     out: Annotated[Path, typer.Option(metavar="DIR", help="The plan's folder.")] = Path("plan"),
     point: Annotated[
-        str | None, typer.Option(help="Which network of a search; or reduce the given one.", show_default="the last --target's, else the most accurate")
+        str | None,
+        typer.Option(
+            help="Which network of a search; or reduce the given one.",
+            show_default="the last --target's, else the most accurate",
+        ),
     ] = None,
     data: Annotated[
         str | None,

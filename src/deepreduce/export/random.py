@@ -40,7 +40,7 @@ def plan_of(
     activation_bits: int = 13,
     weight_bits: int = MAX_WEIGHT_BITS,
     calibration_images: int = 2,
-    merge: bool = False,
+    merge: bool = True,
 ) -> tuple[Plan, Weights]:
     """A valid plan of ``network`` (a zoo name or ``file.py:factory``) reduced to ``point``, and random weights.
 
