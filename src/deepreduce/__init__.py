@@ -1,4 +1,4 @@
-"""deepreduce: from a network and its data to a Pareto frontier of accuracy against ReLUs.
+"""deepreduce: from a network and its data to a Pareto frontier of accuracy against ReLUs, and to private predictions.
 
 The names below load torch when they are first used, so that ``import deepreduce`` alone costs nothing.
 """
@@ -12,6 +12,7 @@ from .errors import DeepReduceError
 from .version import __version__
 
 if TYPE_CHECKING:
+    from .export import export_network, export_point
     from .front_door import network
     from .networks import Network, Profile, count
     from .reduce import cull, front_padded, keep_blocks, reduce_to, reshape, thin
@@ -25,6 +26,8 @@ __all__ = [
     "__version__",
     "count",
     "cull",
+    "export_network",
+    "export_point",
     "find_frontier",
     "front_padded",
     "keep_blocks",
@@ -37,6 +40,7 @@ __all__ = [
 _HOME = {
     **dict.fromkeys(("Network", "Profile", "count"), "networks"),
     "network": "front_door",
+    **dict.fromkeys(("export_network", "export_point"), "export"),
     **dict.fromkeys(("cull", "front_padded", "keep_blocks", "reduce_to", "reshape", "thin"), "reduce"),
     **dict.fromkeys(("Frontier", "find_frontier"), "search"),
 }
