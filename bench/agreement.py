@@ -2,9 +2,9 @@
 
     python bench/agreement.py PLAN --data cifar100 [--images 1000] [--protocol fused]
 
-PLAN is a folder that `deepreduce export` wrote. `deepreduce serve` runs as a process of its own; this one is the client.
-Compared are top-1 answers of the session with those of the reference interpreter on the same integers, and how far apart
-the two largest logits are where they differ. Writes bench/results/agreement_<hardware>_<date>.md.
+PLAN is a folder that `deepreduce export` wrote. `deepreduce serve` runs as a process of its own; this one is the
+client. Compared are top-1 answers of the session with those of the reference interpreter on the same integers, and how
+far apart the two largest logits are where they differ. Writes bench/results/agreement_<hardware>_<date>.md.
 """
 
 import argparse
