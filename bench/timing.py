@@ -2,7 +2,7 @@
 
     python bench/timing.py [--model resnet18] [--point full S2+S3+S4 ...] [--network none lan wan] [--inferences 5]
 
-Runs plans with random weights: full, culled, thinned, reshaped, of two widths. Constants of computing are fitted to the
+Runs plans with random weights: full, culled, thinned, reshaped, of two widths, merged and not. Constants of computing are fitted to the
 seconds of every op and phase over loopback, those of links to the shaped runs; then every run is predicted with the
 fitted constants, and with those in the source. Writes bench/results/timing_<hardware>_<date>.md, and beside it the
 runs as JSON.
@@ -12,6 +12,7 @@ import argparse
 import json
 import tempfile
 from dataclasses import asdict, dataclass, fields, replace
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -145,19 +146,20 @@ def constants(machine: Machine) -> str:
 def measure(arguments: argparse.Namespace) -> list[Timed]:
     runs: list[Timed] = []
     rates = measure_rates()
-    for width in arguments.width:
-        for point in arguments.point:
-            plan, weights = plan_of(arguments.model, None if point == "full" else point, width=width)
-            with tempfile.TemporaryDirectory() as name:
-                write_plan(Path(name) / "plan.json", plan)
-                write_weights(Path(name) / "weights.safetensors", plan, weights)
-                del weights
-                for protocol in arguments.protocol:
-                    for network in arguments.network:
-                        result = bench(Path(name), BenchOptions(protocol, arguments.inferences, network), rates=rates)
-                        title = f"{arguments.model} {point}" + ("" if width == 1 else f", width {width:g}")
-                        runs.append(Timed(title, plan, {"model": arguments.model, "point": point, **result}))
-                        print(" | ".join(row(runs[-1], [DEFAULT])), flush=True)
+    for width, point, merge in product(arguments.width, arguments.point, (True, False)):
+        plan, weights = plan_of(arguments.model, None if point == "full" else point, width=width, merge=merge)
+        with tempfile.TemporaryDirectory() as name:
+            write_plan(Path(name) / "plan.json", plan)
+            write_weights(Path(name) / "weights.safetensors", plan, weights)
+            del weights
+            for protocol in arguments.protocol:
+                for network in arguments.network:
+                    result = bench(Path(name), BenchOptions(protocol, arguments.inferences, network), rates=rates)
+                    title = f"{arguments.model} {point}" + ("" if width == 1 else f", width {width:g}")
+                    title += "" if merge else ", unmerged"
+                    facts = {"model": arguments.model, "point": point, "merged": merge}
+                    runs.append(Timed(title, plan, {**facts, **result}))
+                    print(" | ".join(row(runs[-1], [DEFAULT])), flush=True)
     return runs
 
 

@@ -15,7 +15,7 @@ from deepreduce.plan.timing import DEFAULT, Machine, Seconds, op_seconds, run_se
 
 BENCH = Path(__file__).parents[2] / "bench"
 # Numbers of another machine would say nothing about the constants, which are those of one machine.
-RECORDED = sorted((BENCH / "results").glob("private_two-core-xeon*.json"))
+RECORDED = sorted((BENCH / "results").glob("private-unmerged_two-core-xeon*.json"))
 POINTS = ("full", "S2^RT+S3^RT+S4^RT", "S2^RT+S3^RT, alpha=0.5, rho=0.5")
 
 
