@@ -2,10 +2,10 @@
 
     python bench/timing.py [--model resnet18] [--point full S2+S3+S4 ...] [--network none lan wan] [--inferences 5]
 
-Runs plans with random weights: full, culled, thinned, reshaped, of two widths, merged and not. Constants of computing are fitted to the
-seconds of every op and phase over loopback, those of links to the shaped runs; then every run is predicted with the
-fitted constants, and with those in the source. Writes bench/results/timing_<hardware>_<date>.md, and beside it the
-runs as JSON.
+Runs plans with random weights: full, culled, thinned, reshaped, of two widths, merged and not. Constants of computing
+are fitted to the seconds of every op and phase over loopback, those of links to the shaped runs; then every run is
+predicted with the fitted constants, and with those in the source. Writes bench/results/timing_<hardware>_<date>.md, and
+beside it the runs as JSON.
 """
 
 import argparse
