@@ -1,5 +1,6 @@
 """Material that outlives connections and processes of either side, and whom it serves."""
 
+import os
 import shutil
 import sqlite3
 import threading
@@ -268,6 +269,25 @@ def test_nothing_is_burnt_for_a_dead_connection(tmp_path):
     with pytest.raises(SessionError):  # the server is gone
         client.predict_integers(X)
     assert client.prepared == 1
+
+
+@pytest.mark.parametrize("keeps", [False, True])
+def test_a_forked_process_uses_nothing_of_its_parents(tmp_path, keeps):
+    with (
+        stored(tmp_path) as (_, port),
+        Client("127.0.0.1", port, protocol="delphi", store=tmp_path / "client" if keeps else None) as client,
+    ):
+        client.prepare(1)
+        child = os.fork()
+        if not child:
+            try:
+                client.predict_integers(X)
+            except SessionError as error:
+                client.close()
+                os._exit(5 if "forked" in error.message else 6)
+            os._exit(7)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 5
+        assert np.array_equal(client.predict_integers(X), EXACT)
 
 
 @pytest.mark.parametrize("side", ["client", "server"])

@@ -9,6 +9,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 
 import numpy as np
@@ -186,6 +187,42 @@ def test_processes_that_race_get_different_batches(tmp_path):
 
 
 # --- crashes, copies, damage -----------------------------------------------------------------------------------------
+
+
+def test_opening_a_store_again_leaves_the_locks_of_the_process_alone(tmp_path):
+    """POSIX locks end with any descriptor of the file that the process closes."""
+    first = filled(tmp_path / "s", 1)
+    program = (
+        "import sqlite3, sys\n"
+        "db = sqlite3.connect(sys.argv[1], timeout=0.1, isolation_level=None)\n"
+        "try:\n    db.execute('BEGIN IMMEDIATE')\n"
+        "except sqlite3.OperationalError:\n    sys.exit(7)\n"
+    )
+
+    def excluded():
+        return subprocess.run([sys.executable, "-c", program, tmp_path / "s" / "store.sqlite"], check=False).returncode
+
+    second = threading.Thread(target=ClientStore, args=(tmp_path / "s",))
+    with first._database.transaction():
+        assert excluded() == 7
+        second.start()  # waits for the transaction's end
+        second.join(0.3)
+        assert excluded() == 7
+    second.join()
+    assert excluded() == 0
+
+
+def test_a_forked_process_gets_nothing(tmp_path):
+    store = filled(tmp_path / "s", 1)
+    child = os.fork()
+    if not child:
+        try:
+            store.claim_next(PURPOSE)
+        except StoreError as error:
+            os._exit(5 if "forked" in error.message else 6)
+        os._exit(7)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 5
+    assert store.claim_next(PURPOSE) is not None
 
 
 def test_files_without_rows_go_and_rows_without_files_are_burnt(tmp_path):
