@@ -92,6 +92,8 @@ class TlsStream:
 
     def receive_into(self, view: memoryview) -> int:
         """Fills a part of the view; 0 at the end of the stream."""
+        limit = self._socket.gettimeout()
+        deadline = float("inf") if limit is None else time.monotonic() + limit
         while True:
             with self._state:
                 try:
@@ -101,6 +103,8 @@ class TlsStream:
                     pass
                 except ssl.SSLZeroReturnError:
                     return 0
+            if time.monotonic() > deadline:  # a record that trickles gives nothing until it is whole
+                raise TimeoutError
             records = self._socket.recv(CHUNK)
             if not records:
                 return 0

@@ -250,6 +250,8 @@ class Channel:
                 view = view[got:]
                 if len(view) and time.monotonic() > self._deadline:
                     raise TimeoutError
+                # What has begun, be it a header, has an end.
+                self._deadline = min(self._deadline, time.monotonic() + self._timeout_s)
 
     def _raise_reason(self) -> None:
         """After a failed send: the peer may have said why it stopped listening."""
