@@ -328,6 +328,18 @@ def test_a_preparer_keeps_the_store_filled(tmp_path):
     assert not [thread for thread in threading.enumerate() if thread.name == "deepreduce-preparer"]
 
 
+def test_a_preparer_tells_of_faults_of_ours(tmp_path, monkeypatch, caplog):
+    with stored(tmp_path) as (_, port), connect(port, tmp_path) as client:
+
+        def fails(self, n=1):
+            raise MemoryError("no room")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Client, "prepare", fails)
+            with Preparer(client, 1) as preparer, pytest.raises(SessionError, match="MemoryError: no room"):
+                preparer.wait(1, 5)
+
+
 def test_a_preparer_tells_what_is_wrong_and_stops_at_once(tmp_path):
     with stored(tmp_path) as (server, port):
         client = connect(port, tmp_path)

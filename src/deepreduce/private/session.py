@@ -61,6 +61,7 @@ class Session:
         self._terms: Terms | None = None
         self._keys: Keys | None = None
         self._booked = 0
+        self._opened = False  # as the operator was told
         self.busy = False
 
     def run(self) -> None:
@@ -69,6 +70,7 @@ class Session:
             hello = read_hello(self._channel, self._host.token)
             self._terms = terms = self._host.terms(hello)
             greet_client(self._channel, hello, terms.answer, self._host.plan_bytes)
+            self._opened = True
             self._emit("opened", protocol=hello.protocol, batch=hello.batch, stored=terms.shelf.stored)
             while self._serve_one(terms):
                 pass
@@ -89,6 +91,7 @@ class Session:
             if self._terms is not None:
                 self._terms.shelf.clear()
                 self._book(self._terms.program, 0)
+            if self._opened:
                 self._emit("closed")
             self._channel.close()
 
