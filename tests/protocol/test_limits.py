@@ -165,6 +165,19 @@ def test_closing_ends_sessions_that_have_not_begun():
         idle.close()
 
 
+def test_a_client_that_reads_nothing_does_not_hold_up_the_end():
+    """The server waits for it as long as for any other, not until its own sending fails."""
+    hello = b'{"version": 2, "protocol": "fused", "batch": 1, "token": null, ' + REST
+    with serving(PLAN, WEIGHTS, timeout_s=20) as (party, port), socket.create_connection(("127.0.0.1", port)) as sock:
+        party.plan_bytes = bytes(1 << 26)  # more than any socket buffers
+        sock.sendall(HEADER.pack(Kind.HELLO, 0, 0, len(hello)) + hello)
+        assert sock.recv(1)
+        time.sleep(0.3)
+        started = time.monotonic()
+        party.shutdown(1.0)
+        assert time.monotonic() - started < 1.0 + 2.0 + 1.0
+
+
 def test_set_up_costs_what_was_predicted(weighed):
     """A connection pays for keys when it first prepares, not before."""
     with Client("127.0.0.1", weighed[1]) as party:

@@ -107,8 +107,7 @@ def test_a_client_that_leaves_while_it_is_greeted_was_never_open(monkeypatch, ca
 
     monkeypatch.setattr("deepreduce.private.session.greet_client", leaves)
     counters = Metrics()
-    with serving(PLAN, WEIGHTS, observers=[counters.observe]) as (_, port):
-        with pytest.raises(SessionError):
-            connect(port)
+    with serving(PLAN, WEIGHTS, observers=[counters.observe]) as (_, port), pytest.raises(SessionError):
+        connect(port)
     page = {sample.name: sample.value for one in counters._registry.collect() for sample in one.samples}
     assert page["deepreduce_sessions"] == 0

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from contextlib import suppress
 from math import prod
 from typing import Any
 
@@ -99,9 +98,7 @@ class Session:
         """From another thread: tells an idle client that the server stops. False: a request has come, or is served."""
         if self._channel.readable() or self.busy:  # in this order: what was received meanwhile is being served
             return False
-        with suppress(SessionError, OSError):
-            self._channel.send(Kind.ERROR, bytes([Reason.STOPPING]))
-        return True
+        return self._channel.farewell(Reason.STOPPING)
 
     def _refused(self, error: SessionError | StoreError, reason: str) -> None:
         if not self._host.stopping:  # which ends sessions under their feet

@@ -24,6 +24,7 @@ from .meter import Meter
 
 Bytes = NDArray[np.uint8]
 HEADER = struct.Struct("<BBHI")
+FAREWELL_S = 0.1  # for a frame of one byte
 DISCARDED = 1 << 26  # bytes of a frame that is skipped on the way to a reason
 
 
@@ -186,6 +187,18 @@ class Channel:
         with suppress(SessionError, OSError):
             self.send(Kind.ERROR, bytes([reason]))
         self._stream.finish()
+
+    def farewell(self, reason: Reason) -> bool:
+        """From another thread: tells an idle peer why the session ends. False: something is being sent to it.
+
+        A peer that reads nothing, for which a frame may wait long, is not waited for.
+        """
+        if self._sending.locked():
+            return False
+        self._stream.set_timeout(FAREWELL_S)
+        with suppress(SessionError, OSError):
+            self.send(Kind.ERROR, bytes([reason]))
+        return True
 
     def abort(self) -> None:
         """From another thread: whoever sends or receives here gets an error at once."""
