@@ -111,3 +111,15 @@ def test_a_client_that_leaves_while_it_is_greeted_was_never_open(monkeypatch, ca
         connect(port)
     page = {sample.name: sample.value for one in counters._registry.collect() for sample in one.samples}
     assert page["deepreduce_sessions"] == 0
+
+
+def test_an_observer_that_fails_ends_nothing(caplog):
+    def fails(name, fields):
+        raise ValueError("a fault of the operator's")
+
+    with serving(PLAN, WEIGHTS, max_sessions=1, observers=[fails]) as (_, port), connect(port) as client:
+        with pytest.raises(PeerError, match=LIMIT):
+            connect(port)
+        client.prepare(1)
+        assert np.array_equal(client.predict_integers(X), run(PLAN, WEIGHTS, X)["d"])
+    assert "an observer failed" in caplog.text

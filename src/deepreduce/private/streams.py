@@ -113,7 +113,9 @@ class TlsStream:
 
     def readable(self) -> bool:
         """Whether there is something to receive, or the end of the stream."""
-        return _readable(self._socket)
+        with self._state:  # what came together with something else is here already
+            waiting = self._tls.pending() or self._in.pending
+        return bool(waiting) or _readable(self._socket)
 
     def set_timeout(self, seconds: float) -> None:
         """How long one step may wait."""
