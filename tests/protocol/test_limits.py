@@ -4,6 +4,7 @@ import contextlib
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,8 +13,8 @@ from sessions import PLAN, TIMEOUT_S, WEIGHTS, X, ask, serving
 from deepreduce.errors import PlanError, SessionError, SettingError
 from deepreduce.plan import digest, encode, predict, run
 from deepreduce.private import Client, connection, server
-from deepreduce.private.hello import SETUP
-from deepreduce.private.transport import HEADER, Kind
+from deepreduce.private.hello import SETUP, ClientHello
+from deepreduce.private.transport import HEADER, Kind, Reason
 
 pytestmark = pytest.mark.core
 
@@ -121,6 +122,16 @@ def test_a_trickling_frame_has_a_deadline(weighed):
         assert time.monotonic() - started < 3 * TIMEOUT_S
 
 
+def test_a_trickling_header_has_a_deadline(weighed):
+    with socket.create_connection(("127.0.0.1", weighed[1])) as sock:
+        started = time.monotonic()
+        with contextlib.suppress(OSError):
+            for byte in HEADER.pack(Kind.HELLO, 0, 0, 1000):
+                sock.sendall(bytes([byte]))
+                time.sleep(0.7 * TIMEOUT_S)
+        assert time.monotonic() - started < 3 * TIMEOUT_S
+
+
 def test_the_server_survives_failing_accepts(monkeypatch):
     """Out of descriptors for a while: logged, and then served again."""
     with serving(PLAN, WEIGHTS) as (party, port):
@@ -152,6 +163,19 @@ def test_closing_ends_sessions_that_have_not_begun():
         with contextlib.suppress(ConnectionError):
             assert idle.recv(1) == b""
         idle.close()
+
+
+def test_a_client_that_reads_nothing_does_not_hold_up_the_end():
+    """The server waits for it as long as for any other, not until its own sending fails."""
+    hello = b'{"version": 2, "protocol": "fused", "batch": 1, "token": null, ' + REST
+    with serving(PLAN, WEIGHTS, timeout_s=20) as (party, port), socket.create_connection(("127.0.0.1", port)) as sock:
+        party.plan_bytes = bytes(1 << 26)  # more than any socket buffers
+        sock.sendall(HEADER.pack(Kind.HELLO, 0, 0, len(hello)) + hello)
+        assert sock.recv(1)
+        time.sleep(0.3)
+        started = time.monotonic()
+        party.shutdown(1.0)
+        assert time.monotonic() - started < 1.0 + 2.0 + 1.0
 
 
 def test_set_up_costs_what_was_predicted(weighed):
@@ -230,6 +254,41 @@ def test_damaged_hellos(weighed, hello):
     assert answer == b"" or answer[0] == Kind.ERROR
     y, _ = ask(weighed[1], X, protocol="delphi")
     assert np.array_equal(y, run(PLAN, WEIGHTS, X)["d"])
+
+
+def test_a_token_that_is_no_text_is_a_wrong_token(caplog):
+    hello = b'{"version": 2, "protocol": "fused", "batch": 1, "token": "\\ud800", ' + REST
+    with (
+        serving(PLAN, WEIGHTS, token="open sesame") as (_, port),
+        socket.create_connection(("127.0.0.1", port)) as sock,
+    ):
+        sock.sendall(HEADER.pack(Kind.HELLO, 0, 0, len(hello)) + hello)
+        sock.settimeout(2 * TIMEOUT_S)
+        assert sock.recv(100)[-1] == Reason.REFUSED
+    assert "Traceback" not in caplog.text
+
+
+@pytest.mark.parametrize("field", ["plan_digest", "identity"])
+@pytest.mark.parametrize("value", ["\x1b[2Jx", "\ud800", "", "A" * 64])
+def test_names_from_a_server_are_hexadecimal(monkeypatch, weighed, field, value):
+    """They are shown, and kept in the store."""
+    terms = server.Server.terms
+
+    def lying(self, hello):
+        found = terms(self, hello)
+        return replace(found, answer=replace(found.answer, **{field: value}))
+
+    monkeypatch.setattr(server.Server, "terms", lying)
+    with pytest.raises(SessionError, match="wrong digest or identity"):
+        Client("127.0.0.1", weighed[1], timeout_s=TIMEOUT_S)
+
+
+def test_secrets_are_not_shown(weighed):
+    with Client("127.0.0.1", weighed[1], token="open sesame") as party:
+        assert "sesame" not in repr(party.target)
+    hello = ClientHello(2, "fused", 1, "open sesame", None, "12" * 32, False)
+    assert "sesame" not in repr(hello)
+    assert "1212" not in repr(hello)
 
 
 def test_nobody_listens():

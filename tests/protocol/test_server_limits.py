@@ -97,3 +97,29 @@ def test_events_and_counters_of_a_session(tmp_path, caplog):
     assert "sesame" not in text
     assert "wrong" not in text
     assert identity.hex() not in text
+
+
+def test_a_client_that_leaves_while_it_is_greeted_was_never_open(monkeypatch, caplog):
+    caplog.set_level(logging.INFO)
+
+    def leaves(*_):
+        raise SessionError("the client left")
+
+    monkeypatch.setattr("deepreduce.private.session.greet_client", leaves)
+    counters = Metrics()
+    with serving(PLAN, WEIGHTS, observers=[counters.observe]) as (_, port), pytest.raises(SessionError):
+        connect(port)
+    page = {sample.name: sample.value for one in counters._registry.collect() for sample in one.samples}
+    assert page["deepreduce_sessions"] == 0
+
+
+def test_an_observer_that_fails_ends_nothing(caplog):
+    def fails(name, fields):
+        raise ValueError("a fault of the operator's")
+
+    with serving(PLAN, WEIGHTS, max_sessions=1, observers=[fails]) as (_, port), connect(port) as client:
+        with pytest.raises(PeerError, match=LIMIT):
+            connect(port)
+        client.prepare(1)
+        assert np.array_equal(client.predict_integers(X), run(PLAN, WEIGHTS, X)["d"])
+    assert "an observer failed" in caplog.text

@@ -1,5 +1,6 @@
 """Material that outlives connections and processes of either side, and whom it serves."""
 
+import os
 import shutil
 import sqlite3
 import threading
@@ -270,6 +271,25 @@ def test_nothing_is_burnt_for_a_dead_connection(tmp_path):
     assert client.prepared == 1
 
 
+@pytest.mark.parametrize("keeps", [False, True])
+def test_a_forked_process_uses_nothing_of_its_parents(tmp_path, keeps):
+    with (
+        stored(tmp_path) as (_, port),
+        Client("127.0.0.1", port, protocol="delphi", store=tmp_path / "client" if keeps else None) as client,
+    ):
+        client.prepare(1)
+        child = os.fork()
+        if not child:
+            try:
+                client.predict_integers(X)
+            except SessionError as error:
+                client.close()
+                os._exit(5 if "forked" in error.message else 6)
+            os._exit(7)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 5
+        assert np.array_equal(client.predict_integers(X), EXACT)
+
+
 @pytest.mark.parametrize("side", ["client", "server"])
 def test_full_stores(tmp_path, monkeypatch, side):
     """The server's disk: the client is told of a limit. The client's: it knows itself, and the session goes on."""
@@ -306,6 +326,18 @@ def test_a_preparer_keeps_the_store_filled(tmp_path):
         with pytest.raises(SettingError):
             preparer.wait(3)
     assert not [thread for thread in threading.enumerate() if thread.name == "deepreduce-preparer"]
+
+
+def test_a_preparer_tells_of_faults_of_ours(tmp_path, monkeypatch, caplog):
+    with stored(tmp_path) as (_, port), connect(port, tmp_path) as client:
+
+        def fails(self, n=1):
+            raise MemoryError("no room")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Client, "prepare", fails)
+            with Preparer(client, 1) as preparer, pytest.raises(SessionError, match="MemoryError: no room"):
+                preparer.wait(1, 5)
 
 
 def test_a_preparer_tells_what_is_wrong_and_stops_at_once(tmp_path):

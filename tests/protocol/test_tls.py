@@ -1,7 +1,10 @@
 """TLS 1.3 between the parties: who is trusted, and what a change on the wire does."""
 
+import contextlib
+import os
 import socket
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -11,6 +14,7 @@ from sessions import PLAN, WEIGHTS, image, serving
 from deepreduce.errors import SessionError, SettingError
 from deepreduce.plan import run
 from deepreduce.private import Client, client_context, server_context
+from deepreduce.private.streams import TlsStream
 
 X = image(PLAN, np.random.default_rng(5))
 
@@ -71,6 +75,48 @@ def test_plain_meets_tls(files, tls):
         Client("127.0.0.1", port, timeout_s=2)
     with serving(PLAN, WEIGHTS, timeout_s=2) as (_, port), pytest.raises(SessionError):
         Client("127.0.0.1", port, tls=client_context(files / "ours.pem"), timeout_s=2)
+
+
+def test_a_trickling_record_has_a_deadline(files, tls):
+    """Its bytes come steadily, but nothing of a frame until the record is whole."""
+    with (
+        serving(PLAN, WEIGHTS, tls=tls, timeout_s=1) as (_, port),
+        socket.create_connection(("127.0.0.1", port)) as sock,
+        client_context(files / "ours.pem").wrap_socket(sock, server_hostname="127.0.0.1") as secured,
+        socket.socket(fileno=os.dup(secured.fileno())) as raw,
+    ):
+        raw.sendall(b"\x17\x03\x03\x40\x00")  # application data, 16 KiB of it
+        started = time.monotonic()
+        with contextlib.suppress(OSError):
+            while time.monotonic() - started < 8:
+                raw.sendall(b" ")
+                time.sleep(0.2)
+        assert time.monotonic() - started < 5
+
+
+def test_what_came_with_something_else_is_seen(files, tls):
+    """Else a client would not notice that the server has dismissed it, and burn a batch for nothing."""
+    listener, streams = socket.create_server(("127.0.0.1", 0)), {}
+
+    def accept():
+        with listener:
+            streams["server"] = TlsStream(listener.accept()[0], tls, 5.0, server_name=None)
+
+    accepting = threading.Thread(target=accept)
+    accepting.start()
+    sock = socket.create_connection(listener.getsockname())
+    client = TlsStream(sock, client_context(files / "ours.pem"), 5.0, server_name="127.0.0.1")
+    accepting.join()
+    streams["server"].send(b"first")
+    streams["server"].send(b"second")
+    time.sleep(0.2)  # until both are there
+    buffer = bytearray(5)
+    assert client.receive_into(memoryview(buffer)) == 5
+    assert client.readable()
+    assert client.receive_into(memoryview(bytearray(6))) == 6
+    assert not client.readable()
+    client.close()
+    streams["server"].close()
 
 
 def test_files_that_do_not_fit(files, tmp_path):

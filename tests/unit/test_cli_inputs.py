@@ -8,9 +8,11 @@ from PIL import Image
 
 from deepreduce.cli.address import is_loopback, parse_address, parse_bytes, shown_address
 from deepreduce.cli.pictures import read_input, read_picture
+from deepreduce.cli.predict import _predict
 from deepreduce.data.decode import decode
 from deepreduce.errors import DataError, PlanError, SettingError
 from deepreduce.plan import normalised, pictures_of
+from deepreduce.private.transport import PeerError, Reason
 from plan_samples import conv, plan_of
 
 RNG = np.random.default_rng(0)
@@ -101,3 +103,33 @@ def test_sizes():
     for text in ("", "GB", "-1", "1XB", "0"):
         with pytest.raises(SettingError):
             parse_bytes(text, "x")
+
+
+@pytest.mark.parametrize("kind", ["BMP", "GIF", "EPS", "TIFF"])
+def test_other_formats_are_refused_whatever_their_name(tmp_path, kind):
+    path = tmp_path / "picture.png"
+    Image.new("RGB", (4, 4)).save(path, kind)
+    with pytest.raises(DataError, match="cannot be decoded"):
+        read_picture(path, (3, 4, 4), resize=False)
+
+
+def test_a_server_that_refuses_what_it_has_just_prepared_is_not_asked_for_ever():
+    class Refused:
+        stored, most_prepared, prepared, asked = True, 5, 2, 0
+
+        def prepare(self, n):
+            self.prepared += n
+
+        def predict(self, images):
+            self.prepared -= 1
+            self.asked += 1
+            assert self.asked < 10
+            raise PeerError("it does not have the prepared batch", reason=Reason.BATCH)
+
+        def reconnect(self):
+            pass
+
+    client, notes = Refused(), []
+    with pytest.raises(PeerError):
+        _predict(client, None, 3, notes)
+    assert (client.asked, len(notes)) == (3, 2)

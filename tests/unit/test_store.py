@@ -1,5 +1,7 @@
 """The store of one-time material: whole or not at all, used once, and what it does about crashes, copies and damage."""
 
+import contextlib
+import hashlib
 import multiprocessing
 import os
 import resource
@@ -9,6 +11,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 
 import numpy as np
@@ -116,6 +119,12 @@ def test_what_is_cut_moved_or_opened_otherwise_is_refused(tmp_path):
 # --- one-time use ----------------------------------------------------------------------------------------------------
 
 
+def test_a_file_of_nothing_is_damaged(tmp_path):
+    (tmp_path / "sealed").write_bytes(b"DEEPRED1" + bytes(8))
+    with pytest.raises(DamagedError):
+        opened(tmp_path / "sealed")
+
+
 def test_batches_come_in_order_once_and_through_restarts(tmp_path):
     store = filled(tmp_path / "s", 3)
     assert store.count(PURPOSE) == 3
@@ -186,6 +195,42 @@ def test_processes_that_race_get_different_batches(tmp_path):
 
 
 # --- crashes, copies, damage -----------------------------------------------------------------------------------------
+
+
+def test_opening_a_store_again_leaves_the_locks_of_the_process_alone(tmp_path):
+    """POSIX locks end with any descriptor of the file that the process closes."""
+    first = filled(tmp_path / "s", 1)
+    program = (
+        "import sqlite3, sys\n"
+        "db = sqlite3.connect(sys.argv[1], timeout=0.1, isolation_level=None)\n"
+        "try:\n    db.execute('BEGIN IMMEDIATE')\n"
+        "except sqlite3.OperationalError:\n    sys.exit(7)\n"
+    )
+
+    def excluded():
+        return subprocess.run([sys.executable, "-c", program, tmp_path / "s" / "store.sqlite"], check=False).returncode
+
+    second = threading.Thread(target=ClientStore, args=(tmp_path / "s",))
+    with first._database.transaction():
+        assert excluded() == 7
+        second.start()  # waits for the transaction's end
+        second.join(0.3)
+        assert excluded() == 7
+    second.join()
+    assert excluded() == 0
+
+
+def test_a_forked_process_gets_nothing(tmp_path):
+    store = filled(tmp_path / "s", 1)
+    child = os.fork()
+    if not child:
+        try:
+            store.claim_next(PURPOSE)
+        except StoreError as error:
+            os._exit(5 if "forked" in error.message else 6)
+        os._exit(7)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 5
+    assert store.claim_next(PURPOSE) is not None
 
 
 def test_files_without_rows_go_and_rows_without_files_are_burnt(tmp_path):
@@ -429,6 +474,20 @@ def test_one_server_at_a_time(tmp_path):
     assert second.identity("plan") == identity != second.identity("another plan")
 
 
+def test_a_server_store_that_cannot_be_opened_is_not_kept_from_others(tmp_path):
+    ClientStore(tmp_path / "s").close()
+    for _ in range(2):
+        with pytest.raises(StoreError, match="is the store of a client"):
+            ServerStore(tmp_path / "s", 10**9, 10**9)
+
+
+def test_a_plan_that_was_damaged_is_asked_for_again(tmp_path):
+    digest = hashlib.sha256(b"content").hexdigest()
+    with contextlib.closing(ClientStore(tmp_path / "s")) as store:
+        store.remember("host:1", "server", digest, b"contents")
+        assert store.plan(digest) is None
+
+
 def test_the_same_id_is_kept_once(tmp_path):
     store = filled(tmp_path / "s", 1)
     with pytest.raises(StoreError, match="there already"):
@@ -444,10 +503,11 @@ def test_identity_and_plans_stay(tmp_path):
     identity = store.identity
     assert len(identity) == 32
     assert store.plan_at("host:1") is None
-    store.remember("host:1", "server", "digest", b"content")
+    digest = hashlib.sha256(b"content").hexdigest()
+    store.remember("host:1", "server", digest, b"content")
     store.close()
     store = ClientStore(tmp_path / "s")
     assert store.identity == identity
-    assert store.plan_at("host:1") == "digest"
-    assert store.plan("digest") == b"content"
+    assert store.plan_at("host:1") == digest
+    assert store.plan(digest) == b"content"
     assert summary(tmp_path / "s") == {"ready": 0, "bytes": 0}

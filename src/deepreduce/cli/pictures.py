@@ -14,6 +14,7 @@ from ..plan import Plan, normalised
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+FORMATS = ("PNG", "JPEG")  # Pillow knows many more, and hands some to other programs, whatever the file is called
 CLEAR = {"1", "L", "P", "RGB"}  # modes without transparency that say what grey or RGB is
 
 
@@ -48,7 +49,7 @@ def read_picture(path: Path, shape: tuple[int, int, int], *, resize: bool) -> ND
     if channels not in (1, 3):
         raise PlanError(f"the plan takes {channels} channels, pictures have 1 or 3", "give .npy files")
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=FORMATS) as image:
             image.load()
             _check_mode(path, image)
             pixels = image.convert("L" if channels == 1 else "RGB")

@@ -161,17 +161,22 @@ def _ask(
 
 
 def _predict(client: Client, images: Any, left: int, notes: list[str]) -> Any:
-    """One batch; what the server no longer has is passed over, and what is missing is prepared first."""
+    """One batch; what the server no longer has is passed over, and what is missing is prepared first.
+
+    A server that refuses what it has just prepared is not asked again.
+    """
     from ..private.transport import PeerError, Reason
 
+    fresh = False
     while True:
         if not client.prepared:
             client.prepare(min(left, client.most_prepared))
+            fresh = True
         before = client.prepared
         try:
             return client.predict(images)
         except PeerError as error:
-            if error.reason != Reason.BATCH or not client.stored or not before:
+            if error.reason != Reason.BATCH or not client.stored or not before or fresh:
                 raise
             notes.append("a prepared batch was not the server's any more; it is dropped on both sides")
             client.reconnect()

@@ -8,6 +8,7 @@ sent.
 from __future__ import annotations
 
 import contextlib
+import os
 import ssl
 import threading
 import time
@@ -90,7 +91,7 @@ class Client:
         self.setup = Phase()
         self._mode, self._threads = mode, threads
         self._progress = on_progress or (lambda what, done, total: None)
-        self._lock = threading.RLock()
+        self._lock, self._process = threading.RLock(), os.getpid()
         self._connection: Connection | None = None
         self._preparation: Preparation | None = None
         self._own_store = None if store is None or isinstance(store, ClientStore) else ClientStore(store)
@@ -162,6 +163,7 @@ class Client:
         bound = 2 ** (self.plan.ring.ring_bits - 1)
         if x.size and not -bound <= int(x.min()) <= int(x.max()) < bound:
             raise SettingError(f"an image has a value beyond {bound - 1}", "scale it as in training")
+        self._session()  # before the lock, which a fork may have copied while it was held
         with self._lock:
             connection = self._session()
             with self._guarded():
@@ -209,6 +211,8 @@ class Client:
 
     def close(self) -> None:
         """Ends the session; what is prepared in memory is lost, keys are forgotten."""
+        if os.getpid() != self._process:  # the parent's session goes on
+            return
         connection = self._connection
         if connection is not None:
             with contextlib.suppress(SessionError, OSError):
@@ -266,6 +270,8 @@ class Client:
         return self._preparation
 
     def _session(self) -> Connection:
+        if os.getpid() != self._process:  # parent and child would use the same material
+            raise SessionError("the process was forked while the session was open", "connect in each process")
         if self._connection is None:
             raise SessionError("the session is over", "connect again")
         return self._connection

@@ -8,7 +8,7 @@ import socket
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ..errors import SessionError
 from ..plan import Plan, encode
@@ -31,7 +31,7 @@ class Target:
     tls: ssl.SSLContext | None
     server_name: str | None
     pin: str | None
-    token: str | None
+    token: str | None = field(repr=False)
     timeout_s: float
     keeps: bool  # what is prepared is for the store
 

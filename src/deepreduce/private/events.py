@@ -24,7 +24,10 @@ def emit(name: Name, observers: tuple[Observer, ...] = (), /, **fields: Any) -> 
     text = " ".join(f"{key}={_shown(value)}" for key, value in shown.items())
     log.log(LEVELS.get(name, logging.INFO), "%s %s", name, text, extra={"event": name, "fields": shown})
     for observer in observers:
-        observer(name, shown)
+        try:
+            observer(name, shown)
+        except Exception as error:  # who only watches must not end what is watched
+            log.error("an observer failed: %s", type(error).__name__, exc_info=error)
 
 
 class JsonLines(logging.Formatter):

@@ -13,7 +13,7 @@ import hashlib
 import hmac
 import json
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar
 
 import numpy as np
@@ -57,9 +57,9 @@ class ClientHello:
     version: int
     protocol: str
     batch: int
-    token: str | None
+    token: str | None = field(repr=False)
     known: str | None
-    identity: str
+    identity: str = field(repr=False)
     keeps: bool
 
 
@@ -90,6 +90,8 @@ def greet_server(channel: Channel, hello: ClientHello) -> tuple[ServerHello, byt
     """The client's step 1: what the server says, and the plan's bytes unless it is the known one."""
     channel.send(Kind.HELLO, json.dumps(asdict(hello)).encode())
     answer = _parse(channel.receive_upto(Kind.HELLO, HELLO_LIMIT), ServerHello, "server")
+    if not re.fullmatch("[0-9a-f]{64}", answer.plan_digest) or not re.fullmatch("[0-9a-f]{32}", answer.identity):
+        raise SessionError("the server sent a hello with a wrong digest or identity", "it may be another version")
     if answer.plan_digest == hello.known:
         return answer, None
     return answer, channel.receive_upto(Kind.PLAN, PLAN_LIMIT)
@@ -118,7 +120,9 @@ def read_hello(channel: Channel, token: str | None) -> ClientHello:
     hello = _parse(channel.receive_upto(Kind.HELLO, HELLO_LIMIT), ClientHello, "client")
     if not re.fullmatch("[0-9a-f]{64}", hello.identity):
         raise SessionError("the client sent a hello with a wrong identity", "it may be another version")
-    if token is not None and not hmac.compare_digest(token.encode(), (hello.token or "").encode()):
+    if token is not None and not hmac.compare_digest(
+        token.encode(), (hello.token or "").encode("utf-8", "surrogatepass")
+    ):
         raise RefusedError("the client has no valid token")
     return hello
 

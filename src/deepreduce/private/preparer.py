@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from types import TracebackType
 from typing import Self
 
-from ..errors import DeepReduceError, SessionError, SettingError
+from ..errors import DeepReduceError, SessionError, SettingError, one_line
 from .client import Client
 from .settings import check_between
 
+log = logging.getLogger("deepreduce.client")
 POLL_S = 0.5  # between looks at the store, which other processes use too
 RETRY_S = 5.0  # after an error
 
@@ -75,6 +77,10 @@ class Preparer:
             except DeepReduceError as error:
                 self._drop()
                 self._report(error)
+            except Exception as error:  # whoever waits must learn it
+                log.error("preparing failed", exc_info=error)
+                self._drop()
+                self._report(SessionError(f"preparing failed: {type(error).__name__}: {one_line(error)}"))
             with self._changed:
                 self._changed.wait_for(lambda: self._stopped, POLL_S if self.error is None else RETRY_S)
         self._drop()

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from contextlib import suppress
 from math import prod
 from typing import Any
 
@@ -61,6 +60,7 @@ class Session:
         self._terms: Terms | None = None
         self._keys: Keys | None = None
         self._booked = 0
+        self._opened = False  # as the operator was told
         self.busy = False
 
     def run(self) -> None:
@@ -69,6 +69,7 @@ class Session:
             hello = read_hello(self._channel, self._host.token)
             self._terms = terms = self._host.terms(hello)
             greet_client(self._channel, hello, terms.answer, self._host.plan_bytes)
+            self._opened = True
             self._emit("opened", protocol=hello.protocol, batch=hello.batch, stored=terms.shelf.stored)
             while self._serve_one(terms):
                 pass
@@ -89,6 +90,7 @@ class Session:
             if self._terms is not None:
                 self._terms.shelf.clear()
                 self._book(self._terms.program, 0)
+            if self._opened:
                 self._emit("closed")
             self._channel.close()
 
@@ -96,9 +98,7 @@ class Session:
         """From another thread: tells an idle client that the server stops. False: a request has come, or is served."""
         if self._channel.readable() or self.busy:  # in this order: what was received meanwhile is being served
             return False
-        with suppress(SessionError, OSError):
-            self._channel.send(Kind.ERROR, bytes([Reason.STOPPING]))
-        return True
+        return self._channel.farewell(Reason.STOPPING)
 
     def _refused(self, error: SessionError | StoreError, reason: str) -> None:
         if not self._host.stopping:  # which ends sessions under their feet

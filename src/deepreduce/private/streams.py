@@ -92,6 +92,8 @@ class TlsStream:
 
     def receive_into(self, view: memoryview) -> int:
         """Fills a part of the view; 0 at the end of the stream."""
+        limit = self._socket.gettimeout()
+        deadline = float("inf") if limit is None else time.monotonic() + limit
         while True:
             with self._state:
                 try:
@@ -101,6 +103,8 @@ class TlsStream:
                     pass
                 except ssl.SSLZeroReturnError:
                     return 0
+            if time.monotonic() > deadline:  # a record that trickles gives nothing until it is whole
+                raise TimeoutError
             records = self._socket.recv(CHUNK)
             if not records:
                 return 0
@@ -109,7 +113,9 @@ class TlsStream:
 
     def readable(self) -> bool:
         """Whether there is something to receive, or the end of the stream."""
-        return _readable(self._socket)
+        with self._state:  # what came together with something else is here already
+            waiting = self._tls.pending() or self._in.pending
+        return bool(waiting) or _readable(self._socket)
 
     def set_timeout(self, seconds: float) -> None:
         """How long one step may wait."""

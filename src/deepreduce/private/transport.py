@@ -24,6 +24,7 @@ from .meter import Meter
 
 Bytes = NDArray[np.uint8]
 HEADER = struct.Struct("<BBHI")
+FAREWELL_S = 0.1  # for a frame of one byte
 DISCARDED = 1 << 26  # bytes of a frame that is skipped on the way to a reason
 
 
@@ -187,6 +188,18 @@ class Channel:
             self.send(Kind.ERROR, bytes([reason]))
         self._stream.finish()
 
+    def farewell(self, reason: Reason) -> bool:
+        """From another thread: tells an idle peer why the session ends. False: something is being sent to it.
+
+        A peer that reads nothing, for which a frame may wait long, is not waited for.
+        """
+        if self._sending.locked():
+            return False
+        self._stream.set_timeout(FAREWELL_S)
+        with suppress(SessionError, OSError):
+            self.send(Kind.ERROR, bytes([reason]))
+        return True
+
     def abort(self) -> None:
         """From another thread: whoever sends or receives here gets an error at once."""
         self._stream.shutdown()
@@ -250,6 +263,8 @@ class Channel:
                 view = view[got:]
                 if len(view) and time.monotonic() > self._deadline:
                     raise TimeoutError
+                # What has begun, be it a header, has an end.
+                self._deadline = min(self._deadline, time.monotonic() + self._timeout_s)
 
     def _raise_reason(self) -> None:
         """After a failed send: the peer may have said why it stopped listening."""

@@ -42,15 +42,17 @@ CREATE TABLE servers (place TEXT PRIMARY KEY, server TEXT NOT NULL, plan TEXT NO
 """
 
 
+_CREATING = threading.Lock()
+
+
 class Database:
-    """One connection, one transaction at a time; several processes may have the file open."""
+    """One connection, one transaction at a time; several processes may have the file open, but not across a fork."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._lock = threading.RLock()
+        self._lock, self._process = threading.RLock(), os.getpid()
         with self._errors():
-            # Made here, as SQLite would let others read it.
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            _create(path)
             self._connection = sqlite3.connect(path, timeout=WAIT_S, isolation_level=None, check_same_thread=False)
             try:
                 self._begin()
@@ -61,7 +63,7 @@ class Database:
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """Everything in the block or nothing; on the disk when the block ends. Excludes all other writers."""
-        with self._lock, self._errors():
+        with self._ours(), self._errors():
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield self._connection
@@ -74,13 +76,21 @@ class Database:
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
         """For single queries."""
-        with self._lock, self._errors():
+        with self._ours(), self._errors():
             yield self._connection
 
     def close(self) -> None:
         """No more queries."""
         with self._lock:
             self._connection.close()
+
+    @contextmanager
+    def _ours(self) -> Iterator[None]:
+        """One thread at a time, and never a child that got the connection by a fork: SQLite forbids it."""
+        if os.getpid() != self._process:  # before the lock, which a thread of the parent may have held
+            raise StoreError("the process was forked while the store was open", "open the store in each process")
+        with self._lock:
+            yield
 
     def _begin(self) -> None:
         for setting in SETTINGS:
@@ -124,6 +134,17 @@ class Database:
                 return StoreError(
                     f"{self._path} cannot be used: {one_line(error)}", "check its permissions and the disk"
                 )
+
+
+def _create(path: Path) -> None:
+    """An empty file that only its owner may read, unless there is one: SQLite would let others read it.
+
+    A file that exists is never opened here. POSIX locks belong to the process, and closing any descriptor of the file
+    ends them all: another connection of this process would go on in its transaction without excluding other processes,
+    and both could claim one batch.
+    """
+    with _CREATING, suppress(FileExistsError):
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
 
 
 def disk_error(error: OSError, path: Path) -> StoreError:

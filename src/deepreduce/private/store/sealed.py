@@ -61,7 +61,7 @@ def unseal(file: int, key: bytes, batch_id: bytes) -> Plain:
     header = os.pread(file, HEADER.size, 0)
     magic, length = HEADER.unpack(header) if len(header) == HEADER.size else (b"", 0)
     count = -(-length // SEGMENT)
-    if magic != MAGIC or size != HEADER.size + length + TAG * count:
+    if magic != MAGIC or length < LENGTH.size or size != HEADER.size + length + TAG * count:
         raise DamagedError("it is cut, or no file of a store")
     content = _aligned(length)
     cipher, sealed = AESGCM(key), memoryview(bytearray(SEGMENT + TAG))

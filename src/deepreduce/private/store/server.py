@@ -23,12 +23,16 @@ class ServerStore(Store):
     def __init__(self, folder: Path | str, max_bytes: int, max_peer_bytes: int) -> None:
         self._max_peer_bytes = max_peer_bytes
         self._lock_file: int | None = None
-        super().__init__(folder, "server", max_bytes)
-        with self._database.transaction() as db:
-            found = self._fact(db, "secret")
-            if found is None:
-                found = os.urandom(SECRET)
-                self._set_fact(db, "secret", found)
+        try:
+            super().__init__(folder, "server", max_bytes)
+            with self._database.transaction() as db:
+                found = self._fact(db, "secret")
+                if found is None:
+                    found = os.urandom(SECRET)
+                    self._set_fact(db, "secret", found)
+        except BaseException:
+            self._unlock()
+            raise
         self._secret = found
 
     def identity(self, computation: str) -> str:
@@ -38,6 +42,9 @@ class ServerStore(Store):
     def close(self) -> None:
         """Another process may open it."""
         super().close()
+        self._unlock()
+
+    def _unlock(self) -> None:
         if self._lock_file is not None:
             os.close(self._lock_file)
             self._lock_file = None
@@ -49,7 +56,6 @@ class ServerStore(Store):
             self._lock_file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            os.close(self._lock_file or 0)
             raise StoreError(f"another server uses the store {self.folder}", "give each server its own") from None
         except OSError as error:
             raise disk_error(error, path) from error

@@ -65,7 +65,7 @@ class Store:
     """The folder, opened. ``role``: "client" or "server". ``max_bytes``: of all files together.
 
     Raises `StoreError` at a folder that cannot be used. ``notices`` says what was burnt at opening, and why. Threads
-    and processes may share a store; a process that forks must not.
+    and processes may share a store; the child of a fork must open it anew.
     """
 
     def __init__(self, folder: Path | str, role: str, max_bytes: int) -> None:
