@@ -159,3 +159,12 @@ def test_kept_masks_survive(elements):
     op = Relu("r", ("c",), 0, 8, 0, pack_kept(mask))
     assert np.array_equal(kept_mask(op, elements), mask)
     assert kept_mask(replace(op, kept=None), elements).all()
+
+
+def test_all_tensors_together_have_a_bound():
+    side = 2**12
+    names = ["input", *(f"r{index}" for index in range(17))]
+    relus = [Relu(name, (before,), 0, 8, 0) for before, name in zip(names, names[1:], strict=False)]
+    assert 17 * side**2 > MAX_TOTAL_ELEMENTS
+    with pytest.raises(PlanError, match="r14: number of elements up to here"):
+        validate(plan_of(*relus, input_shape=(1, side, side)))

@@ -34,6 +34,7 @@ from .schema import (
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./:-]{0,127}")
 MAX_OPS = 4096
 MAX_ELEMENTS = 2**24  # of one image's tensor
+MAX_TOTAL_ELEMENTS = 2**28  # of all tensors of one image: a plan comes from the other party
 MAX_KERNEL = 64  # also of strides and paddings; 64 x 64 still fits one polynomial of 4096 coefficients
 MAX_WEIGHTS = 2**28  # of one op
 MAX_WINDOWS = 2**26  # elements that all windows of one MaxPool visit
@@ -49,11 +50,14 @@ def validate(plan: Plan) -> None:
     _check_header(plan)
     _check_names(plan)
     found: dict[str, Shape] = {INPUT: plan.input_shape}
+    elements = prod(plan.input_shape)
     for op in plan.ops:
         _check_sizes(op)
         operands = [found[name] for name in op.inputs]
         shape = shape_of(op, operands)
         _check_tensor(op.name, shape)
+        elements += prod(shape)
+        _bound(op.name, "number of elements up to here", elements, 1, MAX_TOTAL_ELEMENTS)
         _check_work(op, operands[0], shape)
         _check_ranges(op, plan.ring.ring_bits)
         if isinstance(op, Relu):
