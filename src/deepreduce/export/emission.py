@@ -9,7 +9,7 @@ import numpy as np
 
 from ..plan import INPUT, Add, AvgPool, Concat, Conv, Flatten, Linear, Op
 from ..reduce.linear_graph import Array, Link, Pair, Shape, Value
-from ..reduce.linear_weights import written_out
+from ..reduce.linear_weights import in_groups, written_out
 from ..reduce.merge import is_concatenation
 from .lowered import Lowered
 
@@ -55,7 +55,8 @@ def fills(link: Link, operand: Shape) -> bool:
 def op_of(link: Link, operand: Value, result: Value, name: str = "", bias: bool = False) -> Conv | Linear | AvgPool:
     """The op that computes ``link``; a Linear's operand is the flattened map."""
     inputs, channels = (link.operand,), result.shape[0]
-    if result.vector and link.groups == 1 and link.kind == "weights" and fills(link, operand.shape):
+    dense = link.groups == 1 and link.kind == "weights" and fills(link, operand.shape)
+    if result.vector and (dense or operand.vector):  # of features there are no convolutions
         return Linear(name, inputs, channels, bias, 0, 0)
     place = placed(link, operand.shape, result.shape)
     if link.kind == "pool" and not any(place.zeros) and not bias:
@@ -138,7 +139,7 @@ class _Emission:
         if not isinstance(op, AvgPool):
             weights = written_out(link, operand.shape[0], value.shape[0])
             if isinstance(op, Linear):
-                weights = weights.reshape(len(weights), -1)
+                weights = in_groups(weights, link.groups, 1).reshape(len(weights), -1)
             else:
                 top, bottom, left, right = placed(link, operand.shape, value.shape).zeros
                 weights = np.pad(weights, ((0, 0), (0, 0), (top, bottom), (left, right)))
