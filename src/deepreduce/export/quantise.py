@@ -210,7 +210,7 @@ class _Quantiser:
         values = np.moveaxis(self.values[op.name], 1, 0).reshape(len(scales), -1)
         offset = np.abs(np.ldexp(bias * scales, exponent)) if op.bias else np.zeros(len(scales))
         peaks = np.maximum(np.maximum(values.max(axis=1), -values.min(axis=1)).astype(np.float64), offset)
-        alive = peaks[(self.exact[op.name][0] != 0).reshape(len(scales), -1).any(axis=1)]
+        alive = peaks[(self.exact[op.name][0] != 0).reshape(len(scales), -1).any(axis=1) & (peaks > 0)]
         usual = np.median(alive) if len(alive) else 2.0 ** (self.bits + self.weight_bits - 1)
         allowed = OUTLIER * max(1.0, min(usual, 2.0**self.accumulator_bits))
         factor = np.where(np.isnan(given), np.minimum(1.0, allowed / np.maximum(peaks, 1.0)), 1.0)
