@@ -114,7 +114,8 @@ class Builder:
             raise
         except Exception as error:  # whatever attributes and inputs that ONNX does not know lead to
             raise self.refused(
-                node, f"its inputs or attributes are not as ONNX has them: {type(error).__name__} {one_line(error):.150}"
+                node,
+                f"its inputs or attributes are not as ONNX has them: {type(error).__name__} {one_line(error):.150}",
             ) from error
 
     def _add(self, node: onnx.NodeProto) -> None:

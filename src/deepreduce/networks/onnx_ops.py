@@ -124,7 +124,9 @@ def _clip(net: Builder, node: onnx.NodeProto) -> None:
         options.get(name) if index >= len(node.input) or not node.input[index] else net.constant(node, index)
         for index, name in ((1, "min"), (2, "max"))
     ]
-    low, high = (None if bound is None or not np.isfinite(bound).all() else np.asarray(bound).item() for bound in bounds)
+    low, high = (
+        None if bound is None or not np.isfinite(bound).all() else np.asarray(bound).item() for bound in bounds
+    )
     if high is not None and high > 1e30:
         high = None
     if low != 0 or high not in (None, 6.0):

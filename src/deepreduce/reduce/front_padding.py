@@ -148,7 +148,7 @@ class _Padding:
         return Margin(*(max(0, side) for side in reach))
 
     def _may_read_more(self, node: fx.Node, parent: fx.Node, need: Margin) -> bool:
-        """Whether a window answers the same on all of ``parent``: less than a stride at the far sides is unread or missing."""
+        """Whether a window answers the same on all of ``parent``: less than a stride at the far sides is left over."""
         if node not in self.windows:
             return False
         window, has = self.windows[node], self.margin[parent]
