@@ -183,12 +183,12 @@ class Joined(nn.Module):
     def __init__(self, kind):
         super().__init__()
         self.kind, self.conv = kind, nn.Conv2d(2, 2, 3, padding=1)
-        self.fc = nn.Linear({"cropped": 50, "padded": 98, "crop and join": 100}.get(kind, 144), 3)
+        self.fc = nn.Linear({"cropped": 50, "padded": 98, "crop and join": 100, "constant": 100}.get(kind, 144), 3)
 
     def forward(self, x):
         x = torch.relu(self.conv(x))
         if self.kind == "constant":
-            x = torch.cat([x + 0.5, x], 1)
+            x = torch.max_pool2d(torch.cat([x + 0.5, torch.max_pool2d(x, 3, 1, 1)], 1), 2, 1)
         if self.kind in {"cropped", "padded"}:
             x = nn.functional.pad(x, (0, -1, 0, -1) if self.kind == "cropped" else (0, 1, 0, 1))
         if self.kind == "crop and join":
