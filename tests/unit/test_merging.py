@@ -188,7 +188,7 @@ class Joined(nn.Module):
     def forward(self, x):
         x = torch.relu(self.conv(x))
         if self.kind == "constant":
-            x = torch.max_pool2d(torch.cat([x + 0.5, torch.max_pool2d(x, 3, 1, 1)], 1), 2, 1)
+            x = torch.max_pool2d(torch.cat([nn.functional.relu6(x) + 0.5, torch.max_pool2d(x, 3, 1, 1)], 1), 2, 1)
         if self.kind in {"cropped", "padded"}:
             x = nn.functional.pad(x, (0, -1, 0, -1) if self.kind == "cropped" else (0, 1, 0, 1))
         if self.kind == "crop and join":
