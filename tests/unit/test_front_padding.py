@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 import deepreduce
-from deepreduce.networks import ModelSource, count
+from deepreduce.networks import ModelSource, Network, count
 from deepreduce.reduce.front_padding import is_front_padded, without_front_padding
 from deepreduce.search.spec import network_digest
 
@@ -153,3 +153,15 @@ def test_user_networks_are_pruned_before_they_are_padded():
     narrower = deepreduce.reshape(narrow, alpha=0.5)
     assert is_front_padded(narrower)
     assert narrower.relus == 3 * 2 * 8 * 8
+
+
+@pytest.mark.parametrize("side", [12, 13])
+def test_a_margin_at_the_far_sides_alone_is_computed(side):
+    """A stride that covers its operand must read beyond it for one more row; an even kernel asks for no other."""
+    places = (side + 1) // 2 * ((side - 1) // 2)
+    layers = nn.Conv2d(2, 2, (1, 3), 2), nn.Conv2d(2, 2, 2, padding="same"), nn.ReLU(), nn.Flatten()
+    module = nn.Sequential(*layers, nn.Linear(2 * places, 3))
+    network = Network.of(module, (2, side, side), verify=False).eval()
+    padded = deepreduce.front_padded(network)
+    assert padded(torch.randn(2, 2, side, side)).shape == (2, 3)
+    assert padded.relus == network.relus

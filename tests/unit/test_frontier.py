@@ -73,6 +73,16 @@ def test_weights_that_were_changed_on_disk_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("name", "hint"),
+    [("frontier.json", "delete this file alone .* is kept"), ("search.json", "choose another --out folder")],
+)
+def test_damaged_files_of_a_search_do_not_cost_the_jobs(tmp_path, name, hint):
+    (tmp_path / name).write_text("{}")
+    with pytest.raises(StoreError, match=rf"it has no 'format' \({hint}"):
+        read_json(tmp_path / name, ("format",))
+
+
+@pytest.mark.parametrize(
     "text",
     ["", "{", "[]", '{"history": []}', '{"history":[],"seconds":1,"weights_sha256":"","validation_accuracy":"x"}'],
 )

@@ -7,17 +7,19 @@ import pytest
 import torch
 from torch import nn
 
-from deepreduce.export import convs, lower, merge_ops, with_rescales
+from deepreduce.export import Lowered, convs, lower, merge_ops, with_rescales
+from deepreduce.export.emission import emit
 from deepreduce.export.merging import PrivateCosts
 from deepreduce.export.segments import graph_of, op_shapes
 from deepreduce.networks import ModelSource, Network
-from deepreduce.plan import PARAMETER_SETS, Add, AvgPool, Conv, Linear, Relu, Rescale
+from deepreduce.plan import PARAMETER_SETS, Add, AvgPool, Concat, Conv, Flatten, Linear, Relu, Rescale
 from deepreduce.plan.packing import choose, response_bytes, upload_bytes
 from deepreduce.plan.rules import weight_shape
 from deepreduce.plan.timing import linear_seconds
 from deepreduce.reduce import front_padded, reduce_to
 from deepreduce.reduce.linear_graph import Link, Value, composed, identity, reads_inside, together, trimmed
-from real_ops import assert_same, randomised
+from deepreduce.reduce.merge import merge
+from real_ops import assert_same, randomised, run
 
 
 def merged(name, point, width=0.125):
@@ -173,3 +175,73 @@ def test_the_graph_of_a_classifier_reads_the_map():
     assert graph["avgpool"].links[0].kind == "pool"
     assert graph["fc"].pinned
     assert graph["fc"].vector
+
+
+class Joined(nn.Module):
+    """A ReLU, something between, and a concatenation or sum that a classifier reads at every place."""
+
+    def __init__(self, kind):
+        super().__init__()
+        self.kind, self.conv = kind, nn.Conv2d(2, 2, 3, padding=1)
+        self.fc = nn.Linear({"cropped": 50, "padded": 98, "crop and join": 100, "constant": 100}.get(kind, 144), 3)
+
+    def forward(self, x):
+        x = torch.relu(self.conv(x))
+        if self.kind == "constant":
+            x = torch.max_pool2d(torch.cat([nn.functional.relu6(x) + 0.5, torch.max_pool2d(x, 3, 1, 1)], 1), 2, 1)
+        if self.kind in {"cropped", "padded"}:
+            x = nn.functional.pad(x, (0, -1, 0, -1) if self.kind == "cropped" else (0, 1, 0, 1))
+        if self.kind == "crop and join":
+            x = nn.functional.pad(torch.cat([x, x], 1), (0, -1, 0, -1))
+        return self.fc(torch.cat([x, x], 1).flatten(1) if self.kind == "pairs" else x.flatten(1))
+
+
+class Fewest:
+    """Costs for which fewer linear ops are always better."""
+
+    def link(self, link, operand, result):
+        return 0.0 if link.kind == "pool" else 1.0
+
+    def addition(self, shape):
+        return 0.01
+
+    def rescale(self, shape):
+        return 0.1
+
+
+@pytest.mark.parametrize("kind", ["constant", "cropped", "padded", "crop and join", "pairs"])
+def test_constants_pads_and_crops_beside_a_concatenation_stay(kind):
+    torch.manual_seed(0)
+    network = Network.of(Joined(kind), (2, 6, 6), verify=False).eval().double()
+    lowered = lower(network)
+    assert_same(network, merge_ops(lowered))
+    assert_same(network, emit(merge(graph_of(lowered), Fewest()), lowered))
+
+
+def test_a_bias_beside_concatenated_features_is_computed_as_features():
+    """One of the operands is merged into the concatenation, so that the others are multiplied by zeros and ones."""
+    rng = np.random.default_rng(0)
+    ops = (
+        Relu("r", ("input",), 0, 0, 0), Flatten("left", ("r",)), Flatten("flat", ("r",)),
+        Linear("right", ("flat",), 3, True, 0, 0), Concat("both", ("left", "right")),
+    )  # fmt: skip
+    lowered = Lowered((2, 3, 3), ops, {"right": (rng.standard_normal((3, 18)), rng.standard_normal(3))})
+    graph = graph_of(lowered)
+    left = emit(with_values(graph, "right"), lowered)
+    images = rng.standard_normal((2, 2, 3, 3))
+    torch.testing.assert_close(run(left, images), run(lowered, images))
+
+
+def with_values(graph, gone):
+    """``graph`` without one value, its weights in its reader."""
+
+    class Without(Fewest):
+        def addition(self, shape):
+            return 0.0
+
+        def link(self, link, operand, result):
+            return 1.0 if link.operand != gone and link.kind == "weights" and result.shape[0] == 3 else 0.0
+
+    found = merge(graph, Without())
+    assert gone not in found
+    return found

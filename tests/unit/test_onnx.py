@@ -96,6 +96,19 @@ SPELLINGS = {
     "identities": (
         [*CONV, node("Identity", "r", "i"), node("Dropout", "i", "o"), node("Cast", "o", "last", to=1)], {}
     ),
+    "scaled under another name": (
+        [*CONV[:1], node("Identity", "c", "i"), node("Mul", "i half", "h"), node("Relu", "c", "r"),
+         node("Add", "r h", "last")],
+        {"half": np.float32(0.5)},
+    ),
+    "pools rounded up where nothing is left over": (
+        [*CONV, node("MaxPool", "r", "m", kernel_shape=[2, 2], strides=[2, 2], ceil_mode=1),
+         node("AveragePool", "m", "last", kernel_shape=[3, 3], strides=[3, 3], ceil_mode=1, auto_pad="SAME_UPPER")], {},
+    ),
+    "clip by arrays of one": (
+        [*CONV[:1], node("Clip", "c zero six", "last")],
+        {"zero": np.zeros(1, np.float32), "six": np.full(1, 6, np.float32)},
+    ),
     "constants computed": (
         [node("Constant", "", "two", value=numpy_helper.from_array(np.float32(2))), node("Mul", "C two", "C2"),
          node("Conv", "x C2 b", "c"), node("Relu", "c", "last")], {},
@@ -163,6 +176,22 @@ REFUSED = {
     "mean over channels": ([*CONV, node("ReduceMean", "r", "y", axes=[1])], r"ReduceMean .* both sides"),
     "permuted": ([*CONV, node("Transpose", "r", "last", perm=[0, 1, 3, 2]), *HEAD], r"Transpose .* \[0, 1, 3, 2\]"),
     "reflected": ([*CONV, node("Pad", "r p", "last", mode="reflect"), *HEAD], r"Pad .* constant zeros"),
+    "dilated average": (
+        [*CONV, node("AveragePool", "r", "last", kernel_shape=[2, 2], dilations=[2, 2]), *HEAD],
+        r"AveragePool .* put into a plan",
+    ),
+    "a flattened map as channels": (
+        [*CONV, node("Flatten", "r", "f"), node("Reshape", "f s", "u"), node("GlobalAveragePool", "u", "y")],
+        r"Reshape .* put into a plan",
+    ),
+    "flattened with the images": ([*CONV, node("Flatten", "r", "f", axis=4), node("Gemm", "f W", "y")], r"Flatten"),
+    "indices": (
+        [*CONV, helper.make_node("MaxPool", ["r"], ["m", "at"], kernel_shape=[2, 2]), node("Identity", "at", "y")],
+        r"Identity \(node 'node_y'\)",
+    ),
+    "two of four pads": ([*CONV, node("Conv", "r D", "last", pads=[1, 1]), *HEAD], r"Conv \(node 'node_last'\)"),
+    "no such groups": ([*CONV, node("Conv", "r D", "last", group=3), *HEAD], r"Conv \(node 'node_last'\)"),
+    "divided by zero": ([*CONV, node("Div", "r zero", "last"), *HEAD], r"Div \(node 'node_last'\)"),
     "weights that are computed": ([node("Conv", "x x", "last"), *HEAD], r"Conv .* must be constant"),
 }
 
@@ -170,8 +199,8 @@ REFUSED = {
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_plans_cannot_have_is_named(tmp_path, name):
     nodes, message = REFUSED[name]
-    more = {"one": np.float32(1), "p": ints(0, 0, 1, 1, 0, 0, 1, 1)}
-    path = save(tmp_path / "net.onnx", nodes, {**CONSTANTS, **more})
+    more = {"one": np.float32(1), "zero": np.float32(0), "s": ints(1, -1, 1, 1), "p": ints(0, 0, 1, 1, 0, 0, 1, 1)}
+    path = save(tmp_path / "net.onnx", nodes, {**CONSTANTS, **more}, opset=19)
     with pytest.raises(ModelError, match=message):
         ModelSource(str(path)).build((2, 6, 6))
 

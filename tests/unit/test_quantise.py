@@ -166,6 +166,49 @@ def test_dead_channels_cost_the_others_nothing(dead):
     assert relative_error(lowered, images, plan, weights) < 0.06
 
 
+def test_channels_that_are_zero_by_their_operand_cost_the_others_nothing():
+    """Most channels have weights and nothing to multiply them with: they say nothing of the others' size."""
+    rng = np.random.default_rng(5)
+    grouped = Conv("b", ("a.relu",), 8, (3, 3), (1, 1), (1,) * 4, 8, False, 0, 0)
+    ops = [
+        conv("a", "input", 8),
+        relu("a"),
+        grouped,
+        relu("b"),
+        Flatten("flat", ("b.relu",)),
+        Linear("fc", ("flat",), 3, True, 0, 0),
+    ]
+    lowered = lowered_of(ops, rng)
+    weight, bias = lowered.weights["a"]
+    weight[:6], bias[:6] = 0, -1
+    images = rng.standard_normal((16, 2, 6, 6))
+    plan, integers = quantise(lowered, images, RING)
+    answers = decode_output(plan, run(plan, integers, encode_input(plan, images))["fc"])
+    real = run_real(lowered, images).numpy()
+    assert np.abs(answers - real).max() < 0.01 * np.abs(real - real.mean(0)).max()
+
+
+@pytest.mark.parametrize("block", [False, True])
+def test_a_mean_over_many_places_is_not_shifted(block):
+    """Activations that shifts round down are half a unit too small, all of them: a mean would see it."""
+    rng = np.random.default_rng(6)
+    ops = [conv("a", "input", 8), relu("a")]
+    if block:
+        ops += [conv("b", "a.relu", 8), conv("c", "a.relu", 8), Add("sum", ("b", "c")), relu("sum")]
+    last = ops[-1].name
+    ops += [
+        AvgPool("pool", (last,), (16, 16), (16, 16), (0,) * 4),
+        Flatten("flat", ("pool",)),
+        Linear("fc", ("flat",), 4, True, 0, 0),
+    ]
+    lowered = lowered_of(ops, rng, shape=(2, 16, 16))
+    images = rng.standard_normal((32, 2, 16, 16)) + rng.standard_normal((32, 2, 1, 1))
+    plan, integers = quantise(lowered, images, RING)
+    answers = decode_output(plan, run(plan, integers, encode_input(plan, images))["fc"])
+    real = run_real(lowered, images).numpy()
+    assert np.abs((answers - real).mean(0) / real.std(0)).max() < 0.05
+
+
 def test_a_branch_of_zeros():
     """As residual branches begin: everything they add is zero, or next to nothing."""
     for factor in (0.0, 1e-9):

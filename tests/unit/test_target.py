@@ -43,6 +43,7 @@ def test_targets_are_read(text, quantity, bound, or_equal, network):
         ("online<100", "no unit"),
         ("online<100k", "'k' is not a unit of online"),
         ("relus<1.2.3k", "'1.2.3' is no number"),
+        ("relus<" + 400 * "9", "the bound is too large"),
         ("relus<0", "nothing is below"),
         ("online<1s@dsl", "network 'dsl'"),
         ("online<-1s", "cannot be read"),

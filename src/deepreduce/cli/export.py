@@ -173,8 +173,8 @@ def _from_network(
     report("load the network and the data", 0, 1)
     model = ModelSource(source, width, stages)
     dataset = None if data is None else load(data, seed=seed)
-    own = model.input_shape()
-    images = own or shape or (None if dataset is None else dataset.input_shape) or (3, 32, 32)
+    wanted = shape or (None if dataset is None else dataset.input_shape)
+    images = model.input_shape(wanted) or wanted or (3, 32, 32)
     full = load_network(model, images, None if dataset is None else len(dataset.classes), weights)
     scores: dict[str, float] = {}
     if tune and dataset is not None and point is not None:
@@ -200,7 +200,7 @@ def _from_network(
             progress=report,
             **settings,
         )
-    notices = [*model.notices(), *exported.notices]
+    notices = [*model.notices(images), *exported.notices]
     if model.is_onnx:
         from ..export.onnx_check import onnx_difference
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..plan import INPUT, Add, AvgPool, Concat, Conv, Flatten, Linear, Op
-from ..reduce.linear_graph import Array, Link, Pair, Shape, Value
-from ..reduce.linear_weights import written_out
+from ..reduce.linear_graph import Array, Link, Pair, Shape, Value, enters_whole
+from ..reduce.linear_weights import in_groups, written_out
 from ..reduce.merge import is_concatenation
 from .lowered import Lowered
 
@@ -55,7 +55,8 @@ def fills(link: Link, operand: Shape) -> bool:
 def op_of(link: Link, operand: Value, result: Value, name: str = "", bias: bool = False) -> Conv | Linear | AvgPool:
     """The op that computes ``link``; a Linear's operand is the flattened map."""
     inputs, channels = (link.operand,), result.shape[0]
-    if result.vector and link.groups == 1 and link.kind == "weights" and fills(link, operand.shape):
+    dense = link.groups == 1 and link.kind == "weights" and fills(link, operand.shape)
+    if result.vector and (dense or operand.vector):  # of features there are no convolutions
         return Linear(name, inputs, channels, bias, 0, 0)
     place = placed(link, operand.shape, result.shape)
     if link.kind == "pool" and not any(place.zeros) and not bias:
@@ -94,7 +95,7 @@ class _Emission:
         value = self.graph[op.name]
         if value.source:
             self.ops.append(replace(op, inputs=tuple(self.same.get(name, name) for name in op.inputs)))
-        elif is_concatenation(value):
+        elif is_concatenation(value, value.bias is not None, self.graph):
             links = sorted(value.links, key=lambda link: link.offset)
             self.ops.append(Concat(op.name, tuple(self._operand(link.operand, value) for link in links)))
         else:
@@ -102,11 +103,12 @@ class _Emission:
 
     def _sum(self, name: str, value: Value) -> None:
         """Every link but plain ones by an op, and an Add of them; the bias goes with the first that has weights."""
-        if len(value.links) == 1 and value.links[0].plain and value.bias is None and self._is_same(name, value):
+        whole = [link for link in value.links if enters_whole(link, self.graph[link.operand].shape, value.shape)]
+        if len(value.links) == 1 and whole and value.bias is None and self._is_same(name, value):
             return
         bias, terms = value.bias, list[str]()
-        for link in sorted(value.links, key=lambda link: (link.kind != "weights", link.plain)):
-            if link.plain and bias is None and len(value.links) > 1:
+        for link in sorted(value.links, key=lambda link: (link.kind != "weights", link in whole)):
+            if link in whole and bias is None and len(value.links) > 1:
                 terms.append(self._operand(link.operand, value))
                 continue
             own = name if len(value.links) == 1 else self._fresh(f"{name}.{len(terms)}")
@@ -138,7 +140,7 @@ class _Emission:
         if not isinstance(op, AvgPool):
             weights = written_out(link, operand.shape[0], value.shape[0])
             if isinstance(op, Linear):
-                weights = weights.reshape(len(weights), -1)
+                weights = in_groups(weights, link.groups, 1).reshape(len(weights), -1)
             else:
                 top, bottom, left, right = placed(link, operand.shape, value.shape).zeros
                 weights = np.pad(weights, ((0, 0), (0, 0), (top, bottom), (left, right)))

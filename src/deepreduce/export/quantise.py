@@ -210,7 +210,7 @@ class _Quantiser:
         values = np.moveaxis(self.values[op.name], 1, 0).reshape(len(scales), -1)
         offset = np.abs(np.ldexp(bias * scales, exponent)) if op.bias else np.zeros(len(scales))
         peaks = np.maximum(np.maximum(values.max(axis=1), -values.min(axis=1)).astype(np.float64), offset)
-        alive = peaks[(self.exact[op.name][0] != 0).reshape(len(scales), -1).any(axis=1)]
+        alive = peaks[(self.exact[op.name][0] != 0).reshape(len(scales), -1).any(axis=1) & (peaks > 0)]
         usual = np.median(alive) if len(alive) else 2.0 ** (self.bits + self.weight_bits - 1)
         allowed = OUTLIER * max(1.0, min(usual, 2.0**self.accumulator_bits))
         factor = np.where(np.isnan(given), np.minimum(1.0, allowed / np.maximum(peaks, 1.0)), 1.0)
@@ -243,11 +243,35 @@ class _Quantiser:
             pooled = apply(self.sums[op.name], [kept], {}, 64, exact_nonlinear)
             largest = max(largest, int(np.abs(pooled).max()))
         shift = max(0, largest.bit_length() - self.bits)
+        if shift and self._rounds(op.inputs[0], 2 ** (shift - 1)):
+            peak = rounded_peak(self.peak(op.inputs[0]))
         if isinstance(op, Rescale):
             self._put(replace(op, shift=shift, peak=peak))
         else:
             window = max(shift + 1, (MARGIN * peak + 2**shift - 1).bit_length() + 1)
             self._put(replace(op, shift=shift, peak=peak, window=window))
+
+    def _rounds(self, name: str, half: int) -> bool:
+        """Add ``half`` to a value that one op alone reads, through a bias, so that its shift rounds to the nearest.
+
+        Shifts round down: half a unit everywhere, which a pool of averages over many places would sum up.
+        """
+        biased = next((other for other in (name, *self._inputs(name)) if self._has_bias_for(other, name)), None)
+        if biased is None:
+            return False
+        self.weights[f"{biased}.bias"] = self.weights[f"{biased}.bias"] + half
+        self.values[name] = self.values[name] + half
+        return True
+
+    def _inputs(self, name: str) -> tuple[str, ...]:
+        return self.ops[name].inputs if name in self.ops else ()
+
+    def _has_bias_for(self, other: str, name: str) -> bool:
+        """Whether the bias of ``other`` moves nothing but ``name``, by as much: it is ``name``, or what that adds."""
+        op, same = self.ops.get(other), other == name
+        if not isinstance(op, Conv | Linear) or not op.bias or self.readers[other] != 1 or self.readers[name] != 1:
+            return False
+        return same or (isinstance(self.ops[name], Add) and self.ops[name].inputs.count(other) == 1)
 
     def _aligned(self, op: Add | Concat) -> tuple[str, ...]:
         """The operands' names once all have one exponent: the largest at which none of them is too large.

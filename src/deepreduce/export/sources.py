@@ -111,7 +111,11 @@ def read_calibration(path: Path, input_shape: tuple[int, int, int]) -> NDArray[A
         samples = samples[:, :, None, None]
     if samples.shape[1:] != input_shape:
         wanted = "x".join(map(str, input_shape))
-        raise DataError(f"{path}: the samples are {samples.shape[1:]}, the network takes {wanted}")
+        found = "x".join(map(str, samples.shape[1:]))
+        raise DataError(
+            f"{path}: the samples are {found}, the network takes {wanted}",
+            f"--input {found} is for networks that leave it open" if samples.ndim == 4 else "save them as [n, C, H, W]",
+        )
     places = np.linspace(0, len(samples) - 1, min(len(samples), MAX_SAMPLES)).round().astype(np.int64)
     return samples[places]
 

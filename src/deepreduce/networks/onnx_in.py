@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, fx, nn
 
-from ..errors import MissingPackageError, ModelError, one_line
+from ..errors import DeepReduceError, MissingPackageError, ModelError, one_line
 
 if TYPE_CHECKING:
     import onnx
@@ -102,10 +102,23 @@ class Builder:
         for node in model.graph.node:
             for name in node.input:
                 self.readers[name] = self.readers.get(name, 0) + 1
+        for output in model.graph.output:
+            self.readers[output.name] = self.readers.get(output.name, 0) + 1
         self._input(input_shape)
 
     def add(self, node: onnx.NodeProto) -> None:
         """Read one node."""
+        try:
+            self._add(node)
+        except DeepReduceError:
+            raise
+        except Exception as error:  # whatever attributes and inputs that ONNX does not know lead to
+            raise self.refused(
+                node,
+                f"its inputs or attributes are not as ONNX has them: {type(error).__name__} {one_line(error):.150}",
+            ) from error
+
+    def _add(self, node: onnx.NodeProto) -> None:
         from .onnx_ops import HANDLERS
 
         inputs = [name for name in node.input if name]
@@ -154,10 +167,7 @@ class Builder:
 
     def value(self, node: onnx.NodeProto, index: int = 0) -> fx.Node:
         """The input of ``node`` at ``index``, which must depend on the image."""
-        name = node.input[index]
-        if name not in self.nodes:
-            raise self.refused(node, f"its input {name!r} must depend on the image")
-        found = self.nodes[name]
+        found = self._known(node, index)
         if found in self.order and node.op_type not in {"Gemm", "MatMul"}:
             raise self.refused(node, "a map flattened channels last must go into a linear layer at once")
         return found
@@ -172,6 +182,8 @@ class Builder:
 
     def module(self, node: onnx.NodeProto, module: nn.Module, *inputs: fx.Node) -> fx.Node:
         """Call a new module, named as the node is, on ``inputs``."""
+        if not all(bool(tensor.isfinite().all()) for tensor in module.state_dict().values()):
+            raise self.refused(node, "its weights are not finite")
         module.eval().requires_grad_(True)
         name = self._free_name(node)
         self.root.add_module(name, module)
@@ -193,9 +205,13 @@ class Builder:
 
     def alias(self, node: onnx.NodeProto) -> None:
         """``node`` computes what it is given."""
-        self.nodes[node.output[0]] = self.nodes[node.input[0]]
+        self.nodes[node.output[0]] = self._known(node)
         if node.input[0] in self.channels_last:
             self.channels_last.add(node.output[0])
+
+    def read_once(self, value: fx.Node) -> bool:
+        """Whether there is one reader of a node's value, under whichever of its names, so that it may be changed."""
+        return all(self.readers.get(name) == 1 for name, node in self.nodes.items() if node is value)
 
     def shape(self, value: fx.Node) -> tuple[int, ...]:
         """Of a node's value, without the images' dimension."""
@@ -212,6 +228,12 @@ class Builder:
         """An error that names the node."""
         name = node.name or (node.output[0] if node.output else "?")
         return ModelError(f"{self.path.name}: {node.op_type} (node {name!r}) cannot be put into a plan", hint)
+
+    def _known(self, node: onnx.NodeProto, index: int = 0) -> fx.Node:
+        name = node.input[index]
+        if name not in self.nodes:
+            raise self.refused(node, f"its input {name!r} must depend on the image")
+        return self.nodes[name]
 
     def _input(self, wanted: Shape | None) -> None:
         given = [i for i in self.model.graph.input if i.name not in self.constants]

@@ -124,7 +124,9 @@ def _clip(net: Builder, node: onnx.NodeProto) -> None:
         options.get(name) if index >= len(node.input) or not node.input[index] else net.constant(node, index)
         for index, name in ((1, "min"), (2, "max"))
     ]
-    low, high = (None if bound is None or not np.isfinite(bound) else float(bound) for bound in bounds)
+    low, high = (
+        None if bound is None or not np.isfinite(bound).all() else np.asarray(bound).item() for bound in bounds
+    )
     if high is not None and high > 1e30:
         high = None
     if low != 0 or high not in (None, 6.0):
@@ -172,7 +174,9 @@ def _mul(net: Builder, node: onnx.NodeProto) -> None:
 def _div(net: Builder, node: onnx.NodeProto) -> None:
     if node.input[1] not in net.constants:
         raise net.refused(node, "divide by constants")
-    _affine(net, node, 0, 1 / net.constants[node.input[1]].astype(np.float64), None)
+    with np.errstate(divide="ignore"):
+        inverse = 1 / net.constants[node.input[1]].astype(np.float64)
+    _affine(net, node, 0, inverse, None)
 
 
 def _affine(net: Builder, node: onnx.NodeProto, index: int, scale: Any, shift: Any) -> None:
@@ -183,7 +187,7 @@ def _affine(net: Builder, node: onnx.NodeProto, index: int, scale: Any, shift: A
         _per_channel(net, node, name, values, shape, neutral) for values, neutral in ((scale, 1.0), (shift, 0.0))
     )
     before = net.root.get_submodule(str(x.target)) if x.op == "call_module" else None
-    if isinstance(before, nn.Conv2d | nn.Linear) and net.readers.get(name) == 1:
+    if isinstance(before, nn.Conv2d | nn.Linear) and net.read_once(x):
         bias = torch.zeros(len(before.weight)) if before.bias is None else before.bias.detach()
         with torch.no_grad():
             before.weight.mul_(_tensor(scales).reshape(-1, *(1,) * (before.weight.ndim - 1)))
@@ -206,6 +210,8 @@ def _per_channel(
 ) -> Array:
     """A constant operand as one number per channel [C] of a value of ``shape``."""
     array = np.asarray(neutral if values is None else values, dtype=np.float64)
+    if not np.isfinite(array).all():
+        raise net.refused(node, "its constant is not finite")
     file_shape = net.file_shape_of(name)
     last = name in net.channels_last
     try:
@@ -235,12 +241,19 @@ def _average(net: Builder, node: onnx.NodeProto) -> None:
     options = _attributes(node)
     kernel = options["kernel_shape"]
     stride = options.get("strides", [1, 1])
-    pads = any(options.get("pads", [])) or options.get("auto_pad", b"NOTSET") in {b"SAME_UPPER", b"SAME_LOWER"}
-    if pads and not options.get("count_include_pad"):
-        raise net.refused(node, "averages must count their padding (count_include_pad=1), or have none")
+    if any(side != 1 for side in options.get("dilations", [])):
+        raise net.refused(node, "averages must have dilation 1")
     x, padding = _padded(net, node, kernel, stride, [1, 1])
-    pool = nn.AvgPool2d(tuple(kernel), tuple(stride), padding, bool(options.get("ceil_mode")))
+    if (x is not net.value(node) or any(padding)) and not options.get("count_include_pad"):
+        raise net.refused(node, "averages must count their padding (count_include_pad=1), or have none")
+    pool = nn.AvgPool2d(tuple(kernel), tuple(stride), padding, _ceils(net, node, x, kernel, stride, padding))
     net.put(node, net.module(node, pool, x))
+
+
+def _ceils(net: Builder, node: onnx.NodeProto, x: fx.Node, kernel: Any, stride: Any, padding: Any) -> bool:
+    """Whether ceil_mode makes a difference: where windows cover a padded map exactly, it does not."""
+    rest = (net.shape(x)[1 + axis] + 2 * padding[axis] - kernel[axis] for axis in (0, 1))
+    return bool(_attributes(node).get("ceil_mode")) and any(n % s for n, s in zip(rest, stride, strict=True))
 
 
 def _global_average(net: Builder, node: onnx.NodeProto) -> None:
@@ -255,7 +268,9 @@ def _max_pool(net: Builder, node: onnx.NodeProto) -> None:
     before = net.root.get_submodule(str(net.value(node).target)) if net.value(node).op == "call_module" else None
     if x is not net.value(node) and not isinstance(before, nn.ReLU | nn.ReLU6):
         raise net.refused(node, "padding that differs from side to side needs a ReLU before the pool")
-    pool = nn.MaxPool2d(tuple(kernel), tuple(stride), padding, tuple(dilation), False, bool(options.get("ceil_mode")))
+    reach = [step * (side - 1) + 1 for side, step in zip(kernel, dilation, strict=True)]
+    ceils = _ceils(net, node, x, reach, stride, padding)
+    pool = nn.MaxPool2d(tuple(kernel), tuple(stride), padding, tuple(dilation), False, ceils)
     net.put(node, net.module(node, pool, x))
 
 
@@ -288,21 +303,23 @@ def _flatten(net: Builder, node: onnx.NodeProto) -> None:
             places = np.arange(size).reshape(channels, height, width)
             net.order[flat] = places.transpose(1, 2, 0).reshape(-1)
         net.put(node, flat)
-    elif len(shape) == 2 and sorted(target)[:-1] == [1] * (len(target) - 1) and _is_flattened(x):
+    elif len(shape) == 2 and target in ([1, size, 1, 1], [1, 1, 1, size]) and _is_flattened(net, x):
         net.put(node, x.args[0], target[-1] == size)  # type: ignore[arg-type]  # a flatten's first argument
     else:
         raise net.refused(node, f"{list(shape)} becomes {target}; only flattening each image's values is known")
 
 
-def _is_flattened(x: fx.Node) -> bool:
-    return x.target is torch.flatten and isinstance(x.args[0], fx.Node) and x.args[0].op != "placeholder"
+def _is_flattened(net: Builder, x: fx.Node) -> bool:
+    """Whether it is the row that was made of a map of one place."""
+    before = x.args[0] if x.target is torch.flatten else None
+    return isinstance(before, fx.Node) and before.op != "placeholder" and net.shape(before)[1:] == (1, 1)
 
 
 def _target(net: Builder, node: onnx.NodeProto, shape: tuple[int, ...]) -> list[int]:
     """The shape that the file's tensor gets, for one image; -1 is what is left."""
     options = _attributes(node)
     if node.op_type == "Flatten":
-        axis = options.get("axis", 1) % len(shape)
+        axis = options.get("axis", 1)
         return [int(np.prod(shape[:axis])), int(np.prod(shape[axis:]))]
     if node.op_type == "Reshape":
         target = net.constant(node, 1)

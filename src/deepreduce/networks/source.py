@@ -52,13 +52,16 @@ class ModelSource:
         """Whether it is an ONNX file, which has its weights, and often its size, in it."""
         return isinstance(self.model, str) and self.model.lower().endswith(".onnx")
 
-    def input_shape(self) -> tuple[int, int, int] | None:
-        """The (c, h, w) that the source itself asks for, None if it leaves that to the data."""
-        return read_onnx(self.model).input_shape if self.is_onnx and isinstance(self.model, str) else None
+    def input_shape(self, wanted: tuple[int, int, int] | None = None) -> tuple[int, int, int] | None:
+        """The (c, h, w) that the source itself asks for, None if it leaves that to the data.
 
-    def notices(self) -> tuple[str, ...]:
+        ``wanted`` fills in what an ONNX file leaves open. Raises `ModelError` where the file says otherwise.
+        """
+        return read_onnx(self.model, wanted).input_shape if self.is_onnx and isinstance(self.model, str) else None
+
+    def notices(self, wanted: tuple[int, int, int] | None = None) -> tuple[str, ...]:
         """What was left out in reading it, in sentences."""
-        return read_onnx(self.model).notices if self.is_onnx and isinstance(self.model, str) else ()
+        return read_onnx(self.model, wanted).notices if self.is_onnx and isinstance(self.model, str) else ()
 
     def build(
         self, input_shape: tuple[int, int, int] = (3, 32, 32), num_classes: int | None = None, seed: int = 0

@@ -148,14 +148,14 @@ class _Padding:
         return Margin(*(max(0, side) for side in reach))
 
     def _may_read_more(self, node: fx.Node, parent: fx.Node, need: Margin) -> bool:
-        """Whether a window answers the same on all of ``parent``: less than a stride at the far sides is unread."""
+        """Whether a window answers the same on all of ``parent``: less than a stride at the far sides is left over."""
         if node not in self.windows:
             return False
         window, has = self.windows[node], self.margin[parent]
         for axis, side in enumerate(_extent(parent)):
             before, after = 2 * axis, 2 * axis + 1
             unread = (side + need[before] + need[after] - window.kernel[axis]) % window.stride[axis]
-            if has[before] != need[before] or unread + has[after] - need[after] >= window.stride[axis]:
+            if has[before] != need[before] or not 0 <= unread + has[after] - need[after] < window.stride[axis]:
                 return False
         return True
 

@@ -44,7 +44,7 @@ class Link:
 
     @property
     def plain(self) -> bool:
-        """Whether the operand enters as it is, in place."""
+        """Whether the operand enters as it is, in place; the result may be larger or smaller at the far sides."""
         return self.kind == "identity" and self.stride == (1, 1) and self.origin == (0, 0)
 
 
@@ -75,6 +75,11 @@ Graph: TypeAlias = Mapping[str, Value]  # in topological order
 def identity(operand: str, channels: int, origin: Pair = (0, 0)) -> Link:
     """A shortcut; with an origin below 0 a pad, above 0 a crop."""
     return Link(operand, (1, 1), (1, 1), origin, channels, "identity")
+
+
+def enters_whole(link: Link, operand: Shape, result: Shape) -> bool:
+    """Whether the operand enters as it is, in place, and neither padded nor cropped."""
+    return link.plain and operand[1:] == result[1:]
 
 
 def reads_inside(link: Link, operand: Shape, result: Shape) -> bool:

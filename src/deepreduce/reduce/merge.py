@@ -18,6 +18,7 @@ from .linear_graph import (
     Shape,
     Value,
     composed,
+    enters_whole,
     reads_inside,
     segments,
     together,
@@ -139,14 +140,17 @@ class _Search:
         """The cost of a segment; infinite where a merged link is too large."""
         price, wide, multiplied = 0.0, set[str](), set[str]()
         for name, value in state.values.items():
-            if not is_concatenation(value):
-                price += sum(self._link_price(link, value) for link in value.links if not link.plain)
+            whole = [link for link in value.links if enters_whole(link, self.graph[link.operand].shape, value.shape)]
+            changed = [link for link in value.links if link not in whole]
+            joined = is_concatenation(value, name in state.biased, self.graph)
+            if not joined:
+                price += sum(self._link_price(link, value) for link in changed)
                 price += (len(value.links) - 1) * self.costs.addition(value.shape)
-            if any(
-                link.operand in wide if link.plain else link.kind in ("weights", "identity") for link in value.links
+            if any(link.operand in wide for link in whole) or any(
+                link.kind in ("weights", "identity") or (link.kind == "embedding" and not joined) for link in changed
             ):
                 wide.add(name)
-            multiplied.update(link.operand for link in value.links if not link.plain)
+            multiplied.update(link.operand for link in changed)
             if value.multiplied:
                 multiplied.add(name)
         return price + sum(self.costs.rescale(state.values[name].shape) for name in wide & multiplied)
@@ -162,9 +166,10 @@ class _Search:
         return self.prices[key]
 
 
-def is_concatenation(value: Value) -> bool:
+def is_concatenation(value: Value, biased: bool, graph: Graph) -> bool:
     """Whether ``value`` is its operands side by side and nothing else, which costs nothing."""
-    return bool(value.links) and all(link.kind == "embedding" for link in value.links)
+    extents = {graph[link.operand].shape[1:] for link in value.links}
+    return not biased and extents == {value.shape[1:]} and all(link.kind == "embedding" for link in value.links)
 
 
 def _join(links: list[Link], new: Link, graph: Graph, result: Shape) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from math import inf
 
 from ..errors import DeepReduceError, SettingError, nearest
 from ..plan.link import parse_link
@@ -66,6 +67,8 @@ def parse_target(text: str) -> Target:
         bound = float(number) * units[unit]
     except ValueError:
         raise SettingError(f"target {text!r}: {number!r} is no number", _HINT) from None
+    if bound == inf:
+        raise SettingError(f"target {text!r}: the bound is too large", _HINT)
     if not bound > 0:
         raise SettingError(f"target {text!r}: nothing is below {number}", _HINT)
     # Only seconds depend on the network.
