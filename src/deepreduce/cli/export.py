@@ -59,12 +59,18 @@ def export_command(
     stage: StageOption = None,
     merge: Annotated[bool, typer.Option("--merge/--no-merge", help="Compose linear ops where that is cheaper.")] = True,
     tune: Annotated[
-        int, typer.Option(metavar="EPOCHS", help="Train a network that --point reduced a little more.")
+        int,
+        typer.Option(
+            metavar="EPOCHS", help="Train what --point reduced a little more; its weights: DIR/tuned.safetensors."
+        ),
     ] = 0,
     evaluate: Annotated[str, typer.Option(metavar="N|all", help="How many images to measure accuracy on.")] = "all",
     split: Annotated[Literal["validation", "test"], typer.Option(help="Which images these are.")] = "validation",
     ring_bits: Annotated[str, typer.Option(metavar="auto|N", help="Bits of the ring.")] = "auto",
     weight_bits: Annotated[int, typer.Option(help="Most bits of a weight.")] = 12,
+    activation_bits: Annotated[
+        int | None, typer.Option(help="Bits of an activation.", show_default="14: fewer are cheaper, and coarser")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of the split into training and validation images (--data).")] = 0,
     onnx: Annotated[
         Path | None,
@@ -85,6 +91,7 @@ def export_command(
         "merge": merge,
         "ring_bits": _ring(ring_bits),
         "weight_bits": weight_bits,
+        **({} if activation_bits is None else {"activation_bits": activation_bits}),
     }
     stages = parse_pairs(stage, "--stage") or None
     console = Console(stderr=as_json)
@@ -103,6 +110,17 @@ def export_command(
                 source, point, data, calibration, weights, shape, width, stages, tune, seed, settings, report
             )
         files = exported.write(out)
+        if tune:
+            from safetensors.torch import save
+
+            from ..files import write_whole
+
+            files.append(
+                write_whole(
+                    out / "tuned.safetensors",
+                    save({name: value.contiguous() for name, value in network.state_dict().items()}),
+                )
+            )
         if samples:
             from ..export.samples import write_samples
 

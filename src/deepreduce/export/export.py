@@ -29,7 +29,7 @@ from .folder import write_folder
 from .lower import lower
 from .lowered import Lowered, convs
 from .merging import merge_ops
-from .quantise import Weights
+from .quantise import ACTIVATION_BITS, Weights
 from .rescales import with_rescales
 from .rings import RingBits, quantised
 
@@ -99,7 +99,7 @@ def export_network(
     merge: bool = True,
     ring_bits: RingBits = "auto",
     weight_bits: int = MAX_WEIGHT_BITS,
-    activation_bits: int = 13,
+    activation_bits: int = ACTIVATION_BITS,
     input_fraction: int = 8,
     evaluate: Split | None = None,
     split: str | None = None,
@@ -170,7 +170,7 @@ def export_point(
     data: Dataset | None = None,
     ring_bits: RingBits = "auto",
     weight_bits: int = MAX_WEIGHT_BITS,
-    activation_bits: int = 13,
+    activation_bits: int = ACTIVATION_BITS,
     progress: Progress | None = None,
 ) -> Exported:
     """`export_network` of a network that a search trained; ``name`` is its name, or its position on the frontier.

@@ -13,7 +13,7 @@ from ..errors import PlanError, SettingError
 from ..plan import Conv, FixedPoint, Linear, Plan, shapes
 from ..plan.rules import MAX_WEIGHT_BITS
 from .lowered import Lowered
-from .quantise import MIN_WEIGHT_BITS, Weights, quantise
+from .quantise import ACTIVATION_BITS, MIN_WEIGHT_BITS, Weights, quantise
 
 RingBits = int | Literal["auto"]
 NARROW, WIDE = 32, 41  # of the two sets of homomorphic parameters: below, everything is about half as expensive
@@ -26,7 +26,7 @@ def quantised(
     images: NDArray[np.float64],
     ring_bits: RingBits = "auto",
     weight_bits: int = MAX_WEIGHT_BITS,
-    activation_bits: int = 13,
+    activation_bits: int = ACTIVATION_BITS,
     input_fraction: int = 8,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> tuple[Plan, Weights, tuple[str, ...]]:
@@ -120,7 +120,8 @@ def _check(ring_bits: RingBits, weight_bits: int, activation_bits: int) -> None:
     most = (NARROW if ring_bits == "auto" else ring_bits) - 4
     if not 2 <= activation_bits <= most:
         raise SettingError(
-            f"{activation_bits} activation bits, from 2 to {most} fit a ring of {most + 4} bits", "13 is usual"
+            f"{activation_bits} activation bits, from 2 to {most} fit a ring of {most + 4} bits",
+            f"{ACTIVATION_BITS} is usual",
         )
     if not 2 <= weight_bits <= MAX_WEIGHT_BITS:
         raise SettingError(
