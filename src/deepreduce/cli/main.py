@@ -23,8 +23,8 @@ from .serve import serve_command
 
 app = typer.Typer(
     name="deepreduce",
-    help="Find out which ReLUs of a network earn their price under encryption, train networks without the others, and run\n"
-    "them privately between a client and a server.",
+    help="Find out which ReLUs of a network earn their price under encryption, train networks without the others, "
+    "and run them privately between a client and a server.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
