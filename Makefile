@@ -1,5 +1,5 @@
 # make demo   search a small network on digits, export a point, predict with it privately between two processes, measure
-#             the frontier in seconds, draw it (about seven minutes on two cores)
+#             the frontier in seconds, draw it (about six minutes on two cores)
 # make test   all tests
 # make check  formatting, types, all tests, and the compiled module's tests under the sanitizers
 # make sanitize  the tests marked `core` against a build with the address and undefined-behaviour sanitizers
