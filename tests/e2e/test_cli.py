@@ -118,6 +118,7 @@ BAD = [
     ("search resnet6 --data folder:images --out file/below", "cannot be used"),
     ("search no_relu.py:build --data folder:images", "cannot take 1x8x8 images"),
     ("report missing", "no folder"),
+    ("export resnet18 --calibration x.npy --samples 3", "test pictures of --data"),
     ("report thesis", "frontier.json"),
 ]
 

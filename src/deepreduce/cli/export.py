@@ -98,9 +98,12 @@ def export_command(
     from ..export.folder import check_folder
 
     check_folder(out)
+    searched = (Path(source) / "frontier.json").is_file() or (Path(source).is_dir() and not source.endswith(".onnx"))
+    if samples and data is None and not searched:
+        raise SettingError("--samples are test pictures of --data", "give --data NAME")
     dataset: Dataset | None
     with progress_bar(console) as report:
-        if (Path(source) / "frontier.json").is_file() or (Path(source).is_dir() and not source.endswith(".onnx")):
+        if searched:
             given: dict[str, object] = {"--weights": weights, "--calibration": calibration, "--input": input_shape}
             _refuse(given, "come with the search")
             exported, network, dataset = _from_search(Path(source), point, data, seed, tune, settings, report)
@@ -124,8 +127,7 @@ def export_command(
         if samples:
             from ..export.samples import write_samples
 
-            if dataset is None:
-                raise SettingError("--samples are test pictures of --data", "give --data NAME")
+            assert dataset is not None  # checked above
             files += write_samples(out, dataset, samples)
         written: dict[str, Any] = {"files": [str(path) for path in files]}
         if onnx is not None:
