@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
-from torch import fx, nn
+from torch import Tensor, fx, nn
 
 from ..errors import MissingPackageError, ModelError, SettingError, one_line
 from ..networks.network import Network, shrunk_shape
@@ -52,12 +53,12 @@ def _rebuilt(model: Network, alpha: float) -> Network:
     narrow = restrict(fresh, replace(model.point, alpha=1.0, rho=1.0))
     narrow = narrow.with_body(narrow.body, replace(model.point, alpha=scale))
     narrow.train(model.training)
-    _copy_matching_weights(model, narrow)
+    copy_matching_weights(model.state_dict(), narrow)
     return narrow
 
 
-def _copy_matching_weights(source: nn.Module, target: nn.Module) -> None:
-    known = source.state_dict()
+def copy_matching_weights(known: Mapping[str, Tensor], target: nn.Module) -> None:
+    """Load into ``target`` the tensors of ``known`` whose name and shape agree; the others stay as they are."""
     own = target.state_dict()
     target.load_state_dict(
         {key: known[key] if key in known and known[key].shape == value.shape else value for key, value in own.items()}

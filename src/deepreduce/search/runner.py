@@ -24,15 +24,16 @@ class Runner:
     def run(self, jobs: Iterable[Job]) -> None:
         """Do all ``jobs`` (those done already are skipped) and return when each has ended, well or not.
 
-        A job waits for its teacher's job; if that failed, so does it.
+        A job waits for those whose weights it reads; if one of them failed, so does it.
         """
         waiting = list({(job.spec.digest, job.test): job for job in jobs if not self._is_done(job)}.values())
         running: dict[Future[None], Job] = {}
         while waiting or running:
             for job in [job for job in waiting if self._is_ready(job, waiting, running)]:
                 waiting.remove(job)
-                if job.spec.teacher in self.failed and not job.test:
-                    self._fail(job, "its teacher failed")
+                if not job.test and any(digest in self.failed for digest in job.spec.needs):
+                    teacher = job.spec.teacher in self.failed
+                    self._fail(job, "its teacher failed" if teacher else "the training that it starts from failed")
                 else:
                     running[self.executor.submit(job)] = job
             self.executor.poll(self._pass_on)
@@ -45,7 +46,7 @@ class Runner:
 
     def _is_ready(self, job: Job, waiting: list[Job], running: dict[Future[None], Job]) -> bool:
         unfinished = {other.spec.digest for other in [*waiting, *running.values()]}
-        return job.test or job.spec.teacher not in unfinished
+        return job.test or unfinished.isdisjoint(job.spec.needs)
 
     def _pass_on(self, event: Event) -> None:
         if isinstance(event, Started):

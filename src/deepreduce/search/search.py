@@ -29,7 +29,7 @@ from .observer import Observer, Planned
 from .runner import Runner
 from .spec import JobSpec
 from .store import write_json
-from .work import Job, surroundings
+from .work import Job, Origin, surroundings
 from .workspace import Workspace
 
 
@@ -168,7 +168,9 @@ class _Search:
         return entry
 
     def _job(self, entry: _Entry) -> Job:
-        return Job(entry.spec, self.method.source, self.space.store.root, self.space.snapshot)
+        source = self.method.source
+        needs = tuple(Origin(self.entries[digest].spec, source) for digest in entry.spec.needs)
+        return Job(entry.spec, source, self.space.store.root, self.space.snapshot, needs)
 
     def _run(self, entries: Sequence[_Entry | None]) -> None:
         """Train ``entries``, the longest first among those of one role, so that workers finish together."""

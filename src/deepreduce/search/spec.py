@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
 from functools import cached_property
 from typing import Any
 
@@ -13,12 +13,16 @@ from torch import fx
 from ..networks.network import Network
 from ..train.recipe import Recipe
 
-FORMAT = 2  # raised whenever the same specification would no longer train to the same network
+FORMAT = 3  # raised whenever the same specification would no longer train to the same network
 
 
 @dataclass(frozen=True)
 class JobSpec:
-    """One training. ``network`` and ``data`` are digests of content, ``teacher`` the digest of the teacher's job."""
+    """One training. ``network`` and ``data`` are digests of content, ``teacher`` and ``start`` those of other jobs.
+
+    The student distils from ``teacher``; its weights begin as those of ``start`` (of equal name and shape) or, with
+    ``recipe.warm_start``, of the teacher. ``front_padding`` is that of `deepreduce.reduce.reduce_to`.
+    """
 
     network: str
     name: str
@@ -27,17 +31,35 @@ class JobSpec:
     recipe: Recipe
     seed: int
     teacher: str | None = None
+    start: str | None = None
+    front_padding: bool = True
 
     @cached_property
     def digest(self) -> str:
-        """Hash of everything that decides the result on one device and thread count; names people gave do not."""
-        content = {key: value for key, value in self.to_json().items() if key != "name"}
-        content["recipe"] = {key: value for key, value in content["recipe"].items() if key != "name"}
-        return hash_json(content)[:24]
+        """Hash of everything that decides the result on one device and thread count; names people gave do not.
+
+        What has its default value is left out: a setting that a later version adds leaves known results known.
+        """
+        return hash_json({"format": FORMAT, **_essentials(self)})[:24]
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The jobs whose weights this one reads."""
+        return tuple(dict.fromkeys(digest for digest in (self.teacher, self.start) if digest is not None))
 
     def to_json(self) -> dict[str, Any]:
         """Plain data, format version included."""
         return {"format": FORMAT, **asdict(self)}
+
+
+def _essentials(value: Any) -> dict[str, Any]:
+    """The fields of a dataclass without names and without those at their default."""
+    content = {}
+    for field in fields(value):
+        item = getattr(value, field.name)
+        if field.name != "name" and (field.default is MISSING or item != field.default):
+            content[field.name] = _essentials(item) if is_dataclass(item) else item
+    return content
 
 
 def hash_json(content: Any) -> str:

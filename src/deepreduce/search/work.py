@@ -18,6 +18,7 @@ from ..errors import ModelError, StoreError, TrainingError
 from ..networks.network import Network
 from ..networks.source import ModelSource
 from ..reduce.build import reduce_to
+from ..reduce.reshape import copy_matching_weights
 from ..train.augment import Normaliser
 from ..train.evaluate import accuracy
 from ..train.fit import Epoch, autocast, fit
@@ -28,13 +29,25 @@ OnEpoch = Callable[[str, Epoch], None]
 
 
 @dataclass(frozen=True)
+class Origin:
+    """What a job's network is made of."""
+
+    spec: JobSpec
+    source: ModelSource
+
+
+@dataclass(frozen=True)
 class Job:
-    """A training or, with ``test``, the reading of its result's test accuracy; small enough to send to a worker."""
+    """A training or, with ``test``, the reading of its result's test accuracy; small enough to send to a worker.
+
+    ``needs`` are the origins of the jobs whose weights it reads (`JobSpec.needs`).
+    """
 
     spec: JobSpec
     source: ModelSource
     store: Path
     snapshot: Path
+    needs: tuple[Origin, ...] = ()
     test: bool = False
 
 
@@ -61,10 +74,15 @@ def _train(job: Job, store: JobStore, device: torch.device, on_epoch: OnEpoch) -
     data = _dataset(job)
     started = time.perf_counter()
     network = build(job.source, spec, data)
+    origins = {origin.spec.digest: origin for origin in job.needs}
     teacher = None
     if spec.teacher is not None:
-        teacher = _unreduced(job.source, spec, data)
+        origin = origins[spec.teacher]
+        teacher = build(origin.source, origin.spec, data)
         teacher.load_state_dict(store.weights(spec.teacher))
+    start = spec.start or (spec.teacher if spec.recipe.warm_start else None)
+    if start is not None:
+        copy_matching_weights(store.weights(start), network)
     result = fit(
         network,
         data,
@@ -107,7 +125,7 @@ def build(source: ModelSource, spec: JobSpec, data: Dataset) -> Network:
     full = _unreduced(source, spec, data)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(spec.seed)
-        return reduce_to(full, spec.point)
+        return reduce_to(full, spec.point, front_padding=spec.front_padding)
 
 
 def _unreduced(source: ModelSource, spec: JobSpec, data: Dataset) -> Network:

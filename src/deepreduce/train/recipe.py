@@ -23,6 +23,10 @@ class Recipe:
     it multiplies, ``hard`` (cross-entropy on the labels) or ``soft`` (T^2-scaled KL divergence from the teacher). The
     paper's wording is 0.9 on ``hard``; the code it cites has 0.9 on ``soft``.
 
+    ``attention_weight`` multiplies the distance of the student's attention maps from the teacher's (see attention.py).
+    With ``warm_start`` the student begins with the teacher's weights; ``anneal`` is the share of all steps over which
+    the ReLUs that it lacks fade from ReLU to identity instead of being cut (0).
+
     ``cutout`` is the side of the erased square in pixels, ``cutmix`` the parameter of its Beta distribution,
     ``ema_decay`` per batch; 0 switches each off.
     """
@@ -48,6 +52,9 @@ class Recipe:
     kd_temperature: float = 4.0
     kd_weight: float = 0.9
     kd_weight_on: Literal["hard", "soft"] = "hard"
+    attention_weight: float = 0.0
+    warm_start: bool = False
+    anneal: float = 0.0
     precision: Precision = "fp32"
     channels_last: bool = True
     compile: bool = False
@@ -86,6 +93,8 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("cutmix", 0, 100),
     ("kd_temperature", 1e-3, 1e3),
     ("kd_weight", 0, 1),
+    ("attention_weight", 0, 1e6),
+    ("anneal", 0, 1),
 )
 
 RECIPES = {
