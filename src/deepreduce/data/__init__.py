@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ..errors import DataError, nearest
 from ..folders import data_folder
+from .averaging import averaged
 from .dataset import Dataset, Split
 
 __all__ = ["NAMES", "Dataset", "Split", "default_root", "load"]
@@ -31,8 +32,8 @@ def load(
 
     ``root`` is the folder that holds the official files, or to which they are downloaded (`default_root`).
     ``validation`` (above 0, at most 0.5) is the share of every class that is held out for validation, and ``seed``
-    decides which images these are. ``image_size`` (height, width) is for ``folder:`` alone: the other sets have a size
-    of their own.
+    decides which images these are. ``image_size`` (height, width) resizes the images of ``folder:``; those of the other
+    sets can be averaged down to a whole fraction of their size.
 
     Raises `DataError` for an unknown name, a setting out of its range, and files that are missing, damaged or foreign;
     `MissingPackageError` when the data set needs a package that is not installed.
@@ -51,12 +52,8 @@ def load(
         return load_folder(Path(name.removeprefix(_FOLDER)).expanduser(), seed, validation, image_size)
     if name not in _NATIVE_SIZE:
         raise DataError(f"unknown data set {name!r}", nearest(name, NAMES))
-    if image_size not in (None, _NATIVE_SIZE[name]):
-        raise DataError(
-            f"image_size is {image_size}, but the images of {name} are {_NATIVE_SIZE[name]}",
-            "image_size is for folder:PATH alone",
-        )
-    return _load_named(name, root or default_root(), seed, validation)
+    dataset = _load_named(name, root or default_root(), seed, validation)
+    return dataset if image_size in (None, _NATIVE_SIZE[name]) else averaged(dataset, image_size)
 
 
 def default_root() -> Path:

@@ -40,6 +40,9 @@ class Observer:
     def ended(self, digest: str, metrics: dict[str, Any]) -> None:
         """The job is done."""
 
+    def tested(self, digest: str, metrics: dict[str, Any]) -> None:
+        """The finished job's test accuracy was read; ``metrics`` are those of its training."""
+
     def failed(self, digest: str, error: str) -> None:
         """The job failed; the search goes on."""
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from concurrent.futures import Future
+from math import inf
 
 from ..errors import DeepReduceError, one_line
 from .executors import Event, Executor, Started
@@ -21,32 +23,48 @@ class Runner:
         self.observer = observer
         self.failed: dict[str, str] = {}
 
-    def run(self, jobs: Iterable[Job]) -> None:
+    def run(self, jobs: Iterable[Job], deadline: float = inf) -> bool:
         """Do all ``jobs`` (those done already are skipped) and return when each has ended, well or not.
 
-        A job waits for those whose weights it reads; if one of them failed, so does it.
+        A job waits for those whose weights it reads; if one of them failed, so does it. A test is read as soon as its
+        training is done. At ``deadline`` (of `time.monotonic`) the executor is closed and False returned: unfinished
+        trainings go on from their last epoch another time.
         """
         waiting = list({(job.spec.digest, job.test): job for job in jobs if not self._is_done(job)}.values())
         running: dict[Future[None], Job] = {}
         while waiting or running:
-            for job in [job for job in waiting if self._is_ready(job, waiting, running)]:
+            if time.monotonic() >= deadline:
+                self.executor.close()
+                return False
+            for job in self._ready(waiting, running):
                 waiting.remove(job)
-                if not job.test and any(digest in self.failed for digest in job.spec.needs):
-                    teacher = job.spec.teacher in self.failed
-                    self._fail(job, "its teacher failed" if teacher else "the training that it starts from failed")
+                if reason := self._hopeless(job):
+                    self._fail(job, reason)
                 else:
                     running[self.executor.submit(job)] = job
             self.executor.poll(self._pass_on)
             for future in [future for future in running if future.done()]:
                 self._settle(running.pop(future), future)
+        return True
+
+    def _ready(self, waiting: list[Job], running: dict[Future[None], Job]) -> list[Job]:
+        """What to submit next: tests first, and no more than keeps the workers busy, so that tests need not queue."""
+        unfinished = {job.spec.digest for job in [*waiting, *running.values()] if not job.test}
+        ready = [job for job in waiting if unfinished.isdisjoint(_before(job))]
+        free = self.executor.slots + 1 - len(running)
+        return sorted(ready, key=lambda job: not job.test)[: max(0, free)]
+
+    def _hopeless(self, job: Job) -> str:
+        """Why ``job`` cannot be done any more, if so."""
+        if job.test:
+            return "its training failed" if job.spec.digest in self.failed else ""
+        if job.spec.teacher in self.failed:
+            return "its teacher failed"
+        return "the training that it starts from failed" if job.spec.start in self.failed else ""
 
     def _is_done(self, job: Job) -> bool:
         digest = job.spec.digest
         return self.store.test_accuracy(digest) is not None if job.test else self.store.is_done(digest)
-
-    def _is_ready(self, job: Job, waiting: list[Job], running: dict[Future[None], Job]) -> bool:
-        unfinished = {other.spec.digest for other in [*waiting, *running.values()]}
-        return job.test or unfinished.isdisjoint(job.spec.needs)
 
     def _pass_on(self, event: Event) -> None:
         if isinstance(event, Started):
@@ -57,8 +75,8 @@ class Runner:
     def _settle(self, job: Job, future: Future[None]) -> None:
         error = future.exception()
         if error is None:
-            if not job.test:
-                self.observer.ended(job.spec.digest, self.store.metrics(job.spec.digest))
+            told = self.observer.tested if job.test else self.observer.ended
+            told(job.spec.digest, self.store.metrics(job.spec.digest))
         elif isinstance(error, DeepReduceError):
             self._fail(job, str(error))
         else:
@@ -67,3 +85,8 @@ class Runner:
     def _fail(self, job: Job, reason: str) -> None:
         self.failed[job.spec.digest] = reason
         self.observer.failed(job.spec.digest, reason)
+
+
+def _before(job: Job) -> tuple[str, ...]:
+    """The trainings that must have ended before ``job`` begins."""
+    return (job.spec.digest,) if job.test else job.spec.needs

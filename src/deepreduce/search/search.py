@@ -30,7 +30,7 @@ from .runner import Runner
 from .spec import JobSpec
 from .store import write_json
 from .work import Job, Origin, surroundings
-from .workspace import Workspace
+from .workspace import Workspace, save_data
 
 
 def find_frontier(
@@ -81,7 +81,7 @@ def find_frontier(
         executor = own = InlineExecutor(device) if jobs == 1 else ProcessExecutor(jobs, device)
     try:
         with space.claim(method.identity()):
-            space.save_data(dataset)
+            save_data(dataset, space.snapshot)
             frontier = _Search(method, space, executor, observer, command).run()
             space.drop_data()
             return frontier

@@ -47,14 +47,6 @@ class Workspace:
                 write_json(path, {"format": FORMAT, "identity": identity})
             yield
 
-    def save_data(self, data: Dataset) -> None:
-        """Put the data where the workers read it, unless it is there from a search that was stopped."""
-        if self.snapshot.is_file():
-            with contextlib.suppress(Exception):  # a damaged file is simply written anew
-                if snapshot.restore(self.snapshot).digest == data.digest:
-                    return
-        snapshot.save(data, self.snapshot)
-
     def drop_data(self) -> None:
         """The search is over: its copy of the data can go."""
         self.snapshot.unlink(missing_ok=True)
@@ -83,3 +75,12 @@ def _flat(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[prefix + key] = list(value) if isinstance(value, tuple) else value
     return flat
+
+
+def save_data(data: Dataset, path: Path) -> None:
+    """Put the data where the workers read it, unless it is there from a search that was stopped."""
+    if path.is_file():
+        with contextlib.suppress(Exception):  # a damaged file is simply written anew
+            if snapshot.restore(path).digest == data.digest:
+                return
+    snapshot.save(data, path)

@@ -1,0 +1,92 @@
+"""From descriptions to jobs: data loaded, networks hashed, specifications made, everything once."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+from ..data import load
+from ..data.dataset import Dataset
+from ..networks.counting import Cost, count
+from ..networks.network import Network
+from ..networks.point import parse_point
+from ..networks.source import ModelSource
+from ..reduce.build import reduce_to
+from ..search.spec import JobSpec, network_digest
+from ..search.store import JobStore
+from ..search.work import Job, Origin
+from ..search.workspace import save_data
+from ..train.recipe import Recipe, make_recipe
+from .scale import Scale
+from .training import Training
+
+SPLIT_SEED = 0  # one validation split for all seeds: these vary weights, order and augmentation
+
+
+class Lab:
+    """Jobs of one ``scale`` below ``root``: ``jobs/`` and a snapshot of each data set."""
+
+    def __init__(self, scale: Scale, root: Path) -> None:
+        self.scale = scale
+        self.root = root
+        self.store = JobStore(root / "jobs")
+        self._data = cache(self._load)
+        self._network = cache(self._build)
+        self._digest = cache(lambda name, data, seed: network_digest(self._network(name, data, seed)))
+        self._cost = cache(self._count)
+        self._snapshot = cache(self._save)
+        self.spec = cache(self._spec)
+
+    def source(self, training: Training) -> ModelSource:
+        """What the unreduced network is built from."""
+        return ModelSource(training.network, self.scale.width)
+
+    def recipe(self, training: Training) -> Recipe:
+        """The scale's recipe, or the named one for as many epochs, with the training's changes."""
+        base = self.scale.recipe
+        if training.recipe is not None:
+            base = replace(make_recipe(training.recipe), epochs=base.epochs, batch_size=base.batch_size)
+        return replace(base, **dict(training.settings)) if training.settings else base  # type: ignore[arg-type]  # by name
+
+    def job(self, training: Training, seed: int, test: bool = False) -> Job:
+        """The job of ``training`` at ``seed``, or the reading of its test accuracy."""
+        needs = tuple(Origin(self.spec(need, seed), self.source(need)) for need in training.needs)
+        spec = self.spec(training, seed)
+        return Job(spec, self.source(training), self.store.root, self._snapshot(training.data), needs, test)
+
+    def cost(self, training: Training) -> Cost:
+        """ReLUs, parameters and MACs of one image."""
+        return self._cost(training.network, training.data, training.point, training.front_padding)
+
+    def data(self, name: str) -> Dataset:
+        """The data set at this scale."""
+        return self._data(name)
+
+    def _load(self, name: str) -> Dataset:
+        full = 64 if name == "tinyimagenet" else 32
+        side = full // self.scale.shrink
+        return load(name, seed=SPLIT_SEED, image_size=(side, side))
+
+    def _save(self, name: str) -> Path:
+        path = self.root / f"{name}.safetensors"
+        save_data(self._data(name), path)
+        return path
+
+    def _build(self, network: str, data: str, seed: int) -> Network:
+        dataset = self._data(data)
+        return ModelSource(network, self.scale.width).build(dataset.input_shape, len(dataset.classes), seed)
+
+    def _count(self, network: str, data: str, point: str, front_padding: bool) -> Cost:
+        return count(reduce_to(self._network(network, data, 0), point, front_padding=front_padding)).total
+
+    def _spec(self, training: Training, seed: int) -> JobSpec:
+        teacher = None if training.teacher is None else self.spec(training.teacher, seed).digest
+        start = None if training.start is None else self.spec(training.start, seed).digest
+        network = self._digest(training.network, training.data, seed)
+        layout = self._network(training.network, training.data, 0).layout
+        point = str(parse_point(training.point, layout.stages))
+        data, recipe = self._data(training.data).digest, self.recipe(training)
+        return JobSpec(
+            network, training.network, point, data, recipe, seed, teacher, start, front_padding=training.front_padding
+        )

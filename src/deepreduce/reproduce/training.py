@@ -1,0 +1,43 @@
+"""What a table of results is made of: trainings, described without a scale or a seed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+Setting = tuple[str, object]
+
+
+@dataclass(frozen=True)
+class Training:
+    """One network trained one way: ``point`` of the built-in ``network`` on ``data``.
+
+    ``teacher`` distils, ``start`` gives the weights to begin with (see `deepreduce.search.spec.JobSpec`). ``recipe`` is
+    None for the scale's own; ``settings`` change single fields of it, by name.
+    """
+
+    network: str = "resnet18"
+    point: str = "full"
+    data: str = "cifar100"
+    teacher: Training | None = None
+    start: Training | None = None
+    recipe: str | None = None
+    settings: tuple[Setting, ...] = ()
+    front_padding: bool = False
+
+    @property
+    def kd(self) -> bool:
+        """Whether it is distilled."""
+        return self.teacher is not None
+
+    @property
+    def needs(self) -> tuple[Training, ...]:
+        """The trainings whose weights this one reads."""
+        return tuple(dict.fromkeys(t for t in (self.teacher, self.start) if t is not None))
+
+    def distilled(self, teacher: Training | None = None) -> Training:
+        """The same network distilled from ``teacher`` (default: the full ResNet18 on the same data; section 4)."""
+        return replace(self, teacher=teacher or Training(data=self.data))
+
+    def __str__(self) -> str:
+        parts = [self.network, self.point, "with KD" if self.kd else "without KD"]
+        return "; ".join([*parts, *(f"{name}={value}" for name, value in self.settings)])
