@@ -21,11 +21,17 @@ def averaged(dataset: Dataset, size: tuple[int, int]) -> Dataset:
             f"give a whole fraction of their sides, such as {height // 2}x{width // 2}",
         )
     block = height // size[0], width // size[1]
-    smaller = [_averaged(split, block) for split in (dataset.train, dataset.validation, dataset.test)]
     notice = f"{dataset.name}: images averaged from {height}x{width} to {size[0]}x{size[1]}"
-    return assemble(dataset.name, dataset.classes, *smaller, notices=(*dataset.notices, notice))
+    return assemble(
+        dataset.name,
+        dataset.classes,
+        _averaged(dataset.train, block),
+        _averaged(dataset.validation, block),
+        _averaged(dataset.test, block),
+        (*dataset.notices, notice),
+    )
 
 
 def _averaged(split: Split, block: tuple[int, int]) -> Split:
-    parts = [F.avg_pool2d(images.float(), block).round().to(torch.uint8) for images in split.images.split(4096)]
+    parts = [F.avg_pool2d(images.float(), block).round().to(torch.uint8) for images in torch.split(split.images, 4096)]
     return Split(torch.cat(parts), split.labels)
