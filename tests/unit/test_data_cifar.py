@@ -254,11 +254,19 @@ def test_validation_out_of_range(validation: float) -> None:
         load("digits", validation=validation)
 
 
-def test_image_size_is_for_folders_unless_it_is_the_native_one(tmp_path: Path) -> None:
+def test_images_are_averaged_to_whole_fractions_of_their_size(tmp_path: Path) -> None:
     write(CIFAR10, tmp_path)
-    assert load("cifar10", root=tmp_path, image_size=(32, 32)).input_shape == (3, 32, 32)
-    with pytest.raises(DataError, match=r"\(16, 16\).*cifar10 are \(32, 32\)"):
-        load("cifar10", root=tmp_path, image_size=(16, 16))
+    native = load("cifar10", root=tmp_path, image_size=(32, 32))
+    assert native.digest == load("cifar10", root=tmp_path).digest
+    half = load("cifar10", root=tmp_path, image_size=(16, 16))
+    blocks = native.train.images.double().unfold(2, 2, 2).unfold(3, 2, 2).mean((4, 5))
+    assert (half.train.images.double() - blocks).abs().max() <= 0.5
+    assert half.input_shape == (3, 16, 16) and half.test.labels.equal(native.test.labels)
+    assert "averaged from 32x32 to 16x16" in half.notices[-1]
+    assert half.mean != native.mean or half.std != native.std  # statistics of the images as they are now
+    for size in ((12, 16), (64, 64)):
+        with pytest.raises(DataError, match=r"cifar10: images of 32x32 cannot be averaged"):
+            load("cifar10", root=tmp_path, image_size=size)
 
 
 def test_default_root(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

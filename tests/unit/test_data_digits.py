@@ -131,5 +131,5 @@ def test_without_scikit_learn_the_remedy_is_named(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_foreign_size_is_refused() -> None:
-    with pytest.raises(DataError, match=r"digits are \(32, 32\)"):
+    with pytest.raises(DataError, match=r"images of 32x32 cannot be averaged to 64x64"):
         load("digits", image_size=(64, 64))

@@ -50,6 +50,15 @@ def test_digest_covers_everything_that_decides_the_result():
     assert dataclasses.replace(SPEC, name="alias").digest == SPEC.digest
 
 
+def test_digest_leaves_out_what_has_its_default():
+    """Known answers: these digests name jobs that were trained; a new optional setting must not change them."""
+    assert SPEC.digest == "9be775a0cd983386ba2a59c2"
+    student = dataclasses.replace(SPEC, teacher="t", front_padding=False, recipe=make_recipe("quick", epochs=2))
+    assert student.digest == "8ab1ba5590c0ef8a331ba8bc"
+    assert dataclasses.replace(SPEC, start=None).digest == SPEC.digest
+    assert len({dataclasses.replace(SPEC, **change).digest for change in ({}, {"start": "t"}, {"teacher": "t"})}) == 3
+
+
 def test_network_digest_follows_the_network():
     def digest(model="resnet6", seed=0, **settings):
         return network_digest(ModelSource(model, **settings).build(seed=seed))
