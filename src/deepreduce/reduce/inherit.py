@@ -16,7 +16,7 @@ from .reshape import copy_matching_weights
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 # What keeps each channel to itself. Flattening multiplies the features of a channel, which stay side by side.
 KEEPING_MODULES = (*MAX_POOLS, *POINTWISE, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.ZeroPad2d, nn.Flatten)
-KEEPING_FUNCTIONS = {*MAX_POOL_FUNCTIONS, F.avg_pool2d, F.adaptive_avg_pool2d, torch.flatten}
+KEEPING_FUNCTIONS = {*MAX_POOL_FUNCTIONS, F.avg_pool2d, F.adaptive_avg_pool2d, torch.flatten, "flatten"}
 
 
 def inherit(source: Network, target: Network) -> None:
@@ -27,12 +27,11 @@ def inherit(source: Network, target: Network) -> None:
     together. A network with operations that mix channels otherwise (concatenations, groups of several channels,
     functional weights) inherits only the tensors of equal shape; the others stay as they are.
     """
-    known = source.state_dict()
-    own = target.state_dict()
+    known, own = source.body.state_dict(), target.body.state_dict()
     if any(key in known and known[key].shape != value.shape for key, value in own.items()):
         chosen = _Channels(source).chosen(known, own)
         known = {**known, **(chosen or {})}
-    copy_matching_weights(known, target)
+    copy_matching_weights(known, target.body)
 
 
 @dataclass
@@ -90,8 +89,7 @@ class _Channels:
             for other in operands[1:]:
                 self._join(other, operands[0])
             return operands[0]
-        keeps = relu_kind(node) or isinstance(layer, KEEPING_MODULES) or node.target in KEEPING_FUNCTIONS
-        return operands[0] if keeps and len(operands) == 1 else None
+        return operands[0] if _keeps_channels(node) and len(operands) == 1 else None
 
     def _add(self, layer: _Layer) -> None:
         """Note the layer; one that is called again has the same channels as before."""
@@ -142,6 +140,15 @@ class _Channels:
     def _width(self, channels: int, known: dict[str, Tensor]) -> int:
         root = self._root(channels)
         return next(len(known[f"{e.name}.weight"]) for e in self.layers if e.filters and self._root(e.results) == root)
+
+
+def _keeps_channels(node: fx.Node) -> bool:
+    """Whether each channel of the result is made of the same channel of the operand."""
+    if node.target in {torch.mean, "mean"}:
+        axes = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim")
+        return isinstance(axes, tuple | list) and {2, 3, -1, -2}.issuperset(axes)
+    known = node.op != "call_module" and node.target in KEEPING_FUNCTIONS
+    return bool(relu_kind(node)) or known or isinstance(module_of(node), KEEPING_MODULES)
 
 
 def _columns(weight: Tensor, operands: Tensor, width: int) -> Tensor:

@@ -14,7 +14,6 @@ from ..train.recipe import OF_STUDENTS, Recipe
 from .spec import FORMAT
 from .store import JobStore, hold, read_json, write_json
 
-
 # What folders from before these settings were there do not say.
 LATER = {f"recipe.{name}": getattr(Recipe(), name) for name in OF_STUDENTS}
 
