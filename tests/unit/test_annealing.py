@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import sys
 
 import pytest
 import torch
@@ -70,7 +71,7 @@ def test_c_is_set_before_every_step_and_before_validation():
 @pytest.mark.parametrize(("anneal", "first"), [(0.0, 1), (0.25, 1), (0.3, 2), (0.5, 2), (0.6, 3), (1.0, 4)])
 def test_the_best_epoch_is_one_after_the_fade_however_good_others_were(monkeypatch, anneal, first):
     falling = iter([90.0, 80.0, 70.0, 60.0])
-    monkeypatch.setattr("deepreduce.train.fit.accuracy", lambda *_: next(falling))
+    monkeypatch.setattr(sys.modules["deepreduce.train.fit"], "accuracy", lambda *_: next(falling))
     _, result, _ = trained(dataclasses.replace(QUICK, anneal=anneal))
     assert (result.best_epoch, result.validation_accuracy) == (first, 100.0 - 10 * first)
 
