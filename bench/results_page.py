@@ -11,8 +11,18 @@ from pathlib import Path
 import numpy as np
 
 import deepreduce
-from deepreduce import _core
-from deepreduce.private.bench import cpu_model
+
+try:
+    from deepreduce import _core
+    from deepreduce.private.bench import cpu_model
+
+    KERNELS = f", kernels {_core.cpu_path()}"
+except ImportError:  # the learning half alone: from a source tree that was not built
+    KERNELS = ""
+
+    def cpu_model() -> str:
+        return platform.processor() or platform.machine()
+
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -33,7 +43,7 @@ def head(title: str, about: str) -> str:
     command = f"$ python {shlex.join(['bench/' + Path(sys.argv[0]).name, *sys.argv[1:]])}"
     return f"""# {title}, {datetime.date.today()}
 
-{cpu_model()}, {os.cpu_count()} cores, kernels {_core.cpu_path()}; deepreduce {deepreduce.__version__}, Python
+{cpu_model()}, {os.cpu_count()} cores{KERNELS}; deepreduce {deepreduce.__version__}, Python
 {platform.python_version()}, numpy {np.__version__}, {platform.system()} {platform.machine()}.
 
 ```

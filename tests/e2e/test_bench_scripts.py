@@ -28,6 +28,14 @@ BENCH = Path(__file__).parents[2] / "bench"
             ],
             ["| resnet6 S2+S3, width 0.125 fused lan |", "| gate_online_s |", "- links, offline: error"],
         ),
+        (
+            "training.py",
+            [
+                *("--model", "resnet6", "--point", "S3", "--width", "0.125", "--side", "16", "--images", "96"),
+                *("--batch", "32", "--epochs", "1", "--matrix", "128", "--kd", "off", "strong", "--device", "cpu"),
+            ],
+            ["| resnet6 S3, width 0.125, 16x16, batch 32, fp32, KD strong |", "of matrix rate"],
+        ),
         ("nonlinear.py", ["--inferences", "1"], ["| Rescale, fused |", "| MaxPool 3x3, stride 2, delphi |"]),
         (
             "private.py",

@@ -8,6 +8,7 @@ from torch import nn
 
 import deepreduce
 from deepreduce.networks import Network, count
+from deepreduce.networks.taps import tapped
 from relu_oracle import relus_called
 
 SPELLINGS = ("module", "shared", "functional", "in place", "dropped in place", "method", "relu6", "none")
@@ -101,3 +102,21 @@ def test_culling_any_stages_removes_exactly_their_relus(module, data):
     if gone == set(costs):  # an affine map: f(x) + f(y) = f(x + y) + f(0)
         x, y = torch.randn(2, 3, 16, 16), torch.randn(2, 3, 16, 16)
         assert torch.allclose(culled(x) + culled(y), culled(x + y) + culled(0 * x), atol=1e-3)
+
+
+@settings(max_examples=30, deadline=None)
+@given(networks(), st.data(), st.booleans())
+def test_relus_fade_to_the_reduced_network(module, data, front_padding):
+    network = Network.of(module, (3, 16, 16)).eval()
+    kept = data.draw(st.sets(st.sampled_from(sorted(network.layout.stages))))
+    point = "+".join(stage for stage in network.layout.stages if stage in kept) or "none"
+    reduced = deepreduce.reduce_to(network, point, front_padding=front_padding)
+    fading, fade = deepreduce.reduce.fade_to(network, point, front_padding=front_padding)
+    x = torch.randn(3, 3, 16, 16)
+    if not front_padding:
+        assert torch.equal(fading(x), network(x))
+    fade.set(0.0)
+    assert torch.equal(fading(x), reduced(x))
+    logits, maps = tapped(reduced)(x)
+    assert torch.equal(logits, reduced(x))
+    assert [m.shape[2:] for m in maps] == [m.shape[2:] for m in tapped(network)(x)[1]]

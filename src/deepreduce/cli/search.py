@@ -18,6 +18,7 @@ from .options import JsonOption, ModelArgument, StageOption, WidthOption, parse_
 
 if TYPE_CHECKING:
     from ..search import Frontier
+    from ..train import Recipe
 
 
 NOTHING_FITS = 5  # exit code: no network meets the targets
@@ -25,7 +26,7 @@ NOTHING_FITS = 5  # exit code: no network meets the targets
 SETTINGS = (
     "optimizer (sgd, adamw), momentum, nesterov, weight_decay, schedule (step, cosine, one-cycle), step_epochs, "
     "step_factor, warmup, label_smoothing, ema_decay, crop_padding, flip, cutout, cutmix, kd_temperature, kd_weight, "
-    "kd_weight_on (hard, soft), precision (fp32, bf16), channels_last, compile"
+    "kd_weight_on (hard, soft), attention_weight, warm_start, anneal, precision (fp32, bf16), channels_last, compile"
 )
 
 
@@ -39,7 +40,7 @@ def search_command(
     ] = Path("frontier"),
     recipe: Annotated[
         str | None,
-        typer.Option(help="paper or quick.", show_default="quick for digits, else paper"),
+        typer.Option(help="paper, strong or quick.", show_default="quick for digits, else paper"),
     ] = None,
     epochs: Annotated[int | None, typer.Option(help="Epochs of every training.", show_default="the recipe's")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Images per batch.", show_default="the recipe's")] = None,
@@ -51,8 +52,18 @@ def search_command(
         typer.Option(
             "--set",
             metavar="NAME=VALUE",
-            help=f"Any setting of the recipe, repeatable: {SETTINGS}.",
+            help=f"Any setting of the recipe, for every training, repeatable: {SETTINGS}.",
             show_default=False,
+        ),
+    ] = None,
+    teacher_recipe: Annotated[
+        str | None,
+        typer.Option(help="The teacher's recipe.", show_default="strong-teacher for strong, else --recipe"),
+    ] = None,
+    teacher_settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--teacher-set", metavar="NAME=VALUE", help="As --set, for the teacher alone.", show_default=False
         ),
     ] = None,
     jobs: Annotated[int, typer.Option(help="Trainings at once; cores and GPUs are divided among them.")] = 1,
@@ -93,12 +104,12 @@ def search_command(
     from ..search import Frontier, find_frontier
     from ..search.executors import ProcessExecutor
     from ..search.target import parse_target
-    from ..train import make_recipe
     from .progress import watch
 
     console = Console(stderr=as_json)
     targets = [parse_target(text) for text in target or ()]
-    chosen = make_recipe(recipe or ("quick" if data == "digits" else "paper"), **changes)
+    recipe = recipe or ("quick" if data == "digits" else "paper")
+    chosen, teacher = _recipes(recipe, changes, teacher_recipe, parse_pairs(teacher_settings, "--teacher-set"))
     dataset = load(data, seed=seed, validation=validation, image_size=size)
     executor = ProcessExecutor(jobs, device)  # also for one job: a worker that dies must not take the search along
     with closing(executor), watch(console) as observer:
@@ -109,6 +120,7 @@ def search_command(
             width=width,
             stages=stages or None,
             recipe=chosen,
+            teacher_recipe=teacher,
             seed=seed,
             alpha=alpha,
             rho=rho,
@@ -131,6 +143,19 @@ def search_command(
         raise typer.Exit(3)
     if unmet:
         raise typer.Exit(NOTHING_FITS)
+
+
+def _recipes(
+    name: str, changes: dict[str, object], teacher_name: str | None, teacher_changes: dict[str, str]
+) -> tuple[Recipe, Recipe]:
+    """The students' recipe and the teacher's: what is changed for all is changed for the teacher, too."""
+    from ..train import make_recipe, teacher_recipe_of
+    from ..train.recipe import OF_STUDENTS
+
+    chosen = make_recipe(name, **changes)
+    shared = {setting: value for setting, value in changes.items() if setting not in OF_STUDENTS}
+    base = teacher_name or teacher_recipe_of(chosen).name
+    return chosen, make_recipe(base, **{**shared, **teacher_changes})
 
 
 def _show(console: Console, frontier: Frontier, out: Path) -> None:

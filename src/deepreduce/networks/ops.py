@@ -53,6 +53,10 @@ LINEAR_METHODS = {"mean", "sum", "neg", "to", "float", "clone", "roll", "repeat"
 MAX_POOLS = (nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d)
 MAX_POOL_FUNCTIONS = {F.max_pool1d, F.max_pool2d, F.max_pool3d, F.adaptive_max_pool2d, torch.max_pool2d}
 
+# What rewrites write into a node's meta for those who look for places in a network:
+MARGIN = "margin"  # rows and columns (top, bottom, left, right) of its value beyond the nominal extent
+REMOVED = "removed_relus"  # the paths of ReLUs that read it and are gone
+
 _CALLS = {"call_function", "call_method"}
 
 IN_PLACE_OPERATORS: dict[Any, Any] = {

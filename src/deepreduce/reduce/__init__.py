@@ -2,10 +2,11 @@
 
 from .build import reduce_to
 from .cull import cull
+from .fading import fade_to
 from .front_padding import front_padded
 from .keep_blocks import keep_blocks
 from .reshape import reshape
 from .select import kept_sites
 from .thin import thin
 
-__all__ = ["cull", "front_padded", "keep_blocks", "kept_sites", "reduce_to", "reshape", "thin"]
+__all__ = ["cull", "fade_to", "front_padded", "keep_blocks", "kept_sites", "reduce_to", "reshape", "thin"]

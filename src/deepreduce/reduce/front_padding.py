@@ -18,12 +18,13 @@ import torch
 from torch import fx, nn
 
 from ..networks.network import Network
-from ..networks.ops import PRODUCTS, SUMS, is_shape_query, module_of, parents
+from ..networks.ops import MARGIN, PRODUCTS, SUMS, is_shape_query, module_of, parents
+from .fading_relu import FadingReLU
 
 MARK = "front_padding"  # in a node's meta: True for the pads and crops made here, else the padding a layer had before
 CONCATENATIONS = {torch.cat, torch.concat, torch.concatenate}
 Windowed: TypeAlias = nn.Conv2d | nn.AvgPool2d
-POINTWISE = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout)
+POINTWISE = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, FadingReLU)
 
 
 class Margin(NamedTuple):
@@ -75,6 +76,7 @@ def without_front_padding(network: Network) -> Network:
     body = network.copy_body()
     for node in list(body.graph.nodes):
         mark = node.meta.pop(MARK, None)
+        node.meta.pop(MARGIN, None)
         if mark is True:
             node.replace_all_uses_with(node.args[0])
             body.graph.erase_node(node)
@@ -123,6 +125,9 @@ class _Padding:
             node.meta[MARK] = cast(Windowed, layer).padding
         for layer in layers.values():
             cast(Windowed, layer).padding = (0, 0)
+        for node in self.data:
+            if any(self.margin[node]):
+                node.meta[MARGIN] = tuple(self.margin[node])
 
     def _find_margins(self) -> bool:
         """One walk backwards. Whether another layer turned out to leave its padding to the front."""

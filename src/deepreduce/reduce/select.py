@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from ..errors import ModelError, PointError, nearest
 from ..networks.layout import Layout, ReluSite
 from ..networks.network import Network
+from ..networks.ops import REMOVED
 from ..networks.point import Phase, Point, Term
 from .front_padding import front_padded, is_front_padded, without_front_padding
 
@@ -69,6 +70,8 @@ def restrict(network: Network, point: Point) -> Network:
     body = network.copy_body()
     for node in list(body.graph.nodes):
         if node.meta["path"] in present.keys() - keep:
+            gone = (*node.meta.get(REMOVED, ()), node.meta["path"])
+            node.args[0].meta[REMOVED] = (*node.args[0].meta.get(REMOVED, ()), *gone)
             node.replace_all_uses_with(node.args[0])
             body.graph.erase_node(node)
     body.graph.lint()

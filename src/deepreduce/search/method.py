@@ -23,6 +23,7 @@ class Method:
     full: Network
     data: Dataset
     recipe: Recipe
+    teacher_recipe: Recipe
     seed: int
     alpha: float
     rho: float
@@ -34,7 +35,7 @@ class Method:
 
     def settings(self) -> dict[str, Any]:
         """The settings, as the report shows them."""
-        return {
+        settings = {
             "model": self.source.name,
             "importable": isinstance(self.source.model, str),
             "width": self.source.width,
@@ -46,6 +47,8 @@ class Method:
             "criticality_exponent": self.exponent,
             "front_padding": True,  # searches before it was there have no such key
         }
+        own = {} if self.teacher_recipe == self.recipe else {"teacher_recipe": asdict(self.teacher_recipe)}
+        return {**settings, **own}
 
     @cached_property
     def network(self) -> str:
@@ -58,5 +61,6 @@ class Method:
         return count(self.full).total.macs
 
     def spec(self, point: Point, teacher: str | None) -> JobSpec:
-        """The job that trains ``point``."""
-        return JobSpec(self.network, self.source.name, str(point), self.data.digest, self.recipe, self.seed, teacher)
+        """The job that trains ``point``; the unreduced network is the teacher, or trained as one."""
+        recipe = self.teacher_recipe if point == self.full.point else self.recipe
+        return JobSpec(self.network, self.source.name, str(point), self.data.digest, recipe, self.seed, teacher)

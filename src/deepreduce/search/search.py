@@ -18,7 +18,7 @@ from ..networks.counting import Cost, count
 from ..networks.point import Point
 from ..networks.source import ModelLike, ModelSource
 from ..reduce.build import reduce_to
-from ..train.recipe import Recipe, make_recipe
+from ..train.recipe import Recipe, make_recipe, teacher_recipe_of
 from ..version import __version__
 from .candidates import candidates, profiling_points, unthinnable
 from .criticality import EXPONENT, check_exponent, criticality, culling_order
@@ -41,6 +41,7 @@ def find_frontier(
     width: float = 1.0,
     stages: Mapping[str, str] | None = None,
     recipe: str | Recipe = "paper",
+    teacher_recipe: str | Recipe | None = None,
     seed: int = 0,
     alpha: float = 0.5,
     rho: float = 0.5,
@@ -55,8 +56,9 @@ def find_frontier(
 
     ``model`` is a built-in name, ``file.py:factory``, a factory or a module; ``data`` a name or a `Dataset`. ``out`` is
     the search's folder (default: a new temporary one): the same call with the same ``out`` goes on where an earlier
-    one stopped. ``recipe`` trains every network alike; ``alpha``, ``rho`` and the criticality ``exponent`` are the
-    paper's. ``jobs`` networks are trained at once: 1 in this process, more in worker processes, for which a script
+    one stopped. ``recipe`` trains every network alike, or all but the teacher, which ``teacher_recipe`` trains (if it
+    is None: ``strong-teacher`` where the recipe is ``strong``); ``alpha``, ``rho`` and the criticality ``exponent`` are
+    the paper's. ``jobs`` networks are trained at once: 1 in this process, more in worker processes, for which a script
     needs ``if __name__ == "__main__":`` around the call, and the model must be a name or an object that can be pickled.
 
     Each network's weights are those of its best validation epoch; validation accuracy decides the frontier; the test
@@ -65,6 +67,9 @@ def find_frontier(
     source = ModelSource(model, width, stages)
     if isinstance(recipe, str):
         recipe = make_recipe(recipe)
+    if isinstance(teacher_recipe, str):
+        teacher_recipe = make_recipe(teacher_recipe)
+    teacher_recipe = teacher_recipe or teacher_recipe_of(recipe)
     if not 0 < alpha <= 1 or not 0 < rho <= 1:
         raise SettingError(f"alpha {alpha:g} and rho {rho:g} must be in (0, 1]", "the paper's are 0.5")
     dataset = load(data, seed=seed) if isinstance(data, str) else data
@@ -72,7 +77,7 @@ def find_frontier(
     for text in dataset.notices:
         observer.notice(text)
     full = source.build(dataset.input_shape, len(dataset.classes), seed)
-    method = Method(source, full, dataset, recipe, seed, alpha, rho, exponent)
+    method = Method(source, full, dataset, recipe, teacher_recipe, seed, alpha, rho, exponent)
     profiling_points(full.layout)  # refuses D = 1 before anything is written
     check_exponent(exponent)
     space = Workspace(Path(out) if out else Path(tempfile.mkdtemp(prefix="deepreduce-")))
@@ -160,10 +165,10 @@ class _Search:
                 return None
             entry = _Entry(role, step, point, spec, cost)
             forward_macs = self.method.full_macs if teacher else 0
-            work = len(self.method.data.train) * self.method.recipe.epochs * (3 * cost.macs + forward_macs)
+            work = len(self.method.data.train) * spec.recipe.epochs * (3 * cost.macs + forward_macs)
             name = str(point) if teacher or role == "teacher" else f"{point} (without KD)"
             done = self.space.store.is_done(spec.digest)
-            self.observer.planned(Planned(spec.digest, name, self.method.recipe.epochs, work, done))
+            self.observer.planned(Planned(spec.digest, name, spec.recipe.epochs, work, done))
         self.entries[spec.digest] = entry
         return entry
 

@@ -20,8 +20,8 @@ FORMAT = 3  # raised whenever the same specification would no longer train to th
 class JobSpec:
     """One training. ``network`` and ``data`` are digests of content, ``teacher`` and ``start`` those of other jobs.
 
-    The student distils from ``teacher``; its weights begin as those of ``start`` (of equal name and shape) or, with
-    ``recipe.warm_start``, of the teacher. ``front_padding`` is that of `deepreduce.reduce.reduce_to`.
+    The student distils from ``teacher``; its weights begin as those of ``start`` or, with ``recipe.warm_start``, of the
+    teacher (`deepreduce.reduce.inherit`). ``front_padding`` is that of `deepreduce.reduce.reduce_to`.
     """
 
     network: str

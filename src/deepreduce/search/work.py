@@ -17,8 +17,11 @@ from ..data.snapshot import restore
 from ..errors import ModelError, StoreError, TrainingError
 from ..networks.network import Network
 from ..networks.source import ModelSource
+from ..networks.taps import tapped
 from ..reduce.build import reduce_to
-from ..reduce.reshape import copy_matching_weights
+from ..reduce.fading import fade_to
+from ..reduce.fading_relu import Fade
+from ..reduce.inherit import inherit
 from ..train.augment import Normaliser
 from ..train.evaluate import accuracy
 from ..train.fit import Epoch, autocast, fit
@@ -74,22 +77,20 @@ def _train(job: Job, store: JobStore, device: torch.device, on_epoch: OnEpoch) -
     data = _dataset(job)
     started = time.perf_counter()
     network = build(job.source, spec, data)
-    origins = {origin.spec.digest: origin for origin in job.needs}
-    teacher = None
-    if spec.teacher is not None:
-        origin = origins[spec.teacher]
-        teacher = build(origin.source, origin.spec, data)
-        teacher.load_state_dict(store.weights(spec.teacher))
+    others = {origin.spec.digest: _finished(origin, store, data) for origin in job.needs}
     start = spec.start or (spec.teacher if spec.recipe.warm_start else None)
     if start is not None:
-        copy_matching_weights(store.weights(start), network)
+        inherit(others[start], network)
+    trained, fade = _annealed(job, network, data)
     result = fit(
-        network,
+        trained,
         data,
         spec.recipe,
         seed=spec.seed,
         device=device,
-        teacher=teacher,
+        teacher=others.get(spec.teacher) if spec.teacher is not None else None,
+        fading=fade,
+        tap=tapped,
         checkpoint=store.checkpoint(spec.digest),
         on_epoch=lambda record: on_epoch(spec.digest, record),
     )
@@ -103,6 +104,24 @@ def _train(job: Job, store: JobStore, device: torch.device, on_epoch: OnEpoch) -
         **surroundings(device),
     }
     store.finish(spec.digest, result.weights, metrics)
+
+
+def _annealed(job: Job, network: Network, data: Dataset) -> tuple[Network, Fade | None]:
+    """What is trained for ``network``: its form with fading ReLUs where the recipe has it and some are removed."""
+    if not job.spec.recipe.anneal or len(network.relu_nodes()) == len(network.layout.sites):
+        return network, None
+    with torch.random.fork_rng(devices=[]):
+        full = _unreduced(job.source, job.spec, data)
+        fading, fade = fade_to(full, job.spec.point, front_padding=job.spec.front_padding)
+    fading.load_state_dict(network.state_dict())
+    return fading, fade
+
+
+def _finished(origin: Origin, store: JobStore, data: Dataset) -> Network:
+    """The network of another job with its trained weights."""
+    network = build(origin.source, origin.spec, data)
+    network.load_state_dict(store.weights(origin.spec.digest))
+    return network
 
 
 def _test(job: Job, store: JobStore, device: torch.device) -> None:

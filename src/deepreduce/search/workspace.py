@@ -10,8 +10,12 @@ from typing import Any
 from ..data import snapshot
 from ..data.dataset import Dataset
 from ..errors import StoreError
+from ..train.recipe import OF_STUDENTS, Recipe
 from .spec import FORMAT
 from .store import JobStore, hold, read_json, write_json
+
+# What folders from before these settings were there do not say.
+LATER = {f"recipe.{name}": getattr(Recipe(), name) for name in OF_STUDENTS}
 
 
 class Workspace:
@@ -57,7 +61,7 @@ class Workspace:
                 f"{self.root} holds a search of format {found['format']}, this version writes {FORMAT}",
                 "choose another --out folder",
             )
-        old, new = _flat(found["identity"]), _flat(identity)
+        old, new = LATER | _flat(found["identity"]), LATER | _flat(identity)
         differing = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
         if differing:
             key = differing[0]

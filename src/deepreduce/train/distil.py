@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch.nn.functional as F
 from torch import Tensor
 
+from .attention import attention_distance
 from .augment import Batch
 from .recipe import Recipe
 
@@ -25,10 +28,24 @@ def soft_loss(logits: Tensor, teacher_logits: Tensor, temperature: float) -> Ten
     return temperature**2 * F.kl_div(student, teacher, reduction="batchmean", log_target=True)
 
 
-def objective(logits: Tensor, batch: Batch, recipe: Recipe, teacher_logits: Tensor | None) -> Tensor:
-    """The loss of one batch: hard alone without a teacher, else the recipe's weighted sum of hard and soft."""
+def objective(
+    logits: Tensor,
+    batch: Batch,
+    recipe: Recipe,
+    teacher_logits: Tensor | None,
+    maps: Sequence[Tensor] = (),
+    teacher_maps: Sequence[Tensor] = (),
+) -> Tensor:
+    """The loss of one batch: hard alone without a teacher, else the recipe's weighted sum of hard and soft.
+
+    Where both networks' activations at the end of each stage are given, the distance of their attention maps is added,
+    ``recipe.attention_weight`` times.
+    """
     hard = hard_loss(logits, batch, recipe.label_smoothing)
     if teacher_logits is None:
         return hard
     soft = soft_loss(logits, teacher_logits, recipe.kd_temperature)
-    return recipe.hard_weight * hard + (1 - recipe.hard_weight) * soft
+    loss = recipe.hard_weight * hard + (1 - recipe.hard_weight) * soft
+    if not (maps and teacher_maps):
+        return loss
+    return loss + recipe.attention_weight * attention_distance(maps, teacher_maps)

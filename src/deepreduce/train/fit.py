@@ -5,11 +5,11 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ..data.dataset import Dataset
 from ..errors import TrainingError
+from .annealing import Annealing, Fading
 from .augment import Augmenter
 from .checkpoint import read_checkpoint, write_checkpoint
 from .distil import objective
@@ -25,10 +26,15 @@ from .evaluate import accuracy
 from .onednn import has_functional_convolutions, safe_strided_convolutions
 from .recipe import Recipe
 
+Tensors: TypeAlias = tuple[Tensor, ...] | list[Tensor]
+
 
 @dataclass(frozen=True)
 class Epoch:
-    """One epoch: the rate it began with, accuracies in percent (training: on augmented images), wall seconds."""
+    """One epoch: the rate it began with, accuracies in percent (training: on augmented images), wall seconds.
+
+    While ReLUs fade, the validation accuracy is that of the network as it is at the end of the epoch.
+    """
 
     epoch: int
     learning_rate: float
@@ -56,15 +62,20 @@ def fit(
     seed: int = 0,
     device: torch.device | str = "cpu",
     teacher: nn.Module | None = None,
+    fading: Fading | None = None,
+    tap: Callable[[nn.Module], nn.Module] | None = None,
     checkpoint: Path | None = None,
     on_epoch: Callable[[Epoch], None] | None = None,
 ) -> Result:
     """Train ``model`` in place on ``data.train`` and return the weights of its best validation epoch.
 
-    With a ``teacher`` the loss distils from it; both see the same augmented images. With a ``checkpoint`` path the
-    state is saved after every epoch and a later call with the same arguments goes on from there. All randomness
-    follows from ``(seed, epoch)``, so an interrupted training ends with the same weights as an uninterrupted one on
-    the same device and thread count. Raises `TrainingError` when the loss is no longer a number.
+    With a ``teacher`` the loss distils from it; both see the same augmented images. ``tap`` turns a network into one
+    that answers (logits, activations) with the same weights, which ``recipe.attention_weight`` needs. ``fading`` sets
+    c in the model's fading ReLUs (and in those of its copies): from 1 to 0 over ``recipe.anneal`` of all steps; only
+    epochs at whose end it is 0 can be the best. With a ``checkpoint`` path the state is saved after every epoch and a
+    later call with the same arguments goes on from there. All randomness follows from ``(seed, epoch)``, so an
+    interrupted training ends with the same weights as an uninterrupted one on the same device and thread count. Raises
+    `TrainingError` when the loss is no longer a number.
     """
     device = torch.device(device)
     if device.type == "cpu" and recipe.channels_last and has_functional_convolutions(model):
@@ -79,7 +90,12 @@ def fit(
     optimizer = make_optimizer(model, recipe)
     scheduler = make_scheduler(optimizer, recipe, steps)
     average = make_average(model, recipe)
-    forward: nn.Module = torch.compile(model) if recipe.compile else model  # type: ignore[assignment]  # a module in, a module out
+    annealing = Annealing(fading, round(recipe.anneal * recipe.epochs * steps)) if fading else None
+    forward, reference = model, teacher
+    if tap is not None and teacher is not None and recipe.attention_weight:
+        forward, reference = tap(model), tap(teacher)
+    if recipe.compile:
+        forward = torch.compile(forward)  # type: ignore[assignment]  # a module in, a module out
     parts: dict[str, Any] = {"model": model, "optimizer": optimizer, "scheduler": scheduler}
     if average is not None:
         parts["average"] = average
@@ -92,14 +108,17 @@ def fit(
         generator = epoch_generator(seed, epoch, device)
         rate = float(scheduler.get_last_lr()[0])
         with safe_strided_convolutions(model, device):
-            loss, train_score = train_epoch(parts, forward, augmenter, teacher, generator, steps)
+            done = (epoch - 1) * steps
+            loss, train_score = train_epoch(parts, forward, augmenter, reference, generator, steps, annealing, done)
+        if annealing:
+            annealing.apply(epoch * steps)
         judged = model if average is None else average.module
         with autocast(device, recipe):
             score = accuracy(judged, validation, augmenter.normalise)
         if not math.isfinite(loss):
             raise TrainingError(f"the loss is {loss} in epoch {epoch}", "lower the learning rate")
         history.append(Epoch(epoch, rate, loss, train_score, score, time.perf_counter() - started))
-        if score >= max(record.validation_accuracy for record in history):
+        if history[-1] is _best(history, annealing, steps):
             best = {key: value.detach().cpu().clone() for key, value in judged.state_dict().items()}
         if checkpoint:
             write_checkpoint(checkpoint, parts, history=[asdict(record) for record in history], best=best)
@@ -107,8 +126,17 @@ def fit(
             on_epoch(history[-1])
 
     model.load_state_dict(best)
-    top = max(history, key=lambda record: (record.validation_accuracy, record.epoch))
+    if annealing:
+        annealing.apply(recipe.epochs * steps)
+    top = _best(history, annealing, steps)
+    assert top is not None  # at the last epoch's end nothing fades any more
     return Result(best, top.epoch, top.validation_accuracy, tuple(history))
+
+
+def _best(history: Sequence[Epoch], annealing: Annealing | None, steps: int) -> Epoch | None:
+    """The best epoch at whose end no ReLU was fading, the latest of equals; None before there is one."""
+    settled = [record for record in history if annealing is None or annealing.share(record.epoch * steps) == 0]
+    return max(settled, key=lambda record: (record.validation_accuracy, record.epoch), default=None)
 
 
 def train_epoch(
@@ -118,24 +146,28 @@ def train_epoch(
     teacher: nn.Module | None,
     generator: torch.Generator,
     steps: int,
+    annealing: Annealing | None = None,
+    done: int = 0,
 ) -> tuple[float, float]:
     """One pass over the training images in ``steps`` batches: (mean loss, accuracy in percent on what was seen).
 
     ``parts`` are the model, optimizer, scheduler and, where there is one, the average; ``forward`` is the model or its
-    compiled form.
+    compiled form. It and ``teacher`` answer logits, or (logits, activations). ``done`` steps were made before.
     """
     model, recipe, device = parts["model"], augmenter.recipe, augmenter.labels.device
     order = torch.randperm(len(augmenter.labels), generator=generator, device=device)
     batches = torch.split(order, recipe.batch_size)[:steps]
     loss_sum, correct = torch.zeros((), device=device), torch.zeros((), device=device)
     model.train()
-    for indices in batches:
+    for step, indices in enumerate(batches, done):
+        if annealing:
+            annealing.apply(step)
         batch = augmenter.batch(indices, generator)
         with autocast(device, recipe):
-            logits = forward(batch.images)
+            logits, maps = _answer(forward, batch.images)
             with torch.no_grad():
-                teacher_logits = None if teacher is None else teacher(batch.images).float()
-        loss = objective(logits.float(), batch, recipe, teacher_logits)
+                known, known_maps = (None, ()) if teacher is None else _answer(teacher, batch.images)
+        loss = objective(logits.float(), batch, recipe, None if known is None else known.float(), maps, known_maps)
         parts["optimizer"].zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]  # torch does not annotate it
         parts["optimizer"].step()
@@ -146,6 +178,12 @@ def train_epoch(
         correct += (logits.detach().argmax(1) == batch.labels).sum()
     seen = sum(map(len, batches))
     return float(loss_sum) / seen, 100 * float(correct) / seen
+
+
+def _answer(network: nn.Module, images: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
+    """Logits, and activations if ``network`` is a tapped one."""
+    answer = network(images)
+    return answer if isinstance(answer, tuple) else (answer, ())
 
 
 def batches_per_epoch(images: int, batch_size: int) -> int:
@@ -194,9 +232,17 @@ def make_scheduler(optimizer: Optimizer, recipe: Recipe, steps: int) -> lr_sched
 
 
 def make_average(model: nn.Module, recipe: Recipe) -> AveragedModel | None:
-    """The exponential moving average of weights and buffers, if the recipe has one."""
+    """The exponential moving average of weights and buffers, if the recipe has one.
+
+    Its decay after t steps is at most (1 + t) / (10 + t): a short training does not average over its beginning.
+    """
     if not recipe.ema_decay:
         return None
-    source = copy.deepcopy(model)
-    average_of = get_ema_multi_avg_fn(recipe.ema_decay)  # type: ignore[no-untyped-call]
-    return AveragedModel(source, multi_avg_fn=average_of, use_buffers=True)
+
+    def update(averaged: Tensors, current: Tensors, count: Tensor | int) -> None:
+        t = int(average.n_averaged)  # on the CPU, unlike count: nothing waits for the device
+        decay = min(recipe.ema_decay, (1 + t) / (10 + t))
+        get_ema_multi_avg_fn(decay)(averaged, current, count)  # type: ignore[no-untyped-call]
+
+    average = AveragedModel(copy.deepcopy(model), multi_avg_fn=update, use_buffers=True)
+    return average

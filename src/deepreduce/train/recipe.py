@@ -24,11 +24,12 @@ class Recipe:
     paper's wording is 0.9 on ``hard``; the code it cites has 0.9 on ``soft``.
 
     ``attention_weight`` multiplies the distance of the student's attention maps from the teacher's (see attention.py).
-    With ``warm_start`` the student begins with the teacher's weights; ``anneal`` is the share of all steps over which
-    the ReLUs that it lacks fade from ReLU to identity instead of being cut (0).
+    With ``warm_start`` the student begins with the teacher's weights: its runs, profiling included, are then not the
+    paper's, which begin anew. ``anneal`` is the share of all steps over which the ReLUs that a network lacks fade
+    linearly from ReLU to identity instead of being cut (0).
 
     ``cutout`` is the side of the erased square in pixels, ``cutmix`` the parameter of its Beta distribution,
-    ``ema_decay`` per batch; 0 switches each off.
+    ``ema_decay`` per batch (lower in the first ones); 0 switches each off. docs/recipes.md names the sources.
     """
 
     name: str = "paper"
@@ -97,8 +98,33 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("anneal", 0, 1),
 )
 
+# What matters only beside a teacher, or in a network that lacks ReLUs.
+OF_STUDENTS = ("attention_weight", "warm_start", "anneal")
+
 RECIPES = {
     "paper": Recipe(),
+    # Students of a strong teacher; what they have of it makes a lower rate enough.
+    "strong": Recipe(
+        name="strong",
+        learning_rate=0.05,
+        nesterov=True,
+        weight_decay=5e-4,
+        schedule="cosine",
+        ema_decay=0.999,
+        kd_weight_on="soft",
+        attention_weight=1000.0,
+        warm_start=True,
+        anneal=0.4,
+    ),
+    # CutMix rather than label smoothing, after which the logits tell a student less (Mueller et al. 2019).
+    "strong-teacher": Recipe(
+        name="strong-teacher",
+        nesterov=True,
+        weight_decay=5e-4,
+        schedule="cosine",
+        ema_decay=0.999,
+        cutmix=1.0,
+    ),
     # For small data and few epochs on a CPU. No flip: mirrored digits are other signs.
     "quick": Recipe(
         name="quick",
@@ -130,6 +156,17 @@ def make_recipe(name: str, **changes: Any) -> Recipe:
             raise SettingError(f"unknown recipe setting {key!r}", nearest(key, set(fields) - {"name"}))
         converted[key] = _convert(key, value, hints[key])
     return dataclasses.replace(RECIPES[name], **converted)
+
+
+def teacher_recipe_of(recipe: Recipe) -> Recipe:
+    """The recipe of the teacher of networks trained with ``recipe``: ``strong-teacher`` for ``strong``, else the same.
+
+    What only students have is left at its default, so that it does not tell teachers apart.
+    """
+    if recipe.name == "strong":
+        return RECIPES["strong-teacher"]
+    plain: dict[str, Any] = {name: getattr(RECIPES["paper"], name) for name in OF_STUDENTS}
+    return dataclasses.replace(recipe, **plain)
 
 
 def _convert(key: str, value: Any, kind: Any) -> Any:
