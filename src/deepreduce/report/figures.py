@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import MissingPackageError, SettingError
 from ..files import write_whole
 from .axis import RELUS, Axis
 from .distribution_view import DistributionView, compute_distribution
+from .drawing import STYLE, kind_of, matplotlib, new_figure, saved
 from .frontier_view import FrontierView, accuracy, compute_frontier
 from .numbers import clipped, short
 from .palette import BLUE, GREY, ORANGE, stage_colours
@@ -21,20 +20,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-#: No date and a fixed salt for the ids: the same search gives the same bytes.
-_STYLE = {
-    "svg.hashsalt": "deepreduce",
-    "font.family": "sans-serif",
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "axes.grid": True,
-    "grid.color": "#e4e7eb",
-    "grid.linewidth": 0.7,
-    "axes.edgecolor": "#8b929c",
-}
-
 #: Where a name stands beside its point, in points.
 _CORNERS: dict[str, dict[str, Any]] = {
     "top left": {"xytext": (-5, 4), "ha": "right", "va": "bottom"},
@@ -44,19 +29,19 @@ _CORNERS: dict[str, dict[str, Any]] = {
 
 def frontier_figure(view: ReportView, path: Path) -> Path:
     """Write the frontier as SVG or PNG by the suffix of ``path``."""
-    return write_whole(path, frontier_picture(view, _kind(path)))
+    return write_whole(path, frontier_picture(view, kind_of(path)))
 
 
 def frontier_picture(view: ReportView, kind: str, axis: Axis = RELUS) -> bytes:
     """The frontier (``axis``, logarithmic, against validation accuracy) as ``svg`` or ``png``."""
     frontier = view.frontier if axis == RELUS else compute_frontier(view.networks, axis)
-    with _matplotlib().rc_context(_STYLE):
-        figure = _figure(7.2, 4.4)
+    with matplotlib().rc_context(STYLE):
+        figure = new_figure(7.2, 4.4)
         axes = figure.add_subplot()
         _draw_frontier(axes, frontier)
         title = clipped(f"{view.model} on {view.search.data.name}", 70)
         axes.set_title(title, loc="left", fontweight="bold", parse_math=False)
-        return _saved(figure, kind)
+        return saved(figure, kind)
 
 
 def distribution_figure(profile: Mapping[str, Any] | Profile, path: Path) -> Path:
@@ -64,19 +49,12 @@ def distribution_figure(profile: Mapping[str, Any] | Profile, path: Path) -> Pat
 
     ``profile`` has the shape of ``profile`` in ``frontier.json``: totals, ``stages`` and ``layers``.
     """
-    kind = _kind(path)
+    kind = kind_of(path)
     distribution = compute_distribution(Profile.of(profile))
-    with _matplotlib().rc_context(_STYLE):
-        figure = _figure(min(max(6.4, 0.3 * len(distribution.layers) + 1.5), 16), 5.6)
+    with matplotlib().rc_context(STYLE):
+        figure = new_figure(min(max(6.4, 0.3 * len(distribution.layers) + 1.5), 16), 5.6)
         _draw_distribution(figure, distribution)
-        return write_whole(path, _saved(figure, kind))
-
-
-def _kind(path: Path) -> str:
-    kind = path.suffix.lower().removeprefix(".")
-    if kind not in ("svg", "png"):
-        raise SettingError(f"no figure can be written as {path.suffix or path.name!r}", "end its name in .svg or .png")
-    return kind
+        return write_whole(path, saved(figure, kind))
 
 
 def _draw_frontier(axes: Axes, frontier: FrontierView) -> None:
@@ -143,25 +121,3 @@ def _draw_distribution(figure: Figure, view: DistributionView) -> None:
 
 def _xy(frontier: FrontierView, points: tuple[Network, ...]) -> tuple[list[float], list[float]]:
     return [frontier.x(network) for network in points], [accuracy(network) for network in points]
-
-
-def _matplotlib() -> Any:
-    try:
-        import matplotlib
-    except ImportError as error:
-        raise MissingPackageError("figures need matplotlib", "pip install 'deepreduce[search]'") from error
-    return matplotlib
-
-
-def _figure(width: float, height: float) -> Figure:
-    from matplotlib.figure import Figure
-
-    # A bare Figure, no pyplot: no window system is asked for, and no global state is left behind.
-    return Figure(figsize=(width, height), layout="constrained")
-
-
-def _saved(figure: Figure, kind: str) -> bytes:
-    content = io.BytesIO()
-    metadata = {"Date": None} if kind == "svg" else {}
-    figure.savefig(content, format=kind, dpi=160, facecolor="white", metadata=metadata)
-    return content.getvalue()
