@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..errors import SettingError
 from ..files import write_whole
 from .axis import RELUS, Axis
 from .distribution_view import DistributionView, compute_distribution
@@ -13,6 +15,7 @@ from .drawing import STYLE, kind_of, matplotlib, new_figure, saved
 from .frontier_view import FrontierView, accuracy, compute_frontier
 from .numbers import clipped, short
 from .palette import BLUE, GREY, ORANGE, stage_colours
+from .published_view import NOTHING, PublishedView, style
 from .records import Network, Profile
 from .view import ReportView
 
@@ -32,13 +35,19 @@ def frontier_figure(view: ReportView, path: Path) -> Path:
     return write_whole(path, frontier_picture(view, kind_of(path)))
 
 
-def frontier_picture(view: ReportView, kind: str, axis: Axis = RELUS) -> bytes:
-    """The frontier (``axis``, logarithmic, against validation accuracy) as ``svg`` or ``png``."""
-    frontier = view.frontier if axis == RELUS else compute_frontier(view.networks, axis)
+def frontier_picture(view: ReportView, kind: str, axis: Axis = RELUS, published: PublishedView = NOTHING) -> bytes:
+    """The frontier (``axis``, logarithmic, against validation accuracy) as ``svg`` or ``png``.
+
+    ``published`` networks are drawn beside it; they have ReLUs and nothing else to be drawn against.
+    """
+    if published.methods and axis != RELUS:
+        raise SettingError(f"published networks cannot be drawn against {axis.quantity}", "only against relus")
+    frontier = compute_frontier(view.networks, axis, published.places)
     with matplotlib().rc_context(STYLE):
-        figure = new_figure(7.2, 4.4)
+        figure = new_figure(9.6, 5.0) if published.methods else new_figure(7.2, 4.4)
         axes = figure.add_subplot()
-        _draw_frontier(axes, frontier)
+        _draw_published(axes, published)
+        _draw_frontier(axes, frontier, published)
         title = clipped(f"{view.model} on {view.search.data.name}", 70)
         axes.set_title(title, loc="left", fontweight="bold", parse_math=False)
         return saved(figure, kind)
@@ -57,7 +66,29 @@ def distribution_figure(profile: Mapping[str, Any] | Profile, path: Path) -> Pat
         return write_whole(path, saved(figure, kind))
 
 
-def _draw_frontier(axes: Axes, frontier: FrontierView) -> None:
+def _draw_published(axes: Axes, published: PublishedView) -> None:
+    for method in published.methods:
+        colour, _, marker = style(method)
+        places = [point.place for point in method.points]
+        axes.errorbar(
+            places,
+            [point.accuracy for point in method.points],
+            xerr=[
+                [x - point.relus[0] for x, point in zip(places, method.points, strict=True)],
+                [point.relus[1] - x for x, point in zip(places, method.points, strict=True)],
+            ],
+            fmt=marker,
+            markerfacecolor="none",
+            markeredgecolor=colour,
+            ecolor=colour,
+            elinewidth=0.8,
+            markersize=6.5,
+            label=published.label(method),
+            zorder=1.5,
+        )
+
+
+def _draw_frontier(axes: Axes, frontier: FrontierView, published: PublishedView) -> None:
     for points, label, fill in ((frontier.dominated, "dominated", GREY), (frontier.profiled, "profiling run", "none")):
         if points:
             axes.scatter(
@@ -84,9 +115,26 @@ def _draw_frontier(axes: Axes, frontier: FrontierView) -> None:
     axes.margins(x=0.06, y=0.09)
     if frontier.drawn:
         limits = axes.get_xlim()
-        axes.set_xticks(frontier.ticks, [frontier.axis.tick(value) for value in frontier.ticks])
+        ticks = frontier.ticks_with(x for x, _ in published.places)
+        axes.set_xticks(ticks, [frontier.axis.tick(value) for value in ticks])
         axes.set_xlim(limits)  # Ticks beyond the points would widen the axis.
+        _legend(axes, published)
+
+
+def _legend(axes: Axes, published: PublishedView) -> None:
+    if not published.methods:
         axes.legend(loc="lower right", frameon=False)
+        return
+    legend = axes.legend(
+        loc="upper left",
+        bbox_to_anchor=(1.01, 1),
+        frameon=False,
+        title=textwrap.fill(published.caution, 34),
+        alignment="left",
+    )
+    for text in (legend.get_title(), *legend.get_texts()):
+        text.set_parse_math(False)
+    legend.get_title().set_fontsize(7.5)
 
 
 def _draw_distribution(figure: Figure, view: DistributionView) -> None:

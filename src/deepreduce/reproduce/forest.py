@@ -76,4 +76,4 @@ def _legend(axes: Axes, rows: Sequence[Compared], names: dict[Outcome, str]) -> 
         empty = {"markerfacecolor": "none", "markeredgecolor": "#59626d"}
         handles.append(Line2D([], [], linestyle="", marker="D", label="the paper's difference", **empty))  # type: ignore[arg-type]  # by name
     if handles:
-        axes.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False)
+        axes.figure.legend(handles=handles, loc="outside lower right", ncols=len(handles), frameon=False)
