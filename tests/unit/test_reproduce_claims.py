@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
@@ -250,7 +251,6 @@ def test_the_page_of_nothing(tmp_path: Path) -> None:
 def test_nothing_of_it_needs_a_data_set() -> None:
     """Claims are declared without loading anything."""
     code = "from deepreduce.reproduce.claims import CLAIMS; print(len(CLAIMS))"
-    done = subprocess.run(
-        [sys.executable, "-c", code], env={"DEEPREDUCE_DATA": "/nowhere"}, capture_output=True, text=True, check=True
-    )
+    environment = {**os.environ, "DEEPREDUCE_DATA": "/nowhere"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "10"
