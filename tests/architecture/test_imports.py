@@ -29,6 +29,7 @@ MAY = {
     "measure": {"plan", "private", "search", "export", "data"},
     "export": {"networks", "reduce", "data", "plan", "search", "train", "_core"},
     "front_door": {"networks"},
+    "reproduce": {"networks", "reduce", "data", "train", "search", "report"},
 }
 TORCH_FREE = {"plan", "private", "report", "cli", *ALWAYS}
 

@@ -13,7 +13,7 @@ import pytest
 
 sys.path.append(str(Path(__file__).parents[1] / "unit"))
 
-from report_fixture import frontier, measured_frontier, write_measured, write_search
+from report_fixture import cifar100_frontier, frontier, measured_frontier, write_measured, write_search
 
 from deepreduce.report import write_report
 
@@ -239,6 +239,79 @@ def test_the_frontiers_axis_can_be_switched(measured: Visit) -> None:
     _select(measured, "frontier", 0).select_option("relus")
     expect(title).to_have_text("ReLUs per image (log scale)")
     expect(_frontier_points(measured)).to_have_count(12)
+
+
+def _shown(visit: Visit) -> list[str]:
+    """The names in the frontier chart's legend."""
+    return visit.page.locator("#chart-frontier .legendtext").all_text_contents()
+
+
+@pytest.fixture
+def published(browser: Browser, tmp_path: Path) -> Iterator[Visit]:
+    content = cifar100_frontier()
+    for network, measured in zip(content["networks"], measured_frontier()["networks"], strict=True):
+        network |= {"private": measured["private"]} if "private" in measured else {}
+    visit = _visit(browser, write_report(write_measured(tmp_path, content))[0], viewport={"width": 1280, "height": 900})
+    yield visit
+    visit.page.wait_for_timeout(100)
+    assert visit.complaints == []
+    assert [url for url in visit.requests if not url.startswith(("file://", "data:", "blob:"))] == []
+    visit.page.close()
+
+
+def test_published_methods_are_switched_on_and_off(published: Visit) -> None:
+    from playwright.sync_api import expect
+
+    points = published.page.locator("#chart-frontier path.point")
+    expect(points).to_have_count(25 + 45)
+    published.page.get_by_label("SNL").uncheck()
+    expect(points).to_have_count(25 + 35)
+    assert not any("SNL" in name for name in _shown(published))
+    _select(published, "frontier", 0).select_option("online")
+    expect(published.page.get_by_label("SENet")).to_be_disabled()
+    assert not any("published" in name for name in _shown(published)), "seconds are not published"
+    _select(published, "frontier", 0).select_option("relus")
+    expect(points).to_have_count(25 + 35)
+    assert "SENet (ICLR 2023, published)" in _shown(published)
+    published.page.get_by_label("SNL").check()
+    expect(points).to_have_count(25 + 45)
+    assert any("SNL" in name for name in _shown(published))
+
+
+def test_pointing_at_a_published_network_tells_its_source(published: Visit) -> None:
+    traces = published.page.locator("#chart-frontier .scatterlayer .trace")
+    text = _hover(published, traces.last.locator("path.point").last)
+    for part in ("ReLUPruner as published, AAAI 2026", "491,520 ReLUs, test 79.80", "epoch picked on test images: yes"):
+        assert part in text
+    published.page.get_by_text("What others published on cifar100").click()
+    assert published.page.locator("#published tbody tr:visible").count() == 45
+
+
+@pytest.mark.parametrize("width", [420, 1280])
+def test_beside_a_reduced_search_published_methods_wait(browser: Browser, tmp_path: Path, width: int) -> None:
+    from playwright.sync_api import expect
+
+    visit = _visit(
+        browser,
+        write_report(write_search(tmp_path, cifar100_frontier(reduced=True)))[0],
+        viewport={"width": width, "height": 900},
+    )
+    points = visit.page.locator("#chart-frontier path.point")
+    expect(points).to_have_count(25)
+    expect(visit.page.get_by_text("do not compare accuracies")).to_be_visible()
+    for box in visit.page.locator("input[data-published]").all():
+        box.check()
+    expect(points).to_have_count(25 + 45)
+    assert "DeepReDuce (ICML 2021, published at full size)" in _shown(visit)
+    visit.page.locator("summary").click()
+    assert visit.page.evaluate("document.documentElement.scrollWidth") <= width
+    assert visit.complaints == []
+    visit.page.close()
+
+
+def test_nothing_is_offered_where_nothing_is_published(visit: Visit) -> None:
+    assert visit.page.locator("input[data-published]").count() == 0
+    assert visit.page.locator("#published").count() == 0
 
 
 def test_the_waterfall_follows_its_selects(measured: Visit) -> None:

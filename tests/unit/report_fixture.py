@@ -98,6 +98,19 @@ def frontier() -> Json:
 KEYS = ("fused@none", "fused@lan")
 
 
+def cifar100_frontier(reduced: bool = False) -> Json:
+    """The same as if it were on CIFAR-100, twenty points less accurate; or ``reduced`` in width and images."""
+    content = frontier()
+    content["data"] |= {"name": "cifar100", "train": 45_000, "validation": 5_000, "test": 10_000}
+    content["data"]["classes"] = [f"class {i}" for i in range(100)]
+    content["settings"] |= {"width": 0.25 if reduced else 1.0, "data": "cifar100"}
+    content["data"]["input_shape"] = [3, 16, 16] if reduced else [3, 32, 32]
+    for network in content["networks"]:
+        for split in ("validation_accuracy", "test_accuracy"):
+            network[split] = round(network[split] - (60 if reduced else 20), 2)
+    return content
+
+
 def measured_frontier() -> Json:
     """The same after ``deepreduce bench`` of its frontier on two networks; seconds are invented, too.
 

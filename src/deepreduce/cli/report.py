@@ -22,15 +22,19 @@ def report_command(
         str | None,
         typer.Option(metavar="PROTOCOL@NETWORK", help="Which measurement --x takes.", show_default="the first"),
     ] = None,
+    published: Annotated[
+        bool, typer.Option("--published", help="Show in frontier.svg what other papers report on the same data.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Write DIR/report.html (one file, works offline), DIR/frontier.svg and DIR/frontier.csv.
 
     What `deepreduce bench DIR` measured is in the page and the table: switch the chart's axis to seconds or megabytes.
+    What other papers report on the same data is in the page, too, behind a box for each method.
     """
     from ..report import write_report
 
-    written = write_report(directory, x, run)
+    written = write_report(directory, x, run, published)
     if as_json:
         typer.echo(json.dumps({"written": [str(path) for path in written]}))
         return

@@ -13,24 +13,27 @@ from .axis import find_axis
 from .figures import distribution_figure, frontier_picture
 from .figures import frontier_figure as _frontier_figure
 from .html import render_html
+from .published_view import NOTHING, chosen
 from .table import render_csv
 from .view import compute_view
 
 __all__ = ["distribution_figure", "frontier_figure", "write_report"]
 
 
-def write_report(directory: Path, x: str = "relus", key: str | None = None) -> list[Path]:
+def write_report(directory: Path, x: str = "relus", key: str | None = None, published: bool = False) -> list[Path]:
     """Write ``report.html``, ``frontier.svg`` and ``frontier.csv`` into the search folder ``directory``.
 
     ``x`` is what the SVG is drawn against: relus, online, total or traffic; ``key`` the ``<protocol>@<network>`` that
-    was measured (default: the first). Raises `SettingError` where it was not. All three are rendered before the first
-    is written, so a failure leaves the folder as it was.
+    was measured (default: the first). Raises `SettingError` where it was not. With ``published`` the SVG shows what
+    other papers report on the same data set, too; the page offers that by itself. All three are rendered before the
+    first is written, so a failure leaves the folder as it was.
     """
     directory = Path(directory)
     view = compute_view(directory)
+    others = chosen(view.published, view.search.data.name) if published else NOTHING
     contents = {
         "report.html": render_html(view),
-        "frontier.svg": frontier_picture(view, "svg", find_axis(view.networks, x, key)),
+        "frontier.svg": frontier_picture(view, "svg", find_axis(view.networks, x, key), others),
         "frontier.csv": render_csv(view),
     }
     return [write_whole(directory / name, content) for name, content in contents.items()]

@@ -24,7 +24,7 @@ _DASHES = ("solid", "dash", "dot", "dashdot")
 
 def compute_charts(view: ReportView) -> dict[str, Chart]:
     """Every chart of the page, by the id of its place there; a chart without data is left out."""
-    charts = {"frontier": frontier_chart(view.frontier)} if view.frontier.drawn else {}
+    charts = {"frontier": frontier_chart(view.frontier, view.published)} if view.frontier.drawn else {}
     if view.criticality:
         charts["criticality"] = criticality_chart(view.criticality)
     charts["stages"] = stage_chart(view.distribution)
@@ -40,7 +40,8 @@ def compute_choices(view: ReportView) -> dict[str, dict[str, Chart]]:
     """What the page's selects put in the place of a chart: by its id, then by the selects' values."""
     choices: dict[str, dict[str, Chart]] = {}
     if view.frontier.drawn and view.private.frontiers:
-        choices["frontier"] = {"relus": frontier_chart(view.frontier)} | frontier_choices(view.private)
+        relus = frontier_chart(view.frontier, view.published)
+        choices["frontier"] = {"relus": relus} | frontier_choices(view.private)
     if view.private.waterfalls:
         choices |= {f"waterfall-{phase}": waterfall_choices(view.private, phase) for phase in PHASES}
     return choices

@@ -2,38 +2,26 @@
 
 from __future__ import annotations
 
-import io
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import MissingPackageError, SettingError
+from ..errors import SettingError
 from ..files import write_whole
 from .axis import RELUS, Axis
 from .distribution_view import DistributionView, compute_distribution
+from .drawing import STYLE, kind_of, matplotlib, new_figure, saved
 from .frontier_view import FrontierView, accuracy, compute_frontier
 from .numbers import clipped, short
 from .palette import BLUE, GREY, ORANGE, stage_colours
+from .published_view import NOTHING, PublishedView, style
 from .records import Network, Profile
 from .view import ReportView
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-#: No date and a fixed salt for the ids: the same search gives the same bytes.
-_STYLE = {
-    "svg.hashsalt": "deepreduce",
-    "font.family": "sans-serif",
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "axes.grid": True,
-    "grid.color": "#e4e7eb",
-    "grid.linewidth": 0.7,
-    "axes.edgecolor": "#8b929c",
-}
 
 #: Where a name stands beside its point, in points.
 _CORNERS: dict[str, dict[str, Any]] = {
@@ -44,19 +32,25 @@ _CORNERS: dict[str, dict[str, Any]] = {
 
 def frontier_figure(view: ReportView, path: Path) -> Path:
     """Write the frontier as SVG or PNG by the suffix of ``path``."""
-    return write_whole(path, frontier_picture(view, _kind(path)))
+    return write_whole(path, frontier_picture(view, kind_of(path)))
 
 
-def frontier_picture(view: ReportView, kind: str, axis: Axis = RELUS) -> bytes:
-    """The frontier (``axis``, logarithmic, against validation accuracy) as ``svg`` or ``png``."""
-    frontier = view.frontier if axis == RELUS else compute_frontier(view.networks, axis)
-    with _matplotlib().rc_context(_STYLE):
-        figure = _figure(7.2, 4.4)
+def frontier_picture(view: ReportView, kind: str, axis: Axis = RELUS, published: PublishedView = NOTHING) -> bytes:
+    """The frontier (``axis``, logarithmic, against validation accuracy) as ``svg`` or ``png``.
+
+    ``published`` networks are drawn beside it; they have ReLUs and nothing else to be drawn against.
+    """
+    if published.methods and axis != RELUS:
+        raise SettingError(f"published networks cannot be drawn against {axis.quantity}", "only against relus")
+    frontier = compute_frontier(view.networks, axis, published.places)
+    with matplotlib().rc_context(STYLE):
+        figure = new_figure(9.6, 5.0) if published.methods else new_figure(7.2, 4.4)
         axes = figure.add_subplot()
-        _draw_frontier(axes, frontier)
+        _draw_published(axes, published)
+        _draw_frontier(axes, frontier, published)
         title = clipped(f"{view.model} on {view.search.data.name}", 70)
         axes.set_title(title, loc="left", fontweight="bold", parse_math=False)
-        return _saved(figure, kind)
+        return saved(figure, kind)
 
 
 def distribution_figure(profile: Mapping[str, Any] | Profile, path: Path) -> Path:
@@ -64,22 +58,37 @@ def distribution_figure(profile: Mapping[str, Any] | Profile, path: Path) -> Pat
 
     ``profile`` has the shape of ``profile`` in ``frontier.json``: totals, ``stages`` and ``layers``.
     """
-    kind = _kind(path)
+    kind = kind_of(path)
     distribution = compute_distribution(Profile.of(profile))
-    with _matplotlib().rc_context(_STYLE):
-        figure = _figure(min(max(6.4, 0.3 * len(distribution.layers) + 1.5), 16), 5.6)
+    with matplotlib().rc_context(STYLE):
+        figure = new_figure(min(max(6.4, 0.3 * len(distribution.layers) + 1.5), 16), 5.6)
         _draw_distribution(figure, distribution)
-        return write_whole(path, _saved(figure, kind))
+        return write_whole(path, saved(figure, kind))
 
 
-def _kind(path: Path) -> str:
-    kind = path.suffix.lower().removeprefix(".")
-    if kind not in ("svg", "png"):
-        raise SettingError(f"no figure can be written as {path.suffix or path.name!r}", "end its name in .svg or .png")
-    return kind
+def _draw_published(axes: Axes, published: PublishedView) -> None:
+    for method in published.methods:
+        colour, _, marker = style(method)
+        places = [point.place for point in method.points]
+        axes.errorbar(
+            places,
+            [point.accuracy for point in method.points],
+            xerr=[
+                [x - point.relus[0] for x, point in zip(places, method.points, strict=True)],
+                [point.relus[1] - x for x, point in zip(places, method.points, strict=True)],
+            ],
+            fmt=marker,
+            markerfacecolor="none",
+            markeredgecolor=colour,
+            ecolor=colour,
+            elinewidth=0.8,
+            markersize=6.5,
+            label=published.label(method),
+            zorder=1.5,
+        )
 
 
-def _draw_frontier(axes: Axes, frontier: FrontierView) -> None:
+def _draw_frontier(axes: Axes, frontier: FrontierView, published: PublishedView) -> None:
     for points, label, fill in ((frontier.dominated, "dominated", GREY), (frontier.profiled, "profiling run", "none")):
         if points:
             axes.scatter(
@@ -106,9 +115,26 @@ def _draw_frontier(axes: Axes, frontier: FrontierView) -> None:
     axes.margins(x=0.06, y=0.09)
     if frontier.drawn:
         limits = axes.get_xlim()
-        axes.set_xticks(frontier.ticks, [frontier.axis.tick(value) for value in frontier.ticks])
+        ticks = frontier.ticks_with(x for x, _ in published.places)
+        axes.set_xticks(ticks, [frontier.axis.tick(value) for value in ticks])
         axes.set_xlim(limits)  # Ticks beyond the points would widen the axis.
+        _legend(axes, published)
+
+
+def _legend(axes: Axes, published: PublishedView) -> None:
+    if not published.methods:
         axes.legend(loc="lower right", frameon=False)
+        return
+    legend = axes.legend(
+        loc="upper left",
+        bbox_to_anchor=(1.01, 1),
+        frameon=False,
+        title=textwrap.fill(published.caution, 34),
+        alignment="left",
+    )
+    for text in (legend.get_title(), *legend.get_texts()):
+        text.set_parse_math(False)
+    legend.get_title().set_fontsize(7.5)
 
 
 def _draw_distribution(figure: Figure, view: DistributionView) -> None:
@@ -143,25 +169,3 @@ def _draw_distribution(figure: Figure, view: DistributionView) -> None:
 
 def _xy(frontier: FrontierView, points: tuple[Network, ...]) -> tuple[list[float], list[float]]:
     return [frontier.x(network) for network in points], [accuracy(network) for network in points]
-
-
-def _matplotlib() -> Any:
-    try:
-        import matplotlib
-    except ImportError as error:
-        raise MissingPackageError("figures need matplotlib", "pip install 'deepreduce[search]'") from error
-    return matplotlib
-
-
-def _figure(width: float, height: float) -> Figure:
-    from matplotlib.figure import Figure
-
-    # A bare Figure, no pyplot: no window system is asked for, and no global state is left behind.
-    return Figure(figsize=(width, height), layout="constrained")
-
-
-def _saved(figure: Figure, kind: str) -> bytes:
-    content = io.BytesIO()
-    metadata = {"Date": None} if kind == "svg" else {}
-    figure.savefig(content, format=kind, dpi=160, facecolor="white", metadata=metadata)
-    return content.getvalue()

@@ -9,11 +9,16 @@ from .chart import Chart, chart, escaped
 from .frontier_view import FrontierView, accuracy
 from .numbers import megabytes, percent, seconds, short, whole
 from .palette import BLUE, GREY, ORANGE
+from .published import Method, PublishedPoint
+from .published_view import NOTHING, PublishedView, counted, style
 from .records import Network
 
 
-def frontier_chart(frontier: FrontierView) -> Chart:
-    """The axis (log) against validation accuracy; the frontier is a step, for between two networks lies no third."""
+def frontier_chart(frontier: FrontierView, published: PublishedView = NOTHING) -> Chart:
+    """The axis (log) against validation accuracy; the frontier is a step, for between two networks lies no third.
+
+    ``published`` networks have a place where the axis is ReLUs; beside a reduced search they wait to be switched on.
+    """
     names = [escaped(n.label) if n.job in frontier.named else "" for n in frontier.frontier]
     traces = [
         _points("dominated", frontier, frontier.dominated, {"color": GREY, "size": 8}),
@@ -38,15 +43,19 @@ def frontier_chart(frontier: FrontierView) -> Chart:
             (frontier.teacher,) if frontier.teacher else (),
             {"color": ORANGE, "size": 13, "symbol": "diamond", "line": {"color": "white", "width": 1}},
         ),
+        *(_published(published, method) for method in published.methods),
     ]
     # Plotly's own log axis would write bare 2 and 5 between the powers.
-    ticks = {"tickvals": list(frontier.ticks), "ticktext": [frontier.axis.tick(value) for value in frontier.ticks]}
+    values = frontier.ticks_with(x for x, _ in published.places)
+    ticks = {"tickvals": list(values), "ticktext": [frontier.axis.tick(value) for value in values]}
     layout = {
         "xaxis": {"type": "log", "title": {"text": escaped(frontier.axis.title)}} | ticks,
         "yaxis": {"title": {"text": "Validation accuracy (%)"}},
         "hovermode": "closest",
         "height": 480,
     }
+    if published.methods:  # a legend of many names, which a narrow page lists one per line
+        layout["meta"] = {"wide_height": 540, "narrow_height": 520 + 24 * len(published.methods)}
     return chart([trace for trace in traces if trace["x"]], layout)
 
 
@@ -61,6 +70,39 @@ def _points(name: str, frontier: FrontierView, networks: Sequence[Network], mark
         "hovertext": [_hover(n, frontier.axis) for n in networks],
         "hoverinfo": "text",
     }
+
+
+def _published(view: PublishedView, method: Method) -> Chart:
+    colour, symbol, _ = style(method)
+    places = [point.place for point in method.points]
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "name": escaped(view.label(method)),
+        "meta": {"published": method.name},
+        "visible": not view.reduced,
+        "x": places,
+        "y": [point.accuracy for point in method.points],
+        "error_x": {
+            "type": "data",
+            "symmetric": False,
+            "array": [point.relus[1] - x for point, x in zip(method.points, places, strict=True)],
+            "arrayminus": [x - point.relus[0] for point, x in zip(method.points, places, strict=True)],
+            "thickness": 1,
+            "width": 0,
+            "color": colour,
+        },
+        "marker": {"color": colour, "size": 10, "symbol": symbol, "line": {"width": 1.6}},
+        "hovertext": [_published_hover(method, point) for point in method.points],
+        "hoverinfo": "text",
+    }
+
+
+def _published_hover(method: Method, point: PublishedPoint) -> str:
+    lines = [f"<b>{escaped(method.name)}</b> as published, {escaped(method.venue)}", escaped(point.network)]
+    lines.append(f"{counted(point)} ReLUs, test {percent(point.accuracy)}")
+    lines += [f"from: {escaped(point.source)}", f"epoch picked on test images: {method.picked}"]
+    return "<br>".join(lines)
 
 
 def _hover(n: Network, axis: Axis) -> str:

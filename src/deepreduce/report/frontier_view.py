@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from .axis import RELUS, Axis
@@ -39,7 +39,12 @@ class FrontierView:
     @property
     def ticks(self) -> tuple[float, ...]:
         """Ticks of the log axis: 1, 2 and 5 times each power of ten, from below the first point to above the last."""
-        low, high = min(map(self.x, self.drawn)), max(map(self.x, self.drawn))
+        return self.ticks_with(())
+
+    def ticks_with(self, others: Iterable[float]) -> tuple[float, ...]:
+        """`ticks` for a picture that holds ``others``, too."""
+        places = [*map(self.x, self.drawn), *others]
+        low, high = min(places), max(places)
         first, last = math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 1
         values = (digit * 10.0**power for power in range(first, last + 1) for digit in (1, 2, 5))
         least = 0.0 if self.axis.key else 1.0  # half a ReLU is none
@@ -57,8 +62,13 @@ def accuracy(network: Network) -> float:
     return network.validation_accuracy
 
 
-def compute_frontier(networks: Sequence[Network], axis: Axis = RELUS) -> FrontierView:
-    """Sort the networks into the layers of the picture. What is dominated in ReLUs need not be so in seconds."""
+def compute_frontier(
+    networks: Sequence[Network], axis: Axis = RELUS, others: Sequence[tuple[float, float]] = ()
+) -> FrontierView:
+    """Sort the networks into the layers of the picture. What is dominated in ReLUs need not be so in seconds.
+
+    ``others`` are places (x, accuracy) of the picture that something else is drawn at: names keep clear of them.
+    """
 
     def x(network: Network) -> float:
         return axis.value(network) or 0.0
@@ -75,7 +85,7 @@ def compute_frontier(networks: Sequence[Network], axis: Axis = RELUS) -> Frontie
         named={},
         axis=axis,
     )
-    return replace(view, named=_with_room(view, points))
+    return replace(view, named=_with_room(view, points, others))
 
 
 def _undominated(points: Sequence[Network], x: Callable[[Network], float]) -> set[str]:
@@ -89,7 +99,7 @@ def _undominated(points: Sequence[Network], x: Callable[[Network], float]) -> se
     return best
 
 
-def _with_room(view: FrontierView, points: Sequence[Network]) -> dict[str, str]:
+def _with_room(view: FrontierView, points: Sequence[Network], others: Sequence[tuple[float, float]]) -> dict[str, str]:
     """The frontier points (by job) whose name hits no other name and no other point, and the corner it goes to.
 
     Above left and below right of a frontier point the frontier itself never passes. The picture is taken as 100
@@ -98,18 +108,19 @@ def _with_room(view: FrontierView, points: Sequence[Network]) -> dict[str, str]:
     """
     if not points:
         return {}
-    x_low, x_high = math.log(view.x(points[0])), math.log(view.x(points[-1]))
-    y_low, y_high = min(map(accuracy, points)), max(map(accuracy, points))
+    places = [*((view.x(n), accuracy(n)) for n in points), *others]
+    x_low, x_high = math.log(min(x for x, _ in places)), math.log(max(x for x, _ in places))
+    y_low, y_high = min(y for _, y in places), max(y for _, y in places)
 
-    def place(network: Network) -> tuple[float, float]:
-        x = (math.log(view.x(network)) - x_low) / ((x_high - x_low) or 1)
-        y = (accuracy(network) - y_low) / ((y_high - y_low) or 1)
+    def place(at: tuple[float, float]) -> tuple[float, float]:
+        x = (math.log(at[0]) - x_low) / ((x_high - x_low) or 1)
+        y = (at[1] - y_low) / ((y_high - y_low) or 1)
         return 100 * x, 26 * y
 
-    taken = [(x - 0.5, x + 0.5, y - 0.4, y + 0.4) for x, y in map(place, points)]
+    taken = [(x - 0.5, x + 0.5, y - 0.4, y + 0.4) for x, y in map(place, places)]
     named: dict[str, str] = {}
     for network in reversed(view.frontier):
-        x, y = place(network)
+        x, y = place((view.x(network), accuracy(network)))
         length = len(network.label)
         corners = {
             "top left": (x - 1 - length, x - 1, y + 0.5, y + 1.5),

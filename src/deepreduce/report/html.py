@@ -10,6 +10,7 @@ from typing import Any
 from ..errors import MissingPackageError
 from . import numbers
 from .charts import compute_charts, compute_choices
+from .published_view import counted
 from .view import ReportView
 
 _HINT = "pip install 'deepreduce[search]'"
@@ -28,7 +29,7 @@ def render_html(view: ReportView) -> bytes:
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {name: getattr(numbers, name) for name in _FILTERS}
-    environment.globals |= {"times_fewer": numbers.times_fewer}
+    environment.globals |= {"times_fewer": numbers.times_fewer, "counted": counted}
     scripts = [_plotly_source(), _resource("report.js")]
     page = environment.from_string(_resource("template.html")).render(
         view=view,

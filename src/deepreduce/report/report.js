@@ -40,8 +40,19 @@
     const named = place.data.findIndex((trace) => trace.text && trace.mode && trace.mode.includes("lines"));
     const mode = narrow() ? "lines+markers" : "lines+markers+text";
     if (named >= 0 && place.data[named].mode !== mode) Plotly.restyle(place, {mode}, [named]);
+    publish(place);
     return Plotly.relayout(place, look(place.layout));
   }
+
+  // Published networks stand in the chart against ReLUs only, each method behind its box.
+  const boxes = [...document.querySelectorAll("input[data-published]")];
+  function publish(place) {
+    place.data.forEach((trace, index) => {
+      const box = trace.meta && boxes.find((each) => each.dataset.published === trace.meta.published);
+      if (box && (trace.visible !== false) !== box.checked) Plotly.restyle(place, {visible: box.checked}, [index]);
+    });
+  }
+  for (const box of boxes) box.addEventListener("change", () => publish(document.getElementById("chart-frontier")));
 
   // The selects of a chart: together their values name what is drawn; a plain name stands alone.
   function choose(id) {
@@ -49,7 +60,10 @@
     selects.sort((a, b) => a.dataset.part - b.dataset.part);
     const known = choices[id];
     const plain = Object.hasOwn(known, selects[0].value);
-    if (id === "frontier") selects[1].disabled = plain;
+    if (id === "frontier") {
+      selects[1].disabled = plain;
+      for (const box of boxes) box.disabled = !plain;
+    }
     const name = plain ? selects[0].value : selects.map((select) => select.value).join("|");
     const place = document.getElementById("chart-" + id);
     const found = Object.hasOwn(known, name);

@@ -11,6 +11,7 @@ from .distribution_view import DistributionView, compute_distribution
 from .frontier_view import FrontierView, compute_frontier, drawable
 from .headline import Headline, compute_headline
 from .private_view import PrivateView, compute_private
+from .published_view import PublishedView, compute_published
 from .records import Criticality, Failure, Network
 from .source import Curve, Rows, Search, read_curve, read_search
 
@@ -24,6 +25,7 @@ class ReportView:
     notices: tuple[str, ...]
     failed: tuple[Failure, ...]
     frontier: FrontierView
+    published: PublishedView
     private: PrivateView
     criticality: tuple[Criticality, ...]
     distribution: DistributionView
@@ -41,7 +43,8 @@ def compute_view(directory: Path) -> ReportView:
     """Read the search folder ``directory`` and compute its report; `StoreError` names what cannot be read."""
     search = read_search(directory)
     curves, curve_notices = _curves(directory, search.networks)
-    frontier = compute_frontier(search.networks)
+    published = compute_published(search)
+    frontier = compute_frontier(search.networks, others=() if published.reduced else published.places)
     private, unread = compute_private(directory, search.networks)
     if unread:
         curve_notices = (*curve_notices, f"No run (its file is missing or unreadable) for: {_listed(unread)}.")
@@ -51,6 +54,7 @@ def compute_view(directory: Path) -> ReportView:
         notices=(*search.data.notices, *_notices(search), *curve_notices),
         failed=search.failed,
         frontier=frontier,
+        published=published,
         private=private,
         criticality=search.criticality,
         distribution=compute_distribution(search.profile),
