@@ -2,10 +2,22 @@
 
 from .build import reduce_to
 from .cull import cull
+from .elements import Linearize
 from .front_padding import front_padded
 from .keep_blocks import keep_blocks
+from .linearize import linearize
 from .reshape import reshape
 from .select import kept_sites
 from .thin import thin
 
-__all__ = ["cull", "front_padded", "keep_blocks", "kept_sites", "reduce_to", "reshape", "thin"]
+__all__ = [
+    "Linearize",
+    "cull",
+    "front_padded",
+    "keep_blocks",
+    "kept_sites",
+    "linearize",
+    "reduce_to",
+    "reshape",
+    "thin",
+]

@@ -14,14 +14,16 @@ import torch
 
 from ..data.dataset import Dataset
 from ..data.snapshot import restore
-from ..errors import ModelError, StoreError, TrainingError
+from ..errors import ModelError, SettingError, StoreError, TrainingError
 from ..networks.network import Network
 from ..networks.source import ModelSource
 from ..reduce.build import reduce_to
+from ..reduce.removal import removal
 from ..reduce.reshape import copy_matching_weights
 from ..train.augment import Normaliser
 from ..train.evaluate import accuracy
 from ..train.fit import Epoch, autocast, fit
+from ..train.gradual import Gradual
 from .spec import JobSpec, network_digest
 from .store import JobStore, write_json
 
@@ -90,6 +92,7 @@ def _train(job: Job, store: JobStore, device: torch.device, on_epoch: OnEpoch) -
         seed=spec.seed,
         device=device,
         teacher=teacher,
+        gradual=_gradual(spec, network),
         checkpoint=store.checkpoint(spec.digest),
         on_epoch=lambda record: on_epoch(spec.digest, record),
     )
@@ -103,6 +106,13 @@ def _train(job: Job, store: JobStore, device: torch.device, on_epoch: OnEpoch) -
         **surroundings(device),
     }
     store.finish(spec.digest, result.weights, metrics)
+
+
+def _gradual(spec: JobSpec, network: Network) -> Gradual | None:
+    budget = network.point.relus
+    if (spec.elements is None) != (budget is None):
+        raise SettingError(f"{spec.point} and elements={spec.elements} do not agree", "give both or none of them")
+    return None if spec.elements is None or budget is None else removal(spec.elements, budget)
 
 
 def _test(job: Job, store: JobStore, device: torch.device) -> None:

@@ -22,6 +22,7 @@ from .augment import Augmenter
 from .checkpoint import read_checkpoint, write_checkpoint
 from .distil import objective
 from .evaluate import accuracy
+from .gradual import Gradual
 from .onednn import has_functional_convolutions, safe_strided_convolutions
 from .recipe import Recipe
 
@@ -56,12 +57,14 @@ def fit(
     seed: int = 0,
     device: torch.device | str = "cpu",
     teacher: nn.Module | None = None,
+    gradual: Gradual | None = None,
     checkpoint: Path | None = None,
     on_epoch: Callable[[Epoch], None] | None = None,
 ) -> Result:
     """Train ``model`` in place on ``data.train`` and return the weights of its best validation epoch.
 
-    With a ``teacher`` the loss distils from it; both see the same augmented images. With a ``checkpoint`` path the
+    With a ``teacher`` the loss distils from it; both see the same augmented images. What ``gradual`` changes in the
+    model it has changed for good before the best epoch: earlier ones do not count. With a ``checkpoint`` path the
     state is saved after every epoch and a later call with the same arguments goes on from there. All randomness
     follows from ``(seed, epoch)``, so an interrupted training ends with the same weights as an uninterrupted one on
     the same device and thread count. Raises `TrainingError` when the loss is no longer a number.
@@ -83,6 +86,11 @@ def fit(
     parts: dict[str, Any] = {"model": model, "optimizer": optimizer, "scheduler": scheduler}
     if average is not None:
         parts["average"] = average
+    first = 1  # epoch whose weights may be the result
+    if gradual is not None:
+        gradual.begin(model, recipe.epochs * steps)
+        parts["gradual"] = gradual
+        first = math.ceil(gradual.last_step / steps)
     saved = read_checkpoint(checkpoint, parts) if checkpoint else None
     history = [Epoch(**record) for record in saved["history"]] if saved else []
     best: dict[str, Tensor] = saved["best"] if saved else {}
@@ -99,7 +107,7 @@ def fit(
         if not math.isfinite(loss):
             raise TrainingError(f"the loss is {loss} in epoch {epoch}", "lower the learning rate")
         history.append(Epoch(epoch, rate, loss, train_score, score, time.perf_counter() - started))
-        if score >= max(record.validation_accuracy for record in history):
+        if epoch >= first and score >= max(record.validation_accuracy for record in history[first - 1 :]):
             best = {key: value.detach().cpu().clone() for key, value in judged.state_dict().items()}
         if checkpoint:
             write_checkpoint(checkpoint, parts, history=[asdict(record) for record in history], best=best)
@@ -107,7 +115,7 @@ def fit(
             on_epoch(history[-1])
 
     model.load_state_dict(best)
-    top = max(history, key=lambda record: (record.validation_accuracy, record.epoch))
+    top = max(history[first - 1 :], key=lambda record: (record.validation_accuracy, record.epoch))
     return Result(best, top.epoch, top.validation_accuracy, tuple(history))
 
 
@@ -121,9 +129,11 @@ def train_epoch(
 ) -> tuple[float, float]:
     """One pass over the training images in ``steps`` batches: (mean loss, accuracy in percent on what was seen).
 
-    ``parts`` are the model, optimizer, scheduler and, where there is one, the average; ``forward`` is the model or its
-    compiled form.
+    ``parts`` are the model, optimizer, scheduler and, where there are such, the average and what changes the model
+    gradually; ``forward`` is the model or its compiled form.
     """
+    average: AveragedModel | None = parts.get("average")
+    gradual: Gradual | None = parts.get("gradual")
     model, recipe, device = parts["model"], augmenter.recipe, augmenter.labels.device
     order = torch.randperm(len(augmenter.labels), generator=generator, device=device)
     batches = torch.split(order, recipe.batch_size)[:steps]
@@ -137,11 +147,13 @@ def train_epoch(
                 teacher_logits = None if teacher is None else teacher(batch.images).float()
         loss = objective(logits.float(), batch, recipe, teacher_logits)
         parts["optimizer"].zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]  # torch does not annotate it
+        (loss if gradual is None else gradual.loss(loss)).backward()  # type: ignore[no-untyped-call]  # torch does not annotate it
         parts["optimizer"].step()
         parts["scheduler"].step()
-        if "average" in parts:
-            parts["average"].update_parameters(model)
+        if average is not None:
+            average.update_parameters(model)
+        if gradual is not None:
+            gradual.stepped(None if average is None else average.module)
         loss_sum += loss.detach() * len(indices)
         correct += (logits.detach().argmax(1) == batch.labels).sum()
     seen = sum(map(len, batches))
