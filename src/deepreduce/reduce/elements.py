@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from math import ceil
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from ..errors import SettingError, nearest
 
@@ -54,6 +55,21 @@ class Linearize:
             left = budget if done == self.rounds else round(present * fall ** (done / self.rounds))
             found[max(1, ceil(round(steps * self.share * done / self.rounds, 6)))] = max(budget, left)
         return found
+
+
+def make_linearize(method: str | None = None, changes: Mapping[str, str] | None = None) -> Linearize:
+    """The defaults with another method, and other fields changed by text as typed. Raises `SettingError`."""
+    defaults: dict[str, Any] = {field.name: field.default for field in fields(Linearize) if field.name != "method"}
+    converted: dict[str, Any] = {} if method is None else {"method": method}
+    for name, text in (changes or {}).items():
+        if name not in defaults:
+            raise SettingError(f"unknown elements setting {name!r}", nearest(name, defaults))
+        kind = type(defaults[name])
+        try:
+            converted[name] = kind(text)
+        except ValueError:
+            raise SettingError(f"{name}={text!r} is not a {kind.__name__}") from None
+    return Linearize(**converted)
 
 
 _RANGES: tuple[tuple[str, float, float], ...] = (

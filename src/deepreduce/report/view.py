@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import StoreError
+from .budget_view import BudgetRow, compute_budgets
 from .distribution_view import DistributionView, compute_distribution
 from .frontier_view import FrontierView, compute_frontier, drawable
 from .headline import Headline, compute_headline
@@ -24,6 +25,7 @@ class ReportView:
     notices: tuple[str, ...]
     failed: tuple[Failure, ...]
     frontier: FrontierView
+    budgets: tuple[BudgetRow, ...]
     private: PrivateView
     criticality: tuple[Criticality, ...]
     distribution: DistributionView
@@ -51,6 +53,7 @@ def compute_view(directory: Path) -> ReportView:
         notices=(*search.data.notices, *_notices(search), *curve_notices),
         failed=search.failed,
         frontier=frontier,
+        budgets=compute_budgets(search.budgets, search.networks),
         private=private,
         criticality=search.criticality,
         distribution=compute_distribution(search.profile),
