@@ -16,7 +16,7 @@ from ..errors import SettingError
 from ..networks.layout import Layout
 from ..networks.point import Point, full_point, parse_point
 from ..reduce.elements import Linearize
-from .frontier import TrainedNetwork, pareto
+from .frontier import TrainedNetwork
 from .target import RELU_UNITS
 
 FINE, BOTH = "fine", "coarse-then-fine"
@@ -65,12 +65,12 @@ def refinements(
     """What to train for ``budgets``, and sentences about what there is not.
 
     ``whole_relus`` are those of the network without its stem's, ``networks`` the coarse ones, ``teacher`` a job. Coarse
-    then fine begins with the most accurate network on the coarse frontier that has more ReLUs than the budget, and at
-    most `BASE_FACTOR` times as many.
+    then fine begins with the most accurate of them that has more ReLUs than the budget, and at most `BASE_FACTOR` times
+    as many; of equals, the one with the fewest.
     """
     found, notices = [], []
     whole = full_point(layout.ranked_stages)
-    coarse = [n for n in pareto(networks) if n.on_frontier and n.role != "teacher"]
+    coarse = [n for n in networks if n.kd]
     for budget in budgets:
         if budget >= whole_relus:
             notices.append(f"the network without its stem's ReLUs has {whole_relus:,}: none to remove for {budget:,}")
@@ -79,8 +79,8 @@ def refinements(
         above = [n for n in coarse if budget < n.relus <= BASE_FACTOR * budget]
         if not above:
             notices.append(
-                f"no coarse network on the frontier has more than {budget:,} and at most {BASE_FACTOR * budget:,} "
-                "ReLUs: no coarse then fine for that budget"
+                f"no coarse network has more than {budget:,} and at most {BASE_FACTOR * budget:,} ReLUs: no coarse "
+                "then fine for that budget"
             )
             continue
         base = max(above, key=lambda n: (n.validation_accuracy, -n.relus))

@@ -18,10 +18,8 @@ LAYOUT = Network.of(build_zoo("resnet10", width=0.0625, input_shape=(3, 16, 16),
 
 
 def trained(name: str, relus: int, accuracy: float, step: str = "culled", role: str = "candidate") -> TrainedNetwork:
-    job = f"{name} {relus} {accuracy} {step}"
-    return TrainedNetwork(
-        name, role, step, True, relus, 1, 1, validation_accuracy=accuracy, job=job, seconds=1, epochs=1
-    )
+    job, kd = f"{name} {relus} {accuracy} {step}", role == "candidate"
+    return TrainedNetwork(name, role, step, kd, relus, 1, 1, accuracy, job=job, seconds=1, epochs=1)
 
 
 @pytest.mark.parametrize(
@@ -50,6 +48,7 @@ def test_fine_and_coarse_then_fine():
         trained("S2+S3+S4", 1600, 80.0),
         trained("S2^RT+S3^RT", 900, 82.0, "thinned"),
         trained("S3", 500, 70.0),
+        trained("S3", 500, 99.0, "profiled", "profile"),  # without distillation
         trained("S3^RT, rho=0.5", 60, 50.0, "resolution"),
     ]
     found, notices = refinements((3500, 3000, 800, 400, 100, 10), LAYOUT, 3000, networks, "teacher's job")
