@@ -60,11 +60,6 @@ class Point:
         """The names of the stages that keep ReLUs."""
         return tuple(term.stage for term in self.terms)
 
-    @property
-    def coarse(self) -> Point:
-        """The same without the removal of single elements."""
-        return replace(self, relus=None)
-
     def with_terms(self, terms: Iterable[Term]) -> Point:
         """The same reshaping with other stages."""
         return replace(self, terms=tuple(terms))
