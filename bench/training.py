@@ -30,6 +30,7 @@ from deepreduce.networks.taps import tapped
 from deepreduce.reduce.fading import fade_to
 from deepreduce.search.executors import devices
 from deepreduce.train import fit, make_recipe
+from deepreduce.train.annealing import Annealing
 from deepreduce.train.recipe import Recipe
 
 KD = ("off", "on", "strong")
@@ -104,7 +105,15 @@ def measure(case: Case, data: Dataset, device: torch.device, epochs: int) -> dic
     if recipe.anneal:
         student, fade = fade_to(full, case.point)
     teacher = None if case.kd == "off" else ModelSource(case.model, case.width).build(full.input_shape, 100, 1)
-    result = fit(student, data, recipe, device=device, teacher=teacher, fading=fade, tap=tapped)
+    result = fit(
+        student,
+        data,
+        recipe,
+        device=device,
+        teacher=teacher,
+        gradual=[Annealing(fade, recipe.anneal)] if fade else [],
+        tap=tapped,
+    )
     seconds = [record.seconds for record in result.history[1:]]
     rate = len(data.train) / statistics.median(seconds)
     return {**asdict(case), "epoch_s": seconds, "images_per_s": rate, "macs_per_image": macs, "macs_per_s": macs * rate}

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .export import export_network, export_point
     from .front_door import network
     from .networks import Network, Profile, count
-    from .reduce import cull, front_padded, keep_blocks, reduce_to, reshape, thin
+    from .reduce import cull, front_padded, keep_blocks, linearize, reduce_to, reshape, thin
     from .search import Frontier, find_frontier
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "find_frontier",
     "front_padded",
     "keep_blocks",
+    "linearize",
     "network",
     "reduce_to",
     "reshape",
@@ -41,7 +42,7 @@ _HOME = {
     **dict.fromkeys(("Network", "Profile", "count"), "networks"),
     "network": "front_door",
     **dict.fromkeys(("export_network", "export_point"), "export"),
-    **dict.fromkeys(("cull", "front_padded", "keep_blocks", "reduce_to", "reshape", "thin"), "reduce"),
+    **dict.fromkeys(("cull", "front_padded", "keep_blocks", "linearize", "reduce_to", "reshape", "thin"), "reduce"),
     **dict.fromkeys(("Frontier", "find_frontier"), "search"),
 }
 

@@ -14,10 +14,11 @@ terms = st.builds(
 )
 scales = st.sampled_from([1.0, 0.5, 0.25, 0.75, 0.125])
 points = st.builds(
-    lambda found, alpha, rho: Point(tuple(sorted(found, key=lambda t: STAGES.index(t.stage))), alpha, rho),
+    lambda found, *rest: Point(tuple(sorted(found, key=lambda t: STAGES.index(t.stage))), *rest),
     st.lists(terms, unique_by=lambda t: t.stage),
     scales,
     scales,
+    st.one_of(st.none(), st.integers(1, 10**9)),
 )
 
 
@@ -38,6 +39,7 @@ def test_names_read_back(point):
         ("full", "stem+S1+S2+S3+S4"),
         ("none", "none"),
         ("none, alpha=0.5", "none, alpha=0.5"),
+        ("S2^RT, relus=25000, rho=0.5", "S2^RT, rho=0.5, relus=25000"),
     ],
 )
 def test_spellings(text, name):
@@ -55,6 +57,9 @@ def test_spellings(text, name):
         ("S2, beta=1", "only alpha"),
         ("S2, alpha=two", "not a number"),
         ("S2, alpha=0", "not in"),
+        ("S2, relus=0", "not a whole number"),
+        ("S2, relus=1e4", "not a whole number"),
+        ("S2, relus=-3", "not a whole number"),
         ("S2, rho=2", "not in"),
         ("S2, rho=nan", "not in"),
         ("", "cannot read"),

@@ -14,7 +14,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from ..errors import SettingError
 from .options import JsonOption, ModelArgument, StageOption, WidthOption, parse_pairs, parse_size
+from .search_budgets import show_budgets
 
 if TYPE_CHECKING:
     from ..search import Frontier
@@ -28,6 +30,7 @@ SETTINGS = (
     "step_factor, warmup, label_smoothing, ema_decay, crop_padding, flip, cutout, cutmix, kd_temperature, kd_weight, "
     "kd_weight_on (hard, soft), attention_weight, warm_start, anneal, precision (fp32, bf16), channels_last, compile"
 )
+ELEMENTS = "rounds, share (of the training), and for gates penalty, growth, gate_rate, threshold"
 
 
 def search_command(
@@ -78,6 +81,28 @@ def search_command(
         str | None, typer.Option(metavar="HxW", help="Resize the images of folder:PATH.", show_default=False)
     ] = None,
     stage: StageOption = None,
+    budgets: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RELUS,...",
+            help="Remove single ReLUs until exactly so many are left, as 100k,12.5k,7000: from the whole network "
+            "(fine) and from one that the search found (coarse then fine).",
+            show_default=False,
+        ),
+    ] = None,
+    elements_method: Annotated[
+        str | None,
+        typer.Option(help="What is removed: taylor1, taylor2 or gates (learned).", show_default="taylor2"),
+    ] = None,
+    elements_settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--elements-set",
+            metavar="NAME=VALUE",
+            help=f"How single ReLUs are removed, repeatable: {ELEMENTS}.",
+            show_default=False,
+        ),
+    ] = None,
     target: Annotated[
         list[str] | None,
         typer.Option(
@@ -92,7 +117,8 @@ def search_command(
     """Train the ReLU-reduced networks of MODEL that the method proposes and keep their Pareto frontier.
 
     Teacher, 2 x D profiling runs, criticality, 5 x (D - 1) candidates for D stages. Every training is a job in
-    DIR/jobs: finished ones are never repeated, an unfinished one goes on from its last epoch. With --target the network
+    DIR/jobs: finished ones are never repeated, an unfinished one goes on from its last epoch. With --budgets two more
+    trainings for each number of ReLUs; a finished search can be given some later. With --target the network
     of best validation accuracy whose predicted costs fit is exported and measured in private at the end, at once where
     the search is finished. Exit code 3 if jobs failed, 5 if no network meets the targets.
     """
@@ -100,13 +126,19 @@ def search_command(
     changes: dict[str, object] = dict(parse_pairs(settings, "--set"))
     given = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
     changes |= {name: value for name, value in given.items() if value is not None}
+    elements_changes = parse_pairs(elements_settings, "--elements-set")
+    if (elements_method or elements_changes) and budgets is None:
+        raise SettingError("single ReLUs are removed to meet budgets, and there are none", "add --budgets 50k,25k")
     from ..data import load
+    from ..reduce.elements import make_linearize
     from ..search import Frontier, find_frontier
+    from ..search.budgets import parse_budgets
     from ..search.executors import ProcessExecutor
     from ..search.target import parse_target
     from .progress import watch
 
     console = Console(stderr=as_json)
+    elements, sizes = make_linearize(elements_method, elements_changes), parse_budgets(budgets) if budgets else ()
     targets = [parse_target(text) for text in target or ()]
     recipe = recipe or ("quick" if data == "digits" else "paper")
     chosen, teacher = _recipes(recipe, changes, teacher_recipe, parse_pairs(teacher_settings, "--teacher-set"))
@@ -125,6 +157,8 @@ def search_command(
             alpha=alpha,
             rho=rho,
             exponent=exponent,
+            budgets=sizes,
+            elements=elements,
             executor=executor,
             observer=observer,
             command=shlex.join(["deepreduce", *sys.argv[1:]]),
@@ -176,6 +210,7 @@ def _show(console: Console, frontier: Frontier, out: Path) -> None:
             f"{network.macs:,}",
         )
     console.print(table)
+    show_budgets(console, frontier)
     for failure in frontier.content["failed"]:
         console.print(f"[red]failed:[/] {escape(failure['name'])}: {escape(failure['error'])}", soft_wrap=True)
     console.print(f"pictures: deepreduce report {escape(shlex.quote(str(out)))}", highlight=False, soft_wrap=True)

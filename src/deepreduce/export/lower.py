@@ -46,9 +46,10 @@ def lower(network: Network, kept: Mapping[str, NDArray[np.bool_]] | None = None)
     """The ops of a network as it is after its rewrites. ReLUs that were removed are gone from its graph.
 
     ``kept`` says for ReLU sites by name which elements of one image [C, H, W] keep theirs; sites without a mask keep
-    all. Raises `ModelError` for an operation that no plan has, or a mask that fits no site.
+    those of the network's own kept set (`Network.kept_elements`), or all. Raises `ModelError` for an operation that no
+    plan has, or a mask that fits no site.
     """
-    masks = dict(kept or {})
+    masks = {site: mask.numpy() for site, mask in network.kept_elements().items()} | dict(kept or {})
     if unknown := masks.keys() - network.relu_nodes().keys():
         raise ModelError(f"{min(unknown)!r} is no ReLU of {network.point}", "masks are for sites that are still there")
     lowering = _Lowering(network.body, masks)

@@ -10,8 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from ..errors import ModelError, SettingError
+from .gates import GatedReLU
 from .layout import Layout, find_layout
-from .ops import is_linear, is_max_pool, is_product, op_name, relu_kind
+from .ops import is_linear, is_max_pool, is_product, module_of, op_name, relu_kind
 from .point import Point, full_point
 from .shapes import BATCH, propagate_shapes
 from .trace import trace
@@ -84,6 +85,14 @@ class Network(nn.Module):
         """The ReLU layers that are left: site name -> graph node, in order."""
         return {node.meta["path"]: node for node in self.body.graph.nodes if relu_kind(node)}
 
+    def kept_elements(self) -> dict[str, Tensor]:
+        """Where single elements can be removed (`deepreduce.reduce.linearize`), which are left: site -> bool [c, h, w].
+
+        Sites that are not in it keep all of theirs.
+        """
+        gates = {name: module_of(node) for name, node in self.relu_nodes().items()}
+        return {name: gate.kept.cpu() for name, gate in gates.items() if isinstance(gate, GatedReLU)}
+
     @property
     def relus(self) -> int:
         """ReLUs per image, a ReLU6 counted twice: relu(x) - relu(x - 6)."""
@@ -126,8 +135,11 @@ def shrunk_shape(input_shape: tuple[int, int, int], rho: float) -> tuple[int, in
 
 
 def relu_count(node: fx.Node) -> int:
-    """ReLUs that one image costs at ``node``: its elements, twice for ReLU6, 0 if it is no ReLU."""
+    """ReLUs that one image costs at ``node``: its (kept) elements, twice for ReLU6, 0 if it is no ReLU."""
     kind = relu_kind(node)
+    gate = module_of(node)
+    if isinstance(gate, GatedReLU):
+        return int(gate.kept.sum())
     return 0 if kind is None else elements(node) * (2 if kind == "relu6" else 1)
 
 

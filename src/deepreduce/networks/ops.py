@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import fx, nn
 
+from .gates import GatedReLU
+
 SUMS = {operator.add, operator.sub, torch.add, torch.sub, "add", "sub"}
 JOINS = {torch.cat, torch.concat, torch.concatenate, torch.stack}
 PRODUCTS = {operator.mul, operator.truediv, torch.mul, torch.div, "mul", "div"}
@@ -120,7 +122,7 @@ def relu_kind(node: fx.Node) -> str | None:
         return None
     module = module_of(node)
     if module is not None:
-        if isinstance(module, nn.ReLU):
+        if isinstance(module, nn.ReLU | GatedReLU):
             return "relu"
         if isinstance(module, nn.Hardtanh):  # ReLU6 is a Hardtanh(0, 6)
             return "relu6" if (module.min_val, module.max_val) == (0, 6) else None

@@ -3,7 +3,8 @@
     S2^RT+S3^RT, alpha=0.5, rho=0.5
 
 lists the stages that keep ReLUs, thinned (``^RT``) or with one block only (``*``, ``*2`` for two), and how the network
-was reshaped. ``none`` keeps no ReLU. ``^RT[outer]`` thins in the other phase (see `deepreduce.reduce.thin`).
+was reshaped. ``none`` keeps no ReLU. ``^RT[outer]`` thins in the other phase (see `deepreduce.reduce.thin`). With
+``relus=25000`` single elements were removed until that many were left (`deepreduce.reduce.linearize`).
 """
 
 from __future__ import annotations
@@ -38,15 +39,20 @@ class Term:
 
 @dataclass(frozen=True)
 class Point:
-    """The stages that keep ReLUs, in order, and the scale of channels (alpha) and of each spatial side (rho)."""
+    """The stages that keep ReLUs, in order, and the scale of channels (alpha) and of each spatial side (rho).
+
+    ``relus`` is how many elements are left where they were removed singly, None where whole layers went only.
+    """
 
     terms: tuple[Term, ...]
     alpha: float = 1.0
     rho: float = 1.0
+    relus: int | None = None
 
     def __str__(self) -> str:
         parts = ["+".join(map(str, self.terms)) or "none"]
         parts += [f"{name}={value:.10g}" for name, value in (("alpha", self.alpha), ("rho", self.rho)) if value != 1]
+        parts += [f"relus={self.relus}"] if self.relus is not None else []
         return ", ".join(parts)
 
     @property
@@ -80,11 +86,16 @@ def parse_point(text: str, stages: Iterable[str]) -> Point:
     if len({term.stage for term in terms}) != len(terms):
         raise PointError(f"point {text!r} names a stage twice")
     scales = {"alpha": 1.0, "rho": 1.0}
+    relus: int | None = None
     for option in options:
         name, _, value = (part.strip() for part in option.partition("="))
+        if name == "relus":
+            relus = _parse_relus(value, text)
+            continue
         if name not in scales:
             raise PointError(
-                f"cannot read {option!r} in point {text!r}", "only alpha=... and rho=... may follow the stages"
+                f"cannot read {option!r} in point {text!r}",
+                "only alpha=..., rho=... and relus=... may follow the stages",
             )
         try:
             scales[name] = float(value)
@@ -92,7 +103,13 @@ def parse_point(text: str, stages: Iterable[str]) -> Point:
             raise PointError(f"{name}={value!r} in point {text!r} is not a number") from None
         if not 0 < scales[name] <= 1:
             raise PointError(f"{name}={value} in point {text!r} is not in (0, 1]")
-    return Point(tuple(sorted(terms, key=lambda term: known.index(term.stage))), **scales)
+    return Point(tuple(sorted(terms, key=lambda term: known.index(term.stage))), **scales, relus=relus)
+
+
+def _parse_relus(value: str, text: str) -> int:
+    if not re.fullmatch("[0-9]{1,15}", value) or int(value) < 1:
+        raise PointError(f"relus={value} in point {text!r} is not a whole number above 0", "write relus=25000")
+    return int(value)
 
 
 def _parse_term(text: str, stages: tuple[str, ...]) -> Term:

@@ -2,11 +2,24 @@
 
 from .build import reduce_to
 from .cull import cull
+from .elements import Linearize
 from .fading import fade_to
 from .front_padding import front_padded
 from .keep_blocks import keep_blocks
+from .linearize import linearize
 from .reshape import reshape
 from .select import kept_sites
 from .thin import thin
 
-__all__ = ["cull", "fade_to", "front_padded", "keep_blocks", "kept_sites", "reduce_to", "reshape", "thin"]
+__all__ = [
+    "Linearize",
+    "cull",
+    "fade_to",
+    "front_padded",
+    "keep_blocks",
+    "kept_sites",
+    "linearize",
+    "reduce_to",
+    "reshape",
+    "thin",
+]

@@ -12,6 +12,7 @@ from ..networks.point import Point, parse_point
 from .build import reduce_to
 from .fading_relu import Fade, FadingReLU, Kind
 from .front_padding import front_padded, without_front_padding
+from .linearize import with_gates
 from .reshape import reshape
 from .select import kept_sites
 
@@ -39,6 +40,7 @@ def fade_to(model: Network, point: Point | str, *, front_padding: bool = True) -
     body.recompile()
     fading = whole.with_body(body, point)
     fading = front_padded(fading) if front_padding and removed else fading
+    fading = fading if point.relus is None else with_gates(fading, point.relus)
     fading.load_state_dict(reduced.state_dict())
     return fading, fade
 

@@ -12,7 +12,7 @@ from ..networks.network import Network, shrunk_shape
 from ..networks.ops import module_of, relu_kind
 from ..networks.shapes import BATCH
 from .front_padding import front_padded, is_front_padded, without_front_padding
-from .select import require_network, restrict
+from .select import refuse_linearized, require_network, restrict
 
 WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d)
 
@@ -29,6 +29,7 @@ def reshape(model: Network, alpha: float = 1.0, rho: float = 1.0) -> Network:
     network cannot work at the new size.
     """
     require_network(model)
+    refuse_linearized(model, "reshaped")
     if not 0 < alpha <= 1:
         raise SettingError(f"alpha {alpha:g} is not in (0, 1]", "0.5 halves the channels")
     shrunk_shape(model.input_shape, model.point.rho * rho)

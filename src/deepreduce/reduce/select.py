@@ -61,6 +61,7 @@ def restrict(network: Network, point: Point) -> Network:
 
     ``point`` must have the network's own alpha and rho. Raises `PointError` if it would bring a removed ReLU back.
     """
+    refuse_linearized(network, f"made into {point}")
     keep = {site.name for site in kept_sites(network.layout, point)}
     present = network.relu_nodes()
     if missing := [name for name in keep if name not in present]:
@@ -111,3 +112,9 @@ def require_network(network: object) -> None:
             f"{type(network).__name__} is not a traced network",
             "make one with deepreduce.network(model, input_shape=(3, 32, 32))",
         )
+
+
+def refuse_linearized(model: Network, what: str) -> None:
+    """Whole layers go first: after that, a kept set would fit no site."""
+    if model.point.relus is not None:
+        raise PointError(f"{model.point} cannot be {what}: single elements were removed already", "do that before")

@@ -10,7 +10,7 @@ from .fields import Fields
 
 FORMAT = 1
 ROLES = ("teacher", "profile", "candidate")
-STEPS = ("full", "profiled", "culled", "thinned", "channels", "resolution", "both")
+STEPS = ("full", "profiled", "culled", "thinned", "channels", "resolution", "both", "fine", "coarse-then-fine")
 
 
 @dataclass(frozen=True)
@@ -128,6 +128,24 @@ class Criticality:
             accuracy_with_kd=f.percent_or_none("accuracy_with_kd"),
             criticality=f.number_or_none("criticality"),
         )
+
+
+BUDGET_KINDS = ("coarse", "fine", "coarse-then-fine")
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The best networks with at most ``relus`` ReLUs, as jobs: of each of `BUDGET_KINDS` (or None), and of all."""
+
+    relus: int
+    jobs: tuple[str | None, ...]
+    choice: str | None
+
+    @classmethod
+    def read(cls, f: Fields) -> Budget:
+        """Read one element of ``budgets``."""
+        jobs = tuple(None if f.raw(kind) is None else f.digest(kind) for kind in BUDGET_KINDS)
+        return cls(f.count("relus"), jobs, None if f.raw("choice") is None else f.digest("choice"))
 
 
 @dataclass(frozen=True)

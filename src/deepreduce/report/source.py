@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..errors import StoreError
 from .fields import Fields, is_number, read_json
-from .records import FORMAT, Criticality, Data, Failure, Network, Profile
+from .records import FORMAT, Budget, Criticality, Data, Failure, Network, Profile
 
 Rows = tuple[tuple[str, str], ...]
 
@@ -28,6 +28,7 @@ class Search:
     criticality: tuple[Criticality, ...]
     networks: tuple[Network, ...]
     failed: tuple[Failure, ...]
+    budgets: tuple[Budget, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,7 @@ def _read(f: Fields) -> Search:
         criticality=f.objects("criticality", Criticality.read),
         networks=f.objects("networks", Network.read),
         failed=f.objects("failed", Failure.read),
+        budgets=f.objects("budgets", Budget.read) if f.has("budgets") else (),
     )
 
 

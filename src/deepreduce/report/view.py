@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import StoreError
+from .budget_view import BudgetRow, compute_budgets
 from .distribution_view import DistributionView, compute_distribution
 from .frontier_view import FrontierView, compute_frontier, drawable
 from .headline import Headline, compute_headline
@@ -26,6 +27,7 @@ class ReportView:
     failed: tuple[Failure, ...]
     frontier: FrontierView
     published: PublishedView
+    budgets: tuple[BudgetRow, ...]
     private: PrivateView
     criticality: tuple[Criticality, ...]
     distribution: DistributionView
@@ -55,6 +57,7 @@ def compute_view(directory: Path) -> ReportView:
         failed=search.failed,
         frontier=frontier,
         published=published,
+        budgets=compute_budgets(search.budgets, search.networks),
         private=private,
         criticality=search.criticality,
         distribution=compute_distribution(search.profile),

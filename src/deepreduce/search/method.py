@@ -11,6 +11,7 @@ from ..networks.counting import count
 from ..networks.network import Network
 from ..networks.point import Point
 from ..networks.source import ModelSource
+from ..reduce.elements import Linearize
 from ..train.recipe import Recipe
 from .spec import JobSpec, network_digest
 
@@ -60,7 +61,10 @@ class Method:
         """MACs of one forward pass of the teacher."""
         return count(self.full).total.macs
 
-    def spec(self, point: Point, teacher: str | None) -> JobSpec:
+    def spec(
+        self, point: Point, teacher: str | None, start: str | None = None, elements: Linearize | None = None
+    ) -> JobSpec:
         """The job that trains ``point``; the unreduced network is the teacher, or trained as one."""
         recipe = self.teacher_recipe if point == self.full.point else self.recipe
-        return JobSpec(self.network, self.source.name, str(point), self.data.digest, recipe, self.seed, teacher)
+        name, data = self.source.name, self.data.digest
+        return JobSpec(self.network, name, str(point), data, recipe, self.seed, teacher, start=start, elements=elements)

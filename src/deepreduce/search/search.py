@@ -15,11 +15,13 @@ from ..data import load
 from ..data.dataset import Dataset
 from ..errors import DeepReduceError, SettingError, TrainingError
 from ..networks.counting import Cost, count
-from ..networks.point import Point
+from ..networks.point import Point, full_point
 from ..networks.source import ModelLike, ModelSource
 from ..reduce.build import reduce_to
+from ..reduce.elements import Linearize
 from ..train.recipe import Recipe, make_recipe, teacher_recipe_of
 from ..version import __version__
+from .budgets import Budgets, bests, parse_budgets, refinements
 from .candidates import candidates, profiling_points, unthinnable
 from .criticality import EXPONENT, check_exponent, criticality, culling_order
 from .executors import Executor, InlineExecutor, ProcessExecutor
@@ -46,6 +48,8 @@ def find_frontier(
     alpha: float = 0.5,
     rho: float = 0.5,
     exponent: float = EXPONENT,
+    budgets: str | Sequence[int | str] = (),
+    elements: Linearize | None = None,
     jobs: int = 1,
     device: str = "auto",
     executor: Executor | None = None,
@@ -58,8 +62,10 @@ def find_frontier(
     the search's folder (default: a new temporary one): the same call with the same ``out`` goes on where an earlier
     one stopped. ``recipe`` trains every network alike, or all but the teacher, which ``teacher_recipe`` trains (if it
     is None: ``strong-teacher`` where the recipe is ``strong``); ``alpha``, ``rho`` and the criticality ``exponent`` are
-    the paper's. ``jobs`` networks are trained at once: 1 in this process, more in worker processes, for which a script
-    needs ``if __name__ == "__main__":`` around the call, and the model must be a name or an object that can be pickled.
+    the paper's. For every number of ReLUs in ``budgets`` (``(50_000, 25_000)`` or ``"50k,25k"``) single elements are
+    then removed, as ``elements`` says, from the whole network and from one that was found. ``jobs`` networks are
+    trained at once: 1 in this process, more in worker processes, for which a script needs ``if __name__ ==
+    "__main__":`` around the call, and the model must be a name or an object that can be pickled.
 
     Each network's weights are those of its best validation epoch; validation accuracy decides the frontier; the test
     split is read once, for the frontier and the teacher, at the end. Raises `DeepReduceError` subclasses on bad input.
@@ -77,6 +83,7 @@ def find_frontier(
     for text in dataset.notices:
         observer.notice(text)
     full = source.build(dataset.input_shape, len(dataset.classes), seed)
+    wanted = Budgets(parse_budgets(budgets), elements or Linearize())
     method = Method(source, full, dataset, recipe, teacher_recipe, seed, alpha, rho, exponent)
     profiling_points(full.layout)  # refuses D = 1 before anything is written
     check_exponent(exponent)
@@ -87,7 +94,7 @@ def find_frontier(
     try:
         with space.claim(method.identity()):
             save_data(dataset, space.snapshot)
-            frontier = _Search(method, space, executor, observer, command).run()
+            frontier = _Search(method, space, executor, observer, command, wanted).run()
             space.drop_data()
             return frontier
     finally:
@@ -107,8 +114,17 @@ class _Entry:
 class _Search:
     """One run of the method: entries are planned, run, and turned into the frontier's records."""
 
-    def __init__(self, method: Method, space: Workspace, executor: Executor, observer: Observer, command: str) -> None:
+    def __init__(
+        self,
+        method: Method,
+        space: Workspace,
+        executor: Executor,
+        observer: Observer,
+        command: str,
+        budgets: Budgets,
+    ) -> None:
         self.method = method
+        self.budgets = budgets
         self.space = space
         self.observer = observer
         self.command = command
@@ -142,24 +158,45 @@ class _Search:
         self._run([self._plan("candidate", c.step, c.point, teacher.spec.digest) for c in found])
         self.observer.expect(len(self.entries))
 
+        self._refine(teacher)
         networks = pareto(self._outcomes())
+        rows = bests(self.budgets.relus, networks)
         self.observer.phase("test accuracy of the frontier")
-        tested = [n for n in networks if n.on_frontier or n.role == "teacher"]
+        compared = {job for row in rows for job in row.values()}
+        tested = [n for n in networks if n.on_frontier or n.role == "teacher" or n.job in compared]
         self.runner.run(replace(self._job(self.entries[n.job]), test=True) for n in tested)
         networks = [replace(n, test_accuracy=self.space.store.test_accuracy(n.job)) for n in networks]
         content = self._content(table, networks)
+        if rows:
+            content["settings"]["elements"] = asdict(self.budgets.elements)
+            content["budgets"] = rows
         keep_measurements(content, self.space.root / FILE)
         write_json(self.space.root / FILE, content)
         return Frontier(self.space.root, content, self.method.source)
 
-    def _plan(self, role: str, step: str, point: Point, teacher: str | None) -> _Entry | None:
+    def _refine(self, teacher: _Entry) -> None:
+        """Single elements removed until each budget is met."""
+        if not self.budgets.relus:
+            return
+        layout, job = self.method.full.layout, teacher.spec.digest
+        whole = reduce_to(self.method.full, full_point(layout.ranked_stages)).relus
+        found, notices = refinements(self.budgets.relus, layout, whole, self._outcomes(), job)
+        for text in notices:
+            self._notice(text)
+        self.observer.expect(len(self.entries) + len(found))
+        self.observer.phase("single elements, to meet the budgets")
+        self._run([self._plan("candidate", r.step, r.point, job, r.start) for r in found])
+        self.observer.expect(len(self.entries))
+
+    def _plan(self, role: str, step: str, point: Point, teacher: str | None, start: str | None = None) -> _Entry | None:
         """Register a training; None, with the reason noted, if the network cannot be made."""
-        spec = self.method.spec(point, teacher)
+        spec = self.method.spec(point, teacher, start, None if point.relus is None else self.budgets.elements)
         if spec.digest in self.entries:  # the last culled network is a profiling run: trained once
             entry = replace(self.entries[spec.digest], role=role, step=step)
         else:
             try:
                 cost = count(reduce_to(self.method.full, point)).total
+                cost = cost if point.relus is None else replace(cost, relus=point.relus)
             except DeepReduceError as error:
                 self._notice(f"{point} cannot be made, and is left out: {error}")
                 return None

@@ -14,8 +14,9 @@ from .frontier import TrainedNetwork
 SECONDS = ("online", "offline", "total")
 _GRAMMAR = re.compile(r"\s*([a-z]+)\s*(<=?)\s*([0-9.]+)\s*([a-zA-Z]*)\s*(?:@(.+))?")
 _TIMES = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0}
+RELU_UNITS = {"": 1.0, "k": 1e3, "K": 1e3, "m": 1e6, "M": 1e6}
 _UNITS: dict[str, dict[str, float]] = {
-    "relus": {"": 1.0, "k": 1e3, "K": 1e3, "m": 1e6, "M": 1e6},
+    "relus": RELU_UNITS,
     "online": _TIMES,
     "offline": _TIMES,
     "total": _TIMES,

@@ -14,17 +14,19 @@ import torch
 
 from ..data.dataset import Dataset
 from ..data.snapshot import restore
-from ..errors import ModelError, StoreError, TrainingError
+from ..errors import ModelError, SettingError, StoreError, TrainingError
 from ..networks.network import Network
 from ..networks.source import ModelSource
 from ..networks.taps import tapped
 from ..reduce.build import reduce_to
 from ..reduce.fading import fade_to
-from ..reduce.fading_relu import Fade
 from ..reduce.inherit import inherit
+from ..reduce.removal import removal
+from ..train.annealing import Annealing
 from ..train.augment import Normaliser
 from ..train.evaluate import accuracy
 from ..train.fit import Epoch, autocast, fit
+from ..train.gradual import Gradual
 from .spec import JobSpec, network_digest
 from .store import JobStore, write_json
 
@@ -81,7 +83,7 @@ def _train(job: Job, store: JobStore, device: torch.device, on_epoch: OnEpoch) -
     start = spec.start or (spec.teacher if spec.recipe.warm_start else None)
     if start is not None:
         inherit(others[start], network)
-    trained, fade = _annealed(job, network, data)
+    trained, gradual = _annealed(job, network, data)
     result = fit(
         trained,
         data,
@@ -89,7 +91,7 @@ def _train(job: Job, store: JobStore, device: torch.device, on_epoch: OnEpoch) -
         seed=spec.seed,
         device=device,
         teacher=others.get(spec.teacher) if spec.teacher is not None else None,
-        fading=fade,
+        gradual=[*gradual, *_removal(spec, network)],
         tap=tapped,
         checkpoint=store.checkpoint(spec.digest),
         on_epoch=lambda record: on_epoch(spec.digest, record),
@@ -106,15 +108,23 @@ def _train(job: Job, store: JobStore, device: torch.device, on_epoch: OnEpoch) -
     store.finish(spec.digest, result.weights, metrics)
 
 
-def _annealed(job: Job, network: Network, data: Dataset) -> tuple[Network, Fade | None]:
+def _annealed(job: Job, network: Network, data: Dataset) -> tuple[Network, list[Gradual]]:
     """What is trained for ``network``: its form with fading ReLUs where the recipe has it and some are removed."""
     if not job.spec.recipe.anneal or len(network.relu_nodes()) == len(network.layout.sites):
-        return network, None
+        return network, []
     with torch.random.fork_rng(devices=[]):
         full = _unreduced(job.source, job.spec, data)
         fading, fade = fade_to(full, job.spec.point, front_padding=job.spec.front_padding)
     fading.load_state_dict(network.state_dict())
-    return fading, fade
+    return fading, [Annealing(fade, job.spec.recipe.anneal)]
+
+
+def _removal(spec: JobSpec, network: Network) -> list[Gradual]:
+    """What removes single elements, where the point says how many are left."""
+    budget = network.point.relus
+    if (spec.elements is None) != (budget is None):
+        raise SettingError(f"{spec.point} and elements={spec.elements} do not agree", "give both or none of them")
+    return [] if spec.elements is None or budget is None else [removal(spec.elements, budget)]
 
 
 def _finished(origin: Origin, store: JobStore, data: Dataset) -> Network:

@@ -2,28 +2,51 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
+
+from torch import Tensor, nn
 
 
 class Fading(Protocol):
     """A network's fading ReLUs, c*relu(x) + (1-c)*x (`deepreduce.reduce.fading_relu.Fade`)."""
 
     def set(self, c: float) -> None:
-        """Let ``c`` in [0, 1] be the share of the ReLU from now on."""
+        """Let ``c`` in [0, 1] be the share of the ReLU from now on, in the network and in its copies."""
 
 
-@dataclass(frozen=True)
 class Annealing:
-    """c falls linearly from 1 before the first step to 0 after ``steps`` of them (0: from the beginning)."""
+    """c falls linearly from 1 before the first step to 0 over ``share`` of all steps (0: it is 0 from the beginning).
 
-    fading: Fading
-    steps: int
+    A `deepreduce.train.gradual.Gradual`: a resumed training goes on with the same c, which follows from the number of
+    the step alone.
+    """
 
-    def share(self, step: int) -> float:
-        """c after ``step`` steps; a resumed training goes on with the same, since it follows from the number alone."""
-        return max(0.0, 1 - step / self.steps) if self.steps else 0.0
+    def __init__(self, fading: Fading, share: float) -> None:
+        self.fading, self.share = fading, share
+        self.last_step = self.step = 0
 
-    def apply(self, step: int) -> None:
-        """Set c to what it is after ``step`` steps."""
-        self.fading.set(self.share(step))
+    def begin(self, model: nn.Module, steps: int) -> None:
+        """Set c for the first step."""
+        self.last_step = round(self.share * steps)
+        self._set()
+
+    def loss(self, loss: Tensor) -> Tensor:
+        """The loss as it is."""
+        return loss
+
+    def stepped(self, average: nn.Module | None) -> None:
+        """Set c for the next step, and for what is judged now."""
+        self.step += 1
+        self._set()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The number of the last step."""
+        return {"step": self.step}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from there."""
+        self.step = state["step"]
+        self._set()
+
+    def _set(self) -> None:
+        self.fading.set(max(0.0, 1 - self.step / self.last_step) if self.last_step else 0.0)

@@ -18,11 +18,11 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ..data.dataset import Dataset
 from ..errors import TrainingError
-from .annealing import Annealing, Fading
 from .augment import Augmenter
 from .checkpoint import read_checkpoint, write_checkpoint
 from .distil import objective
 from .evaluate import accuracy
+from .gradual import Gradual
 from .onednn import has_functional_convolutions, safe_strided_convolutions
 from .recipe import Recipe
 
@@ -62,7 +62,7 @@ def fit(
     seed: int = 0,
     device: torch.device | str = "cpu",
     teacher: nn.Module | None = None,
-    fading: Fading | None = None,
+    gradual: Sequence[Gradual] = (),
     tap: Callable[[nn.Module], nn.Module] | None = None,
     checkpoint: Path | None = None,
     on_epoch: Callable[[Epoch], None] | None = None,
@@ -70,12 +70,11 @@ def fit(
     """Train ``model`` in place on ``data.train`` and return the weights of its best validation epoch.
 
     With a ``teacher`` the loss distils from it; both see the same augmented images. ``tap`` turns a network into one
-    that answers (logits, activations) with the same weights, which ``recipe.attention_weight`` needs. ``fading`` sets
-    c in the model's fading ReLUs (and in those of its copies): from 1 to 0 over ``recipe.anneal`` of all steps; only
-    epochs at whose end it is 0 can be the best. With a ``checkpoint`` path the state is saved after every epoch and a
-    later call with the same arguments goes on from there. All randomness follows from ``(seed, epoch)``, so an
-    interrupted training ends with the same weights as an uninterrupted one on the same device and thread count. Raises
-    `TrainingError` when the loss is no longer a number.
+    that answers (logits, activations) with the same weights, which ``recipe.attention_weight`` needs. What ``gradual``
+    changes in the model it has changed for good before the best epoch: earlier ones do not count. With a ``checkpoint``
+    path the state is saved after every epoch and a later call with the same arguments goes on from there. All
+    randomness follows from ``(seed, epoch)``, so an interrupted training ends with the same weights as an uninterrupted
+    one on the same device and thread count. Raises `TrainingError` when the loss is no longer a number.
     """
     device = torch.device(device)
     if device.type == "cpu" and recipe.channels_last and has_functional_convolutions(model):
@@ -90,7 +89,6 @@ def fit(
     optimizer = make_optimizer(model, recipe)
     scheduler = make_scheduler(optimizer, recipe, steps)
     average = make_average(model, recipe)
-    annealing = Annealing(fading, round(recipe.anneal * recipe.epochs * steps)) if fading else None
     forward, reference = model, teacher
     if tap is not None and teacher is not None and recipe.attention_weight:
         forward, reference = tap(model), tap(teacher)
@@ -99,6 +97,10 @@ def fit(
     parts: dict[str, Any] = {"model": model, "optimizer": optimizer, "scheduler": scheduler}
     if average is not None:
         parts["average"] = average
+    for index, change in enumerate(gradual):
+        change.begin(model, recipe.epochs * steps)
+        parts[f"gradual{index}"] = change
+    first = max([1, *(math.ceil(change.last_step / steps) for change in gradual)])  # epoch that may be the best
     saved = read_checkpoint(checkpoint, parts) if checkpoint else None
     history = [Epoch(**record) for record in saved["history"]] if saved else []
     best: dict[str, Tensor] = saved["best"] if saved else {}
@@ -108,17 +110,14 @@ def fit(
         generator = epoch_generator(seed, epoch, device)
         rate = float(scheduler.get_last_lr()[0])
         with safe_strided_convolutions(model, device):
-            done = (epoch - 1) * steps
-            loss, train_score = train_epoch(parts, forward, augmenter, reference, generator, steps, annealing, done)
-        if annealing:
-            annealing.apply(epoch * steps)
+            loss, train_score = train_epoch(parts, forward, augmenter, reference, generator, steps, gradual)
         judged = model if average is None else average.module
         with autocast(device, recipe):
             score = accuracy(judged, validation, augmenter.normalise)
         if not math.isfinite(loss):
             raise TrainingError(f"the loss is {loss} in epoch {epoch}", "lower the learning rate")
         history.append(Epoch(epoch, rate, loss, train_score, score, time.perf_counter() - started))
-        if history[-1] is _best(history, annealing, steps):
+        if history[-1] is _best(history, first):
             best = {key: value.detach().cpu().clone() for key, value in judged.state_dict().items()}
         if checkpoint:
             write_checkpoint(checkpoint, parts, history=[asdict(record) for record in history], best=best)
@@ -126,16 +125,14 @@ def fit(
             on_epoch(history[-1])
 
     model.load_state_dict(best)
-    if annealing:
-        annealing.apply(recipe.epochs * steps)
-    top = _best(history, annealing, steps)
-    assert top is not None  # at the last epoch's end nothing fades any more
+    top = _best(history, first)
+    assert top is not None  # the last epoch counts in any case
     return Result(best, top.epoch, top.validation_accuracy, tuple(history))
 
 
-def _best(history: Sequence[Epoch], annealing: Annealing | None, steps: int) -> Epoch | None:
-    """The best epoch at whose end no ReLU was fading, the latest of equals; None before there is one."""
-    settled = [record for record in history if annealing is None or annealing.share(record.epoch * steps) == 0]
+def _best(history: Sequence[Epoch], first: int) -> Epoch | None:
+    """The best epoch from ``first`` on, the latest of equals; None before there is one."""
+    settled = [record for record in history if record.epoch >= first]
     return max(settled, key=lambda record: (record.validation_accuracy, record.epoch), default=None)
 
 
@@ -146,22 +143,20 @@ def train_epoch(
     teacher: nn.Module | None,
     generator: torch.Generator,
     steps: int,
-    annealing: Annealing | None = None,
-    done: int = 0,
+    gradual: Sequence[Gradual] = (),
 ) -> tuple[float, float]:
     """One pass over the training images in ``steps`` batches: (mean loss, accuracy in percent on what was seen).
 
     ``parts`` are the model, optimizer, scheduler and, where there is one, the average; ``forward`` is the model or its
-    compiled form. It and ``teacher`` answer logits, or (logits, activations). ``done`` steps were made before.
+    compiled form, ``gradual`` what changes it. It and ``teacher`` answer logits, or (logits, activations).
     """
+    average: AveragedModel | None = parts.get("average")
     model, recipe, device = parts["model"], augmenter.recipe, augmenter.labels.device
     order = torch.randperm(len(augmenter.labels), generator=generator, device=device)
     batches = torch.split(order, recipe.batch_size)[:steps]
     loss_sum, correct = torch.zeros((), device=device), torch.zeros((), device=device)
     model.train()
-    for step, indices in enumerate(batches, done):
-        if annealing:
-            annealing.apply(step)
+    for indices in batches:
         batch = augmenter.batch(indices, generator)
         with autocast(device, recipe):
             logits, maps = _answer(forward, batch.images)
@@ -169,11 +164,16 @@ def train_epoch(
                 known, known_maps = (None, ()) if teacher is None else _answer(teacher, batch.images)
         loss = objective(logits.float(), batch, recipe, None if known is None else known.float(), maps, known_maps)
         parts["optimizer"].zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]  # torch does not annotate it
+        minimised = loss
+        for change in gradual:
+            minimised = change.loss(minimised)
+        minimised.backward()  # type: ignore[no-untyped-call]  # torch does not annotate it
         parts["optimizer"].step()
         parts["scheduler"].step()
-        if "average" in parts:
-            parts["average"].update_parameters(model)
+        if average is not None:
+            average.update_parameters(model)
+        for change in gradual:
+            change.stepped(None if average is None else average.module)
         loss_sum += loss.detach() * len(indices)
         correct += (logits.detach().argmax(1) == batch.labels).sum()
     seen = sum(map(len, batches))
