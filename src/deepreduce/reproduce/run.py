@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -34,10 +35,12 @@ def run_missing(
     executor: Executor,
     observer: Observer | None = None,
     time_limit_s: float = inf,
+    watch_test: bool = False,
 ) -> Outcome:
     """Train every (training, seed) of ``wanted`` that ``records`` lack, in this order, and record each at once.
 
-    A teacher whose record is there but whose weights are not is trained again only where a student needs it.
+    A teacher whose record is there but whose weights are not is trained again only where a student needs it. With
+    ``watch_test`` test accuracies are noted after every epoch; nothing is chosen by them.
     """
     deadline = time.monotonic() + time_limit_s
     missing = [(t, s) for t, s in dict.fromkeys(wanted) if lab.spec(t, s).digest not in records]
@@ -47,7 +50,7 @@ def run_missing(
             planned.setdefault(lab.spec(need, seed).digest, (need, seed))
     jobs: list[Job] = []
     for training, seed in planned.values():
-        jobs += [lab.job(training, seed), lab.job(training, seed, test=True)]
+        jobs += [lab.job(training, seed, watch_test=watch_test), lab.job(training, seed, test=True)]
     recorder = _Recorder(lab, records, planned, observer or Observer())
     recorder.announce()
     runner = Runner(executor, lab.store, recorder)
@@ -133,6 +136,8 @@ class _Recorder(Observer):
                 threads=metrics["threads"],
                 torch=metrics["torch"],
                 deepreduce=__version__,
+                front_padding=training.front_padding,
+                date=datetime.date.today().isoformat(),
             )
         )
         self.observer.tested(digest, metrics)

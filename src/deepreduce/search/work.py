@@ -40,7 +40,8 @@ class Origin:
 class Job:
     """A training or, with ``test``, the reading of its result's test accuracy; small enough to send to a worker.
 
-    ``needs`` are the origins of the jobs whose weights it reads (`JobSpec.needs`).
+    ``needs`` are the origins of the jobs whose weights it reads (`JobSpec.needs`). With ``watch_test`` a training notes
+    the test accuracy after each epoch.
     """
 
     spec: JobSpec
@@ -49,6 +50,7 @@ class Job:
     snapshot: Path
     needs: tuple[Origin, ...] = ()
     test: bool = False
+    watch_test: bool = False
 
 
 def perform(job: Job, device: str, on_epoch: OnEpoch) -> None:
@@ -91,6 +93,7 @@ def _train(job: Job, store: JobStore, device: torch.device, on_epoch: OnEpoch) -
         device=device,
         teacher=teacher,
         checkpoint=store.checkpoint(spec.digest),
+        watched=data.test if job.watch_test else None,
         on_epoch=lambda record: on_epoch(spec.digest, record),
     )
     metrics = {
