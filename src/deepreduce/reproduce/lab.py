@@ -17,7 +17,7 @@ from ..networks.source import ModelSource
 from ..reduce.build import reduce_to
 from ..search.spec import JobSpec, network_digest
 from ..search.store import JobStore
-from ..search.work import Job, Origin
+from ..search.work import Job, Origin, build
 from ..search.workspace import save_data
 from ..train.recipe import Recipe, make_recipe
 from .scale import Scale
@@ -70,8 +70,15 @@ class Lab:
         return Job(spec, self.source(training), self.store.root, self._snapshot(training.data), needs, test, watch_test)
 
     def cost(self, training: Training) -> Cost:
-        """ReLUs, parameters and MACs of one image."""
+        """ReLUs, parameters and MACs of one image; of a pruned network as it was before (see `trained_cost`)."""
         return self._cost(training.network, training.data, training.point, training.front_padding)
+
+    def trained_cost(self, training: Training, seed: int) -> Cost:
+        """The cost of a finished training's network, counted in what was really trained."""
+        if training.prune is None:
+            return self.cost(training)
+        source, spec = self.source(training), self.spec(training, seed)
+        return count(build(source, spec, self.data(training.data), self.store)).total
 
     def data(self, name: str) -> Dataset:
         """The data set at this scale."""
@@ -123,5 +130,14 @@ class Lab:
         point = str(parse_point(training.point, layout.stages))
         data, recipe = self.data_digest(training.data), self.recipe(training)
         return JobSpec(
-            network, training.network, point, data, recipe, seed, teacher, start, front_padding=training.front_padding
+            network,
+            training.network,
+            point,
+            data,
+            recipe,
+            seed,
+            teacher,
+            start,
+            front_padding=training.front_padding,
+            prune=training.prune,
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from math import inf
 from typing import Any
 
@@ -107,7 +107,7 @@ class _Recorder(Observer):
     def tested(self, digest: str, metrics: dict[str, Any]) -> None:
         """Record the training."""
         training, seed = self.planned_jobs[digest]
-        spec, cost = self.lab.spec(training, seed), self.lab.cost(training)
+        spec, cost = self.lab.spec(training, seed), self.lab.trained_cost(training, seed)
         test = self.lab.store.test_accuracy(digest)
         assert test is not None
         best = [epoch["test_accuracy"] for epoch in metrics["history"] if epoch.get("test_accuracy") is not None]
@@ -119,7 +119,7 @@ class _Recorder(Observer):
                 point=spec.point,
                 data=training.data,
                 seed=seed,
-                settings={**({"recipe": training.recipe} if training.recipe else {}), **dict(training.settings)},
+                settings=_settings(training),
                 teacher=spec.teacher,
                 start=spec.start,
                 relus=cost.relus,
@@ -141,3 +141,11 @@ class _Recorder(Observer):
             )
         )
         self.observer.tested(digest, metrics)
+
+
+def _settings(training: Training) -> dict[str, Any]:
+    """What sets a training apart from the scale's, by name."""
+    settings: dict[str, Any] = {} if training.recipe is None else {"recipe": training.recipe}
+    if training.prune is not None:
+        settings["prune"] = asdict(training.prune)
+    return {**settings, **dict(training.settings)}

@@ -13,6 +13,7 @@ from .records import Record
 from .statistics import Summary, summarise
 from .study import Context
 from .table import WITH, Cell, Row, Table, groups
+from .training import Training
 
 
 @dataclass(frozen=True)
@@ -150,16 +151,16 @@ def _ranking(
 
 def _row(row: Row, context: Context, critical: Summary | None) -> RowView:
     training = row.training
-    cost = None if training is None else context.lab.cost(training)
+    relus, macs = _counts(training, context)
     return RowView(
         label=row.label,
         group=row.group,
         data="" if training is None else training.data,
         stage=row.stage,
         printed_relus=row.relus,
-        relus=None if cost is None else cost.relus,
+        relus=relus,
         printed_macs=row.macs,
-        macs=None if cost is None else cost.macs,
+        macs=macs,
         cells=tuple(_cell(cell, context) for cell in row.cells),
         printed_latency_s=row.latency_s,
         latency=None if training is None or row.latency_s is None else context.latency.get(key(training)),
@@ -167,6 +168,19 @@ def _row(row: Row, context: Context, critical: Summary | None) -> RowView:
         criticality=critical,
         notes=tuple(note for note in (_differs(row), row.note) if note),
     )
+
+
+def _counts(training: Training | None, context: Context) -> tuple[int | None, int | None]:
+    """(ReLUs, MACs); those of a pruned network are known once it was pruned, the mean of all seeds."""
+    if training is None:
+        return None, None
+    if training.prune is None:
+        cost = context.lab.cost(training)
+        return cost.relus, cost.macs
+    found = [record for seed in context.seeds if (record := context.lookup(training, seed)) is not None]
+    if not found:
+        return None, None
+    return round(sum(r.relus for r in found) / len(found)), round(sum(r.macs for r in found) / len(found))
 
 
 def _differs(row: Row) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 from torch import fx
 
 from ..networks.network import Network
+from ..reduce.prune_channels import ChannelPruning
 from ..train.recipe import Recipe
 
 FORMAT = 3  # raised whenever the same specification would no longer train to the same network
@@ -21,7 +22,8 @@ class JobSpec:
     """One training. ``network`` and ``data`` are digests of content, ``teacher`` and ``start`` those of other jobs.
 
     The student distils from ``teacher``; its weights begin as those of ``start`` (of equal name and shape) or, with
-    ``recipe.warm_start``, of the teacher. ``front_padding`` is that of `deepreduce.reduce.reduce_to`.
+    ``recipe.warm_start``, of the teacher. ``front_padding`` is that of `deepreduce.reduce.reduce_to`. With ``prune``
+    the network is that of ``start``, pruned.
     """
 
     network: str
@@ -33,6 +35,7 @@ class JobSpec:
     teacher: str | None = None
     start: str | None = None
     front_padding: bool = True
+    prune: ChannelPruning | None = None
 
     @cached_property
     def digest(self) -> str:

@@ -14,10 +14,11 @@ import torch
 
 from ..data.dataset import Dataset
 from ..data.snapshot import restore
-from ..errors import ModelError, StoreError, TrainingError
+from ..errors import ModelError, SettingError, StoreError, TrainingError
 from ..networks.network import Network
 from ..networks.source import ModelSource
 from ..reduce.build import reduce_to
+from ..reduce.prune_channels import prune_channels
 from ..reduce.reshape import copy_matching_weights
 from ..train.augment import Normaliser
 from ..train.evaluate import accuracy
@@ -75,15 +76,15 @@ def _train(job: Job, store: JobStore, device: torch.device, on_epoch: OnEpoch) -
     write_json(store.folder(spec.digest) / "spec.json", spec.to_json())
     data = _dataset(job)
     started = time.perf_counter()
-    network = build(job.source, spec, data)
+    network = build(job.source, spec, data, store)
     origins = {origin.spec.digest: origin for origin in job.needs}
     teacher = None
     if spec.teacher is not None:
         origin = origins[spec.teacher]
-        teacher = build(origin.source, origin.spec, data)
+        teacher = build(origin.source, origin.spec, data, store)
         teacher.load_state_dict(store.weights(spec.teacher))
     start = spec.start or (spec.teacher if spec.recipe.warm_start else None)
-    if start is not None:
+    if start is not None and spec.prune is None:  # pruned networks begin with what is left of it
         copy_matching_weights(store.weights(start), network)
     result = fit(
         network,
@@ -113,7 +114,7 @@ def _test(job: Job, store: JobStore, device: torch.device) -> None:
     if path.is_file():
         return
     data = _dataset(job)
-    network = build(job.source, job.spec, data)
+    network = build(job.source, job.spec, data, store)
     network.load_state_dict(store.weights(job.spec.digest))
     layout = torch.channels_last if job.spec.recipe.channels_last else torch.contiguous_format
     network.to(device=device, memory_format=layout)  # type: ignore[call-overload]  # torch leaves this form out
@@ -123,12 +124,21 @@ def _test(job: Job, store: JobStore, device: torch.device) -> None:
     write_json(path, {"format": 1, "test_accuracy": score, "images": len(data.test)})
 
 
-def build(source: ModelSource, spec: JobSpec, data: Dataset) -> Network:
-    """The network of ``spec`` with its initial weights: seeded, whatever was drawn before."""
+def build(source: ModelSource, spec: JobSpec, data: Dataset, store: JobStore | None = None) -> Network:
+    """The network of ``spec`` with its initial weights: seeded, whatever was drawn before.
+
+    One that is pruned follows from the weights that it starts with, which are in ``store``.
+    """
     full = _unreduced(source, spec, data)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(spec.seed)
-        return reduce_to(full, spec.point, front_padding=spec.front_padding)
+        network = reduce_to(full, spec.point, front_padding=spec.front_padding)
+    if spec.prune is None:
+        return network
+    if spec.start is None or store is None:
+        raise SettingError("a network is pruned by the weights of another training", "give its start")
+    copy_matching_weights(store.weights(spec.start), network)
+    return prune_channels(network, spec.prune)
 
 
 def _unreduced(source: ModelSource, spec: JobSpec, data: Dataset) -> Network:
