@@ -44,11 +44,11 @@ class ChannelPruning:
 
 
 def prune_channels(model: Network, pruning: ChannelPruning) -> Network:
-    """A new network with the same share of channels pruned in every layer, so that ``pruning.macs`` of the MACs is left.
+    """A new network with the same share of channels pruned in every layer: ``pruning.macs`` of the MACs is left.
 
     Never more is left, and little less where layers are wide enough. Which channels go is decided by the weights of
-    ``model``, which the others keep: prune a trained network, then train what is left. Shortcuts stay consistent. Raises
-    `ModelError` for a network that cannot be pruned so far.
+    ``model``, which the others keep: prune a trained network, then train what is left. Shortcuts stay consistent.
+    Raises `ModelError` for a network that cannot be pruned so far.
     """
     if is_front_padded(model):  # margins depend on sizes, and the pruner knows no pads
         raise ModelError("channels are pruned before padding moves to the front", "build it without front padding")

@@ -33,7 +33,7 @@ def table_markdown(view: TableView, provenance: dict[str, Any]) -> str:
             lines += [f"## {column}", "", *_part(column, shown, view.comparable), ""]
     if view.rankings:
         lines += ["## Order of the stages, from least to most critical", "", *_rankings(view.rankings), ""]
-    notes = [f"{row.label}: {note}." for row in view.rows for note in row.notes]
+    notes = [f"{_label(row)}: {note}." for row in view.rows for note in row.notes]
     lines += ["## Notes", "", *(f"* {note}" for note in (*view.table.notes, *dict.fromkeys(notes))), ""]
     return "\n".join(lines)
 
@@ -67,7 +67,7 @@ def _part(column: str, rows: Sequence[RowView], comparable: bool) -> list[str]:
     for heading, members in _grouped(rows).items():
         if heading:
             lines.append(_line([f"**{heading}**", *("" for _ in fields)]))
-        lines += [_line([row.label.replace("*", "\\*"), *(value(row) for _, value in fields)]) for row in members]
+        lines += [_line([_escaped(row.label), *(value(row) for _, value in fields)]) for row in members]
     return lines
 
 
@@ -85,6 +85,14 @@ def _rankings(rankings: Sequence[RankingView]) -> list[str]:
         agreeing = "-" if ranking.ours is None else f"{ranking.seeds_agreeing} of {ranking.seeds}"
         lines.append(_line([ranking.group or "all", " < ".join(ranking.paper), ours, agreeing]))
     return lines
+
+
+def _label(row: RowView) -> str:
+    return _escaped(f"{row.group}, {row.label}" if row.group else row.label)
+
+
+def _escaped(text: str) -> str:
+    return text.replace("*", "\\*")
 
 
 def _line(texts: Sequence[str]) -> str:

@@ -49,6 +49,6 @@ class TableStudy:
         if context.figures:
             from .table_picture import table_picture
 
-            files["svg"] = table_picture(view, context.lab.scale, "svg")
+            files["svg"] = table_picture(view, "svg")
         folder = results / self.name / context.lab.scale.name
         return [write_whole(folder / f"{self.name}.{suffix}", content) for suffix, content in files.items()]
