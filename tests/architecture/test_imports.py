@@ -26,6 +26,7 @@ MAY = {
     "train": {"data"},
     "search": {"networks", "reduce", "data", "train", "report", "plan"},
     "report": set(),
+    "reproduce": {"networks", "reduce", "data", "train", "search", "report", "plan", "export"},
     "measure": {"plan", "private", "search", "export", "data"},
     "export": {"networks", "reduce", "data", "plan", "search", "train", "_core"},
     "front_door": {"networks"},
@@ -89,6 +90,7 @@ def test_the_rule_sees_what_it_forbids(tmp_path):
         ["export", "--help"],
         ["serve", "--help"],
         ["predict", "--help"],
+        ["reproduce", "--help"],
     ],
 )
 def test_help_does_not_load_torch(arguments):

@@ -15,6 +15,17 @@ LIGHT_GREY = "#bcc3cc"
 
 #: Lines and bars that come in any number take these in turn.
 CYCLE = (BLUE, ORANGE, GREEN, PURPLE, VERMILION, SKY, GREY)
+#: Published methods in the order of ``published.json``: colour, and the hollow symbol in plotly and in matplotlib. None
+#: is the circle or the diamond of a search's own networks.
+PUBLISHED = (
+    (GREEN, "square-open", "s"),
+    (PURPLE, "triangle-up-open", "^"),
+    (SKY, "triangle-down-open", "v"),
+    (VERMILION, "pentagon-open", "p"),
+    (PURPLE, "hexagram-open", "*"),
+    (GREEN, "cross-open", "P"),
+    (VERMILION, "x-open", "X"),
+)
 #: ReLUs, parameters, multiply-accumulates.
 QUANTITIES = {"ReLUs": BLUE, "Parameters": ORANGE, "MACs": GREEN}
 

@@ -33,8 +33,8 @@ def table_markdown(view: TableView, provenance: dict[str, Any]) -> str:
             lines += [f"## {column}", "", *_part(column, shown, view.comparable), ""]
     if view.rankings:
         lines += ["## Order of the stages, from least to most critical", "", *_rankings(view.rankings), ""]
-    notes = [f"{_label(row)}: {note}." for row in view.rows for note in row.notes]
-    lines += ["## Notes", "", *(f"* {note}" for note in (*view.table.notes, *dict.fromkeys(notes))), ""]
+    notes = [_escaped(f"{_label(row)}: {note}.") for row in view.rows for note in row.notes]
+    lines += ["## Notes", "", *(f"* {note}" for note in (*map(_escaped, view.table.notes), *dict.fromkeys(notes))), ""]
     return "\n".join(lines)
 
 
@@ -88,7 +88,7 @@ def _rankings(rankings: Sequence[RankingView]) -> list[str]:
 
 
 def _label(row: RowView) -> str:
-    return _escaped(f"{row.group}, {row.label}" if row.group else row.label)
+    return f"{row.group}, {row.label}" if row.group else row.label
 
 
 def _escaped(text: str) -> str:
