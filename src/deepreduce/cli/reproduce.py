@@ -30,7 +30,9 @@ def reproduce_command(
     listing: Annotated[bool, typer.Option("--list", help="Say what can be reproduced.")] = False,
     scale: Annotated[
         str,
-        typer.Option(help="full (the paper's setting: for accelerators) or small (narrow and brief: hours on a CPU)."),
+        typer.Option(
+            help="full (the paper's setting: for accelerators), full-bf16 or small (narrow and brief: hours on a CPU)."
+        ),
     ] = "small",
     seeds: Annotated[
         str | None, typer.Option(metavar="0-4", help="Seeds: 0-4, or 0,2,7.", show_default="the scale's")

@@ -112,7 +112,7 @@ def view_table(table: Table, context: Context) -> TableView:
         stages |= _summaries(ranking.group, by_seed)
         rankings.append(_ranking(ranking.group, ranking.paper, rows, by_seed))
     rows_seen = tuple(_row(row, context, stages.get(f"{row.group}/{row.stage}")) for row in table.rows)
-    return TableView(table, context.lab.scale.name == "full", rows_seen, tuple(rankings))
+    return TableView(table, context.lab.scale.comparable, rows_seen, tuple(rankings))
 
 
 def criticality_by_seed(rows: Sequence[Row], context: Context) -> dict[int, dict[str, float]]:
