@@ -18,6 +18,7 @@ from .export import export_command
 from .inspect import inspect_command
 from .predict import predict_command
 from .report import report_command
+from .reproduce import reproduce_command
 from .search import search_command
 from .serve import serve_command
 
@@ -33,6 +34,7 @@ app = typer.Typer(
 app.command("inspect")(inspect_command)
 app.command("search")(search_command)
 app.command("report")(report_command)
+app.command("reproduce")(reproduce_command)
 app.command("export")(export_command)
 app.command("bench")(bench_command)
 app.command("serve")(serve_command)
@@ -66,7 +68,7 @@ def run() -> NoReturn:
         _fail(error.message, error.hint, error.exit_code, debug)
     except SystemExit as stop:  # typer turns an interrupt into exit code 130
         if stop.code == 130:
-            _fail("interrupted", "run the same command again: a search goes on where it was", 130, debug)
+            _fail("interrupted", "run the same command again: it goes on where it was", 130, debug)
         raise
     except BrokenPipeError:
         sys.stderr.close()

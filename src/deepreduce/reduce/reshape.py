@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 
-from ..errors import MissingPackageError, ModelError, SettingError, one_line
+from ..errors import ModelError, SettingError, one_line
 from ..networks.network import Network, shrunk_shape
-from ..networks.ops import module_of, relu_kind
-from ..networks.shapes import BATCH
 from .front_padding import front_padded, is_front_padded, without_front_padding
+from .prune_channels import channel_pruner, freeze, torch_pruning, unfreeze
 from .select import refuse_linearized, require_network, restrict
-
-WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d)
 
 
 def reshape(model: Network, alpha: float = 1.0, rho: float = 1.0) -> Network:
@@ -67,28 +64,12 @@ def copy_matching_weights(known: Mapping[str, Tensor], target: nn.Module) -> Non
 
 
 def _pruned(model: Network, alpha: float) -> Network:
-    try:
-        import torch_pruning
-    except ImportError as error:
-        raise MissingPackageError(
-            "scaling the channels of your own network needs torch-pruning", "pip install 'deepreduce[search]'"
-        ) from error
-    import torch
-
+    importance = torch_pruning().importance.GroupMagnitudeImportance(p=2)
     body = model.copy_body().eval()
-    frozen = {name for name, parameter in body.named_parameters() if not parameter.requires_grad}
-    body.requires_grad_(True)  # the pruner follows gradients
+    frozen = unfreeze(body)
     try:
-        pruner = torch_pruning.pruner.BasePruner(
-            body,
-            torch.zeros(BATCH, *model.body_shape),
-            importance=torch_pruning.importance.GroupMagnitudeImportance(p=2),
-            pruning_ratio=1 - alpha,
-            ignored_layers=_classifiers(body),
-        )
-        pruner.step()
-        for name, parameter in body.named_parameters():
-            parameter.requires_grad_(name not in frozen)
+        channel_pruner(body, model.body_shape, importance, 1 - alpha).step()
+        freeze(body, frozen)
         narrow = model.with_body(body, replace(model.point, alpha=model.point.alpha * alpha)).train(model.training)
     except Exception as error:
         raise _unscalable(alpha, one_line(error)) from error
@@ -104,17 +85,3 @@ def _unscalable(alpha: float, reason: str) -> ModelError:
         f"the channels of this network cannot be scaled by {alpha:g}: {reason}",
         "its forward must not fix channel counts or use functional weights; or build it narrower in its factory",
     )
-
-
-def _classifiers(body: fx.GraphModule) -> list[nn.Module]:
-    """The layers whose outputs are classes: with weights, and followed by neither a ReLU nor another such layer."""
-    found: list[nn.Module] = []
-    waiting = [node for node in body.graph.nodes if node.op == "output"]
-    while waiting:
-        for node in waiting.pop().all_input_nodes:
-            module = module_of(node)
-            if isinstance(module, WEIGHTED):
-                found.append(module)
-            elif not relu_kind(node):
-                waiting.append(node)
-    return found

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 from ..data import load
 from ..data.dataset import Dataset
+from ..errors import DataError
 from ..networks.counting import Cost, count
 from ..networks.network import Network
 from ..networks.point import parse_point
@@ -15,7 +17,7 @@ from ..networks.source import ModelSource
 from ..reduce.build import reduce_to
 from ..search.spec import JobSpec, network_digest
 from ..search.store import JobStore
-from ..search.work import Job, Origin
+from ..search.work import Job, Origin, build
 from ..search.workspace import save_data
 from ..train.recipe import Recipe, make_recipe
 from .scale import Scale
@@ -23,13 +25,25 @@ from .training import Training
 
 SPLIT_SEED = 0  # one validation split for all seeds: these vary weights, order and augmentation
 
+#: What the paper's data sets are like, so that networks can be counted where their images are not.
+SHAPES: Mapping[str, tuple[tuple[int, int, int], int]] = {
+    "cifar10": ((3, 32, 32), 10),
+    "cifar100": ((3, 32, 32), 100),
+    "tinyimagenet": ((3, 64, 64), 200),
+}
+
 
 class Lab:
-    """Jobs of one ``scale`` below ``root``: ``jobs/`` and a snapshot of each data set."""
+    """Jobs of one ``scale`` below ``root``: ``jobs/`` and a snapshot of each data set.
 
-    def __init__(self, scale: Scale, root: Path) -> None:
+    With ``digests`` (by data set, of its content at this scale) specifications are made without the images, which is
+    enough to read records; a data set that is not among them raises `DataError` then.
+    """
+
+    def __init__(self, scale: Scale, root: Path, digests: Mapping[str, str] | None = None) -> None:
         self.scale = scale
         self.root = root
+        self._digests = digests
         self.store = JobStore(root / "jobs")
         self._data = cache(self._load)
         self._network = cache(self._build)
@@ -49,24 +63,52 @@ class Lab:
             base = replace(make_recipe(training.recipe), epochs=base.epochs, batch_size=base.batch_size)
         return replace(base, **dict(training.settings)) if training.settings else base  # type: ignore[arg-type]  # by name
 
-    def job(self, training: Training, seed: int, test: bool = False) -> Job:
+    def job(self, training: Training, seed: int, test: bool = False, watch_test: bool = False) -> Job:
         """The job of ``training`` at ``seed``, or the reading of its test accuracy."""
         needs = tuple(Origin(self.spec(need, seed), self.source(need)) for need in training.needs)
         spec = self.spec(training, seed)
-        return Job(spec, self.source(training), self.store.root, self._snapshot(training.data), needs, test)
+        return Job(spec, self.source(training), self.store.root, self._snapshot(training.data), needs, test, watch_test)
 
     def cost(self, training: Training) -> Cost:
-        """ReLUs, parameters and MACs of one image."""
+        """ReLUs, parameters and MACs of one image; of a pruned network as it was before (see `trained_cost`)."""
         return self._cost(training.network, training.data, training.point, training.front_padding)
+
+    def trained_cost(self, training: Training, seed: int) -> Cost:
+        """The cost of a finished training's network, counted in what was really trained."""
+        if training.prune is None:
+            return self.cost(training)
+        source, spec = self.source(training), self.spec(training, seed)
+        return count(build(source, spec, self.data(training.data), self.store)).total
 
     def data(self, name: str) -> Dataset:
         """The data set at this scale."""
         return self._data(name)
 
+    def data_digest(self, name: str) -> str:
+        """The digest of the data set at this scale. Raises `DataError` where it is neither known nor to be had."""
+        if self._digests is None:
+            return self._data(name).digest
+        if name not in self._digests:
+            raise DataError(f"no results at scale {self.scale.name} name the content of {name}")
+        return self._digests[name]
+
+    def shape(self, name: str) -> tuple[tuple[int, int, int], int]:
+        """(c, h, w) of the data set's images at this scale, and its classes."""
+        if name not in SHAPES:
+            return self._data(name).input_shape, len(self._data(name).classes)
+        (channels, height, width), classes = SHAPES[name]
+        return (channels, height // self.scale.shrink, width // self.scale.shrink), classes
+
     def _load(self, name: str) -> Dataset:
-        full = 64 if name == "tinyimagenet" else 32
-        side = full // self.scale.shrink
-        return load(name, seed=SPLIT_SEED, image_size=(side, side))
+        if name not in SHAPES:
+            return load(name, seed=SPLIT_SEED)
+        (_, height, width), classes = self.shape(name)
+        dataset = load(name, seed=SPLIT_SEED, image_size=(height, width))
+        if len(dataset.classes) != classes:
+            raise DataError(
+                f"{name} has {len(dataset.classes)} classes here, {classes} are needed", "get the whole set"
+            )
+        return dataset
 
     def _save(self, name: str) -> Path:
         path = self.root / f"{name}.safetensors"
@@ -74,11 +116,13 @@ class Lab:
         return path
 
     def _build(self, network: str, data: str, seed: int) -> Network:
-        dataset = self._data(data)
-        return ModelSource(network, self.scale.width).build(dataset.input_shape, len(dataset.classes), seed)
+        shape, classes = self.shape(data)
+        return ModelSource(network, self.scale.width).build(shape, classes, seed)
 
     def _count(self, network: str, data: str, point: str, front_padding: bool) -> Cost:
-        return count(reduce_to(self._network(network, data, 0), point, front_padding=front_padding)).total
+        reduced = reduce_to(self._network(network, data, 0), point, front_padding=front_padding)
+        cost, budget = count(reduced).total, reduced.point.relus
+        return cost if budget is None else replace(cost, relus=budget)  # before training all elements are there
 
     def _spec(self, training: Training, seed: int) -> JobSpec:
         teacher = None if training.teacher is None else self.spec(training.teacher, seed).digest
@@ -86,7 +130,17 @@ class Lab:
         network = self._digest(training.network, training.data, seed)
         layout = self._network(training.network, training.data, 0).layout
         point = str(parse_point(training.point, layout.stages))
-        data, recipe = self._data(training.data).digest, self.recipe(training)
+        data, recipe = self.data_digest(training.data), self.recipe(training)
         return JobSpec(
-            network, training.network, point, data, recipe, seed, teacher, start, front_padding=training.front_padding
+            network,
+            training.network,
+            point,
+            data,
+            recipe,
+            seed,
+            teacher,
+            start,
+            front_padding=training.front_padding,
+            prune=training.prune,
+            elements=training.elements,
         )

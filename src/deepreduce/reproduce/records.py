@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from ..errors import StoreError
 
@@ -42,6 +43,8 @@ class Record:
     threads: int
     torch: str
     deepreduce: str
+    front_padding: bool = False
+    date: str | None = None
 
 
 class Records:
@@ -50,6 +53,10 @@ class Records:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._known = {record.digest: record for record in _read(path)} if path.is_file() else {}
+        self._trained = {_of(record) for record in self._known.values()}
+
+    def __iter__(self) -> Iterator[Record]:
+        return iter(self._known.values())
 
     def __contains__(self, digest: str) -> bool:
         return digest in self._known
@@ -61,22 +68,58 @@ class Records:
         """The record of that job, if it is known."""
         return self._known.get(digest)
 
+    def mentions(self, scale: str, network: str, data: str, seed: int) -> bool:
+        """Whether any training of that network is known: what is not there need not be hashed to be looked up."""
+        return (scale, network, data, seed) in self._trained
+
     def add(self, record: Record) -> None:
-        """Append ``record``: a line is there whole or is dropped when read."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("a") as file:
-            file.write(json.dumps(asdict(record), sort_keys=True) + "\n")
-            file.flush()
+        """Append ``record``: a line is there whole or is dropped when read. Raises `StoreError`."""
+        line = json.dumps(asdict(record), sort_keys=True) + "\n"
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self.path.open("a+b") as file:
+                fcntl.flock(file, fcntl.LOCK_EX)  # two runs may share one file
+                _mend_end(file)
+                file.write(line.encode())
+        except OSError as error:
+            raise StoreError(f"{self.path} cannot be written: {error.strerror}", "check its permissions") from error
         self._known[record.digest] = record
+        self._trained.add(_of(record))
+
+
+def _of(record: Record) -> tuple[str, str, str, int]:
+    return record.scale, record.network, record.data, record.seed
+
+
+def _mend_end(file: BinaryIO) -> None:
+    """End the last line of ``file`` where a kill cut it off; what is no record goes."""
+    file.seek(0)
+    content = file.read()
+    whole, _, rest = content.rpartition(b"\n")
+    if not rest:
+        return
+    try:
+        _record(rest.decode())
+        file.write(b"\n")
+    except (ValueError, KeyError, TypeError):
+        file.truncate(len(whole) + 1 if whole else 0)
+
+
+def _record(line: str) -> Record:
+    """Raises `ValueError`, `KeyError` or `TypeError` for a line that is no record; other fields are left out."""
+    content = json.loads(line)
+    needed = {field.name: content[field.name] for field in fields(Record) if field.default is MISSING}
+    return Record(**needed, **{name: content[name] for name in _OPTIONAL if name in content})
+
+
+_OPTIONAL = [field.name for field in fields(Record) if field.default is not MISSING]
 
 
 def _read(path: Path) -> Iterator[Record]:
-    names = {field.name for field in fields(Record)}
     lines = path.read_text().splitlines()
     for number, line in enumerate(lines, 1):
         try:
-            content = json.loads(line)
-            yield Record(**{name: content[name] for name in names})
+            yield _record(line)
         except (ValueError, KeyError, TypeError) as error:
             if number == len(lines):  # killed while writing it
                 return

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import datetime
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from math import inf
 from typing import Any
 
@@ -34,10 +35,12 @@ def run_missing(
     executor: Executor,
     observer: Observer | None = None,
     time_limit_s: float = inf,
+    watch_test: bool = False,
 ) -> Outcome:
     """Train every (training, seed) of ``wanted`` that ``records`` lack, in this order, and record each at once.
 
-    A teacher whose record is there but whose weights are not is trained again only where a student needs it.
+    A teacher whose record is there but whose weights are not is trained again only where a student needs it. With
+    ``watch_test`` test accuracies are noted after every epoch; nothing is chosen by them.
     """
     deadline = time.monotonic() + time_limit_s
     missing = [(t, s) for t, s in dict.fromkeys(wanted) if lab.spec(t, s).digest not in records]
@@ -47,7 +50,7 @@ def run_missing(
             planned.setdefault(lab.spec(need, seed).digest, (need, seed))
     jobs: list[Job] = []
     for training, seed in planned.values():
-        jobs += [lab.job(training, seed), lab.job(training, seed, test=True)]
+        jobs += [lab.job(training, seed, watch_test=watch_test), lab.job(training, seed, test=True)]
     recorder = _Recorder(lab, records, planned, observer or Observer())
     recorder.announce()
     runner = Runner(executor, lab.store, recorder)
@@ -104,7 +107,7 @@ class _Recorder(Observer):
     def tested(self, digest: str, metrics: dict[str, Any]) -> None:
         """Record the training."""
         training, seed = self.planned_jobs[digest]
-        spec, cost = self.lab.spec(training, seed), self.lab.cost(training)
+        spec, cost = self.lab.spec(training, seed), self.lab.trained_cost(training, seed)
         test = self.lab.store.test_accuracy(digest)
         assert test is not None
         best = [epoch["test_accuracy"] for epoch in metrics["history"] if epoch.get("test_accuracy") is not None]
@@ -116,7 +119,7 @@ class _Recorder(Observer):
                 point=spec.point,
                 data=training.data,
                 seed=seed,
-                settings={**({"recipe": training.recipe} if training.recipe else {}), **dict(training.settings)},
+                settings=_settings(training),
                 teacher=spec.teacher,
                 start=spec.start,
                 relus=cost.relus,
@@ -133,6 +136,18 @@ class _Recorder(Observer):
                 threads=metrics["threads"],
                 torch=metrics["torch"],
                 deepreduce=__version__,
+                front_padding=training.front_padding,
+                date=datetime.date.today().isoformat(),
             )
         )
         self.observer.tested(digest, metrics)
+
+
+def _settings(training: Training) -> dict[str, Any]:
+    """What sets a training apart from the scale's, by name."""
+    settings: dict[str, Any] = {} if training.recipe is None else {"recipe": training.recipe}
+    if training.prune is not None:
+        settings["prune"] = asdict(training.prune)
+    if training.elements is not None:
+        settings["elements"] = asdict(training.elements)
+    return {**settings, **dict(training.settings)}

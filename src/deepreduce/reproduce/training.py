@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from ..reduce.elements import Linearize
+from ..reduce.prune_channels import ChannelPruning
+
 Setting = tuple[str, object]
 
 
@@ -12,7 +15,9 @@ class Training:
     """One network trained one way: ``point`` of the built-in ``network`` on ``data``.
 
     ``teacher`` distils, ``start`` gives the weights to begin with (see `deepreduce.search.spec.JobSpec`). ``recipe`` is
-    None for the scale's own; ``settings`` change single fields of it, by name.
+    None for the scale's own; ``settings`` change single fields of it, by name. ``prune``
+    takes channels from ``start``, whose network it is, before training goes on. ``elements`` says how single elements
+    are removed where ``point`` says how many are left.
     """
 
     network: str = "resnet18"
@@ -23,6 +28,8 @@ class Training:
     recipe: str | None = None
     settings: tuple[Setting, ...] = ()
     front_padding: bool = False
+    prune: ChannelPruning | None = None
+    elements: Linearize | None = None
 
     @property
     def kd(self) -> bool:
@@ -40,4 +47,10 @@ class Training:
 
     def __str__(self) -> str:
         parts = [self.network, self.point, "with KD" if self.kd else "without KD"]
+        if self.prune is not None:
+            parts.append(f"pruned by {self.prune.criterion} to {self.prune.macs:.2g} of the MACs")
+        if self.elements is not None:
+            parts.append(f"elements by {self.elements.method}")
+        if self.start is not None and self.prune is None:
+            parts.append(f"from {self.start.point}")
         return "; ".join([*parts, *(f"{name}={value}" for name, value in self.settings)])

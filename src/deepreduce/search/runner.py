@@ -83,8 +83,9 @@ class Runner:
             self._fail(job, f"{type(error).__name__}: {one_line(error)}")
 
     def _fail(self, job: Job, reason: str) -> None:
-        self.failed[job.spec.digest] = reason
-        self.observer.failed(job.spec.digest, reason)
+        if job.spec.digest not in self.failed:  # a training's own reason rather than that its test has none
+            self.failed[job.spec.digest] = reason
+            self.observer.failed(job.spec.digest, reason)
 
 
 def _before(job: Job) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from torch import fx
 
 from ..networks.network import Network
 from ..reduce.elements import Linearize
+from ..reduce.prune_channels import ChannelPruning
 from ..train.recipe import Recipe
 
 FORMAT = 3  # raised whenever the same specification would no longer train to the same network
@@ -23,7 +24,8 @@ class JobSpec:
 
     The student distils from ``teacher``; its weights begin as those of ``start`` or, with ``recipe.warm_start``, of the
     teacher (`deepreduce.reduce.inherit`). ``front_padding`` is that of `deepreduce.reduce.reduce_to`. Where ``point``
-    says how many elements are left (``relus=...``), ``elements`` says how the others are removed.
+    says how many elements are left (``relus=...``), ``elements`` says how the others are removed. With ``prune`` the
+    network is that of ``start``, pruned.
     """
 
     network: str
@@ -36,6 +38,7 @@ class JobSpec:
     start: str | None = None
     front_padding: bool = True
     elements: Linearize | None = None
+    prune: ChannelPruning | None = None
 
     @cached_property
     def digest(self) -> str:

@@ -21,7 +21,9 @@ from ..networks.taps import tapped
 from ..reduce.build import reduce_to
 from ..reduce.fading import fade_to
 from ..reduce.inherit import inherit
+from ..reduce.prune_channels import prune_channels
 from ..reduce.removal import removal
+from ..reduce.reshape import copy_matching_weights
 from ..train.annealing import Annealing
 from ..train.augment import Normaliser
 from ..train.evaluate import accuracy
@@ -45,7 +47,8 @@ class Origin:
 class Job:
     """A training or, with ``test``, the reading of its result's test accuracy; small enough to send to a worker.
 
-    ``needs`` are the origins of the jobs whose weights it reads (`JobSpec.needs`).
+    ``needs`` are the origins of the jobs whose weights it reads (`JobSpec.needs`). With ``watch_test`` a training notes
+    the test accuracy after each epoch.
     """
 
     spec: JobSpec
@@ -54,6 +57,7 @@ class Job:
     snapshot: Path
     needs: tuple[Origin, ...] = ()
     test: bool = False
+    watch_test: bool = False
 
 
 def perform(job: Job, device: str, on_epoch: OnEpoch) -> None:
@@ -78,10 +82,10 @@ def _train(job: Job, store: JobStore, device: torch.device, on_epoch: OnEpoch) -
     write_json(store.folder(spec.digest) / "spec.json", spec.to_json())
     data = _dataset(job)
     started = time.perf_counter()
-    network = build(job.source, spec, data)
+    network = build(job.source, spec, data, store)
     others = {origin.spec.digest: _finished(origin, store, data) for origin in job.needs}
     start = spec.start or (spec.teacher if spec.recipe.warm_start else None)
-    if start is not None:
+    if start is not None and spec.prune is None:  # pruned networks begin with what is left of it
         inherit(others[start], network)
     trained, gradual = _annealed(job, network, data)
     result = fit(
@@ -94,6 +98,7 @@ def _train(job: Job, store: JobStore, device: torch.device, on_epoch: OnEpoch) -
         gradual=[*gradual, *_removal(spec, network)],
         tap=tapped,
         checkpoint=store.checkpoint(spec.digest),
+        watched=data.test if job.watch_test else None,
         on_epoch=lambda record: on_epoch(spec.digest, record),
     )
     metrics = {
@@ -129,7 +134,7 @@ def _removal(spec: JobSpec, network: Network) -> list[Gradual]:
 
 def _finished(origin: Origin, store: JobStore, data: Dataset) -> Network:
     """The network of another job with its trained weights."""
-    network = build(origin.source, origin.spec, data)
+    network = build(origin.source, origin.spec, data, store)
     network.load_state_dict(store.weights(origin.spec.digest))
     return network
 
@@ -139,7 +144,7 @@ def _test(job: Job, store: JobStore, device: torch.device) -> None:
     if path.is_file():
         return
     data = _dataset(job)
-    network = build(job.source, job.spec, data)
+    network = build(job.source, job.spec, data, store)
     network.load_state_dict(store.weights(job.spec.digest))
     layout = torch.channels_last if job.spec.recipe.channels_last else torch.contiguous_format
     network.to(device=device, memory_format=layout)  # type: ignore[call-overload]  # torch leaves this form out
@@ -149,12 +154,21 @@ def _test(job: Job, store: JobStore, device: torch.device) -> None:
     write_json(path, {"format": 1, "test_accuracy": score, "images": len(data.test)})
 
 
-def build(source: ModelSource, spec: JobSpec, data: Dataset) -> Network:
-    """The network of ``spec`` with its initial weights: seeded, whatever was drawn before."""
+def build(source: ModelSource, spec: JobSpec, data: Dataset, store: JobStore | None = None) -> Network:
+    """The network of ``spec`` with its initial weights: seeded, whatever was drawn before.
+
+    One that is pruned follows from the weights that it starts with, which are in ``store``.
+    """
     full = _unreduced(source, spec, data)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(spec.seed)
-        return reduce_to(full, spec.point, front_padding=spec.front_padding)
+        network = reduce_to(full, spec.point, front_padding=spec.front_padding)
+    if spec.prune is None:
+        return network
+    if spec.start is None or store is None:
+        raise SettingError("a network is pruned by the weights of another training", "give its start")
+    copy_matching_weights(store.weights(spec.start), network)
+    return prune_channels(network, spec.prune)
 
 
 def _unreduced(source: ModelSource, spec: JobSpec, data: Dataset) -> Network:

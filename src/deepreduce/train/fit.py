@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer, lr_scheduler
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from ..data.dataset import Dataset
+from ..data.dataset import Dataset, Split
 from ..errors import TrainingError
 from .augment import Augmenter
 from .checkpoint import read_checkpoint, write_checkpoint
@@ -34,6 +34,7 @@ class Epoch:
     """One epoch: the rate it began with, accuracies in percent (training: on augmented images), wall seconds.
 
     While ReLUs fade, the validation accuracy is that of the network as it is at the end of the epoch.
+    ``test_accuracy`` is there for comparison with papers that chose epochs by it; nothing here is.
     """
 
     epoch: int
@@ -42,6 +43,7 @@ class Epoch:
     train_accuracy: float
     validation_accuracy: float
     seconds: float
+    test_accuracy: float | None = None
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,7 @@ def fit(
     gradual: Sequence[Gradual] = (),
     tap: Callable[[nn.Module], nn.Module] | None = None,
     checkpoint: Path | None = None,
+    watched: Split | None = None,
     on_epoch: Callable[[Epoch], None] | None = None,
 ) -> Result:
     """Train ``model`` in place on ``data.train`` and return the weights of its best validation epoch.
@@ -74,7 +77,8 @@ def fit(
     changes in the model it has changed for good before the best epoch: earlier ones do not count. With a ``checkpoint``
     path the state is saved after every epoch and a later call with the same arguments goes on from there. All
     randomness follows from ``(seed, epoch)``, so an interrupted training ends with the same weights as an uninterrupted
-    one on the same device and thread count. Raises `TrainingError` when the loss is no longer a number.
+    one on the same device and thread count. The accuracy on ``watched`` is noted after each epoch and decides nothing.
+    Raises `TrainingError` when the loss is no longer a number.
     """
     device = torch.device(device)
     if device.type == "cpu" and recipe.channels_last and has_functional_convolutions(model):
@@ -114,9 +118,10 @@ def fit(
         judged = model if average is None else average.module
         with autocast(device, recipe):
             score = accuracy(judged, validation, augmenter.normalise)
+            seen = None if watched is None else accuracy(judged, watched.to(device), augmenter.normalise)
         if not math.isfinite(loss):
             raise TrainingError(f"the loss is {loss} in epoch {epoch}", "lower the learning rate")
-        history.append(Epoch(epoch, rate, loss, train_score, score, time.perf_counter() - started))
+        history.append(Epoch(epoch, rate, loss, train_score, score, time.perf_counter() - started, seen))
         if history[-1] is _best(history, first):
             best = {key: value.detach().cpu().clone() for key, value in judged.state_dict().items()}
         if checkpoint:

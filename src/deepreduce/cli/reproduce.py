@@ -1,0 +1,177 @@
+"""``deepreduce reproduce``: the paper's tables and figures, run again."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import sys
+from contextlib import closing
+from math import inf
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from ..errors import SettingError
+from .options import JsonOption
+
+if TYPE_CHECKING:
+    from ..reproduce.run import Outcome
+
+
+def reproduce_command(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="NAME...", help="table4, figure1 ... or all.", show_default=False)
+    ] = None,
+    listing: Annotated[bool, typer.Option("--list", help="Say what can be reproduced.")] = False,
+    scale: Annotated[
+        str,
+        typer.Option(
+            help="full (the paper's setting: for accelerators), full-bf16 or small (narrow and brief: hours on a CPU)."
+        ),
+    ] = "small",
+    seeds: Annotated[
+        str | None, typer.Option(metavar="0-4", help="Seeds: 0-4, or 0,2,7.", show_default="the scale's")
+    ] = None,
+    jobs: Annotated[int, typer.Option(help="Trainings at once; cores and GPUs are divided among them.")] = 1,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:0 ...")] = "auto",
+    time_limit: Annotated[
+        str | None,
+        typer.Option(
+            metavar="2h", help="Stop training after 90s, 9m, 1h30m; go on with the same command.", show_default="none"
+        ),
+    ] = None,
+    work: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Jobs with their weights; not for version control.", show_default="reproduction/SCALE"
+        ),
+    ] = None,
+    results: Annotated[
+        Path, typer.Option(metavar="DIR", help="records.jsonl, and a folder for each table and figure.")
+    ] = Path("results"),
+    no_run: Annotated[bool, typer.Option("--no-run", help="Train nothing: write what is recorded.")] = False,
+    no_figures: Annotated[bool, typer.Option("--no-figures", help="Draw nothing: matplotlib is not needed.")] = False,
+    best_test: Annotated[
+        bool,
+        typer.Option(
+            "--best-test",
+            help="Read test accuracies after every epoch: a column to compare with papers that chose epochs so.",
+        ),
+    ] = False,
+    latency: Annotated[
+        bool, typer.Option("--latency", help="Predict the seconds of networks that have none yet (20 s each).")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Run what is missing of the paper's tables and figures, and write our numbers beside the paper's.
+
+    Every training is a job in --work and, when it is done, a line in records.jsonl: what is recorded is never run
+    again. All trainings of the first seed come first, then those of the next, so that a run that is stopped leaves
+    whole seeds. Exit code 3 if trainings failed.
+    """
+    from ..reproduce.scale import find_scale
+    from ..reproduce.session import Place, choose, write
+    from ..reproduce.tables import STUDIES
+
+    console = Console(stderr=as_json)
+    if listing:
+        _list(console, as_json)
+        return
+    if not names:
+        raise SettingError("nothing is named", "name tables or figures, or all; --list shows them")
+    chosen, studies = find_scale(scale), choose(names, STUDIES)
+    seed_list = chosen.seeds if seeds is None else parse_seeds(seeds)
+    limit = inf if time_limit is None else parse_duration(time_limit)
+    place = Place(results, work or Path("reproduction") / chosen.name)
+    if not no_figures:
+        from ..report.drawing import matplotlib
+
+        matplotlib()  # missing: say so before hours of training
+    outcome = None
+    if not no_run and any(study.trainings for study in studies):
+        from ..reproduce.session import run
+        from ..search.executors import ProcessExecutor
+        from .progress import watch
+
+        with closing(ProcessExecutor(jobs, device)) as executor, watch(console) as observer:
+            outcome = run(studies, chosen, seed_list, place, executor, observer, limit, best_test)
+    command = shlex.join(["deepreduce", *sys.argv[1:]])
+    written = write(
+        studies,
+        chosen,
+        seed_list,
+        place,
+        command,
+        figures=not no_figures,
+        latency=latency,
+        tell=lambda text: console.print(text, highlight=False, markup=False),
+    )
+    _report(console, outcome, written, as_json)
+    if outcome is not None and outcome.failed:
+        raise typer.Exit(3)
+
+
+def parse_seeds(text: str) -> tuple[int, ...]:
+    """``0-4,7`` as numbers, each once. Raises `SettingError`."""
+    found: list[int] = []
+    for part in text.split(","):
+        match = re.fullmatch(r"(\d{1,9})(?:-(\d{1,9}))?", part.strip())
+        if match is None:
+            raise SettingError(f"seeds {text!r} cannot be read", "write 0-4, or 0,2,7")
+        first, last = int(match[1]), int(match[2] or match[1])
+        if not 0 <= last - first < 1000:
+            raise SettingError(f"seeds {part.strip()} are not 1 to 1000 seeds, ascending", "write 0-4")
+        found += range(first, last + 1)
+    return tuple(dict.fromkeys(found))
+
+
+def parse_duration(text: str) -> float:
+    """``1h30m``, ``9m``, ``90s`` in seconds. Raises `SettingError`."""
+    match = re.fullmatch(r"(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,6})s)?", text.strip())
+    if match is None or not any(match.groups()):
+        raise SettingError(f"time limit {text!r} cannot be read", "write 2h, 9m, 90s or 1h30m")
+    hours, minutes, seconds = (int(part or 0) for part in match.groups())
+    return float(3600 * hours + 60 * minutes + seconds)
+
+
+def _list(console: Console, as_json: bool) -> None:
+    from ..reproduce.scale import SCALES
+    from ..reproduce.tables import STUDIES
+
+    if as_json:
+        scales = {scale.name: scale.description for scale in SCALES.values()}
+        content = [{"name": s.name, "title": s.title, "trainings": len(s.trainings)} for s in STUDIES.values()]
+        typer.echo(json.dumps({"scales": scales, "studies": content}, indent=1))
+        return
+    table = Table(box=None, pad_edge=False)
+    table.add_column("name")
+    table.add_column("trainings", justify="right")
+    table.add_column("what")
+    for study in STUDIES.values():
+        table.add_row(study.name, str(len(study.trainings)), escape(study.title))
+    console.print(table)
+    for scale in SCALES.values():
+        console.print(
+            f"--scale {scale.name}: {scale.description}; seeds {', '.join(map(str, scale.seeds))}", highlight=False
+        )
+
+
+def _report(console: Console, outcome: Outcome | None, written: list[Path], as_json: bool) -> None:
+    failed = {} if outcome is None else outcome.failed
+    stopped = outcome is not None and outcome.stopped
+    if as_json:
+        content = {"written": [str(path) for path in written], "failed": failed, "stopped": stopped}
+        typer.echo(json.dumps(content, indent=1))
+        return
+    for name, reason in failed.items():
+        console.print(f"[red]failed:[/] {escape(name)}: {escape(reason)}", soft_wrap=True)
+    if stopped:
+        console.print("stopped at the time limit; the same command goes on", highlight=False)
+    for path in written:
+        if path.suffix == ".md":
+            console.print(f"wrote {escape(str(path))}", highlight=False, soft_wrap=True)

@@ -1,0 +1,155 @@
+"""``deepreduce reproduce``: run what is missing, then write what is known."""
+
+from __future__ import annotations
+
+import datetime
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from math import inf
+from pathlib import Path
+
+from ..errors import DataError, SettingError, StoreError, nearest
+from ..search.executors import Executor
+from ..search.observer import Observer
+from ..search.store import read_json, write_json
+from .comparison import Lookup
+from .lab import Lab
+from .latency import predict_missing, read_latencies
+from .records import Record, Records
+from .run import Outcome, run_missing
+from .scale import Scale
+from .study import Context, Study
+from .table_study import TableStudy
+from .training import Training
+
+ALL = "all"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where things are: ``results`` is kept with the source, ``work`` (jobs with their weights) is not."""
+
+    results: Path
+    work: Path
+
+    @property
+    def records(self) -> Path:
+        """A line for each training, of every scale."""
+        return self.results / "records.jsonl"
+
+    @property
+    def digests(self) -> Path:
+        """The content of the data sets that the records are of: scale -> data set -> digest."""
+        return self.results / "data.json"
+
+    @property
+    def latency(self) -> Path:
+        """Predicted seconds."""
+        return self.results / "latency.json"
+
+
+def choose(names: Sequence[str], studies: Mapping[str, Study]) -> tuple[Study, ...]:
+    """The studies of those names, each once, in the order of ``studies``; ``all`` is all. Raises `SettingError`."""
+    for name in names:
+        if name != ALL and name not in studies:
+            raise SettingError(f"there is nothing to reproduce called {name!r}", nearest(name, (ALL, *studies)))
+    return tuple(study for name, study in studies.items() if ALL in names or name in names)
+
+
+def wanted_trainings(studies: Iterable[Study], seeds: Sequence[int]) -> list[tuple[Training, int]]:
+    """All trainings at the first seed, then all at the next: a run that is stopped leaves whole seeds.
+
+    Within a seed the studies follow each other; what several of them need comes once.
+    """
+    trainings = dict.fromkeys(training for study in studies for training in study.trainings)
+    return [(training, seed) for seed in dict.fromkeys(seeds) for training in trainings]
+
+
+def run(
+    studies: Sequence[Study],
+    scale: Scale,
+    seeds: Sequence[int],
+    place: Place,
+    executor: Executor,
+    observer: Observer | None = None,
+    time_limit_s: float = inf,
+    watch_test: bool = False,
+) -> Outcome:
+    """Train what ``studies`` lack. Everything that ends is recorded at once; unfinished trainings go on another time.
+
+    Trainings on data that cannot be had are left out with a notice, unless nothing else is left, which raises its
+    `DataError`.
+    """
+    observer = observer or Observer()
+    lab, records = Lab(scale, place.work), Records(place.records)
+    wanted = wanted_trainings(studies, seeds)
+    missing: dict[str, DataError] = {}
+    for name in dict.fromkeys(training.data for training, _ in wanted):
+        try:
+            _note_digest(place.digests, scale.name, name, lab.data(name).digest, records)
+        except DataError as problem:
+            missing[name] = problem
+    possible = [(training, seed) for training, seed in wanted if training.data not in missing]
+    if missing and not possible:
+        raise next(iter(missing.values()))
+    for name, error in missing.items():
+        observer.notice(f"what needs {name} is left out: {error}")
+    return run_missing(lab, records, possible, executor, observer, time_limit_s, watch_test=watch_test)
+
+
+def _note_digest(path: Path, scale: str, name: str, digest: str, records: Records) -> None:
+    known = read_json(path) if path.is_file() else {}
+    before = known.get(scale, {}).get(name)
+    if before == digest:
+        return
+    if before is not None and any(record.scale == scale and record.data == name for record in records):
+        raise StoreError(
+            f"{path.parent} has results on another {name} than the one here",
+            "write to another --results folder, or get the official files",
+        )
+    known.setdefault(scale, {})[name] = digest
+    write_json(path, known)
+
+
+def write(
+    studies: Sequence[Study],
+    scale: Scale,
+    seeds: Sequence[int],
+    place: Place,
+    command: str,
+    *,
+    figures: bool = True,
+    latency: bool = False,
+    tell: Callable[[str], None] = lambda text: None,
+) -> list[Path]:
+    """Write what is recorded of ``studies``; no images are needed. ``latency`` predicts seconds that are missing."""
+    rows = [row for study in studies if isinstance(study, TableStudy) for row in study.table.rows]
+    seconds = predict_missing(place.latency, rows, tell) if latency else read_latencies(place.latency)
+    known = read_json(place.digests).get(scale.name, {}) if place.digests.is_file() else {}
+    lab = Lab(scale, place.work, known)
+    found = lookup(lab, Records(place.records))
+    context = Context(lab, found, tuple(seeds), command, today(), figures, seconds)
+    return [path for study in studies for path in study.write(place.results, context)]
+
+
+def lookup(lab: Lab, records: Records) -> Lookup:
+    """The record of a training; only what may be there is hashed."""
+
+    def find(training: Training, seed: int) -> Record | None:
+        if not records.mentions(lab.scale.name, training.network, training.data, seed):
+            return None
+        try:
+            return records.get(lab.spec(training, seed).digest)
+        except DataError:
+            return None
+
+    return find
+
+
+def today() -> str:
+    """The date, or that of ``$SOURCE_DATE_EPOCH``, under which the same records give the same files."""
+    epoch = os.environ.get("SOURCE_DATE_EPOCH")
+    if epoch is not None and epoch.isdigit():
+        return datetime.datetime.fromtimestamp(int(epoch), datetime.UTC).date().isoformat()
+    return datetime.datetime.now(tz=datetime.UTC).date().isoformat()

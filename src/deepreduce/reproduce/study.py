@@ -1,0 +1,48 @@
+"""What the command line can reproduce: something that needs trainings and writes what they came to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from .comparison import Lookup
+from .lab import Lab
+from .latency import Prediction
+from .training import Training
+
+
+@dataclass(frozen=True)
+class Context:
+    """What results are made of. ``command`` and ``date`` are noted in them; without ``figures`` no picture is drawn.
+
+    ``latency`` are predicted seconds by network (`deepreduce.reproduce.latency.key`).
+    """
+
+    lab: Lab
+    lookup: Lookup
+    seeds: tuple[int, ...]
+    command: str
+    date: str
+    figures: bool = True
+    latency: Mapping[str, Prediction] = field(default_factory=dict)
+
+
+class Study(Protocol):
+    """A table, a figure, a list of claims."""
+
+    @property
+    def name(self) -> str:
+        """What it is called on the command line and in the folder of results."""
+
+    @property
+    def title(self) -> str:
+        """One line."""
+
+    @property
+    def trainings(self) -> tuple[Training, ...]:
+        """What must have been run, without what these need."""
+
+    def write(self, results: Path, context: Context) -> list[Path]:
+        """Write JSON, Markdown and a picture below ``results``; what was not run is said to be so."""
