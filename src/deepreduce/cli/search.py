@@ -7,7 +7,7 @@ import shlex
 import sys
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 from rich.console import Console
@@ -18,6 +18,7 @@ from .options import JsonOption, ModelArgument, StageOption, WidthOption, parse_
 
 if TYPE_CHECKING:
     from ..search import Frontier
+    from ..search.effort import Effort
 
 
 NOTHING_FITS = 5  # exit code: no network meets the targets
@@ -25,7 +26,8 @@ NOTHING_FITS = 5  # exit code: no network meets the targets
 SETTINGS = (
     "optimizer (sgd, adamw), momentum, nesterov, weight_decay, schedule (step, cosine, one-cycle), step_epochs, "
     "step_factor, warmup, label_smoothing, ema_decay, crop_padding, flip, cutout, cutmix, kd_temperature, kd_weight, "
-    "kd_weight_on (hard, soft), precision (fp32, bf16), channels_last, compile"
+    "kd_weight_on (hard, soft), attention_weight, warm_start, anneal, precision (fp32, bf16), channels_last, compile, "
+    "epoch_images"
 )
 
 
@@ -62,6 +64,16 @@ def search_command(
     alpha: Annotated[float, typer.Option(help="Channel scale of the reshaped candidates.")] = 0.5,
     rho: Annotated[float, typer.Option(help="Resolution scale of the reshaped candidates.")] = 0.5,
     exponent: Annotated[float, typer.Option("-w", "--exponent", help="The criticality's exponent w (Eq. 1).")] = 0.07,
+    front_padding: Annotated[
+        bool,
+        typer.Option(
+            help="Pad each linear segment at its front, so that it merges exactly when exported; or, as the paper "
+            "trains, each layer for itself."
+        ),
+    ] = True,
+    effort: Annotated[
+        str, typer.Option(help="full: every network by the whole recipe; quarter: within a quarter of that work.")
+    ] = "full",
     validation: Annotated[float, typer.Option(help="Share of the training images held out to select by.")] = 0.1,
     image_size: Annotated[
         str | None, typer.Option(metavar="HxW", help="Resize the images of folder:PATH.", show_default=False)
@@ -113,6 +125,8 @@ def search_command(
             alpha=alpha,
             rho=rho,
             exponent=exponent,
+            front_padding=front_padding,
+            effort=cast("Effort", effort),
             executor=executor,
             observer=observer,
             command=shlex.join(["deepreduce", *sys.argv[1:]]),

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from typing import Any
 
 from ..data.dataset import Dataset
-from ..networks.counting import count
+from ..networks.counting import Cost, count
 from ..networks.network import Network
 from ..networks.point import Point
 from ..networks.source import ModelSource
+from ..reduce.build import reduce_to
 from ..train.recipe import Recipe
+from .effort import Effort, work
 from .spec import JobSpec, network_digest
+
+# What folders of searches from before a setting was there hold implicitly: such a search can go on.
+DEFAULTS: dict[str, Any] = {"effort": "full", **{f"recipe.{f.name}": f.default for f in fields(Recipe)}}
 
 
 @dataclass(frozen=True)
@@ -27,6 +32,8 @@ class Method:
     alpha: float
     rho: float
     exponent: float
+    front_padding: bool = True
+    effort: Effort = "full"
 
     def identity(self) -> dict[str, Any]:
         """What must agree for a folder to be this search's."""
@@ -44,7 +51,8 @@ class Method:
             "alpha": self.alpha,
             "rho": self.rho,
             "criticality_exponent": self.exponent,
-            "front_padding": True,  # searches before it was there have no such key
+            "front_padding": self.front_padding,  # searches before it was there have no such key
+            "effort": self.effort,
         }
 
     @cached_property
@@ -57,6 +65,27 @@ class Method:
         """MACs of one forward pass of the teacher."""
         return count(self.full).total.macs
 
-    def spec(self, point: Point, teacher: str | None) -> JobSpec:
-        """The job that trains ``point``."""
-        return JobSpec(self.network, self.source.name, str(point), self.data.digest, self.recipe, self.seed, teacher)
+    def cost(self, point: Point) -> Cost:
+        """ReLUs, parameters and MACs of a point. Raises `DeepReduceError` if it cannot be made."""
+        return count(reduce_to(self.full, point, front_padding=self.front_padding)).total
+
+    def work(self, spec: JobSpec, cost: Cost) -> int:
+        """MACs of a training (see `deepreduce.search.effort.work`)."""
+        return work(spec.recipe, len(self.data.train), cost.macs, self.full_macs if spec.teacher else 0)
+
+    def spec(
+        self, point: Point, teacher: str | None, *, recipe: Recipe | None = None, start: str | None = None
+    ) -> JobSpec:
+        """The job that trains ``point``, by the search's recipe or another, from the weights of ``start`` or anew."""
+        return JobSpec(
+            self.network,
+            self.source.name,
+            str(point),
+            self.data.digest,
+            recipe or self.recipe,
+            self.seed,
+            teacher,
+            start,
+            # The unreduced network has no padding to move: it is one job either way.
+            self.front_padding or point == self.full.point,
+        )
