@@ -1,5 +1,6 @@
 """Hypervolume against a grid of cells, and what survives halving."""
 
+from itertools import pairwise
 from math import log10
 
 import pytest
@@ -19,8 +20,8 @@ def by_cells(points: list[tuple[int, float]], reference: Reference) -> float:
     relus = sorted({n for n, _ in points if 0 < n < reference.relus} | {reference.relus})
     scores = sorted({score for _, score in points if score > reference.accuracy} | {reference.accuracy})
     area = 0.0
-    for left, right in zip(relus, relus[1:], strict=False):
-        for low, high in zip(scores, scores[1:], strict=False):
+    for left, right in pairwise(relus):
+        for low, high in pairwise(scores):
             if any(0 < n <= left and score >= high for n, score in points):
                 area += (log10(right) - log10(left)) * (high - low)
     return area

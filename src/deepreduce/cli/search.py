@@ -92,7 +92,8 @@ def search_command(
 ) -> None:
     """Train the ReLU-reduced networks of MODEL that the method proposes and keep their Pareto frontier.
 
-    Teacher, 2 x D profiling runs, criticality, 5 x (D - 1) candidates for D stages. Every training is a job in
+    Teacher, 2 x D profiling runs, criticality, 5 x (D - 1) candidates for D stages; with --effort quarter by short
+    trainings that start from trained weights, of which the better half goes on. Every training is a job in
     DIR/jobs: finished ones are never repeated, an unfinished one goes on from its last epoch. With --target the network
     of best validation accuracy whose predicted costs fit is exported and measured in private at the end, at once where
     the search is finished. Exit code 3 if jobs failed, 5 if no network meets the targets.
@@ -165,6 +166,12 @@ def _show(console: Console, frontier: Frontier, out: Path) -> None:
             f"{network.macs:,}",
         )
     console.print(table)
+    effort = frontier.content["effort"]
+    console.print(
+        f"hypervolume {frontier.content['hypervolume']['value']:.2f}; effort {effort['name']}: "
+        f"{100 * effort['spent_share']:.1f} % of the full search's training",
+        highlight=False,
+    )
     for failure in frontier.content["failed"]:
         console.print(f"[red]failed:[/] {escape(failure['name'])}: {escape(failure['error'])}", soft_wrap=True)
     console.print(f"pictures: deepreduce report {escape(shlex.quote(str(out)))}", highlight=False, soft_wrap=True)

@@ -8,14 +8,14 @@ from pathlib import Path
 
 from ..errors import StoreError
 from .fields import Fields, is_number, read_json
-from .records import FORMAT, Criticality, Data, Failure, Network, Profile
+from .records import FORMAT, Criticality, Data, Effort, Failure, Network, Profile
 
 Rows = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
 class Search:
-    """All of ``frontier.json``."""
+    """All of ``frontier.json``; ``effort`` is None for searches from before it was recorded."""
 
     version: str
     command: str
@@ -28,6 +28,7 @@ class Search:
     criticality: tuple[Criticality, ...]
     networks: tuple[Network, ...]
     failed: tuple[Failure, ...]
+    effort: Effort | None = None
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,7 @@ def _read(f: Fields) -> Search:
         criticality=f.objects("criticality", Criticality.read),
         networks=f.objects("networks", Network.read),
         failed=f.objects("failed", Failure.read),
+        effort=Effort.read(f) if f.has("effort") else None,
     )
 
 

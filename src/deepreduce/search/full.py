@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .candidates import candidates, profiling_points
+from .candidates import all_trainings, candidates, profiling_points
 from .profiling import Row, check_teacher, criticality_table, order_of, plan_teacher
 from .trainings import Trainings
 
@@ -10,8 +10,7 @@ from .trainings import Trainings
 def search_in_full(trainings: Trainings) -> list[Row]:
     """Teacher, 2 x D profiling runs, 5 x (D - 1) candidates; returns the criticality table in culling order."""
     method, layout = trainings.method, trainings.method.full.layout
-    # The last culled network is a profiling run: one training less than there are names.
-    trainings.observer.expect(1 + 2 * len(layout.ranked_stages) + 5 * (len(layout.ranked_stages) - 1) - 1)
+    trainings.observer.expect(1 + len(all_trainings(layout, layout.ranked_stages, method.alpha, method.rho)))
     trainings.observer.phase("teacher and profiling")
     teacher = plan_teacher(trainings)
     alone = profiling_points(layout)

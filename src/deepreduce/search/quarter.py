@@ -3,10 +3,10 @@
 The budget is a quarter of what the paper's search costs (`all_trainings`), teacher included, and is kept exactly:
 
 1. The teacher is trained in full.
-2. Half of what is left trains every other network for one short run: each stage alone, with distillation only (that is
-   all that criticality needs), then the candidates.
-3. The rest goes to the better half of these networks, which go on from their own weights through a fresh schedule.
-   Better is what adds to the frontier (`survivors`).
+2. Two fifths of what is left train every other network for one short run: each stage alone, with distillation only
+   (that is all that criticality needs), then the candidates.
+3. The rest goes to the best third of these networks, which go on from their own weights through a fresh schedule. Best
+   is what adds to the frontier (`survivors`); the others stay in the result as they are.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ..networks.point import Point
 from .candidates import Candidate, all_trainings, candidates, profiling_points
 from .effort import QUARTER, shortened
 from .halving import survivors
@@ -23,9 +24,9 @@ from .lineage import parents, roots
 from .profiling import Row, check_teacher, criticality_table, order_of, plan_teacher
 from .trainings import Entry, Trainings
 
-FIRST_RUNG = 0.5  # of what the teacher leaves
+FIRST_RUNG = 0.4  # of what the teacher leaves
 ROOT = 4  # how many short runs the first network with scaled channels is worth: the others start from it
-KEPT = 2  # one network in so many goes on
+KEPT = 3  # one network in so many goes on: a frontier has few steps, and each is worth a long training
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,7 @@ class Rung:
 def search_a_quarter(trainings: Trainings) -> tuple[list[Row], list[Rung]]:
     """Train what a quarter of the work allows; returns the criticality table in culling order, and the rungs."""
     method, layout = trainings.method, trainings.method.full.layout
-    stages = len(layout.ranked_stages)
-    trainings.observer.expect(1 + _pool_size(stages) + _kept(_pool_size(stages)))
+    _expect(trainings, layout.ranked_stages)
     trainings.observer.phase("teacher and profiling")
     teacher = plan_teacher(trainings)
     # The order is not known yet. It changes costs little: only the paddings of linear segments depend on it.
@@ -78,6 +78,7 @@ def search_a_quarter(trainings: Trainings) -> tuple[list[Row], list[Rung]]:
     table = criticality_table(trainings, profiled)
 
     order = order_of(table)
+    _expect(trainings, order)
     trainings.observer.phase(f"candidates, culling {' < '.join(order)}, rung 1")
     found = candidates(layout, order, method.alpha, method.rho)
     trainings.run(_plan_candidates(trainings, teacher, found, share))
@@ -97,9 +98,16 @@ def full_work(trainings: Trainings, teacher: Entry, order: Sequence[str]) -> int
     return teacher.work + trainings.work_of(every, teacher.digest)
 
 
-def _pool_size(stages: int) -> int:
-    """Networks of the first rung: stages alone and candidates, of which one is both."""
-    return stages + 5 * (stages - 1) - 1
+def _pool(trainings: Trainings, order: Sequence[str]) -> list[tuple[Point, bool]]:
+    """The networks of the first rung, all of them distilled: each stage alone, and the candidates."""
+    method = trainings.method
+    every = all_trainings(method.full.layout, order, method.alpha, method.rho)
+    return [(point, distilled) for point, distilled in every if distilled]
+
+
+def _expect(trainings: Trainings, order: Sequence[str]) -> None:
+    pool = len(_pool(trainings, order))
+    trainings.observer.expect(1 + pool + _kept(pool))
 
 
 def _kept(count: int) -> int:
@@ -110,10 +118,9 @@ def _first_share(trainings: Trainings, teacher: Entry, order: Sequence[str]) -> 
     """The share of the recipe that the first rung's networks are trained for."""
     method = trainings.method
     found = candidates(method.full.layout, order, method.alpha, method.rho)
-    alone = [(point, True) for point in profiling_points(method.full.layout).values()]
-    once = list(dict.fromkeys([*alone, *((c.point, True) for c in found)]))
     again = [(found[i].point, True) for i in roots(found, parents(found))]
-    unit = trainings.work_of(once, teacher.digest) + (ROOT - 1) * trainings.work_of(again, teacher.digest)
+    unit = trainings.work_of(_pool(trainings, order), teacher.digest)
+    unit += (ROOT - 1) * trainings.work_of(again, teacher.digest)
     left = QUARTER * full_work(trainings, teacher, order) - teacher.work
     return FIRST_RUNG * left / unit
 
