@@ -115,7 +115,7 @@ def test_interrupted_in_either_rung_it_ends_the_same(tmp_path):
             "resnet6", DATA, width=0.0625, recipe=RECIPE, out=out, effort="quarter", executor=executor
         )
 
-    for after in (8, 1 + FIRST + 2):
+    for after in (8, 1 + FIRST + 2 - 8):
         with pytest.raises(KeyboardInterrupt):
             search(tmp_path / "stopped", Stopped(after))
     again, whole = search(tmp_path / "stopped"), search(tmp_path / "whole")
@@ -132,8 +132,7 @@ def test_padding_is_recorded_and_followed(finished):
     reduced = next(n for n in frontier.networks if n.step == "resolution")
     network = frontier.module(reduced)
     assert not is_front_padded(network)
-    macs = deepreduce.count(deepreduce.reduce_to(network, reduced.name, front_padding=False)).total.macs
-    assert macs == reduced.macs
+    assert deepreduce.count(network).total.macs == reduced.macs
     exported = deepreduce.export_point(frontier, reduced.name, evaluate=0)
     assert exported.convs_after <= exported.convs_before
 
@@ -187,6 +186,12 @@ def test_what_fails_in_the_second_rung_stands_as_it_was_after_the_first(tmp_path
     assert len(frontier.networks) == 1 + FIRST
     effort = frontier.content["effort"]
     assert effort["spent_macs"] < effort["planned_macs"] <= effort["budget_macs"]
+
+
+def test_a_teacher_that_takes_a_quarter_alone_is_refused(monkeypatch, tmp_path):
+    monkeypatch.setattr("deepreduce.search.quarter.QUARTER", 0.1)
+    with pytest.raises(SettingError, match="the teacher alone takes"):
+        deepreduce.find_frontier("resnet6", DATA, width=0.0625, recipe=RECIPE, out=tmp_path, effort="quarter")
 
 
 def test_an_unknown_effort_is_refused_before_anything_is_written(tmp_path):

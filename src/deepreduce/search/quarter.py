@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ..errors import SettingError
 from ..networks.point import Point
 from .candidates import Candidate, all_trainings, candidates, profiling_points
 from .effort import QUARTER, shortened
@@ -121,7 +122,11 @@ def _first_share(trainings: Trainings, teacher: Entry, order: Sequence[str]) -> 
     again = [(found[i].point, True) for i in roots(found, parents(found))]
     unit = trainings.work_of(_pool(trainings, order), teacher.digest)
     unit += (ROOT - 1) * trainings.work_of(again, teacher.digest)
-    left = QUARTER * full_work(trainings, teacher, order) - teacher.work
+    full = full_work(trainings, teacher, order)
+    left = QUARTER * full - teacher.work
+    if left <= 0:
+        taken = 100 * teacher.work / full
+        raise SettingError(f"the teacher alone takes {taken:.0f} % of the full search's work", "use --effort full")
     return FIRST_RUNG * left / unit
 
 
