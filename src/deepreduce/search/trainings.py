@@ -51,7 +51,7 @@ class Trainings:
         self.runner = Runner(executor, space.store, observer)
         self.entries: dict[str, Entry] = {}
         self.notices: list[str] = []
-        self._costs: dict[Point, Cost | None] = {}
+        self._costs: dict[Point, Cost | DeepReduceError] = {}
 
     def notice(self, text: str) -> None:
         """Tell the user now, and in the result."""
@@ -59,14 +59,14 @@ class Trainings:
         self.observer.notice(text)
 
     def cost(self, point: Point) -> Cost | None:
-        """What a point's network costs; None, with the reason noted once, if it cannot be made."""
+        """What a point's network costs; None if it cannot be made."""
         if point not in self._costs:
             try:
                 self._costs[point] = self.method.cost(point)
             except DeepReduceError as error:
-                self._costs[point] = None
-                self.notice(f"{point} cannot be made, and is left out: {error}")
-        return self._costs[point]
+                self._costs[point] = error
+        cost = self._costs[point]
+        return cost if isinstance(cost, Cost) else None
 
     def plan(self, role: str, step: str, point: Point, spec: JobSpec, rung: int = 0) -> Entry | None:
         """Register a training; None, with the reason noted, if the network cannot be made."""
@@ -75,6 +75,7 @@ class Trainings:
         else:
             cost = self.cost(point)
             if cost is None:
+                self.notice(f"{point} cannot be made, and is left out: {self._costs[point]}")
                 return None
             entry = Entry(role, step, point, spec, cost, self.method.work(spec, cost), rung)
             name = str(point) if spec.teacher or role == "teacher" else f"{point} (without KD)"
