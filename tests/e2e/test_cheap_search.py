@@ -189,7 +189,7 @@ def test_what_fails_in_the_second_rung_stands_as_it_was_after_the_first(tmp_path
 
 
 def test_a_teacher_that_takes_a_quarter_alone_is_refused(monkeypatch, tmp_path):
-    monkeypatch.setattr("deepreduce.search.quarter.QUARTER", 0.1)
+    monkeypatch.setattr("deepreduce.search.quarter.QUARTER", 0.04)
     with pytest.raises(SettingError, match="the teacher alone takes"):
         deepreduce.find_frontier("resnet6", DATA, width=0.0625, recipe=RECIPE, out=tmp_path, effort="quarter")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from typing import Any
 
@@ -68,6 +68,18 @@ class Method:
     def cost(self, point: Point) -> Cost:
         """ReLUs, parameters and MACs of a point. Raises `DeepReduceError` if it cannot be made."""
         return count(reduce_to(self.full, point, front_padding=self.front_padding)).total
+
+    def unpadded_macs(self, alpha: float, rho: float) -> int:
+        """MACs of the network at these scales without front padding, whichever ReLUs it keeps."""
+        key = (alpha, rho)
+        if key not in self._unpadded:
+            point = replace(self.full.point, alpha=alpha, rho=rho)
+            self._unpadded[key] = count(reduce_to(self.full, point, front_padding=False)).total.macs
+        return self._unpadded[key]
+
+    @cached_property
+    def _unpadded(self) -> dict[tuple[float, float], int]:
+        return {}
 
     def work(self, spec: JobSpec, cost: Cost) -> int:
         """MACs of a training (see `deepreduce.search.effort.work`)."""

@@ -1,6 +1,6 @@
 """The search for a quarter of the work: short trainings that start from trained weights, and successive halving.
 
-The budget is a quarter of what the paper's search costs (`all_trainings`), teacher included, and is kept exactly:
+The budget is a quarter of what the paper's search costs, teacher included (`quarter_budget`), and is kept exactly:
 
 1. The teacher is trained in full.
 2. Two fifths of what is left train every other network for one short run: each stage alone, with distillation only
@@ -18,7 +18,7 @@ from typing import Any
 from ..errors import SettingError
 from ..networks.point import Point
 from .candidates import Candidate, all_trainings, candidates, profiling_points
-from .effort import QUARTER, shortened
+from .effort import QUARTER, shortened, work
 from .halving import survivors
 from .hypervolume import reference_of
 from .lineage import parents, roots
@@ -85,8 +85,7 @@ def search_a_quarter(trainings: Trainings) -> tuple[list[Row], list[Rung]]:
     trainings.run(_plan_candidates(trainings, teacher, found, share))
     first = Rung(1, share, tuple(entry for entry in trainings.entries.values() if entry is not teacher))
 
-    budget = int(QUARTER * full_work(trainings, teacher, order))
-    second = _second_rung(trainings, teacher, first, budget)
+    second = _second_rung(trainings, teacher, first, quarter_budget(trainings, teacher, order))
     trainings.observer.phase(f"rung 2: {len(second.entries)} of {len(first.entries)} networks go on")
     trainings.run(second.entries)
     return table, [first, second]
@@ -97,6 +96,22 @@ def full_work(trainings: Trainings, teacher: Entry, order: Sequence[str]) -> int
     method = trainings.method
     every = all_trainings(method.full.layout, order, method.alpha, method.rho)
     return teacher.work + trainings.work_of(every, teacher.digest)
+
+
+def quarter_budget(trainings: Trainings, teacher: Entry, order: Sequence[str]) -> int:
+    """MACs that the quarter search may spend.
+
+    The margins of front padding cost MACs and depend on what is culled. The full search is counted without them here:
+    whichever order it finds, this is at most a quarter of its work.
+    """
+    method, images = trainings.method, len(trainings.method.data.train)
+    total = teacher.work
+    for point, distilled in all_trainings(method.full.layout, order, method.alpha, method.rho):
+        cost = trainings.cost(point)
+        if cost is not None:
+            macs = min(cost.macs, method.unpadded_macs(point.alpha, point.rho))
+            total += work(method.recipe, images, macs, method.full_macs if distilled else 0)
+    return int(QUARTER * total)
 
 
 def _pool(trainings: Trainings, order: Sequence[str]) -> list[tuple[Point, bool]]:
@@ -122,10 +137,10 @@ def _first_share(trainings: Trainings, teacher: Entry, order: Sequence[str]) -> 
     again = [(found[i].point, True) for i in roots(found, parents(found))]
     unit = trainings.work_of(_pool(trainings, order), teacher.digest)
     unit += (ROOT - 1) * trainings.work_of(again, teacher.digest)
-    full = full_work(trainings, teacher, order)
-    left = QUARTER * full - teacher.work
+    budget = quarter_budget(trainings, teacher, order)
+    left = budget - teacher.work
     if left <= 0:
-        taken = 100 * teacher.work / full
+        taken = QUARTER * 100 * teacher.work / budget
         raise SettingError(f"the teacher alone takes {taken:.0f} % of the full search's work", "use --effort full")
     return FIRST_RUNG * left / unit
 

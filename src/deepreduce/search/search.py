@@ -20,7 +20,7 @@ from ..train.recipe import Recipe, make_recipe
 from ..version import __version__
 from .candidates import profiling_points, unthinnable
 from .criticality import EXPONENT, check_exponent
-from .effort import QUARTER, Effort, check_effort
+from .effort import Effort, check_effort
 from .executors import Executor, InlineExecutor, ProcessExecutor
 from .frontier import FILE, Frontier, TrainedNetwork, keep_measurements, pareto, to_records
 from .full import search_in_full
@@ -28,7 +28,7 @@ from .hypervolume import hypervolume, reference_of
 from .method import DEFAULTS, Method
 from .observer import Observer
 from .profiling import Row, order_of
-from .quarter import Rung, full_work, search_a_quarter
+from .quarter import Rung, full_work, quarter_budget, search_a_quarter
 from .store import write_json
 from .trainings import Trainings
 from .work import surroundings
@@ -165,8 +165,11 @@ class _Search:
         }
 
     def _effort(self, table: list[Row], rungs: list[Rung], teacher: str) -> dict[str, Any]:
-        full_macs = full_work(self.trainings, self.trainings.entries[teacher], order_of(table))
-        spending = self.trainings.spending(full_macs, QUARTER if self.method.effort == "quarter" else 1.0)
+        entry, order = self.trainings.entries[teacher], order_of(table)
+        budget = full = full_work(self.trainings, entry, order)
+        if self.method.effort == "quarter":
+            budget = quarter_budget(self.trainings, entry, order)
+        spending = self.trainings.spending(full, budget)
         return {**spending.to_json(), "rungs": [rung.to_json(self.trainings) for rung in rungs]}
 
 

@@ -132,13 +132,13 @@ class Trainings:
         failed = [(self.entries[digest], reason) for digest, reason in self.runner.failed.items()]
         return [{"name": str(e.point), "role": e.role, "job": e.digest, "error": reason} for e, reason in failed]
 
-    def spending(self, full_macs: int, share: float) -> Spending:
-        """What the search planned and spent of ``share`` of ``full_macs``; what failed is planned and not spent."""
+    def spending(self, full_macs: int, budget_macs: int) -> Spending:
+        """What the search planned and spent of its budget; what failed is planned and not spent."""
         done = [entry for entry in self.entries.values() if self.failure(entry) is None]
         return Spending(
             self.method.effort,
             full_macs,
-            int(share * full_macs),
+            budget_macs,
             sum(entry.work for entry in self.entries.values()),
             sum(entry.work for entry in done),
             sum(float(self.space.store.metrics(entry.digest)["seconds"]) for entry in done),
