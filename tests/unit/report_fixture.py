@@ -92,6 +92,20 @@ def frontier() -> Json:
         ],
         "networks": _networks(),
         "failed": [],
+        "effort": {
+            "name": "quarter",
+            "full_macs": 8_000_000_000_000,
+            "budget_macs": 2_000_000_000_000,
+            "planned_macs": 1_996_000_000_000,
+            "spent_macs": 1_996_000_000_000,
+            "seconds": 4210.5,
+            "spent_share": 0.2495,
+            "rungs": [],
+        },
+        "hypervolume": {
+            "value": 151.234,
+            "reference": {"relus": 311296, "accuracy": 10.0, "origin": "chance"},
+        },
     }
 
 

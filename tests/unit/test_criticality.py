@@ -2,11 +2,13 @@
 
 import pytest
 
-from deepreduce.errors import ModelError
+from deepreduce.errors import ModelError, SettingError
 from deepreduce.networks import ModelSource
 from deepreduce.networks.layout import Layout, ReluSite
 from deepreduce.search import criticality, culling_order
-from deepreduce.search.candidates import candidates, profiling_points, unthinnable
+from deepreduce.search.candidates import all_trainings, candidates, profiling_points, unthinnable
+from deepreduce.search.criticality import RankAgreement, rank_agreement
+from deepreduce.search.lineage import parents, roots
 
 RESNET18 = {
     "accuracy": {"S1": 59.85, "S2": 68.79, "S3": 69.90, "S4": 63.16},
@@ -72,3 +74,44 @@ def test_one_stage_has_no_candidates():
     layout = Layout((ReluSite("relu", "relu", "stem", 0, False), ReluSite("relu_1", "relu_1", "S1", 0, True)))
     with pytest.raises(ModelError, match="D = 1"):
         profiling_points(layout)
+
+
+def test_every_training_of_the_paper_is_counted_once():
+    """24 with the teacher, of which one is both a stage alone and the last culled network."""
+    found = all_trainings(ModelSource("resnet18").build().layout, ("S1", "S4", "S2", "S3"), 0.5, 0.5)
+    assert len(found) == len(set(found)) == 8 + 15 - 1
+
+
+def test_short_trainings_start_from_the_nearest_network():
+    layout = ModelSource("resnet18").build().layout
+    found = candidates(layout, ("S1", "S4", "S2", "S3"), 0.5, 0.5)
+    origins = parents(found)
+    # culled <- teacher, thinned <- culled, channels <- channels of the iteration before, resolution <- thinned
+    assert origins == [None, 0, None, 1, 2, None, 5, 2, 6, 7, None, 10, 7, 11, 12]
+    assert roots(found, origins) == {2}
+
+
+def test_where_nothing_can_be_thinned_resolution_follows_culling():
+    found = candidates(ModelSource("resnet9").build().layout, ("S4", "S3", "S2", "S1"), 0.5, 0.5)
+    origins = parents(found)
+    assert found[-2].step == "resolution"
+    assert origins[-2] is not None
+    assert found[origins[-2]].step == "culled"
+
+
+def test_channels_that_are_not_scaled_start_from_the_teacher():
+    found = candidates(ModelSource("resnet18").build().layout, ("S1", "S4", "S2", "S3"), 1.0, 0.5)
+    assert roots(found, parents(found)) == set()
+
+
+def test_rank_agreement():
+    one = {"S1": 0.0, "S2": 3.0, "S3": 4.0, "S4": 1.0}
+    assert rank_agreement(one, one) == RankAgreement(1.0, 1.0, True)
+    swapped = rank_agreement(one, one | {"S2": 4.0, "S3": 3.0})
+    assert swapped.kendall_tau == pytest.approx(4 / 6)
+    assert swapped.spearman_rho == pytest.approx(0.8)
+    assert not swapped.same_order
+    assert rank_agreement(one, {stage: -value for stage, value in one.items()}).kendall_tau == pytest.approx(-1)
+    assert rank_agreement(one, dict.fromkeys(one, 2.0)) == RankAgreement(None, None, False)
+    with pytest.raises(SettingError, match="in common"):
+        rank_agreement(one, {"S1": 1.0, "other": 2.0})

@@ -146,6 +146,13 @@ def test_a_folder_holds_one_search(tmp_path):
         space.claim({"recipe": {"epochs": 4}, "seed": 0}),
     ):
         pass
+    with space.claim({"seed": 0, "recipe": {"epochs": 3, "new": 0}}, {"recipe.new": 0}):  # a setting of a later version
+        pass
+    with (
+        pytest.raises(StoreError, match=r"recipe\.new is 0, not 1"),
+        space.claim({"seed": 0, "recipe": {"epochs": 3, "new": 1}}, {"recipe.new": 0}),
+    ):
+        pass
     (tmp_path / "killed").mkdir()
     (tmp_path / "killed" / "lock").write_text("1")
     with Workspace(tmp_path / "killed").claim({"seed": 0}):  # a search that was killed at once is no stranger

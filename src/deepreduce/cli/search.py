@@ -7,7 +7,7 @@ import shlex
 import sys
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 from rich.console import Console
@@ -20,6 +20,7 @@ from .search_budgets import show_budgets
 
 if TYPE_CHECKING:
     from ..search import Frontier
+    from ..search.effort import Effort
     from ..train import Recipe
 
 
@@ -28,7 +29,8 @@ NOTHING_FITS = 5  # exit code: no network meets the targets
 SETTINGS = (
     "optimizer (sgd, adamw), momentum, nesterov, weight_decay, schedule (step, cosine, one-cycle), step_epochs, "
     "step_factor, warmup, label_smoothing, ema_decay, crop_padding, flip, cutout, cutmix, kd_temperature, kd_weight, "
-    "kd_weight_on (hard, soft), attention_weight, warm_start, anneal, precision (fp32, bf16), channels_last, compile"
+    "kd_weight_on (hard, soft), attention_weight, warm_start, anneal, precision (fp32, bf16), channels_last, compile, "
+    "epoch_images"
 )
 ELEMENTS = "rounds, share (of the training), and for gates penalty, growth, gate_rate, threshold"
 
@@ -76,6 +78,16 @@ def search_command(
     alpha: Annotated[float, typer.Option(help="Channel scale of the reshaped candidates.")] = 0.5,
     rho: Annotated[float, typer.Option(help="Resolution scale of the reshaped candidates.")] = 0.5,
     exponent: Annotated[float, typer.Option("-w", "--exponent", help="The criticality's exponent w (Eq. 1).")] = 0.07,
+    front_padding: Annotated[
+        bool,
+        typer.Option(
+            help="Pad each linear segment at its front, so that it merges exactly when exported; or, as the paper "
+            "trains, each layer for itself."
+        ),
+    ] = True,
+    effort: Annotated[
+        str, typer.Option(help="full: every network by the whole recipe; quarter: within a quarter of that work.")
+    ] = "full",
     validation: Annotated[float, typer.Option(help="Share of the training images held out to select by.")] = 0.1,
     image_size: Annotated[
         str | None, typer.Option(metavar="HxW", help="Resize the images of folder:PATH.", show_default=False)
@@ -116,8 +128,9 @@ def search_command(
 ) -> None:
     """Train the ReLU-reduced networks of MODEL that the method proposes and keep their Pareto frontier.
 
-    Teacher, 2 x D profiling runs, criticality, 5 x (D - 1) candidates for D stages. Every training is a job in
-    DIR/jobs: finished ones are never repeated, an unfinished one goes on from its last epoch. With --budgets two more
+    Teacher, 2 x D profiling runs, criticality, 5 x (D - 1) candidates for D stages; with --effort quarter by short
+    trainings that start from trained weights, of which the best third goes on. Every training is a job in DIR/jobs:
+    finished ones are never repeated, an unfinished one goes on from its last epoch. With --budgets two more
     trainings for each number of ReLUs; a finished search can be given some later. With --target the network
     of best validation accuracy whose predicted costs fit is exported and measured in private at the end, at once where
     the search is finished. Exit code 3 if jobs failed, 5 if no network meets the targets.
@@ -159,6 +172,8 @@ def search_command(
             exponent=exponent,
             budgets=sizes,
             elements=elements,
+            front_padding=front_padding,
+            effort=cast("Effort", effort),
             executor=executor,
             observer=observer,
             command=shlex.join(["deepreduce", *sys.argv[1:]]),
@@ -211,6 +226,12 @@ def _show(console: Console, frontier: Frontier, out: Path) -> None:
         )
     console.print(table)
     show_budgets(console, frontier)
+    effort = frontier.content["effort"]
+    console.print(
+        f"hypervolume {frontier.content['hypervolume']['value']:.2f}; effort {effort['name']}: "
+        f"{100 * effort['spent_share']:.1f} % of the full search's training",
+        highlight=False,
+    )
     for failure in frontier.content["failed"]:
         console.print(f"[red]failed:[/] {escape(failure['name'])}: {escape(failure['error'])}", soft_wrap=True)
     console.print(f"pictures: deepreduce report {escape(shlex.quote(str(out)))}", highlight=False, soft_wrap=True)

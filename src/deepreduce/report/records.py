@@ -236,3 +236,37 @@ class Data:
             input_shape=f.counts("input_shape"),
             notices=f.texts("notices"),
         )
+
+
+@dataclass(frozen=True)
+class Effort:
+    """What the search cost, in MACs of training passes and in seconds, and how large its frontier's hypervolume is.
+
+    ``reference_relus`` and ``reference_accuracy`` are the corner that the hypervolume is measured from; ``origin`` says
+    where that accuracy comes from.
+    """
+
+    name: str
+    full_macs: float
+    spent_macs: float
+    seconds: float
+    hypervolume: float
+    reference_relus: int
+    reference_accuracy: float
+    origin: str
+
+    @classmethod
+    def read(cls, f: Fields) -> Effort:
+        """Read ``effort`` and ``hypervolume`` of the file's top level."""
+        effort, volume = f.child("effort"), f.child("hypervolume")
+        reference = volume.child("reference")
+        return cls(
+            name=effort.text("name"),
+            full_macs=effort.number("full_macs"),
+            spent_macs=effort.number("spent_macs"),
+            seconds=effort.number("seconds"),
+            hypervolume=volume.number("value"),
+            reference_relus=reference.count("relus"),
+            reference_accuracy=reference.number("accuracy"),
+            origin=reference.text("origin"),
+        )

@@ -8,14 +8,14 @@ from pathlib import Path
 
 from ..errors import StoreError
 from .fields import Fields, is_number, read_json
-from .records import FORMAT, Budget, Criticality, Data, Failure, Network, Profile
+from .records import FORMAT, Budget, Criticality, Data, Effort, Failure, Network, Profile
 
 Rows = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
 class Search:
-    """All of ``frontier.json``."""
+    """All of ``frontier.json``; ``effort`` is None for searches from before it was recorded."""
 
     version: str
     command: str
@@ -29,6 +29,7 @@ class Search:
     networks: tuple[Network, ...]
     failed: tuple[Failure, ...]
     budgets: tuple[Budget, ...] = ()
+    effort: Effort | None = None
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,7 @@ def _read(f: Fields) -> Search:
         networks=f.objects("networks", Network.read),
         failed=f.objects("failed", Failure.read),
         budgets=f.objects("budgets", Budget.read) if f.has("budgets") else (),
+        effort=Effort.read(f) if f.has("effort") else None,
     )
 
 

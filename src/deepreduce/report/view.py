@@ -9,6 +9,7 @@ from pathlib import Path
 from ..errors import StoreError
 from .budget_view import BudgetRow, compute_budgets
 from .distribution_view import DistributionView, compute_distribution
+from .effort_view import effort_rows
 from .frontier_view import FrontierView, compute_frontier, drawable
 from .headline import Headline, compute_headline
 from .private_view import PrivateView, compute_private
@@ -37,8 +38,9 @@ class ReportView:
 
     @property
     def settings(self) -> Rows:
-        """The settings, one row per value, nested ones with dotted keys."""
-        return self.search.settings
+        """What the search cost, then its settings, one row per value, nested ones with dotted keys."""
+        rows = effort_rows(self.search.effort)
+        return (*rows, *(row for row in self.search.settings if row[0] not in dict(rows)))
 
 
 def compute_view(directory: Path) -> ReportView:

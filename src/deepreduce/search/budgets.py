@@ -15,9 +15,11 @@ from typing import Any
 from ..errors import SettingError
 from ..networks.layout import Layout
 from ..networks.point import Point, full_point, parse_point
+from ..reduce.build import reduce_to
 from ..reduce.elements import Linearize
 from .frontier import TrainedNetwork
 from .target import RELU_UNITS
+from .trainings import Trainings
 
 FINE, BOTH = "fine", "coarse-then-fine"
 KINDS = ("coarse", FINE, BOTH)
@@ -87,6 +89,24 @@ def refinements(
         point = replace(parse_point(base.name, layout.stages), relus=budget)
         found.append(Refinement(BOTH, point, base.job))
     return found, notices
+
+
+def refine(trainings: Trainings, budgets: Budgets) -> None:
+    """Remove single elements from what was trained until each budget is met."""
+    full, coarse = trainings.method.full, trainings.outcomes()
+    teacher = next(network.job for network in coarse if network.role == "teacher")
+    whole = reduce_to(full, full_point(full.layout.ranked_stages)).relus
+    found, notices = refinements(budgets.relus, full.layout, whole, coarse, teacher)
+    for text in notices:
+        trainings.notice(text)
+    trainings.observer.expect(len(trainings.entries) + len(found))
+    trainings.observer.phase("single elements, to meet the budgets")
+    planned = []
+    for wanted in found:
+        spec = trainings.method.spec(wanted.point, teacher, start=wanted.start, elements=budgets.elements)
+        planned.append(trainings.plan("candidate", wanted.step, wanted.point, spec))
+    trainings.run(planned)
+    trainings.observer.expect(len(trainings.entries))
 
 
 def kind_of(network: TrainedNetwork) -> str:

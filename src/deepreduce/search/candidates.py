@@ -53,6 +53,14 @@ def candidates(layout: Layout, order: Sequence[str], alpha: float, rho: float) -
     return found
 
 
+def all_trainings(layout: Layout, order: Sequence[str], alpha: float, rho: float) -> list[tuple[Point, bool]]:
+    """Every reduced network that the paper's search trains, once, and whether it is distilled."""
+    alone = profiling_points(layout).values()
+    found = [(point, False) for point in alone] + [(point, True) for point in alone]
+    found += [(candidate.point, True) for candidate in candidates(layout, order, alpha, rho)]
+    return list(dict.fromkeys(found))  # the last culled network is a profiling run
+
+
 def unthinnable(layout: Layout) -> tuple[str, ...]:
     """The ranked stages with a single ReLU layer."""
     return tuple(stage for stage in layout.ranked_stages if len(layout.of(stage)) == 1)

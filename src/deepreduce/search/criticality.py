@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
-from ..errors import SettingError
+from ..errors import MissingPackageError, SettingError
 
 EXPONENT = 0.07
 
@@ -31,3 +32,33 @@ def check_exponent(exponent: float) -> None:
 def culling_order(criticalities: Mapping[str, float], stages: tuple[str, ...]) -> tuple[str, ...]:
     """``stages`` from least to most critical; equals keep their order in the network (the earlier has more ReLUs)."""
     return tuple(sorted(stages, key=lambda stage: criticalities[stage]))
+
+
+@dataclass(frozen=True)
+class RankAgreement:
+    """How alike two tables order the stages: both are 1 for the same order, -1 for the reverse; None if undefined."""
+
+    kendall_tau: float | None
+    spearman_rho: float | None
+    same_order: bool
+
+
+def rank_agreement(one: Mapping[str, float], other: Mapping[str, float]) -> RankAgreement:
+    """Kendall's tau-b and Spearman's rho of two tables of criticalities, over the stages that both have.
+
+    Undefined (None) where a table holds one value only. Raises `SettingError` for fewer than two common stages,
+    `MissingPackageError` without scipy.
+    """
+    try:
+        from scipy import stats
+    except ImportError as error:
+        raise MissingPackageError("rank agreement needs scipy", "pip install 'deepreduce[search]'") from error
+    stages = tuple(stage for stage in one if stage in other)
+    if len(stages) < 2:
+        raise SettingError(f"the tables have {len(stages)} stage(s) in common", "compare searches of one network")
+    pairs = [one[s] for s in stages], [other[s] for s in stages]
+    same = culling_order(one, stages) == culling_order(other, stages)
+    if min(len(set(values)) for values in pairs) == 1:
+        return RankAgreement(None, None, same)
+    tau, rho = stats.kendalltau(*pairs).statistic, stats.spearmanr(*pairs).statistic
+    return RankAgreement(float(tau), float(rho), same)

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from typing import Any
 
 from ..data.dataset import Dataset
-from ..networks.counting import count
+from ..networks.counting import Cost, count
 from ..networks.network import Network
 from ..networks.point import Point
 from ..networks.source import ModelSource
+from ..reduce.build import reduce_to
 from ..reduce.elements import Linearize
 from ..train.recipe import Recipe
+from .effort import Effort, work
 from .spec import JobSpec, network_digest
+
+# What folders of searches from before a setting was there hold implicitly: such a search can go on.
+DEFAULTS: dict[str, Any] = {"effort": "full", **{f"recipe.{f.name}": f.default for f in fields(Recipe)}}
 
 
 @dataclass(frozen=True)
@@ -29,6 +34,8 @@ class Method:
     alpha: float
     rho: float
     exponent: float
+    front_padding: bool = True
+    effort: Effort = "full"
 
     def identity(self) -> dict[str, Any]:
         """What must agree for a folder to be this search's."""
@@ -46,7 +53,8 @@ class Method:
             "alpha": self.alpha,
             "rho": self.rho,
             "criticality_exponent": self.exponent,
-            "front_padding": True,  # searches before it was there have no such key
+            "front_padding": self.front_padding,  # searches before it was there have no such key
+            "effort": self.effort,
         }
         own = {} if self.teacher_recipe == self.recipe else {"teacher_recipe": asdict(self.teacher_recipe)}
         return {**settings, **own}
@@ -61,10 +69,51 @@ class Method:
         """MACs of one forward pass of the teacher."""
         return count(self.full).total.macs
 
+    def cost(self, point: Point) -> Cost:
+        """ReLUs, parameters and MACs of a point. Raises `DeepReduceError` if it cannot be made."""
+        cost = count(reduce_to(self.full, point, front_padding=self.front_padding)).total
+        return cost if point.relus is None else replace(cost, relus=point.relus)  # those that will be left
+
+    def unpadded_macs(self, alpha: float, rho: float) -> int:
+        """MACs of the network at these scales without front padding, whichever ReLUs it keeps."""
+        key = (alpha, rho)
+        if key not in self._unpadded:
+            point = replace(self.full.point, alpha=alpha, rho=rho)
+            self._unpadded[key] = count(reduce_to(self.full, point, front_padding=False)).total.macs
+        return self._unpadded[key]
+
+    @cached_property
+    def _unpadded(self) -> dict[tuple[float, float], int]:
+        return {}
+
+    def work(self, spec: JobSpec, cost: Cost) -> int:
+        """MACs of a training (see `deepreduce.search.effort.work`)."""
+        return work(spec.recipe, len(self.data.train), cost.macs, self.full_macs if spec.teacher else 0)
+
     def spec(
-        self, point: Point, teacher: str | None, start: str | None = None, elements: Linearize | None = None
+        self,
+        point: Point,
+        teacher: str | None,
+        *,
+        recipe: Recipe | None = None,
+        start: str | None = None,
+        elements: Linearize | None = None,
     ) -> JobSpec:
-        """The job that trains ``point``; the unreduced network is the teacher, or trained as one."""
-        recipe = self.teacher_recipe if point == self.full.point else self.recipe
-        name, data = self.source.name, self.data.digest
-        return JobSpec(self.network, name, str(point), data, recipe, self.seed, teacher, start=start, elements=elements)
+        """The job that trains ``point``, by the search's recipe or another, from the weights of ``start`` or anew.
+
+        The unreduced network is the teacher, or trained as one.
+        """
+        own = self.teacher_recipe if point == self.full.point else self.recipe
+        return JobSpec(
+            self.network,
+            self.source.name,
+            str(point),
+            self.data.digest,
+            recipe or own,
+            self.seed,
+            teacher,
+            start,
+            # The unreduced network has no padding to move: it is one job either way.
+            self.front_padding or point == self.full.point,
+            elements,
+        )

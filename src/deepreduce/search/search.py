@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,25 +13,27 @@ import torch
 
 from ..data import load
 from ..data.dataset import Dataset
-from ..errors import DeepReduceError, SettingError, TrainingError
-from ..networks.counting import Cost, count
-from ..networks.point import Point, full_point
+from ..errors import SettingError
+from ..networks.counting import count
 from ..networks.source import ModelLike, ModelSource
-from ..reduce.build import reduce_to
 from ..reduce.elements import Linearize
 from ..train.recipe import Recipe, make_recipe, teacher_recipe_of
 from ..version import __version__
-from .budgets import Budgets, bests, parse_budgets, refinements
-from .candidates import candidates, profiling_points, unthinnable
-from .criticality import EXPONENT, check_exponent, criticality, culling_order
+from .budgets import Budgets, bests, parse_budgets, refine
+from .candidates import profiling_points, unthinnable
+from .criticality import EXPONENT, check_exponent
+from .effort import Effort, check_effort
 from .executors import Executor, InlineExecutor, ProcessExecutor
 from .frontier import FILE, Frontier, TrainedNetwork, keep_measurements, pareto, to_records
-from .method import Method
-from .observer import Observer, Planned
-from .runner import Runner
-from .spec import JobSpec
+from .full import search_in_full
+from .hypervolume import hypervolume, reference_of
+from .method import DEFAULTS, Method
+from .observer import Observer
+from .profiling import Row, order_of
+from .quarter import Rung, full_work, quarter_budget, search_a_quarter
 from .store import write_json
-from .work import Job, Origin, surroundings
+from .trainings import Trainings
+from .work import surroundings
 from .workspace import Workspace, save_data
 
 
@@ -48,6 +50,8 @@ def find_frontier(
     alpha: float = 0.5,
     rho: float = 0.5,
     exponent: float = EXPONENT,
+    front_padding: bool = True,
+    effort: Effort = "full",
     budgets: str | Sequence[int | str] = (),
     elements: Linearize | None = None,
     jobs: int = 1,
@@ -62,10 +66,15 @@ def find_frontier(
     the search's folder (default: a new temporary one): the same call with the same ``out`` goes on where an earlier
     one stopped. ``recipe`` trains every network alike, or all but the teacher, which ``teacher_recipe`` trains (if it
     is None: ``strong-teacher`` where the recipe is ``strong``); ``alpha``, ``rho`` and the criticality ``exponent`` are
-    the paper's. For every number of ReLUs in ``budgets`` (``(50_000, 25_000)`` or ``"50k,25k"``) single elements are
-    then removed, as ``elements`` says, from the whole network and from one that was found. ``jobs`` networks are
-    trained at once: 1 in this process, more in worker processes, for which a script needs ``if __name__ ==
-    "__main__":`` around the call, and the model must be a name or an object that can be pickled.
+    the paper's. With ``front_padding`` the zero padding of reduced networks moves to the front of each linear segment,
+    so that exporting can merge these exactly; without it every layer pads for itself, as in the paper, and segments
+    merge only partly or not at all. ``effort``: ``full`` trains every network by the whole recipe; ``quarter`` looks
+    for the same frontier within a quarter of that work (`deepreduce.search.quarter`). For every number of ReLUs in
+    ``budgets`` (``(50_000, 25_000)`` or ``"50k,25k"``) single elements are then removed, as ``elements`` says, from the
+    whole network and from one that was found.
+
+    ``jobs`` networks are trained at once: 1 in this process, more in worker processes, for which a script
+    needs ``if __name__ == "__main__":`` around the call, and the model must be a name or an object that can be pickled.
 
     Each network's weights are those of its best validation epoch; validation accuracy decides the frontier; the test
     split is read once, for the frontier and the teacher, at the end. Raises `DeepReduceError` subclasses on bad input.
@@ -84,15 +93,16 @@ def find_frontier(
         observer.notice(text)
     full = source.build(dataset.input_shape, len(dataset.classes), seed)
     wanted = Budgets(parse_budgets(budgets), elements or Linearize())
-    method = Method(source, full, dataset, recipe, teacher_recipe, seed, alpha, rho, exponent)
+    method = Method(source, full, dataset, recipe, teacher_recipe, seed, alpha, rho, exponent, front_padding, effort)
     profiling_points(full.layout)  # refuses D = 1 before anything is written
     check_exponent(exponent)
+    check_effort(effort)
     space = Workspace(Path(out) if out else Path(tempfile.mkdtemp(prefix="deepreduce-")))
     own: Executor | None = None
     if executor is None:
         executor = own = InlineExecutor(device) if jobs == 1 else ProcessExecutor(jobs, device)
     try:
-        with space.claim(method.identity()):
+        with space.claim(method.identity(), DEFAULTS):
             save_data(dataset, space.snapshot)
             frontier = _Search(method, space, executor, observer, command, wanted).run()
             space.drop_data()
@@ -102,17 +112,8 @@ def find_frontier(
             own.close()
 
 
-@dataclass(frozen=True)
-class _Entry:
-    role: str
-    step: str
-    point: Point
-    spec: JobSpec
-    cost: Cost
-
-
 class _Search:
-    """One run of the method: entries are planned, run, and turned into the frontier's records."""
+    """One run of the method: trainings, by the effort that was asked for, and what is kept of them."""
 
     def __init__(
         self,
@@ -128,45 +129,32 @@ class _Search:
         self.space = space
         self.observer = observer
         self.command = command
-        self.runner = Runner(executor, space.store, observer)
-        self.entries: dict[str, _Entry] = {}
-        self.notices: list[str] = []
+        self.trainings = Trainings(method, space, executor, observer)
 
     def run(self) -> Frontier:
         layout = self.method.full.layout
         for text in self.method.full.notices:
-            self._notice(text)
+            self.trainings.notice(text)
         for stage in unthinnable(layout):
-            self._notice(f"stage {stage} has a single ReLU layer and cannot be thinned: it stays whole")
+            self.trainings.notice(f"stage {stage} has a single ReLU layer and cannot be thinned: it stays whole")
+        rungs: list[Rung] = []
+        if self.method.effort == "quarter":
+            table, rungs = search_a_quarter(self.trainings)
+        else:
+            table = search_in_full(self.trainings)
+        self.observer.expect(len(self.trainings.entries))
+        if self.budgets.relus:
+            refine(self.trainings, self.budgets)
 
-        # The last culled network is a profiling run: one training less than there are names.
-        self.observer.expect(1 + 2 * len(layout.ranked_stages) + 5 * (len(layout.ranked_stages) - 1) - 1)
-        self.observer.phase("teacher and profiling")
-        teacher = self._plan("teacher", "full", self.method.full.point, None)
-        assert teacher is not None
-        alone = profiling_points(layout)
-        plain = {stage: self._plan("profile", "profiled", point, None) for stage, point in alone.items()}
-        distilled = {stage: self._plan("profile", "profiled", p, teacher.spec.digest) for stage, p in alone.items()}
-        self._run([teacher, *plain.values(), *distilled.values()])
-        if teacher.spec.digest in self.runner.failed:
-            raise TrainingError(f"the teacher failed: {self.runner.failed[teacher.spec.digest]}")
-
-        table = self._criticality(plain, distilled)
-        order = tuple(row["stage"] for row in table)
-        self.observer.phase(f"candidates, culling {' < '.join(order)}")
-        found = candidates(layout, order, self.method.alpha, self.method.rho)
-        self._run([self._plan("candidate", c.step, c.point, teacher.spec.digest) for c in found])
-        self.observer.expect(len(self.entries))
-
-        self._refine(teacher)
-        networks = pareto(self._outcomes())
+        networks = pareto(self.trainings.outcomes())
         rows = bests(self.budgets.relus, networks)
         self.observer.phase("test accuracy of the frontier")
         compared = {job for row in rows for job in row.values()}
         tested = [n for n in networks if n.on_frontier or n.role == "teacher" or n.job in compared]
-        self.runner.run(replace(self._job(self.entries[n.job]), test=True) for n in tested)
+        entries = self.trainings.entries
+        self.trainings.runner.run(replace(self.trainings.job(entries[n.job]), test=True) for n in tested)
         networks = [replace(n, test_accuracy=self.space.store.test_accuracy(n.job)) for n in networks]
-        content = self._content(table, networks)
+        content = self._content(table, rungs, networks)
         if rows:
             content["settings"]["elements"] = asdict(self.budgets.elements)
             content["budgets"] = rows
@@ -174,107 +162,8 @@ class _Search:
         write_json(self.space.root / FILE, content)
         return Frontier(self.space.root, content, self.method.source)
 
-    def _refine(self, teacher: _Entry) -> None:
-        """Single elements removed until each budget is met."""
-        if not self.budgets.relus:
-            return
-        layout, job = self.method.full.layout, teacher.spec.digest
-        whole = reduce_to(self.method.full, full_point(layout.ranked_stages)).relus
-        found, notices = refinements(self.budgets.relus, layout, whole, self._outcomes(), job)
-        for text in notices:
-            self._notice(text)
-        self.observer.expect(len(self.entries) + len(found))
-        self.observer.phase("single elements, to meet the budgets")
-        self._run([self._plan("candidate", r.step, r.point, job, r.start) for r in found])
-        self.observer.expect(len(self.entries))
-
-    def _plan(self, role: str, step: str, point: Point, teacher: str | None, start: str | None = None) -> _Entry | None:
-        """Register a training; None, with the reason noted, if the network cannot be made."""
-        spec = self.method.spec(point, teacher, start, None if point.relus is None else self.budgets.elements)
-        if spec.digest in self.entries:  # the last culled network is a profiling run: trained once
-            entry = replace(self.entries[spec.digest], role=role, step=step)
-        else:
-            try:
-                cost = count(reduce_to(self.method.full, point)).total
-                cost = cost if point.relus is None else replace(cost, relus=point.relus)
-            except DeepReduceError as error:
-                self._notice(f"{point} cannot be made, and is left out: {error}")
-                return None
-            entry = _Entry(role, step, point, spec, cost)
-            forward_macs = self.method.full_macs if teacher else 0
-            work = len(self.method.data.train) * spec.recipe.epochs * (3 * cost.macs + forward_macs)
-            name = str(point) if teacher or role == "teacher" else f"{point} (without KD)"
-            done = self.space.store.is_done(spec.digest)
-            self.observer.planned(Planned(spec.digest, name, spec.recipe.epochs, work, done))
-        self.entries[spec.digest] = entry
-        return entry
-
-    def _job(self, entry: _Entry) -> Job:
-        source = self.method.source
-        needs = tuple(Origin(self.entries[digest].spec, source) for digest in entry.spec.needs)
-        return Job(entry.spec, source, self.space.store.root, self.space.snapshot, needs)
-
-    def _run(self, entries: Sequence[_Entry | None]) -> None:
-        """Train ``entries``, the longest first among those of one role, so that workers finish together."""
-        wanted = sorted((e for e in entries if e is not None), key=lambda e: (e.role != "teacher", -e.cost.macs))
-        self.runner.run(self._job(entry) for entry in wanted)
-
-    def _accuracy(self, entry: _Entry | None) -> float | None:
-        if entry is None or entry.spec.digest in self.runner.failed:
-            return None
-        return float(self.space.store.metrics(entry.spec.digest)["validation_accuracy"])
-
-    def _criticality(
-        self, plain: Mapping[str, _Entry | None], distilled: Mapping[str, _Entry | None]
-    ) -> list[dict[str, Any]]:
-        """The criticality table in culling order. A stage whose profiling failed is culled first, with a notice."""
-        measured = {stage: self._accuracy(entry) for stage, entry in distilled.items()}
-        known = {stage: value for stage, value in measured.items() if value is not None}
-        if not known:
-            raise TrainingError("every profiling run failed", "see the reasons above")
-        relus = {stage: entry.cost.relus for stage, entry in distilled.items() if entry is not None}
-        values = criticality(known, relus, self.method.exponent)
-        for stage in measured.keys() - known.keys():
-            self._notice(f"stage {stage} could not be profiled: it is treated as the least critical")
-        ranks = {stage: values.get(stage, -1.0) for stage in measured}
-        return [
-            {
-                "stage": stage,
-                "relus": relus[stage],
-                "accuracy_without_kd": self._accuracy(plain[stage]),
-                "accuracy_with_kd": measured[stage],
-                "criticality": values.get(stage),
-            }
-            for stage in culling_order(ranks, tuple(measured))
-        ]
-
-    def _outcomes(self) -> list[TrainedNetwork]:
-        outcomes = []
-        for digest, entry in self.entries.items():
-            if digest in self.runner.failed:
-                continue
-            metrics = self.space.store.metrics(digest)
-            outcomes.append(
-                TrainedNetwork(
-                    str(entry.point),
-                    entry.role,
-                    entry.step,
-                    entry.spec.teacher is not None,
-                    **asdict(entry.cost),
-                    validation_accuracy=metrics["validation_accuracy"],
-                    job=digest,
-                    seconds=metrics["seconds"],
-                    epochs=len(metrics["history"]),
-                )
-            )
-        return outcomes
-
-    def _content(self, table: list[dict[str, Any]], networks: list[TrainedNetwork]) -> dict[str, Any]:
+    def _content(self, table: list[Row], rungs: list[Rung], networks: list[TrainedNetwork]) -> dict[str, Any]:
         data = self.method.data
-        failed = [
-            {"name": str(self.entries[d].point), "role": self.entries[d].role, "job": d, "error": reason}
-            for d, reason in self.runner.failed.items()
-        ]
         teacher = next(n for n in networks if n.role == "teacher")
         trained_on = self.space.store.metrics(teacher.job)
         return {
@@ -293,14 +182,27 @@ class _Search:
                 "test": len(data.test),
                 "classes": list(data.classes),
                 "input_shape": list(data.input_shape),
-                "notices": [*data.notices, *self.notices],
+                "notices": [*data.notices, *self.trainings.notices],
             },
             "profile": count(self.method.full).to_json(),
             "criticality": table,
             "networks": to_records(networks),
-            "failed": failed,
+            "failed": self.trainings.failures(),
+            "effort": self._effort(table, rungs, teacher.job),
+            "hypervolume": _hypervolume(networks, teacher, len(data.classes)),
         }
 
-    def _notice(self, text: str) -> None:
-        self.notices.append(text)
-        self.observer.notice(text)
+    def _effort(self, table: list[Row], rungs: list[Rung], teacher: str) -> dict[str, Any]:
+        entry, order = self.trainings.entries[teacher], order_of(table)
+        budget = full = full_work(self.trainings, entry, order)
+        if self.method.effort == "quarter":
+            budget = quarter_budget(self.trainings, entry, order)
+        spending = self.trainings.spending(full, budget)
+        return {**spending.to_json(), "rungs": [rung.to_json(self.trainings) for rung in rungs]}
+
+
+def _hypervolume(networks: Sequence[TrainedNetwork], teacher: TrainedNetwork, classes: int) -> dict[str, Any]:
+    """The frontier's hypervolume by validation accuracy, and the reference point that it is measured from."""
+    points = [(n.relus, n.validation_accuracy) for n in networks]
+    reference = reference_of(points, teacher.relus, classes)
+    return {"value": hypervolume(points, reference), "reference": asdict(reference)}

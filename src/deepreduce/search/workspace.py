@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from ..data import snapshot
 from ..data.dataset import Dataset
 from ..errors import StoreError
-from ..train.recipe import OF_STUDENTS, Recipe
 from .spec import FORMAT
 from .store import JobStore, hold, read_json, write_json
-
-# What folders from before these settings were there do not say.
-LATER = {f"recipe.{name}": getattr(Recipe(), name) for name in OF_STUDENTS}
 
 
 class Workspace:
@@ -27,8 +23,10 @@ class Workspace:
         self.snapshot = root / "data.safetensors"
 
     @contextlib.contextmanager
-    def claim(self, identity: dict[str, Any]) -> Iterator[None]:
+    def claim(self, identity: dict[str, Any], defaults: Mapping[str, Any] | None = None) -> Iterator[None]:
         """Take the folder for the search that ``identity`` describes, creating it if need be.
+
+        ``defaults`` are the values (by dotted key) of what an earlier version did not record yet.
 
         Raises `StoreError` if it holds something else, another search, or one that is running.
         """
@@ -46,7 +44,7 @@ class Workspace:
                 found = read_json(path, ("format", "identity"))
                 if not isinstance(found["identity"], dict):
                     raise StoreError(f"{path} is damaged: its identity is no object", "choose another --out folder")
-                self._compare(found, identity)
+                self._compare(found, identity, defaults or {})
             else:
                 write_json(path, {"format": FORMAT, "identity": identity})
             yield
@@ -55,13 +53,13 @@ class Workspace:
         """The search is over: its copy of the data can go."""
         self.snapshot.unlink(missing_ok=True)
 
-    def _compare(self, found: dict[str, Any], identity: dict[str, Any]) -> None:
+    def _compare(self, found: dict[str, Any], identity: dict[str, Any], defaults: Mapping[str, Any]) -> None:
         if found["format"] != FORMAT:
             raise StoreError(
                 f"{self.root} holds a search of format {found['format']}, this version writes {FORMAT}",
                 "choose another --out folder",
             )
-        old, new = LATER | _flat(found["identity"]), LATER | _flat(identity)
+        old, new = {**defaults, **_flat(found["identity"])}, {**defaults, **_flat(identity)}
         differing = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
         if differing:
             key = differing[0]

@@ -89,7 +89,7 @@ def fit(
     model.to(device=device, memory_format=memory_format)  # type: ignore[call-overload]  # torch leaves this form out
     if teacher is not None:
         teacher.to(device=device, memory_format=memory_format).eval()  # type: ignore[call-overload]  # torch leaves this form out
-    steps = batches_per_epoch(len(data.train), recipe.batch_size)
+    steps = batches_per_epoch(recipe.images_per_epoch(len(data.train)), recipe.batch_size)
     optimizer = make_optimizer(model, recipe)
     scheduler = make_scheduler(optimizer, recipe, steps)
     average = make_average(model, recipe)
@@ -150,14 +150,15 @@ def train_epoch(
     steps: int,
     gradual: Sequence[Gradual] = (),
 ) -> tuple[float, float]:
-    """One pass over the training images in ``steps`` batches: (mean loss, accuracy in percent on what was seen).
+    """One pass over an epoch's images in ``steps`` batches: (mean loss, accuracy in percent on what was seen).
 
     ``parts`` are the model, optimizer, scheduler and, where there is one, the average; ``forward`` is the model or its
     compiled form, ``gradual`` what changes it. It and ``teacher`` answer logits, or (logits, activations).
     """
     average: AveragedModel | None = parts.get("average")
     model, recipe, device = parts["model"], augmenter.recipe, augmenter.labels.device
-    order = torch.randperm(len(augmenter.labels), generator=generator, device=device)
+    images = len(augmenter.labels)
+    order = torch.randperm(images, generator=generator, device=device)[: recipe.images_per_epoch(images)]
     batches = torch.split(order, recipe.batch_size)[:steps]
     loss_sum, correct = torch.zeros((), device=device), torch.zeros((), device=device)
     model.train()

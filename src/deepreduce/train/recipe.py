@@ -28,6 +28,8 @@ class Recipe:
     paper's, which begin anew. ``anneal`` is the share of all steps over which the ReLUs that a network lacks fade
     linearly from ReLU to identity instead of being cut (0).
 
+    ``epoch_images`` training images, drawn anew for each epoch, make an epoch; 0 means all of them.
+
     ``cutout`` is the side of the erased square in pixels, ``cutmix`` the parameter of its Beta distribution,
     ``ema_decay`` per batch (lower in the first ones); 0 switches each off. docs/recipes.md names the sources.
     """
@@ -59,6 +61,7 @@ class Recipe:
     precision: Precision = "fp32"
     channels_last: bool = True
     compile: bool = False
+    epoch_images: int = 0
 
     def __post_init__(self) -> None:
         hints = typing.get_type_hints(type(self))
@@ -76,6 +79,10 @@ class Recipe:
     def hard_weight(self) -> float:
         """The weight of the cross-entropy on the labels; the teacher's term has the rest."""
         return self.kd_weight if self.kd_weight_on == "hard" else 1 - self.kd_weight
+
+    def images_per_epoch(self, images: int) -> int:
+        """How many of ``images`` training images an epoch sees."""
+        return min(self.epoch_images or images, images)
 
 
 _RANGES: tuple[tuple[str, float, float], ...] = (
@@ -96,6 +103,7 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("kd_weight", 0, 1),
     ("attention_weight", 0, 1e6),
     ("anneal", 0, 1),
+    ("epoch_images", 0, 1_000_000_000),
 )
 
 # What matters only beside a teacher, or in a network that lacks ReLUs.

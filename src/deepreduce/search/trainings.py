@@ -1,0 +1,158 @@
+"""The trainings of one search: planned as jobs, run, and turned into the frontier's records."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from ..errors import DeepReduceError
+from ..networks.counting import Cost
+from ..networks.point import Point
+from .effort import Spending
+from .executors import Executor
+from .frontier import TrainedNetwork
+from .method import Method
+from .observer import Observer, Planned
+from .runner import Runner
+from .spec import JobSpec
+from .work import Job, Origin
+from .workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A training: its role and step (`TrainedNetwork`), its job, and what its network costs.
+
+    ``work`` is in MACs. ``rung`` counts how often the network's training went on; 0 where it does not.
+    """
+
+    role: str
+    step: str
+    point: Point
+    spec: JobSpec
+    cost: Cost
+    work: int
+    rung: int = 0
+
+    @property
+    def digest(self) -> str:
+        """The job's."""
+        return self.spec.digest
+
+
+class Trainings:
+    """Entries by digest, in the order in which they were planned; notices for the user; what failed (``runner``)."""
+
+    def __init__(self, method: Method, space: Workspace, executor: Executor, observer: Observer) -> None:
+        self.method = method
+        self.space = space
+        self.observer = observer
+        self.runner = Runner(executor, space.store, observer)
+        self.entries: dict[str, Entry] = {}
+        self.notices: list[str] = []
+        self._costs: dict[Point, Cost | DeepReduceError] = {}
+
+    def notice(self, text: str) -> None:
+        """Tell the user now, and in the result."""
+        self.notices.append(text)
+        self.observer.notice(text)
+
+    def cost(self, point: Point) -> Cost | None:
+        """What a point's network costs; None if it cannot be made."""
+        if point not in self._costs:
+            try:
+                self._costs[point] = self.method.cost(point)
+            except DeepReduceError as error:
+                self._costs[point] = error
+        cost = self._costs[point]
+        return cost if isinstance(cost, Cost) else None
+
+    def plan(self, role: str, step: str, point: Point, spec: JobSpec, rung: int = 0) -> Entry | None:
+        """Register a training; None, with the reason noted, if the network cannot be made."""
+        if spec.digest in self.entries:  # the last culled network is a profiling run: trained once
+            entry = replace(self.entries[spec.digest], role=role, step=step)
+        else:
+            cost = self.cost(point)
+            if cost is None:
+                self.notice(f"{point} cannot be made, and is left out: {self._costs[point]}")
+                return None
+            entry = Entry(role, step, point, spec, cost, self.method.work(spec, cost), rung)
+            name = str(point) if spec.teacher or role == "teacher" else f"{point} (without KD)"
+            name += f", rung {rung}" if rung else ""
+            done = self.space.store.is_done(spec.digest)
+            self.observer.planned(Planned(spec.digest, name, spec.recipe.epochs, entry.work, done))
+        self.entries[spec.digest] = entry
+        return entry
+
+    def job(self, entry: Entry) -> Job:
+        """What a worker needs to know."""
+        source = self.method.source
+        needs = tuple(Origin(self.entries[digest].spec, source) for digest in entry.spec.needs)
+        return Job(entry.spec, source, self.space.store.root, self.space.snapshot, needs)
+
+    def run(self, entries: Iterable[Entry | None]) -> None:
+        """Train ``entries``, the longest first among those of one role, so that workers finish together."""
+        wanted = sorted((e for e in entries if e is not None), key=lambda e: (e.role != "teacher", -e.cost.macs))
+        self.runner.run(self.job(entry) for entry in wanted)
+
+    def failure(self, entry: Entry) -> str | None:
+        """Why the training failed, if it did."""
+        return self.runner.failed.get(entry.digest)
+
+    def accuracy(self, entry: Entry | None) -> float | None:
+        """Validation accuracy in percent; None for what could not be made or trained."""
+        if entry is None or self.failure(entry) is not None:
+            return None
+        return float(self.space.store.metrics(entry.digest)["validation_accuracy"])
+
+    def record(self, entry: Entry) -> TrainedNetwork:
+        """The outcome of a training that is done."""
+        metrics = self.space.store.metrics(entry.digest)
+        return TrainedNetwork(
+            str(entry.point),
+            entry.role,
+            entry.step,
+            entry.spec.teacher is not None,
+            **asdict(entry.cost),
+            validation_accuracy=metrics["validation_accuracy"],
+            job=entry.digest,
+            seconds=metrics["seconds"],
+            epochs=len(metrics["history"]),
+        )
+
+    def outcomes(self) -> list[TrainedNetwork]:
+        """Every network that was trained, by its last training: those that went on from another replace that one."""
+        done = [entry for entry in self.entries.values() if self.failure(entry) is None]
+        continued = {entry.spec.start for entry in done if entry.rung > 1}
+        return [self.record(entry) for entry in done if entry.digest not in continued]
+
+    def failures(self) -> list[dict[str, Any]]:
+        """What failed, as in frontier.json."""
+        failed = [(self.entries[digest], reason) for digest, reason in self.runner.failed.items()]
+        return [{"name": str(e.point), "role": e.role, "job": e.digest, "error": reason} for e, reason in failed]
+
+    def spending(self, full_macs: int, budget_macs: int) -> Spending:
+        """What the search planned and spent of its budget; what failed is planned and not spent.
+
+        Removing single elements, which comes on top of either search, is not counted.
+        """
+        planned = [entry for entry in self.entries.values() if entry.spec.elements is None]
+        done = [entry for entry in planned if self.failure(entry) is None]
+        return Spending(
+            self.method.effort,
+            full_macs,
+            budget_macs,
+            sum(entry.work for entry in planned),
+            sum(entry.work for entry in done),
+            sum(float(self.space.store.metrics(entry.digest)["seconds"]) for entry in done),
+        )
+
+    def work_of(self, trainings: Sequence[tuple[Point, bool]], teacher: str) -> int:
+        """MACs of training these (point, distilled) by the search's recipe; what cannot be made costs nothing."""
+        total = 0
+        for point, distilled in trainings:
+            cost = self.cost(point)
+            if cost is not None:
+                total += self.method.work(self.method.spec(point, teacher if distilled else None), cost)
+        return total
