@@ -22,7 +22,7 @@ def test_the_share_of_macs_is_met(criterion):
     share = count(narrow).total.macs / count(model).total.macs
     assert 0.5 - 2 * CLOSE <= share <= 0.5
     assert narrow.relus < model.relus
-    assert narrow(torch.zeros(2, 3, 16, 16)).shape == (2, 10)
+    assert narrow.eval()(torch.zeros(2, 3, 16, 16)).shape == (2, 10)
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
     again = prune_channels(model, ChannelPruning(criterion, 0.5))
     assert all(
@@ -35,11 +35,9 @@ def test_l1_keeps_the_large_filters():
     model = network()
     large = torch.arange(32) % 2 == 0
     with torch.no_grad():
-        for name, parameter in model.named_parameters():
+        for parameter in model.parameters():
             if parameter.dim() == 4 and len(parameter) == 32:
                 parameter[~large] *= 1e-3
-            if "bn" in name:
-                continue
     narrow = prune_channels(model, ChannelPruning("l1", 0.3))
     kept = narrow.state_dict()["body.conv1.weight"]
     known = {tuple(filter.flatten().tolist()) for filter in model.state_dict()["body.conv1.weight"][large]}
