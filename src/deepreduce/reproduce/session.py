@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import os
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
@@ -19,7 +20,7 @@ from .latency import predict_missing, read_latencies
 from .records import Record, Records
 from .run import Outcome, run_missing
 from .scale import Scale
-from .study import Context, Study
+from .study import Context, Sequel, Study
 from .table_study import TableStudy
 from .training import Training
 
@@ -95,7 +96,29 @@ def run(
         raise next(iter(missing.values()))
     for name, error in missing.items():
         observer.notice(f"what needs {name} is left out: {error}")
-    return run_missing(lab, records, possible, executor, observer, time_limit_s, watch_test=watch_test)
+    deadline = time.monotonic() + time_limit_s
+    outcome = run_missing(lab, records, possible, executor, observer, time_limit_s, watch_test=watch_test)
+    later = _later(studies, lab, records, seeds, missing)
+    left = deadline - time.monotonic()
+    if outcome.stopped or left <= 0 or not later:
+        return outcome
+    then = run_missing(lab, records, later, executor, observer, left, watch_test=watch_test)
+    return Outcome({**outcome.failed, **then.failed}, then.stopped)
+
+
+def _later(
+    studies: Iterable[Study], lab: Lab, records: Records, seeds: Sequence[int], missing: Iterable[str]
+) -> list[tuple[Training, int]]:
+    """What follows from what is recorded by now: the ablation's ingredients that were kept, together."""
+    found = lookup(lab, records)
+    trainings = dict.fromkeys(
+        training
+        for study in studies
+        if isinstance(study, Sequel)
+        for training in study.then(lab.scale, found, seeds)
+        if training.data not in missing
+    )
+    return [(training, seed) for seed in dict.fromkeys(seeds) for training in trainings]
 
 
 def _note_digest(path: Path, scale: str, name: str, digest: str, records: Records) -> None:

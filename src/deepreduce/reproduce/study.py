@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from .comparison import Lookup
 from .lab import Lab
 from .latency import Prediction
+from .scale import Scale
 from .training import Training
 
 
@@ -46,3 +47,11 @@ class Study(Protocol):
 
     def write(self, results: Path, context: Context) -> list[Path]:
         """Write JSON, Markdown and a picture below ``results``; what was not run is said to be so."""
+
+
+@runtime_checkable
+class Sequel(Protocol):
+    """A study of which more follows from what came of its first trainings."""
+
+    def then(self, scale: Scale, lookup: Lookup, seeds: Sequence[int]) -> tuple[Training, ...]:
+        """What is to be run once the first are recorded."""

@@ -1,0 +1,57 @@
+"""Claims and ablation from the command line's side: named, listed, written."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from reproduce_fixture import lookup_of, write_cifar100
+
+from deepreduce.reproduce.claims import needed
+from deepreduce.reproduce.lab import Lab
+from deepreduce.reproduce.published import published_points
+from deepreduce.reproduce.scale import find_scale
+from deepreduce.reproduce.study import Context
+from deepreduce.reproduce.tables import STUDIES
+from deepreduce.reproduce.verdict_studies import AblationStudy
+
+
+def test_both_are_named() -> None:
+    assert {training for training, _ in needed([0])} == set(STUDIES["claims"].trainings)
+    assert len(STUDIES["ablation"].trainings) > 12
+
+
+def test_both_are_written(tmp_path: Path) -> None:
+    context = Context(Lab(find_scale("small"), tmp_path / "work"), lookup_of(lambda t: 50.0), (0, 1, 2, 3, 4), "c", "d")
+    for name in ("claims", "ablation"):
+        written = STUDIES[name].write(tmp_path, context)
+        folder = tmp_path / name / "small"
+        assert written == [folder / f"{name}.{suffix}" for suffix in ("json", "md", "svg")]
+        assert json.loads(written[0].read_text())["command"] == "c"
+
+
+def test_what_is_kept_comes_later() -> None:
+    study, scale = AblationStudy(), find_scale("small")
+    settings = {"cutmix": 2.0, "attention_weight": 1.0, "ema_decay": 1.0}
+
+    def accuracy(training):
+        names = dict(training.settings) | dict(training.teacher.settings if training.teacher else ())
+        return 50 + sum(settings.get(name, 0) for name in names)
+
+    later = set(study.then(scale, lookup_of(accuracy), range(5))) - set(study.trainings)
+    assert len(later) == 4
+
+
+def test_a_setting_that_is_the_scales_own_is_no_job_of_its_own(tmp_path: Path, monkeypatch) -> None:
+    write_cifar100(tmp_path / "data")
+    monkeypatch.setenv("DEEPREDUCE_DATA", str(tmp_path / "data"))
+    lab, study = Lab(find_scale("small"), tmp_path), AblationStudy()
+    digests = {lab.spec(training, 0).digest for training in study.trainings}
+    at_scale = {lab.spec(t, 0).digest for t in study.then(lab.scale, lambda *_: None, [0])}
+    # Beyond those of the scale: the average over more batches, which only the full scale asks for.
+    assert len(digests - at_scale) == 1
+
+
+def test_published_points_are_those_of_others() -> None:
+    methods = {point.method for point in published_points("cifar100")}
+    assert "DeepReDuce" not in methods and {"SNL", "DELPHI"} <= methods
