@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 from ..errors import SettingError, nearest
 
 Scoring = Literal["taylor2", "taylor1", "gates"]
-METHODS: tuple[str, ...] = get_args(Scoring)
+METHODS: tuple[Scoring, ...] = get_args(Scoring)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The verdicts on the paper's claims as files: ``claims.json``, ``claims.md`` and the forest plot ``claims.svg``."""
+"""Verdicts on claims as files: ``NAME.json``, ``NAME.md`` and the forest plot ``NAME.svg``."""
 
 from __future__ import annotations
 
@@ -40,6 +40,8 @@ def write_claims(
     command: str,
     date: str | None = None,
     figures: bool = True,
+    name: str = "claims",
+    heading: str = "The paper's claims",
 ) -> list[Path]:
     """Write all three files (without ``figures`` the first two) into ``folder``, all made before the first is written.
 
@@ -47,12 +49,12 @@ def write_claims(
     """
     content = claims_json(scale, verdicts, lookup, seeds, command, date or datetime.date.today().isoformat())
     files = {
-        "claims.json": (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode(),
-        "claims.md": claims_markdown(content).encode(),
+        f"{name}.json": (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode(),
+        f"{name}.md": claims_markdown(content, heading).encode(),
     }
     if figures:
-        files["claims.svg"] = claims_picture(scale, verdicts, "svg")
-    return [write_whole(folder / name, made) for name, made in files.items()]
+        files[f"{name}.svg"] = claims_picture(scale, verdicts, "svg", heading)
+    return [write_whole(folder / file, made) for file, made in files.items()]
 
 
 def claims_json(
@@ -94,9 +96,9 @@ def compared_json(found: Compared) -> dict[str, Any]:
     }
 
 
-def claims_markdown(content: dict[str, Any]) -> str:
+def claims_markdown(content: dict[str, Any], heading: str = "The paper's claims") -> str:
     """The page of what `claims_json` made."""
-    lines = [f"# The paper's claims at scale {content['scale']['name']}", "", *provenance_lines(content), ""]
+    lines = [f"# {heading} at scale {content['scale']['name']}", "", *provenance_lines(content), ""]
     lines += [content["rule"], "", "| claim | verdict | seeds |", "|---|---|---:|"]
     for claim in content["claims"]:
         lines.append(f"| {claim['sentence']} ({claim['source']}) | {_shown(claim)} | {claim['seeds']} |")
@@ -125,10 +127,10 @@ def compared_row(row: dict[str, Any]) -> str:
     return f"| {name} | {ours} | {interval} | {p} | {paper} | {row['seeds']} | {row['outcome']} |"
 
 
-def claims_picture(scale: Scale, verdicts: Sequence[Verdict], kind: str) -> bytes:
+def claims_picture(scale: Scale, verdicts: Sequence[Verdict], kind: str, heading: str = "The paper's claims") -> bytes:
     """The forest plot of all comparisons as ``svg`` or ``png``."""
     groups = [Group(f"{verdict.claim.name}: {verdict.outcome}", verdict.compared) for verdict in verdicts]
-    title = f"The paper's claims at scale {scale.name}"
+    title = f"{heading} at scale {scale.name}"
     axis = "difference in points of accuracy (of C for the criticality claims), interval adjusted within the claim"
     return forest_picture(title, axis, groups, NAMES, kind)
 

@@ -63,6 +63,14 @@ class Lab:
             base = replace(make_recipe(training.recipe), epochs=base.epochs, batch_size=base.batch_size)
         return replace(base, **dict(training.settings)) if training.settings else base  # type: ignore[arg-type]  # by name
 
+    def point(self, training: Training) -> str:
+        """Its point at this scale, in full: a number of ReLUs shrinks as the network's own."""
+        layout = self._network(training.network, training.data, 0).layout
+        point = parse_point(training.point, layout.stages)
+        if training.relus is not None:
+            point = replace(point, relus=round(training.relus * self.scale.width / self.scale.shrink**2))
+        return str(point)
+
     def job(self, training: Training, seed: int, test: bool = False, watch_test: bool = False) -> Job:
         """The job of ``training`` at ``seed``, or the reading of its test accuracy."""
         needs = tuple(Origin(self.spec(need, seed), self.source(need)) for need in training.needs)
@@ -71,7 +79,7 @@ class Lab:
 
     def cost(self, training: Training) -> Cost:
         """ReLUs, parameters and MACs of one image; of a pruned network as it was before (see `trained_cost`)."""
-        return self._cost(training.network, training.data, training.point, training.front_padding)
+        return self._cost(training.network, training.data, self.point(training), training.front_padding)
 
     def trained_cost(self, training: Training, seed: int) -> Cost:
         """The cost of a finished training's network, counted in what was really trained."""
@@ -128,8 +136,7 @@ class Lab:
         teacher = None if training.teacher is None else self.spec(training.teacher, seed).digest
         start = None if training.start is None else self.spec(training.start, seed).digest
         network = self._digest(training.network, training.data, seed)
-        layout = self._network(training.network, training.data, 0).layout
-        point = str(parse_point(training.point, layout.stages))
+        point = self.point(training)
         data, recipe = self.data_digest(training.data), self.recipe(training)
         return JobSpec(
             network,

@@ -16,8 +16,8 @@ class Training:
 
     ``teacher`` distils, ``start`` gives the weights to begin with (see `deepreduce.search.spec.JobSpec`). ``recipe`` is
     None for the scale's own; ``settings`` change single fields of it, by name. ``prune``
-    takes channels from ``start``, whose network it is, before training goes on. ``elements`` says how single elements
-    are removed where ``point`` says how many are left.
+    takes channels from ``start``, whose network it is, before training goes on. Where ``relus`` says how many ReLUs
+    are left, counted at full scale, single elements are removed as ``elements`` says.
     """
 
     network: str = "resnet18"
@@ -29,6 +29,7 @@ class Training:
     settings: tuple[Setting, ...] = ()
     front_padding: bool = False
     prune: ChannelPruning | None = None
+    relus: int | None = None
     elements: Linearize | None = None
 
     @property
@@ -50,7 +51,7 @@ class Training:
         if self.prune is not None:
             parts.append(f"pruned by {self.prune.criterion} to {self.prune.macs:.2g} of the MACs")
         if self.elements is not None:
-            parts.append(f"elements by {self.elements.method}")
+            parts.append(f"{self.relus} ReLUs at full scale by {self.elements.method}")
         if self.start is not None and self.prune is None:
             parts.append(f"from {self.start.point}")
         return "; ".join([*parts, *(f"{name}={value}" for name, value in self.settings)])

@@ -1,4 +1,4 @@
-"""The claims and the ablation as things that can be reproduced."""
+"""Claims and the ablation as things that can be reproduced."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from .ablation_page import write_ablation
 from .claims import CLAIMS, Claim, judge
 from .claims_page import write_claims
 from .comparison import Lookup
+from .element_claims import QUESTIONS
 from .scale import SCALES, Scale
 from .study import Context
 from .training import Training
@@ -18,11 +19,12 @@ from .training import Training
 
 @dataclass(frozen=True)
 class ClaimsStudy:
-    """``results/claims/SCALE/claims.json``, ``.md`` and ``.svg``."""
+    """``results/NAME/SCALE/NAME.json``, ``.md`` and ``.svg``."""
 
-    claims: tuple[Claim, ...] = CLAIMS
-    name: str = "claims"
-    title: str = "what the paper claims: confirmed, refuted or undecided over at least five seeds"
+    claims: tuple[Claim, ...]
+    name: str
+    title: str
+    heading: str
 
     @property
     def trainings(self) -> tuple[Training, ...]:
@@ -41,7 +43,23 @@ class ClaimsStudy:
             context.command,
             context.date,
             context.figures,
+            self.name,
+            self.heading,
         )
+
+
+CLAIMS_STUDY = ClaimsStudy(
+    CLAIMS,
+    "claims",
+    "What the paper claims: confirmed, refuted or undecided over at least five seeds",
+    "The paper's claims",
+)
+ELEMENTS_STUDY = ClaimsStudy(
+    QUESTIONS,
+    "elements",
+    "Whole layers removed, single elements, or first the one and then the other, at equal ReLUs",
+    "Whole layers or single elements",
+)
 
 
 @dataclass(frozen=True)
@@ -49,7 +67,7 @@ class AblationStudy:
     """``results/ablation/SCALE/ablation.json``, ``.md`` and ``.svg``."""
 
     name: str = "ablation"
-    title: str = "the ingredients of the strong recipe, each alone and each left out"
+    title: str = "The ingredients of the strong recipe, each alone and each left out"
 
     @property
     def trainings(self) -> tuple[Training, ...]:
