@@ -90,7 +90,12 @@ def search_command(
     ] = "full",
     validation: Annotated[float, typer.Option(help="Share of the training images held out to select by.")] = 0.1,
     image_size: Annotated[
-        str | None, typer.Option(metavar="HxW", help="Resize the images of folder:PATH.", show_default=False)
+        str | None,
+        typer.Option(
+            metavar="HxW",
+            help="Resize the images of folder:PATH; average those of the other sets down, as 16x16 for CIFAR.",
+            show_default=False,
+        ),
     ] = None,
     stage: StageOption = None,
     budgets: Annotated[

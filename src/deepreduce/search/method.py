@@ -113,7 +113,6 @@ class Method:
             self.seed,
             teacher,
             start,
-            # The unreduced network has no padding to move: it is one job either way.
-            self.front_padding or point == self.full.point,
+            self.front_padding,
             elements,
         )
