@@ -131,7 +131,7 @@ def claims_picture(scale: Scale, verdicts: Sequence[Verdict], kind: str, heading
     """The forest plot of all comparisons as ``svg`` or ``png``."""
     groups = [Group(f"{verdict.claim.name}: {verdict.outcome}", verdict.compared) for verdict in verdicts]
     title = f"{heading} at scale {scale.name}"
-    axis = "difference in points of accuracy (of C for the criticality claims), interval adjusted within the claim"
+    axis = "difference in points of accuracy (of C for criticality),\nintervals adjusted within each claim"
     return forest_picture(title, axis, groups, NAMES, kind)
 
 
