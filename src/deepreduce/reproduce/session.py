@@ -98,12 +98,15 @@ def run(
         observer.notice(f"what needs {name} is left out: {error}")
     deadline = time.monotonic() + time_limit_s
     outcome = run_missing(lab, records, possible, executor, observer, time_limit_s, watch_test=watch_test)
-    later = _later(studies, lab, records, seeds, missing)
-    left = deadline - time.monotonic()
-    if outcome.stopped or left <= 0 or not later:
-        return outcome
-    then = run_missing(lab, records, later, executor, observer, left, watch_test=watch_test)
-    return Outcome({**outcome.failed, **then.failed}, then.stopped)
+    tried = set(possible)
+    while later := [pair for pair in _later(studies, lab, records, seeds, missing) if pair not in tried]:
+        left = deadline - time.monotonic()
+        if outcome.stopped or left <= 0:
+            break
+        then = run_missing(lab, records, later, executor, observer, left, watch_test=watch_test)
+        outcome = Outcome({**outcome.failed, **then.failed}, then.stopped)
+        tried |= set(later)  # what failed would fail again
+    return outcome
 
 
 def _later(
