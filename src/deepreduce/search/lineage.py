@@ -11,9 +11,9 @@ def parents(found: Sequence[Candidate]) -> list[int | None]:
     """For each of ``found``, in the method's order, the index of the candidate it starts from; None: the teacher.
 
     A thinned network starts from the culled one, the one of half the resolution from the thinned one: each lacks a
-    little more. Of scaled channels the teacher has some, which by themselves compute something else (`roots`): the first
-    network with such channels starts there, those of the next culling iterations from that of the iteration before, and
-    the one that is smaller too from the one that is only narrower.
+    little more. Scaled channels are some of the teacher's, which by themselves compute something else (`roots`): the
+    first network that has them starts there, those of the next culling iterations from that of the iteration before,
+    and the one that is smaller too from the one that is only narrower.
     """
     result: list[int | None] = []
     latest: dict[str, int] = {}  # the last network of each step
