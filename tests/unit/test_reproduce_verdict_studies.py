@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 from reproduce_fixture import lookup_of, write_cifar100
 
+from deepreduce.errors import StoreError
 from deepreduce.reproduce import session
 from deepreduce.reproduce.claims import needed
 from deepreduce.reproduce.lab import Lab
@@ -88,3 +90,11 @@ def test_a_recipe_by_name_is_as_precise_as_its_scale(tmp_path: Path) -> None:
     for name, precision in (("full", "fp32"), ("full-bf16", "bf16")):
         recipe = Lab(find_scale(name), tmp_path).recipe(Training(recipe="strong"))
         assert (recipe.precision, recipe.schedule, recipe.epochs) == (precision, "cosine", 120)
+
+
+@pytest.mark.parametrize(("name", "content"), [("records.jsonl", b"\xff\xfe{}\n"), ("data.json", b"[1]")])
+def test_damaged_results_are_told(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
+    place = session.Place(tmp_path, tmp_path / "work")
+    with pytest.raises(StoreError, match=name):
+        session.write([STUDIES["table1"]], find_scale("small"), (0,), place, "c", figures=False)

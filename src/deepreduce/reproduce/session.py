@@ -124,8 +124,15 @@ def _later(
     return [(training, seed) for seed in dict.fromkeys(seeds) for training in trainings]
 
 
-def _note_digest(path: Path, scale: str, name: str, digest: str, records: Records) -> None:
+def _known_digests(path: Path) -> dict[str, dict[str, str]]:
     known = read_json(path) if path.is_file() else {}
+    if not isinstance(known, dict) or not all(isinstance(digests, dict) for digests in known.values()):
+        raise StoreError(f"{path} is damaged: it is no table of digests by scale", "restore it from version control")
+    return known
+
+
+def _note_digest(path: Path, scale: str, name: str, digest: str, records: Records) -> None:
+    known = _known_digests(path)
     before = known.get(scale, {}).get(name)
     if before == digest:
         return
@@ -152,8 +159,7 @@ def write(
     """Write what is recorded of ``studies``; no images are needed. ``latency`` predicts seconds that are missing."""
     rows = [row for study in studies if isinstance(study, TableStudy) for row in study.table.rows]
     seconds = predict_missing(place.latency, rows, tell) if latency else read_latencies(place.latency)
-    known = read_json(place.digests).get(scale.name, {}) if place.digests.is_file() else {}
-    lab = Lab(scale, place.work, known)
+    lab = Lab(scale, place.work, _known_digests(place.digests).get(scale.name, {}))
     found = lookup(lab, Records(place.records))
     context = Context(lab, found, tuple(seeds), command, today(), figures, seconds)
     return [path for study in studies for path in study.write(place.results, context)]
