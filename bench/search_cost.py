@@ -20,7 +20,10 @@ from deepreduce.search import Frontier, TrainedNetwork
 from deepreduce.search.criticality import RankAgreement, rank_agreement
 from deepreduce.search.hypervolume import Reference, hypervolume, reference_of
 
-MUST_AGREE = ("model", "width", "stages", "recipe", "seed", "alpha", "rho", "criticality_exponent", "front_padding")
+MUST_AGREE = (
+    *("model", "width", "stages", "recipe", "teacher_recipe", "seed", "alpha", "rho"),
+    *("criticality_exponent", "front_padding"),
+)
 
 
 def pair_record(full: Frontier, quarter: Frontier, none_accuracy: float | None) -> dict:
@@ -61,6 +64,9 @@ def check(full: Frontier, quarter: Frontier) -> None:
     differing = [key for key in MUST_AGREE if ours.get(key) != theirs.get(key)]
     if full.content["data"]["digest"] != quarter.content["data"]["digest"]:
         differing.append("data")
+    for frontier in (full, quarter):
+        if frontier.content.get("budgets"):
+            raise SystemExit(f"{frontier.directory} has networks for --budgets, whose training its cost leaves out")
     if differing:
         raise SystemExit(f"{full.directory} and {quarter.directory} are no pair: they differ in {differing[0]}")
 

@@ -5,9 +5,10 @@ import torch
 
 from deepreduce.data import snapshot
 from deepreduce.networks import ModelSource
+from deepreduce.reduce.fading_relu import FadingReLU
 from deepreduce.search.spec import JobSpec, network_digest
 from deepreduce.search.store import JobStore
-from deepreduce.search.work import Job, Origin, build, perform
+from deepreduce.search.work import Job, Origin, _annealed, build, perform
 from deepreduce.train import make_recipe
 from small_data import stripes_dataset
 
@@ -71,3 +72,16 @@ def test_a_narrow_student_begins_with_channels_of_its_teacher(place, anneal):
     nearest = torch.cdist(ours, theirs).min(1)
     assert len(ours) == len(theirs) // 2 and len(nearest.indices.unique()) == len(ours)
     assert float(nearest.values.max()) < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("begun", "point", "fade"),
+    [("full", "S3", 4), ("S2+S3", "S3", 1), ("S3", "S3", 0), ("S3", "S3, rho=0.5", 0), ("S2+S3", "S3, relus=9", 1)],
+)
+def test_only_relus_of_the_origin_fade(tmp_path, begun, point, fade):
+    wanted = spec(point, make_recipe("quick", anneal=0.5))
+    job = Job(wanted, SOURCE, tmp_path, tmp_path)
+    network, gradual = _annealed(job, build(SOURCE, wanted, DATA), DATA, build(SOURCE, spec(begun, QUICK), DATA))
+    assert len(gradual) == bool(fade)
+    fading = [layer for layer in network.modules() if isinstance(layer, FadingReLU)]
+    assert sum(layer.fade.c > 0 for layer in fading) == fade

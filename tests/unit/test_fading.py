@@ -133,3 +133,20 @@ def test_copies_fade_together_and_a_less_reduced_network_can_begin():
     fade.set(0.0)
     assert not torch.equal(average(IMAGES), before)
     assert front_padded(fading).relus == fading.relus
+
+
+@pytest.mark.parametrize("front_padding", [True, False])
+def test_relus_that_the_origin_of_the_weights_lacks_do_not_come_back(front_padding):
+    origin = randomised(deepreduce.reduce_to(RESNET18, "S2+S3", front_padding=False))
+    begin = {"front_padding": front_padding, "present": origin.relu_nodes()}
+    fading, fade = fade_to(RESNET18, "S2^RT+S3^RT", **begin)
+    reduced = deepreduce.reduce_to(RESNET18, "S2^RT+S3^RT", front_padding=front_padding)
+    for network in (fading, reduced):
+        network.load_state_dict(origin.state_dict())
+        network.eval()
+    origin.eval()
+    if not front_padding:
+        assert torch.equal(fading(IMAGES), origin(IMAGES))
+    fade.set(0.0)
+    assert torch.equal(fading(IMAGES), reduced(IMAGES))
+    assert not torch.allclose(origin(IMAGES), reduced(IMAGES))

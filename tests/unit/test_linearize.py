@@ -15,6 +15,7 @@ from deepreduce.networks.gates import GatedReLU
 from deepreduce.plan import Relu, kept_mask
 from deepreduce.reduce import cull, linearize, reduce_to, reshape
 from deepreduce.reduce.front_padding import front_padded, without_front_padding
+from deepreduce.reduce.linearize import require_chosen
 from real_ops import assert_same, randomised
 
 IMAGES = torch.randn(3, 3, 16, 16, generator=torch.Generator().manual_seed(1))
@@ -175,3 +176,12 @@ def test_from_the_front_door():
     half = torch.zeros(network.relu_nodes()[site].meta["shape"][1:], dtype=torch.bool)
     half[::2] = True
     assert linearize(network, {site: half}).relus == network.relus - half.numel() // 2
+
+
+def test_a_number_of_elements_without_a_choice_is_no_network_to_count_or_export():
+    network = net("resnet6")
+    for refused in (lower, require_chosen):
+        with pytest.raises(PointError, match="not which"):
+            refused(reduce_to(network, "S2, relus=10"))
+    assert require_chosen(network) is network
+    lower(reduce_to(network, f"S2, relus={reduce_to(network, 'S2').relus}"))

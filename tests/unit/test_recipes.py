@@ -7,7 +7,7 @@ import pytest
 from deepreduce.cli.search import _recipes
 from deepreduce.errors import SettingError, StoreError
 from deepreduce.networks import ModelSource
-from deepreduce.search.method import Method
+from deepreduce.search.method import DEFAULTS, Method
 from deepreduce.search.workspace import Workspace
 from deepreduce.train import RECIPES, make_recipe, teacher_recipe_of
 from small_data import stripes_dataset
@@ -32,7 +32,9 @@ def test_the_strong_recipe_has_every_ingredient():
 
 def test_which_recipe_trains_the_teacher():
     assert teacher_recipe_of(RECIPES["strong"]) == RECIPES["strong-teacher"]
-    assert teacher_recipe_of(make_recipe("strong", epochs=3)) == RECIPES["strong-teacher"]
+    assert teacher_recipe_of(make_recipe("strong", anneal=0.1)) == RECIPES["strong-teacher"]
+    brief = make_recipe("strong", epochs=3, precision="bf16", warm_start=False)
+    assert teacher_recipe_of(brief) == make_recipe("strong-teacher", epochs=3, precision="bf16")
     for name in ("paper", "quick"):
         assert teacher_recipe_of(RECIPES[name]) == RECIPES[name]
     # Students that differ in what only students have share a teacher.
@@ -75,13 +77,13 @@ def test_a_folder_from_before_the_new_settings_goes_on(tmp_path):
     space = Workspace(tmp_path / "x")
     with space.claim(older):
         pass
-    with space.claim(paper):
+    with space.claim(paper, DEFAULTS):
         pass
     for changed in (make_recipe("paper", anneal=0.5), RECIPES["strong"]):
-        with pytest.raises(StoreError, match="another search"), space.claim(method(changed).identity()):
+        with pytest.raises(StoreError, match="another search"), space.claim(method(changed).identity(), DEFAULTS):
             pass
     with (
         pytest.raises(StoreError, match="teacher_recipe"),
-        space.claim(method(RECIPES["paper"], make_recipe("paper", cutmix=1)).identity()),
+        space.claim(method(RECIPES["paper"], make_recipe("paper", cutmix=1)).identity(), DEFAULTS),
     ):
         pass

@@ -9,11 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from reproduce_fixture import lookup_of
+from reproduce_fixture import lookup_of, noise
 
 from deepreduce.errors import SettingError
 from deepreduce.reproduce.ablation import ablate, base, combined, ingredients, needed
 from deepreduce.reproduce.ablation_page import write_ablation
+from deepreduce.reproduce.records import Record
 from deepreduce.reproduce.scale import find_scale
 from deepreduce.reproduce.training import Training
 
@@ -143,3 +144,15 @@ def test_at_another_scale_nothing_is_hidden() -> None:
     strong = replace(SMALL, recipe=replace(SMALL.recipe, schedule="cosine", weight_decay=1e-4))
     names = {part.name for part in ingredients(strong)}
     assert "cosine schedule" not in names and "weight decay 0.0005" in names
+
+
+def test_test_accuracy_chooses_nothing() -> None:
+    """Records in which only test accuracy tells ingredients from the base: none is kept."""
+    better = lookup_of(lambda training: 50.0 + 5 * bool(training.settings))
+
+    def find(training: Training, seed: int) -> Record | None:
+        found = better(training, seed)
+        return None if found is None else replace(found, validation_accuracy=50.0 + noise(str(training), seed))
+
+    assert len(ablate(SMALL, better, SEEDS).kept) > 3
+    assert len(ablate(SMALL, find, SEEDS).kept) <= 1  # of forty that do nothing one is kept by chance

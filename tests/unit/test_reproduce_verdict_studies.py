@@ -5,15 +5,21 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 from reproduce_fixture import lookup_of, write_cifar100
 
+from deepreduce.errors import StoreError
+from deepreduce.reproduce import session
 from deepreduce.reproduce.claims import needed
 from deepreduce.reproduce.lab import Lab
 from deepreduce.reproduce.published import published_points
+from deepreduce.reproduce.run import Outcome
 from deepreduce.reproduce.scale import find_scale
 from deepreduce.reproduce.study import Context
 from deepreduce.reproduce.tables import STUDIES
+from deepreduce.reproduce.training import Training
 from deepreduce.reproduce.verdict_studies import AblationStudy
+from deepreduce.search.executors import InlineExecutor
 
 
 def test_both_are_named() -> None:
@@ -55,3 +61,40 @@ def test_a_setting_that_is_the_scales_own_is_no_job_of_its_own(tmp_path: Path, m
 def test_published_points_are_those_of_others() -> None:
     methods = {point.method for point in published_points("cifar100")}
     assert not any("DeepReDuce" in name for name in methods) and {"SNL 2022", "DELPHI 2020"} <= methods
+
+
+def test_what_follows_is_run_until_nothing_does_and_what_failed_once(tmp_path: Path, monkeypatch) -> None:
+    write_cifar100(tmp_path / "data")
+    monkeypatch.setenv("DEEPREDUCE_DATA", str(tmp_path / "data"))
+    waves = [tuple(Training(point=f"S{i}") for i in range(1, last)) for last in (2, 3, 4)]
+    runs: list[list[str]] = []
+
+    class Study(AblationStudy):
+        trainings = waves[0]
+
+        def then(self, scale, lookup, seeds):
+            return waves[min(len(runs), 2)]
+
+    def run_missing(lab, records, wanted, *others, **options):
+        runs.append([training.point for training, _ in wanted])
+        return Outcome({runs[-1][0]: "diverged"}, False)
+
+    monkeypatch.setattr(session, "run_missing", run_missing)
+    place = session.Place(tmp_path / "results", tmp_path / "work")
+    outcome = session.run([Study()], find_scale("small"), (0,), place, InlineExecutor())
+    assert runs == [["S1"], ["S2"], ["S3"]]
+    assert outcome.failed.keys() == {"S1", "S2", "S3"} and not outcome.stopped
+
+
+def test_a_recipe_by_name_is_as_precise_as_its_scale(tmp_path: Path) -> None:
+    for name, precision in (("full", "fp32"), ("full-bf16", "bf16")):
+        recipe = Lab(find_scale(name), tmp_path).recipe(Training(recipe="strong"))
+        assert (recipe.precision, recipe.schedule, recipe.epochs) == (precision, "cosine", 120)
+
+
+@pytest.mark.parametrize(("name", "content"), [("records.jsonl", b"\xff\xfe{}\n"), ("data.json", b"[1]")])
+def test_damaged_results_are_told(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
+    place = session.Place(tmp_path, tmp_path / "work")
+    with pytest.raises(StoreError, match=name):
+        session.write([STUDIES["table1"]], find_scale("small"), (0,), place, "c", figures=False)

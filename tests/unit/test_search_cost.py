@@ -64,6 +64,14 @@ def test_the_accuracy_without_relus_can_be_given(tmp_path: Path) -> None:
     assert "| 25.0 % |" in done.stdout
 
 
+def test_networks_that_the_cost_leaves_out_are_refused(tmp_path: Path) -> None:
+    pair = search(tmp_path / "f", "full", 8e12), search(tmp_path / "q", "quarter", 2e12)
+    path = pair[1] / "frontier.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "budgets": [{"relus": 100}]}))
+    done = run(*pair, "--print")
+    assert done.returncode != 0 and "--budgets" in done.stderr
+
+
 def test_what_is_no_pair_is_refused(tmp_path: Path) -> None:
     full, quarter = search(tmp_path / "f", "full", 8e12), search(tmp_path / "q", "quarter", 2e12, seed=1)
     for pair, reason in (((full, quarter), "differ in seed"), ((quarter, full), "full first")):

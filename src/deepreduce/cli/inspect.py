@@ -40,11 +40,12 @@ def inspect_command(
     stages = parse_pairs(stage, "--stage")
     from ..networks import ModelSource, count
     from ..reduce import reduce_to
+    from ..reduce.linearize import require_chosen
 
     source = ModelSource(model, width, stages or None)
     shape = given or source.input_shape() or (3, 32, 32)
     full = source.build(shape, classes)
-    network = reduce_to(full, point)
+    network = require_chosen(reduce_to(full, point))
     profile = count(network)
     content = {"model": model, "point": str(network.point), "input": list(shape), **profile.to_json()}
     if figure is not None:

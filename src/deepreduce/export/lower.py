@@ -24,6 +24,7 @@ from ..errors import ModelError
 from ..networks.network import Network
 from ..networks.ops import PRODUCTS, SUMS, is_view, module_of, op_name, parents, readers, relu_kind
 from ..plan import INPUT, Add, AvgPool, Concat, Flatten, MaxPool, Relu, pack_kept
+from ..reduce.linearize import require_chosen
 from .building import NONE, Building, Held, Sides
 from .constants import constant, per_channel
 from .lowered import Array, Lowered
@@ -47,8 +48,10 @@ def lower(network: Network, kept: Mapping[str, NDArray[np.bool_]] | None = None)
 
     ``kept`` says for ReLU sites by name which elements of one image [C, H, W] keep theirs; sites without a mask keep
     those of the network's own kept set (`Network.kept_elements`), or all. Raises `ModelError` for an operation that no
-    plan has, or a mask that fits no site.
+    plan has, or a mask that fits no site; `PointError` for gates that nobody chose (``relus=...`` without weights).
     """
+    if kept is None:
+        require_chosen(network)
     masks = {site: mask.numpy() for site, mask in network.kept_elements().items()} | dict(kept or {})
     if unknown := masks.keys() - network.relu_nodes().keys():
         raise ModelError(f"{min(unknown)!r} is no ReLU of {network.point}", "masks are for sites that are still there")

@@ -17,6 +17,7 @@ from ..networks.network import Network
 from ..networks.source import ModelSource
 from ..networks.zoo import ZOO
 from ..reduce import reduce_to
+from ..reduce.linearize import require_chosen
 from ..train.augment import Normaliser
 from ..train.evaluate import accuracy
 from ..train.fit import fit
@@ -74,7 +75,7 @@ def tuned(
         raise SettingError(f"{epochs} epochs of tuning, at least 1 is needed", "leave --tune out to tune nothing")
     normalise = Normaliser(data.mean, data.std, torch.device("cpu"), channels_last=False)
     reduced = reduce_to(full, point, front_padding=False)
-    network = reduce_to(full, point)
+    network = require_chosen(reduce_to(full, point))
     scores = {
         "reduced": accuracy(reduced, data.validation, normalise),
         "padded": accuracy(network, data.validation, normalise),

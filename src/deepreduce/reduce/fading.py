@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import cast
 
 from torch import fx
@@ -17,13 +18,16 @@ from .reshape import reshape
 from .select import kept_sites
 
 
-def fade_to(model: Network, point: Point | str, *, front_padding: bool = True) -> tuple[Network, Fade]:
+def fade_to(
+    model: Network, point: Point | str, *, front_padding: bool = True, present: Collection[str] | None = None
+) -> tuple[Network, Fade]:
     """The network of ``point`` as `reduce_to` makes it, but with each removed ReLU fading, and what sets its c.
 
     Tensors have the names and shapes of the reduced network, whose weights it takes and which takes its weights. At
     c = 0 both compute the same, bit for bit; at c = 1 it has all ReLUs of ``model``. Margins are those of the reduced
     network: a fading ReLU is pointwise and keeps zeros, so the padding moves through it. Its ReLU count is the reduced
-    network's. Where layers are narrower than the model's their weights are fresh, as in `reshape`.
+    network's. Where layers are narrower than the model's their weights are fresh, as in `reshape`. Only the sites of
+    ``present`` (by name; None: all) fade; other ReLUs that ``point`` lacks are gone from the beginning.
 
     Raises `PointError` for a name that cannot be read or that asks for more than ``model`` has.
     """
@@ -34,8 +38,10 @@ def fade_to(model: Network, point: Point | str, *, front_padding: bool = True) -
     body, fade = whole.copy_body(), Fade()
     kept = {site.name for site in kept_sites(model.layout, point)}
     removed = [node for node in body.graph.nodes if relu_kind(node) and node.meta["path"] not in kept]
+    gone = Fade(0.0)
     for index, node in enumerate(removed):
-        _replace(body, node, f"fading_{index}", FadingReLU(fade, cast(Kind, relu_kind(node))))
+        fades = present is None or node.meta["path"] in present
+        _replace(body, node, f"fading_{index}", FadingReLU(fade if fades else gone, cast(Kind, relu_kind(node))))
     body.graph.lint()
     body.recompile()
     fading = whole.with_body(body, point)

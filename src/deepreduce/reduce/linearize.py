@@ -54,6 +54,16 @@ def with_gates(model: Network, relus: int) -> Network:
     return _named(_gated(model), relus)
 
 
+def require_chosen(network: Network) -> Network:
+    """``network``, unless its name tells how many elements are left and its gates do not tell which: `PointError`."""
+    if network.point.relus is not None and network.relus != network.point.relus:
+        raise PointError(
+            f"{network.point} tells how many ReLUs are left, not which",
+            "a training chooses them: take that network from the folder of a search with --budgets",
+        )
+    return network
+
+
 def gates_of(network: nn.Module) -> dict[str, GatedReLU]:
     """The gated layers, in the order of computation: by site of a `Network`, by module of any other."""
     if not isinstance(network, Network):

@@ -1,9 +1,10 @@
 """The ingredients of the strong recipe, each alone and each left out, against the scale's own recipe.
 
 The base is ``S2^RT+S3^RT+S4^RT`` of ResNet18 distilled with the scale's recipe. An ingredient is kept if the 95 %
-interval of its paired difference over the base lies above zero, and of those that exclude each other (two weight
-decays) the one of the largest mean. Each is a question of its own, not adjusted for the others: of forty that do
-nothing one is kept by chance. What is kept is then put together, and each taken out again.
+interval of its paired difference over the base, in validation accuracy, lies above zero, and of those that exclude each
+other (two weight decays) the one of the largest mean. Each is a question of its own, not adjusted for the others: of
+forty that do nothing one is kept by chance. What is kept is then put together, and each taken out again. Test images
+choose nothing: only what all that is kept has over the base is told in test accuracy.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from ..errors import SettingError
 from ..train.recipe import Recipe
-from .comparison import Compared, Comparison, Lookup, Statistic, accuracy, decide
+from .comparison import Compared, Comparison, Lookup, Statistic, accuracy, decide, validation
 from .scale import Scale
 from .training import Setting, Training
 
@@ -98,18 +99,20 @@ def combined(parts: Sequence[Ingredient], data: str = DATA) -> Training:
 def ablate(scale: Scale, lookup: Lookup, seeds: Iterable[int], data: str = DATA) -> Ablation:
     """Decide every ingredient by the records of ``seeds``, as far as they are there."""
     seeds = tuple(seeds)
-    first = accuracy("the base", base(data))
+    first = validation("the base", base(data))
     parts = ingredients(scale)
     alone = tuple(
-        decide(Comparison(accuracy(part.name, combined([part], data)), first), lookup, seeds) for part in parts
+        decide(Comparison(validation(part.name, combined([part], data)), first), lookup, seeds) for part in parts
     )
     kept = _best(parts, alone)
     further = tuple(decide(comparison, lookup, seeds) for comparison in _further(parts, data))
     together: Compared | None = None
     without: tuple[Ablated, ...] = ()
     if all(row.outcome != "not run" for row in alone) and len(kept) > 1:
-        everything = accuracy("all kept", combined(kept, data))
-        together = decide(Comparison(everything, first), lookup, seeds)
+        whole = combined(kept, data)
+        tested = Comparison(accuracy("all kept", whole), accuracy("the base", base(data)))
+        together = decide(tested, lookup, seeds)
+        everything = validation("all kept", whole)
         without = tuple(
             _row(part, decide(Comparison(everything, _less(kept, part, data)), lookup, seeds)) for part in kept
         )
@@ -159,13 +162,13 @@ def _best(parts: Sequence[Ingredient], alone: Sequence[Compared]) -> tuple[Ingre
 
 def _further(parts: Sequence[Ingredient], data: str) -> tuple[Comparison, ...]:
     """Fading is over a warm start, not over the base, if it is to be worth something of its own."""
-    starts = [accuracy(part.name, combined([part], data)) for part in parts if part.family == "start"]
+    starts = [validation(part.name, combined([part], data)) for part in parts if part.family == "start"]
     return tuple(Comparison(later, starts[0]) for later in starts[1:])
 
 
 def _less(kept: Sequence[Ingredient], part: Ingredient, data: str) -> Statistic:
     rest = [other for other in kept if other != part]
-    return accuracy(f"all without {part.name}", combined(rest, data))
+    return validation(f"all without {part.name}", combined(rest, data))
 
 
 def _row(part: Ingredient, compared: Compared) -> Ablated:

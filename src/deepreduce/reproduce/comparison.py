@@ -83,6 +83,11 @@ def accuracy(name: str, training: Training) -> Statistic:
     return Statistic(name, (training,), lambda records: records[0].test_accuracy)
 
 
+def validation(name: str, training: Training) -> Statistic:
+    """The training's validation accuracy, in percent: for what is chosen, which test images must not decide."""
+    return Statistic(name, (training,), lambda records: records[0].validation_accuracy)
+
+
 def gain(name: str, better: Training, worse: Training) -> Statistic:
     """What one training has over the other, in points of test accuracy."""
     return Statistic(name, (better, worse), lambda records: records[0].test_accuracy - records[1].test_accuracy)

@@ -57,10 +57,11 @@ class Lab:
         return ModelSource(training.network, self.scale.width)
 
     def recipe(self, training: Training) -> Recipe:
-        """The scale's recipe, or the named one for as many epochs, with the training's changes."""
+        """The scale's recipe, or the named one for as many epochs and as precise, with the training's changes."""
         base = self.scale.recipe
         if training.recipe is not None:
-            base = replace(make_recipe(training.recipe), epochs=base.epochs, batch_size=base.batch_size)
+            same = {name: getattr(base, name) for name in ("epochs", "batch_size", "precision")}
+            base = replace(make_recipe(training.recipe), **same)
         return replace(base, **dict(training.settings)) if training.settings else base  # type: ignore[arg-type]  # by name
 
     def point(self, training: Training) -> str:

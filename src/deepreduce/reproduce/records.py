@@ -116,7 +116,10 @@ _OPTIONAL = [field.name for field in fields(Record) if field.default is not MISS
 
 
 def _read(path: Path) -> Iterator[Record]:
-    lines = path.read_text().splitlines()
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise StoreError(f"{path} cannot be read: {error}", "restore the file from version control") from None
     for number, line in enumerate(lines, 1):
         try:
             yield _record(line)

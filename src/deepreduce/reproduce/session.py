@@ -98,12 +98,15 @@ def run(
         observer.notice(f"what needs {name} is left out: {error}")
     deadline = time.monotonic() + time_limit_s
     outcome = run_missing(lab, records, possible, executor, observer, time_limit_s, watch_test=watch_test)
-    later = _later(studies, lab, records, seeds, missing)
-    left = deadline - time.monotonic()
-    if outcome.stopped or left <= 0 or not later:
-        return outcome
-    then = run_missing(lab, records, later, executor, observer, left, watch_test=watch_test)
-    return Outcome({**outcome.failed, **then.failed}, then.stopped)
+    tried = set(possible)
+    while later := [pair for pair in _later(studies, lab, records, seeds, missing) if pair not in tried]:
+        left = deadline - time.monotonic()
+        if outcome.stopped or left <= 0:
+            break
+        then = run_missing(lab, records, later, executor, observer, left, watch_test=watch_test)
+        outcome = Outcome({**outcome.failed, **then.failed}, then.stopped)
+        tried |= set(later)  # what failed would fail again
+    return outcome
 
 
 def _later(
@@ -121,8 +124,15 @@ def _later(
     return [(training, seed) for seed in dict.fromkeys(seeds) for training in trainings]
 
 
-def _note_digest(path: Path, scale: str, name: str, digest: str, records: Records) -> None:
+def _known_digests(path: Path) -> dict[str, dict[str, str]]:
     known = read_json(path) if path.is_file() else {}
+    if not isinstance(known, dict) or not all(isinstance(digests, dict) for digests in known.values()):
+        raise StoreError(f"{path} is damaged: it is no table of digests by scale", "restore it from version control")
+    return known
+
+
+def _note_digest(path: Path, scale: str, name: str, digest: str, records: Records) -> None:
+    known = _known_digests(path)
     before = known.get(scale, {}).get(name)
     if before == digest:
         return
@@ -149,8 +159,7 @@ def write(
     """Write what is recorded of ``studies``; no images are needed. ``latency`` predicts seconds that are missing."""
     rows = [row for study in studies if isinstance(study, TableStudy) for row in study.table.rows]
     seconds = predict_missing(place.latency, rows, tell) if latency else read_latencies(place.latency)
-    known = read_json(place.digests).get(scale.name, {}) if place.digests.is_file() else {}
-    lab = Lab(scale, place.work, known)
+    lab = Lab(scale, place.work, _known_digests(place.digests).get(scale.name, {}))
     found = lookup(lab, Records(place.records))
     context = Context(lab, found, tuple(seeds), command, today(), figures, seconds)
     return [path for study in studies for path in study.write(place.results, context)]

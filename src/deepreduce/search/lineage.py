@@ -11,9 +11,9 @@ def parents(found: Sequence[Candidate]) -> list[int | None]:
     """For each of ``found``, in the method's order, the index of the candidate it starts from; None: the teacher.
 
     A thinned network starts from the culled one, the one of half the resolution from the thinned one: each lacks a
-    little more. Scaled channels have no counterpart in the teacher. The first network that has them is trained from
-    where it is (`roots`), the next culling iterations start from that of the iteration before, and the one that is
-    smaller too from the one that is only narrower.
+    little more. Scaled channels are some of the teacher's, which by themselves compute something else (`roots`): the
+    first network that has them starts there, those of the next culling iterations from that of the iteration before,
+    and the one that is smaller too from the one that is only narrower.
     """
     result: list[int | None] = []
     latest: dict[str, int] = {}  # the last network of each step
@@ -27,7 +27,7 @@ def parents(found: Sequence[Candidate]) -> list[int | None]:
 
 
 def roots(found: Sequence[Candidate], origins: Sequence[int | None]) -> set[int]:
-    """The candidates that begin anew: no weights of the teacher fit channels of another number."""
+    """The candidates that begin with a part of the teacher's channels, and have most to learn."""
     return {i for i, origin in enumerate(origins) if origin is None and found[i].point.alpha != 1}
 
 

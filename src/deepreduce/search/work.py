@@ -85,9 +85,10 @@ def _train(job: Job, store: JobStore, device: torch.device, on_epoch: OnEpoch) -
     network = build(job.source, spec, data, store)
     others = {origin.spec.digest: _finished(origin, store, data) for origin in job.needs}
     start = spec.start or (spec.teacher if spec.recipe.warm_start else None)
-    if start is not None and spec.prune is None:  # pruned networks begin with what is left of it
-        inherit(others[start], network)
-    trained, gradual = _annealed(job, network, data)
+    origin = None if start is None else others[start]
+    if origin is not None and spec.prune is None:  # pruned networks begin with what is left of it
+        inherit(origin, network)
+    trained, gradual = _annealed(job, network, data, origin)
     result = fit(
         trained,
         data,
@@ -113,13 +114,17 @@ def _train(job: Job, store: JobStore, device: torch.device, on_epoch: OnEpoch) -
     store.finish(spec.digest, result.weights, metrics)
 
 
-def _annealed(job: Job, network: Network, data: Dataset) -> tuple[Network, list[Gradual]]:
-    """What is trained for ``network``: its form with fading ReLUs where the recipe has it and some are removed."""
-    if not job.spec.recipe.anneal or len(network.relu_nodes()) == len(network.layout.sites):
+def _annealed(job: Job, network: Network, data: Dataset, origin: Network | None) -> tuple[Network, list[Gradual]]:
+    """What is trained for ``network``: its form with fading ReLUs where the recipe has it and some are removed.
+
+    Those that ``origin``, whose weights it begins with, lacks are not brought back: its weights know nothing of them.
+    """
+    present = {site.name for site in network.layout.sites} if origin is None else set(origin.relu_nodes())
+    if not job.spec.recipe.anneal or present <= network.relu_nodes().keys():
         return network, []
     with torch.random.fork_rng(devices=[]):
         full = _unreduced(job.source, job.spec, data)
-        fading, fade = fade_to(full, job.spec.point, front_padding=job.spec.front_padding)
+        fading, fade = fade_to(full, job.spec.point, front_padding=job.spec.front_padding, present=present)
     fading.load_state_dict(network.state_dict())
     return fading, [Annealing(fade, job.spec.recipe.anneal)]
 

@@ -169,10 +169,14 @@ def make_recipe(name: str, **changes: Any) -> Recipe:
 def teacher_recipe_of(recipe: Recipe) -> Recipe:
     """The recipe of the teacher of networks trained with ``recipe``: ``strong-teacher`` for ``strong``, else the same.
 
-    What only students have is left at its default, so that it does not tell teachers apart.
+    What ``recipe`` has otherwise than ``strong`` (fewer epochs, say), the teacher's has too. What only students have is
+    left at its default, so that it does not tell teachers apart.
     """
     if recipe.name == "strong":
-        return RECIPES["strong-teacher"]
+        usual = dataclasses.asdict(RECIPES["strong"])
+        changed: dict[str, Any] = {k: v for k, v in dataclasses.asdict(recipe).items() if v != usual[k]}
+        shared = {name: value for name, value in changed.items() if name not in OF_STUDENTS}
+        return dataclasses.replace(RECIPES["strong-teacher"], **shared)
     plain: dict[str, Any] = {name: getattr(RECIPES["paper"], name) for name in OF_STUDENTS}
     return dataclasses.replace(recipe, **plain)
 
