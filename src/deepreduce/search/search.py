@@ -19,7 +19,7 @@ from ..networks.source import ModelLike, ModelSource
 from ..reduce.elements import Linearize
 from ..train.recipe import Recipe, make_recipe, teacher_recipe_of
 from ..version import __version__
-from .budgets import Budgets, bests, parse_budgets, refine
+from .budgets import Budgets, bests, kind_of, parse_budgets, refine
 from .candidates import profiling_points, unthinnable
 from .criticality import EXPONENT, check_exponent
 from .effort import Effort, check_effort
@@ -202,7 +202,10 @@ class _Search:
 
 
 def _hypervolume(networks: Sequence[TrainedNetwork], teacher: TrainedNetwork, classes: int) -> dict[str, Any]:
-    """The frontier's hypervolume by validation accuracy, and the reference point that it is measured from."""
-    points = [(n.relus, n.validation_accuracy) for n in networks]
+    """The frontier's hypervolume by validation accuracy, and the reference point that it is measured from.
+
+    Like the effort beside it without what came of removing single elements.
+    """
+    points = [(n.relus, n.validation_accuracy) for n in networks if kind_of(n) == "coarse"]
     reference = reference_of(points, teacher.relus, classes)
     return {"value": hypervolume(points, reference), "reference": asdict(reference)}

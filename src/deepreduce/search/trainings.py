@@ -122,10 +122,14 @@ class Trainings:
         )
 
     def outcomes(self) -> list[TrainedNetwork]:
-        """Every network that was trained, by its last training: those that went on from another replace that one."""
-        done = [entry for entry in self.entries.values() if self.failure(entry) is None]
-        continued = {entry.spec.start for entry in done if entry.rung > 1}
-        return [self.record(entry) for entry in done if entry.digest not in continued]
+        """Every network that was trained, once: of a training and the one that goes on from it, the better."""
+        done = {digest: entry for digest, entry in self.entries.items() if self.failure(entry) is None}
+        dropped = {self._worse(done[entry.spec.start or ""], entry) for entry in done.values() if entry.rung > 1}
+        return [self.record(entry) for digest, entry in done.items() if digest not in dropped]
+
+    def _worse(self, before: Entry, after: Entry) -> str:
+        """Of equals that which was trained less."""
+        return before.digest if (self.accuracy(after) or 0) >= (self.accuracy(before) or 0) else after.digest
 
     def failures(self) -> list[dict[str, Any]]:
         """What failed, as in frontier.json."""
