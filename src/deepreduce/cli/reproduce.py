@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.markdown import Markdown
 from rich.markup import escape
 from rich.table import Table
 
@@ -174,4 +175,5 @@ def _report(console: Console, outcome: Outcome | None, written: list[Path], as_j
         console.print("stopped at the time limit; the same command goes on", highlight=False)
     for path in written:
         if path.suffix == ".md":
+            console.print(Markdown(path.read_text()))
             console.print(f"wrote {escape(str(path))}", highlight=False, soft_wrap=True)
