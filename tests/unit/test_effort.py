@@ -45,7 +45,7 @@ def test_a_share_is_never_exceeded(share, epochs, images, batch, steps, epoch_im
     recipe = make_recipe("paper" if steps else "quick", epochs=epochs, batch_size=batch, epoch_images=epoch_images)
     short = shortened(recipe, share, images)
     allowed = share * work(recipe, images, 1)
-    assert work(short, images, 1) <= max(allowed, 3 * 2 * short.epochs)
+    assert work(short, images, 1) <= max(allowed * (1 + 1e-12), 3 * 2 * short.epochs)  # but for rounding
     assert short.images_per_epoch(images) <= batch or short.images_per_epoch(images) % batch in (0, images % batch)
     lost = 3 * (batch + 1) * short.epochs + 3  # what makes no whole batch, in every epoch
     assert work(short, images, 1) >= allowed - lost

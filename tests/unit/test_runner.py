@@ -95,9 +95,8 @@ def test_what_needs_a_failed_training_fails_with_the_reason(tmp_path):
     runner = Runner(InstantExecutor(store, broken=frozenset({"full", "S3"})), store, heard)
     teacher, begun = spec("full"), spec("S3")
     runner.run(jobs(tmp_path, teacher, spec("S1", teacher=teacher.digest), begun, spec("S2", start=begun.digest)))
-    assert sorted(set(heard.reasons)) == [
-        "diverged", "its teacher failed", "its training failed", "the training that it starts from failed"
-    ]  # fmt: skip
+    reasons = ["diverged", "diverged", "its teacher failed", "the training that it starts from failed"]
+    assert sorted(heard.reasons) == reasons  # told once each, though the tests of all four could not be read either
     assert len(runner.failed) == 4 and not heard.tests
 
 
