@@ -17,10 +17,11 @@ from reproduce_fixture import lookup_of, record, write_cifar100
 from deepreduce.errors import MissingPackageError
 from deepreduce.reproduce.claims import CLAIMS, Claim, judge, needed
 from deepreduce.reproduce.claims_page import write_claims
-from deepreduce.reproduce.comparison import Comparison, accuracy, critical, decide, lookup
+from deepreduce.reproduce.comparison import Comparison, accuracy, critical, decide
 from deepreduce.reproduce.lab import Lab
 from deepreduce.reproduce.records import Records
 from deepreduce.reproduce.scale import find_scale
+from deepreduce.reproduce.session import lookup
 from deepreduce.reproduce.training import Training
 from deepreduce.search.criticality import criticality
 

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ..search.criticality import criticality
-from .lab import Lab
-from .records import Record, Records
+from .records import Record
 from .statistics import Paired, compare
 from .training import Training
 
@@ -71,11 +70,6 @@ class Compared:
     below: tuple[float, ...]
     paired: Paired | None
     outcome: Outcome
-
-
-def lookup(lab: Lab, records: Records) -> Lookup:
-    """The records of ``lab``'s trainings."""
-    return lambda training, seed: records.get(lab.spec(training, seed).digest)
 
 
 def accuracy(name: str, training: Training) -> Statistic:
