@@ -32,7 +32,8 @@ def reproduce_command(
     scale: Annotated[
         str,
         typer.Option(
-            help="full (the paper's setting: for accelerators), full-bf16 or small (narrow and brief: hours on a CPU)."
+            help="full (the paper's setting: for accelerators), full-bf16, small (narrow and brief: hours on a CPU) or "
+            "small-taught (the same with teachers that know more)."
         ),
     ] = "small",
     seeds: Annotated[

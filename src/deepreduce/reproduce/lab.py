@@ -56,6 +56,22 @@ class Lab:
         """What the unreduced network is built from."""
         return ModelSource(training.network, self.scale.width)
 
+    def teacher(self, training: Training) -> Training | None:
+        """What it is distilled from, trained for as long as the scale has its teachers trained."""
+        taught, epochs = training.teacher, self.scale.teacher_epochs
+        if taught is None or epochs is None:
+            return taught
+        others = (pair for pair in taught.settings if pair[0] != "epochs")
+        return replace(taught, settings=(*others, ("epochs", epochs)))
+
+    def start(self, training: Training) -> Training | None:
+        """What it begins with the weights of; if that is its teacher, the teacher as it distils."""
+        return self.teacher(training) if training.start == training.teacher else training.start
+
+    def needs(self, training: Training) -> tuple[Training, ...]:
+        """The trainings whose weights it reads."""
+        return tuple(dict.fromkeys(t for t in (self.teacher(training), self.start(training)) if t is not None))
+
     def recipe(self, training: Training) -> Recipe:
         """The scale's recipe, or the named one for as many epochs and as precise, with the training's changes."""
         base = self.scale.recipe
@@ -74,7 +90,7 @@ class Lab:
 
     def job(self, training: Training, seed: int, test: bool = False, watch_test: bool = False) -> Job:
         """The job of ``training`` at ``seed``, or the reading of its test accuracy."""
-        needs = tuple(Origin(self.spec(need, seed), self.source(need)) for need in training.needs)
+        needs = tuple(Origin(self.spec(need, seed), self.source(need)) for need in self.needs(training))
         spec = self.spec(training, seed)
         return Job(spec, self.source(training), self.store.root, self._snapshot(training.data), needs, test, watch_test)
 
@@ -134,8 +150,10 @@ class Lab:
         return cost if budget is None else replace(cost, relus=budget)  # before training all elements are there
 
     def _spec(self, training: Training, seed: int) -> JobSpec:
-        teacher = None if training.teacher is None else self.spec(training.teacher, seed).digest
-        start = None if training.start is None else self.spec(training.start, seed).digest
+        teacher, start = (
+            None if need is None else self.spec(need, seed).digest
+            for need in (self.teacher(training), self.start(training))
+        )
         network = self._digest(training.network, training.data, seed)
         point = self.point(training)
         data, recipe = self.data_digest(training.data), self.recipe(training)

@@ -68,9 +68,12 @@ class Records:
         """The record of that job, if it is known."""
         return self._known.get(digest)
 
-    def mentions(self, scale: str, network: str, data: str, seed: int) -> bool:
-        """Whether any training of that network is known: what is not there need not be hashed to be looked up."""
-        return (scale, network, data, seed) in self._trained
+    def mentions(self, network: str, data: str, seed: int) -> bool:
+        """Whether any training of that network is known: what is not there need not be hashed to be looked up.
+
+        At any scale: two scales may have a training in common.
+        """
+        return (network, data, seed) in self._trained
 
     def add(self, record: Record) -> None:
         """Append ``record``: a line is there whole or is dropped when read. Raises `StoreError`."""
@@ -87,8 +90,8 @@ class Records:
         self._trained.add(_of(record))
 
 
-def _of(record: Record) -> tuple[str, str, str, int]:
-    return record.scale, record.network, record.data, record.seed
+def _of(record: Record) -> tuple[str, str, int]:
+    return record.network, record.data, record.seed
 
 
 def _mend_end(file: BinaryIO) -> None:

@@ -46,7 +46,7 @@ def run_missing(
     missing = [(t, s) for t, s in dict.fromkeys(wanted) if lab.spec(t, s).digest not in records]
     planned: dict[str, tuple[Training, int]] = {}
     for training, seed in missing:
-        for need in _closure(training):
+        for need in _closure(lab, training):
             planned.setdefault(lab.spec(need, seed).digest, (need, seed))
     jobs: list[Job] = []
     for training, seed in planned.values():
@@ -59,9 +59,9 @@ def run_missing(
     return Outcome(failed, not finished)
 
 
-def _closure(training: Training) -> Sequence[Training]:
+def _closure(lab: Lab, training: Training) -> Sequence[Training]:
     """``training`` after everything it needs."""
-    return [*(inner for need in training.needs for inner in _closure(need)), training]
+    return [*(inner for need in lab.needs(training) for inner in _closure(lab, need)), training]
 
 
 class _Recorder(Observer):
@@ -77,7 +77,8 @@ class _Recorder(Observer):
         self.observer.expect(len(self.planned_jobs))
         for digest, (training, seed) in self.planned_jobs.items():
             spec, cost = self.lab.spec(training, seed), self.lab.cost(training)
-            forward = self.lab.cost(training.teacher).macs if training.teacher else 0
+            teacher = self.lab.teacher(training)
+            forward = self.lab.cost(teacher).macs if teacher else 0
             work = len(self.lab.data(training.data).train) * spec.recipe.epochs * (3 * cost.macs + forward)
             done = self.lab.store.is_done(digest)
             self.observer.planned(Planned(digest, f"{training}, seed {seed}", spec.recipe.epochs, work, done))

@@ -169,7 +169,7 @@ def lookup(lab: Lab, records: Records) -> Lookup:
     """The record of a training; only what may be there is hashed."""
 
     def find(training: Training, seed: int) -> Record | None:
-        if not records.mentions(lab.scale.name, training.network, training.data, seed):
+        if not records.mentions(training.network, training.data, seed):
             return None
         try:
             return records.get(lab.spec(training, seed).digest)

@@ -37,11 +37,6 @@ class Training:
         """Whether it is distilled."""
         return self.teacher is not None
 
-    @property
-    def needs(self) -> tuple[Training, ...]:
-        """The trainings whose weights this one reads."""
-        return tuple(dict.fromkeys(t for t in (self.teacher, self.start) if t is not None))
-
     def distilled(self, teacher: Training | None = None) -> Training:
         """The same network distilled from ``teacher`` (default: the full ResNet18 on the same data; section 4)."""
         return replace(self, teacher=teacher or Training(data=self.data))
