@@ -1,0 +1,67 @@
+"""Jobs made of descriptions: what a scale changes of them, and what scales have in common."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from reproduce_fixture import record
+
+from deepreduce.reproduce.lab import Lab
+from deepreduce.reproduce.records import Records
+from deepreduce.reproduce.scale import find_scale
+from deepreduce.reproduce.session import lookup
+from deepreduce.reproduce.training import Training
+
+DIGESTS = {"cifar100": "95804a6e9fda33fac06f3b83587c14ad983eaf8341f44ac51a460789e680f501"}
+STUDENT = Training("resnet6", "S2")
+
+
+@pytest.fixture(scope="module")
+def brief() -> Lab:
+    return Lab(find_scale("small"), Path("unused"), DIGESTS)
+
+
+@pytest.fixture(scope="module")
+def taught() -> Lab:
+    return Lab(find_scale("small-taught"), Path("unused"), DIGESTS)
+
+
+def test_only_teachers_are_trained_for_longer(taught: Lab) -> None:
+    student = STUDENT.distilled()
+    teacher = taught.teacher(student)
+    assert teacher is not None and taught.recipe(teacher).epochs == 8
+    assert taught.recipe(student).epochs == taught.recipe(Training()).epochs == 2
+    assert taught.spec(student, 0).teacher == taught.spec(teacher, 0).digest != taught.spec(Training(), 0).digest
+
+
+def test_a_teachers_own_settings_stay(taught: Lab) -> None:
+    teacher = taught.teacher(STUDENT.distilled(Training(settings=(("cutmix", 1.0),))))
+    assert teacher is not None
+    assert (taught.recipe(teacher).epochs, taught.recipe(teacher).cutmix) == (8, 1.0)
+
+
+def test_what_begins_as_its_teacher_begins_as_the_one_that_distils(taught: Lab) -> None:
+    begun = replace(STUDENT.distilled(), start=Training())
+    assert taught.spec(begun, 0).start == taught.spec(begun, 0).teacher
+    assert len(taught.needs(begun)) == 1
+    other = replace(STUDENT.distilled(), start=STUDENT)
+    assert taught.spec(other, 0).start == taught.spec(STUDENT, 0).digest
+    assert len(taught.needs(other)) == 2
+
+
+def test_the_papers_rule_is_that_of_the_others(brief: Lab) -> None:
+    student = STUDENT.distilled()
+    assert brief.teacher(student) == Training()
+    assert brief.spec(student, 0).teacher == brief.spec(Training(), 0).digest
+
+
+def test_scales_share_what_is_not_distilled(brief: Lab, taught: Lab, tmp_path: Path) -> None:
+    records = Records(tmp_path / "records.jsonl")
+    records.add(replace(record(STUDENT, 0, 31.0), digest=brief.spec(STUDENT, 0).digest))
+    records.add(replace(record(STUDENT.distilled(), 0, 32.0), digest=brief.spec(STUDENT.distilled(), 0).digest))
+    find = lookup(taught, records)
+    found = find(STUDENT, 0)
+    assert found is not None and found.test_accuracy == 31.0
+    assert find(STUDENT.distilled(), 0) is None
