@@ -58,8 +58,8 @@ test: $(VENV)/.built
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(CORES)
 
 lint: $(VENV)/.built
-	$(BIN)/ruff format --check src tests bench examples
-	$(BIN)/ruff check src tests bench examples
+	$(BIN)/ruff format --check src tests bench examples packaging
+	$(BIN)/ruff check src tests bench examples packaging
 	$(BIN)/mypy
 
 check: lint test sanitize
@@ -98,7 +98,7 @@ wheel: $(WHEEL_TOOLS)/.created
 	rm -rf dist build/wheels
 	$(WHEEL_TOOLS)/bin/python -m build --sdist --outdir dist .
 	for python in $(WHEEL_PYTHONS); do \
-	  $$python -m pip wheel --no-deps --wheel-dir build/wheels dist/deepreduce-*.tar.gz || exit 1; \
+	  $$python -m pip wheel --no-deps --no-cache-dir --wheel-dir build/wheels dist/deepreduce-*.tar.gz || exit 1; \
 	done
 	PATH=$(CURDIR)/$(WHEEL_TOOLS)/bin:$$PATH $(WHEEL_TOOLS)/bin/auditwheel repair --wheel-dir dist build/wheels/*.whl
 	$(WHEEL_TOOLS)/bin/twine check --strict dist/*

@@ -1,4 +1,4 @@
-"""What is in the archives: every file is meant to be there, and none is missing. ``python packaging/check_dist.py dist``.
+"""What is in the archives: all that is meant to be there, and nothing else. ``python packaging/check_dist.py dist``.
 
 The source archive holds what git knows of the named folders; a wheel holds the package of the source archive, byte for
 byte, with the compiled module and the version. Standard library only.
@@ -65,7 +65,9 @@ def tracked_files() -> set[str] | None:
 
 def sdist_problems(files: Files, tracked: set[str] | None) -> list[str]:
     """Everything that is wrong with a source archive; ``tracked``: what git knows."""
-    problems = [f"{name} is missing" for name in ("LICENSE", "README.md", "pyproject.toml", "PKG-INFO") if name not in files]
+    problems = [
+        f"{name} is missing" for name in ("LICENSE", "README.md", "pyproject.toml", "PKG-INFO") if name not in files
+    ]
     problems += [f"src/{name} is missing" for name in sorted(NEEDED) if f"src/{name}" not in files]
     problems += _foreign(files)
     if tracked is not None:
@@ -120,9 +122,13 @@ def metadata_problems(name: str, files: Files) -> list[str]:
         return [f"{folder}/METADATA is missing"]
     fields: Message = message_from_string(files[f"{folder}/METADATA"].decode())
     wanted = {"Name": "deepreduce", "Version": version, "License-Expression": "Apache-2.0", "License-File": "LICENSE"}
-    problems = [f"{field} is {fields[field]!r}, not {value!r}" for field, value in wanted.items() if fields[field] != value]
+    problems = [
+        f"{field} is {fields[field]!r}, not {value!r}" for field, value in wanted.items() if fields[field] != value
+    ]
     classifiers = fields.get_all("Classifier", [])
-    problems += [f"the classifier {one!r} contradicts the licence expression" for one in classifiers if one[:7] == "License"]
+    problems += [
+        f"the classifier {one!r} contradicts the licence expression" for one in classifiers if one[:7] == "License"
+    ]
     required = [one for one in fields.get_all("Requires-Dist", []) if "extra ==" not in one]
     problems += [f"{one!r} is required without an extra" for one in required if one.startswith("torch")]
     if fields["Requires-Python"] is None or not fields.get_payload():
@@ -142,7 +148,11 @@ def _foreign(files: Files) -> list[str]:
 
 
 def _insecure(files: Files) -> list[str]:
-    found = {name: INSECURE_NAME.search(data) for name, data in sorted(files.items()) if name.endswith((".py", ".pyi", ".so"))}
+    found = {
+        name: INSECURE_NAME.search(data)
+        for name, data in sorted(files.items())
+        if name.endswith((".py", ".pyi", ".so"))
+    }
     return [f"{name} mentions {match[0].decode()}, an insecure helper" for name, match in found.items() if match]
 
 

@@ -13,7 +13,7 @@ trap 'rm -rf "$place"' EXIT
 trap 'exit 130' INT TERM
 
 "$python" -m venv "$place/venv"
-bare() { env -i PATH="$place/venv/bin" LANG=C.UTF-8 HOME="$place" ${PIP_INDEX_URL:+PIP_INDEX_URL="$PIP_INDEX_URL"} "$@"; }
+bare() { env -u PYTHONPATH -u PYTHONHOME PATH="$place/venv/bin" HOME="$place" "$@"; }
 # By its file, chosen from DIST alone: an index is asked for what it requires, never for deepreduce itself.
 "$place/venv/bin/python" -m pip download --quiet --no-index --no-deps --pre --find-links "$dist" --only-binary :all: \
   --dest "$place" deepreduce
