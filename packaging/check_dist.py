@@ -33,6 +33,7 @@ ENTRY_POINTS = "[console_scripts]\ndeepreduce=deepreduce.cli.main:run"
 FOREIGN_FOLDERS = {"tests", "test", "bench", "results", "corpus", "corpora", "reproduction", "examples", "__pycache__"}
 # Helpers that give security up live in the tests and say so in their names. `--insecure` is the user's own choice.
 INSECURE_NAME = re.compile(rb"(fixed_seed|insecure_[a-z]|[a-z]_insecure|trusted_dealer|_for_tests?\b)", re.IGNORECASE)
+INSTRUMENTED = re.compile(rb"(declassify|keep_secret|__[atmu]san_|__ubsan|__gcov)")
 Files = dict[str, bytes]
 
 
@@ -83,7 +84,7 @@ def wheel_problems(name: str, files: Files, sdist: Files, *, compiled: bool = Tr
     package = {member: data for member, data in files.items() if member not in metadata}
     expected = {member.removeprefix("src/"): data for member, data in sdist.items() if member.startswith("src/")}
     modules = sorted(member for member in package if member.endswith(".so"))
-    problems = _foreign(package) + _insecure(package)
+    problems = _foreign(package) + insecure(package)
     extra = set(package) - set(expected) - set(modules) - {VERSION_FILE}
     problems += [f"{member} is not in the source archive" for member in sorted(extra)]
     problems += [f"{member} is missing" for member in sorted((set(expected) | NEEDED | {VERSION_FILE}) - set(package))]
@@ -147,13 +148,15 @@ def _foreign(files: Files) -> list[str]:
             if FOREIGN_FOLDERS & set(PurePosixPath(name).parts[:-1])]  # fmt: skip
 
 
-def _insecure(files: Files) -> list[str]:
-    found = {
-        name: INSECURE_NAME.search(data)
-        for name, data in sorted(files.items())
-        if name.endswith((".py", ".pyi", ".so"))
-    }
-    return [f"{name} mentions {match[0].decode()}, an insecure helper" for name, match in found.items() if match]
+def insecure(files: Files) -> list[str]:
+    """Python and compiled files that name an insecure helper, a hook of tests/constant_time or a sanitizer."""
+    problems = []
+    for name, data in sorted(files.items()):
+        if name.endswith((".py", ".pyi", ".so")) and (match := INSECURE_NAME.search(data)):
+            problems.append(f"{name} mentions {match[0].decode()}, an insecure helper")
+        if name.endswith(".so") and (match := INSTRUMENTED.search(data)):
+            problems.append(f"{name} mentions {match[0].decode()}: it is not a release build")
+    return problems
 
 
 def main(folder: Path) -> int:
