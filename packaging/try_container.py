@@ -2,8 +2,8 @@
 
 ROOT is a folder with Debian 12 (``try_service.sh DIST ROOT`` makes one), which stands in for the base image: Python
 3.11 instead of its 3.12. Each stage works on a copy of it. RUN is run by systemd-nspawn; then the image's command as
-its user, without capabilities, on a read-only root; its health check while it serves and after it has ended; a prediction
-from outside. What a container engine adds (layers, its own runtime, its network) is not tried. As root, with
+its user, without capabilities, on a read-only root; its health check while it serves and after it has ended; a
+prediction from outside. What a container engine adds (layers, its own runtime, its network) is not tried. As root, with
 dockerfile-parse and an installed deepreduce[client].
 """
 
@@ -129,6 +129,7 @@ def main(context: Path, base: Path) -> None:
         root = build(base, context, place)
         plan, state = place / "plan", place / "state"
         plan.mkdir()
+        (root / "plan").mkdir()  # where it is mounted; an engine would make it
         try_wheel.make_plan(plan)
         subprocess.run(["cp", "--archive", root / "var/lib/deepreduce", state], check=True)
         secrets(place / "secrets")
