@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..data.snapshot import restore
-from ..errors import DeepReduceError, StoreError
+from ..errors import DataError, DeepReduceError, StoreError
 from ..folders import scratch_folder
 from ..train.fit import Epoch
 from .depot import Depot
@@ -91,7 +91,7 @@ class Node:
             if not path.exists():
                 fresh = path.with_name(f"{path.name}.unchecked")
                 self.depot.get_data(digest, fresh)
-                if restore(fresh).digest != digest:
+                if not _holds(fresh, digest):
                     raise StoreError(
                         f"{self.depot.objects.url}/data/{digest}.safetensors is damaged", "delete it and search again"
                     )
@@ -124,6 +124,14 @@ class Node:
 
     def _fetching(self, what: str) -> contextlib.AbstractContextManager[None]:
         return hold(self.root / f"{what}.lock", what, FETCHING_S)
+
+
+def _holds(path: Path, digest: str) -> bool:
+    """Whether a snapshot is whole and of that data set."""
+    try:
+        return restore(path).digest == digest
+    except DataError:
+        return False
 
 
 def _own(folder: Path) -> None:
