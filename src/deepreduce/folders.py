@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 
@@ -21,3 +22,10 @@ def client_store_folder() -> Path:
     if configured := os.environ.get("DEEPREDUCE_STORE"):
         return Path(configured).expanduser()
     return Path(os.environ.get("XDG_DATA_HOME") or "~/.local/share").expanduser() / "deepreduce" / "client"
+
+
+def scratch_folder() -> Path:
+    """``$DEEPREDUCE_SCRATCH``, or ``deepreduce-<user id>`` in the folder for temporary files: a node's copies."""
+    if configured := os.environ.get("DEEPREDUCE_SCRATCH"):
+        return Path(configured).expanduser().absolute()
+    return Path(tempfile.gettempdir()) / f"deepreduce-{os.getuid()}"

@@ -18,6 +18,17 @@ from rich.markup import escape
 from rich.table import Table
 
 from ..errors import SettingError
+from .executor import (
+    CpusOption,
+    DeviceOption,
+    ExecutorOption,
+    GpusOption,
+    JobsOption,
+    RayAddressOption,
+    RetriesOption,
+    StoreOption,
+    make_executor,
+)
 from .options import JsonOption
 
 if TYPE_CHECKING:
@@ -39,8 +50,14 @@ def reproduce_command(
     seeds: Annotated[
         str | None, typer.Option(metavar="0-4", help="Seeds: 0-4, or 0,2,7.", show_default="the scale's")
     ] = None,
-    jobs: Annotated[int, typer.Option(help="Trainings at once; cores and GPUs are divided among them.")] = 1,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:0 ...")] = "auto",
+    jobs: JobsOption = None,
+    device: DeviceOption = "auto",
+    executor: ExecutorOption = "processes",
+    ray_address: RayAddressOption = None,
+    store: StoreOption = None,
+    cpus_per_job: CpusOption = None,
+    gpus_per_job: GpusOption = None,
+    retries: RetriesOption = None,
     time_limit: Annotated[
         str | None,
         typer.Option(
@@ -97,11 +114,21 @@ def reproduce_command(
     outcome = None
     if not no_run and any(study.trainings for study in studies):
         from ..reproduce.session import run
-        from ..search.executors import ProcessExecutor
         from .progress import watch
 
-        with closing(ProcessExecutor(jobs, device)) as executor, watch(console) as observer:
-            outcome = run(studies, chosen, seed_list, place, executor, observer, limit, best_test)
+        runs_on = make_executor(
+            executor,
+            jobs,
+            device,
+            place.work / "store",
+            ray_address=ray_address,
+            store=store,
+            cpus_per_job=cpus_per_job,
+            gpus_per_job=gpus_per_job,
+            retries=retries,
+        )
+        with closing(runs_on), watch(console) as observer:
+            outcome = run(studies, chosen, seed_list, place, runs_on, observer, limit, best_test)
     command = shlex.join(["deepreduce", *sys.argv[1:]])
     written = write(
         studies,

@@ -15,6 +15,17 @@ from rich.markup import escape
 from rich.table import Table
 
 from ..errors import SettingError
+from .executor import (
+    CpusOption,
+    DeviceOption,
+    ExecutorOption,
+    GpusOption,
+    JobsOption,
+    RayAddressOption,
+    RetriesOption,
+    StoreOption,
+    make_executor,
+)
 from .options import JsonOption, ModelArgument, StageOption, WidthOption, parse_pairs, parse_size
 from .search_budgets import show_budgets
 
@@ -71,8 +82,14 @@ def search_command(
             "--teacher-set", metavar="NAME=VALUE", help="As --set, for the teacher alone.", show_default=False
         ),
     ] = None,
-    jobs: Annotated[int, typer.Option(help="Trainings at once; cores and GPUs are divided among them.")] = 1,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:0 ...")] = "auto",
+    jobs: JobsOption = None,
+    device: DeviceOption = "auto",
+    executor: ExecutorOption = "processes",
+    ray_address: RayAddressOption = None,
+    store: StoreOption = None,
+    cpus_per_job: CpusOption = None,
+    gpus_per_job: GpusOption = None,
+    retries: RetriesOption = None,
     width: WidthOption = 1.0,
     seed: Annotated[int, typer.Option(help="Of weights, augmentation and the validation split.")] = 0,
     alpha: Annotated[float, typer.Option(help="Channel scale of the reshaped candidates.")] = 0.5,
@@ -151,7 +168,6 @@ def search_command(
     from ..reduce.elements import make_linearize
     from ..search import Frontier, find_frontier
     from ..search.budgets import parse_budgets
-    from ..search.executors import ProcessExecutor
     from ..search.target import parse_target
     from .progress import watch
 
@@ -161,8 +177,18 @@ def search_command(
     recipe = recipe or ("quick" if data == "digits" else "paper")
     chosen, teacher = _recipes(recipe, changes, teacher_recipe, parse_pairs(teacher_settings, "--teacher-set"))
     dataset = load(data, seed=seed, validation=validation, image_size=size)
-    executor = ProcessExecutor(jobs, device)  # also for one job: a worker that dies must not take the search along
-    with closing(executor), watch(console) as observer:
+    runs_on = make_executor(
+        executor,
+        jobs,
+        device,
+        out / "store",
+        ray_address=ray_address,
+        store=store,
+        cpus_per_job=cpus_per_job,
+        gpus_per_job=gpus_per_job,
+        retries=retries,
+    )
+    with closing(runs_on), watch(console) as observer:
         frontier = find_frontier(
             model,
             dataset,
@@ -179,7 +205,7 @@ def search_command(
             elements=elements,
             front_padding=front_padding,
             effort=cast("Effort", effort),
-            executor=executor,
+            executor=runs_on,
             observer=observer,
             command=shlex.join(["deepreduce", *sys.argv[1:]]),
         )

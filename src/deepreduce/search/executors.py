@@ -1,4 +1,4 @@
-"""Where jobs run: in worker processes of this machine, or in this process. A cluster is one more class like these."""
+"""Where jobs run: in worker processes of this machine, or in this process; on a cluster: ray_executor.py."""
 
 from __future__ import annotations
 
@@ -41,9 +41,11 @@ DIED = "out of memory: run fewer jobs at once; or, in a script, no `if __name__ 
 
 
 class Executor(Protocol):
-    """Runs jobs, some at once. ``slots`` is how many."""
+    """Runs jobs, some at once."""
 
-    slots: int
+    @property
+    def slots(self) -> int:
+        """How many."""
 
     def submit(self, job: Job) -> Future[None]:
         """Queue ``job``; the future ends when it is done, or with the exception that stopped it."""

@@ -26,6 +26,11 @@ def write_checkpoint(path: Path, parts: Mapping[str, Any], **extra: Any) -> None
     write_whole(path, hashlib.sha256(content.getvalue()).digest() + content.getvalue())
 
 
+def is_intact(content: bytes) -> bool:
+    """Whether a checkpoint file's content is what was written."""
+    return hashlib.sha256(content[DIGEST:]).digest() == content[:DIGEST]
+
+
 def read_checkpoint(path: Path, parts: Mapping[str, Any]) -> dict[str, Any] | None:
     """Load every part's state from ``path`` and return the extras; None if there is no checkpoint that fits.
 
@@ -35,7 +40,7 @@ def read_checkpoint(path: Path, parts: Mapping[str, Any]) -> dict[str, Any] | No
         return None
     try:
         content = path.read_bytes()
-        if hashlib.sha256(content[DIGEST:]).digest() != content[:DIGEST]:
+        if not is_intact(content):
             raise ValueError("its content is not what was written")
         saved = torch.load(io.BytesIO(content[DIGEST:]), map_location="cpu", weights_only=True)
         if saved["format"] != FORMAT:
