@@ -7,6 +7,7 @@ function asserts itself.
 from __future__ import annotations
 
 import ctypes
+import functools
 import os
 import resource
 import signal
@@ -18,7 +19,7 @@ from random import Random
 from deepreduce.errors import DeepReduceError
 
 MIB = 1 << 20
-LONGEST_MESSAGE = 2000  # characters of an error that a user is shown
+LONGEST_MESSAGE = 2000  # characters of an error that a user is shown, besides what it repeats of the input
 _ARENA_MAX = -8  # mallopt's M_ARENA_MAX: else every new thread reserves 64 MiB of addresses, and the bound means nothing
 SANITIZED = "asan" in os.environ.get("LD_PRELOAD", "")  # whose shadow memory is terabytes of addresses
 
@@ -75,7 +76,7 @@ def check(chosen: Target, data: bytes) -> None:
         with _memory(chosen.memory_mb):
             chosen.run(data)
     except DeepReduceError as error:
-        _check_error(chosen, error)
+        _check_error(chosen, error, LONGEST_MESSAGE + 10 * len(data))
     except MemoryError as error:
         raise ExcessError(f"{chosen.name}: more than {chosen.memory_mb} MiB") from error
 
@@ -96,10 +97,10 @@ def deadline(seconds: float) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-def _check_error(chosen: Target, error: DeepReduceError) -> None:
+def _check_error(chosen: Target, error: DeepReduceError, longest: int) -> None:
     """One line for a user; and no allocation failed on the way to it, which a larger machine would have made."""
     text = str(error)
-    if len(text) > LONGEST_MESSAGE or "\n" in text:
+    if len(text) > longest or "\n" in text:
         raise AssertionError(f"{chosen.name}: an error of {len(text)} characters, or several lines: {text!r:.300}")
     cause: BaseException | None = error
     while cause is not None:
@@ -108,13 +109,18 @@ def _check_error(chosen: Target, error: DeepReduceError) -> None:
         cause = cause.__cause__ or cause.__context__
 
 
+@functools.cache
+def _one_arena() -> None:
+    ctypes.CDLL(None).mallopt(_ARENA_MAX, 1)
+
+
 @contextmanager
 def _memory(most_mb: int) -> Iterator[None]:
     """Within the block an allocation that would take the process further fails, whoever makes it."""
     if SANITIZED:
         yield
         return
-    ctypes.CDLL(None).mallopt(_ARENA_MAX, 1)
+    _one_arena()
     with open("/proc/self/statm") as file:  # noqa: PTH123  # for each input: no Path
         now = int(file.read().split()[0]) * resource.getpagesize()
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)

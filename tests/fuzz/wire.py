@@ -12,19 +12,27 @@ from typing import Any
 
 from fuzz.edits import Edit
 
-PATIENCE_S = 30.0  # for a side that computes, on a busy machine
+LOOK_S = 0.005
 
 
 class Wire:
-    """Two `End`s. ``edited`` names the side (0 or 1) whose frames are edited."""
+    """Two `End`s, each read by one thread. ``edited`` names the side (0 or 1) whose frames are edited."""
 
     def __init__(self, edited: int, edits: Sequence[Edit]) -> None:
         self.changed = threading.Condition()
         self.ends = [End(self, side, edits if side == edited else ()) for side in (0, 1)]
+        self._readers: set[int] = set()
+        self._others = {thread.ident for thread in threading.enumerate()}
 
     def stalled(self) -> bool:
-        """Whether nobody has anything to read and nobody will write."""
-        return all(end.waiting and not end.inbox for end in self.ends)
+        """Whether nobody has anything to read and nobody will write: a client sends from a thread of its own."""
+        if not all(end.waiting and not end.inbox for end in self.ends):
+            return False
+        return all(thread.ident in self._others | self._readers for thread in threading.enumerate())
+
+    def reads(self) -> None:
+        """The calling thread is one of the two."""
+        self._readers.add(threading.get_ident())
 
 
 class End:
@@ -56,9 +64,11 @@ class End:
             self._wire.changed.notify_all()
             try:
                 peer = self._peer()
+                self._wire.reads()
                 while not (self.inbox or self.closed or peer.closed):
-                    if self._wire.stalled() or not self._wire.changed.wait(PATIENCE_S):
+                    if self._wire.stalled():
                         raise TimeoutError
+                    self._wire.changed.wait(LOOK_S)
             finally:
                 self.waiting = False
             count = min(len(view), len(self.inbox))

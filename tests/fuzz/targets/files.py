@@ -17,13 +17,16 @@ from random_plans import plan_with_mask, random_plan
 from fuzz.sessions_plan import PLAN, WEIGHTS
 from fuzz.target import target
 
-from deepreduce.cli.pictures import read_input
+from deepreduce.cli.pictures import read_input, read_picture
 from deepreduce.plan import INPUT, Conv, Linear, Pictures, Plan, decode, digest, encode, predict
 from deepreduce.plan.files import DIGEST, read_plan, read_weights
 from deepreduce.plan.infer import shapes
 from deepreduce.private.program import compile_plan
+from deepreduce.report.html import render_html
 from deepreduce.report.runs import read_run
 from deepreduce.report.source import read_curve, read_search
+from deepreduce.report.table import render_csv
+from deepreduce.report.view import compute_view
 
 from .scratch import scratch, written
 
@@ -106,12 +109,11 @@ def plain(content: Any) -> bytes:
 @target(frontier_seeds, memory_mb=128, seconds=20, most_bytes=16_000, mutate=json_mutator(plain))
 def frontier(data: bytes) -> None:
     """frontier.json, as far as the report computes from it."""
-    from deepreduce.report.view import compute_view
-
-    folder = scratch() / "search"
-    written("search/frontier.json", data)
-    search = read_search(folder)
-    compute_view(folder, search) if compute_view.__code__.co_argcount > 1 else compute_view(folder)
+    folder = written("search/frontier.json", data).parent
+    view = compute_view(folder)
+    assert view.search == read_search(folder)
+    assert render_csv(view)
+    assert "<html" in render_html(view)
 
 
 def run_seeds() -> Iterator[bytes]:
@@ -177,8 +179,6 @@ def picture_seeds() -> Iterator[bytes]:
 @target(picture_seeds, memory_mb=64)
 def picture(data: bytes) -> None:
     """A client's PNG or JPEG."""
-    from deepreduce.cli.pictures import read_picture
-
     path = written("picture.png", data)
     for shape in ((3, 6, 5), (1, 6, 5)):
         pixels = read_picture(path, shape, resize=bool(len(data) % 2))

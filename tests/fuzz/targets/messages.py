@@ -21,6 +21,7 @@ from deepreduce import _core
 from deepreduce.errors import SessionError
 from deepreduce.plan import encode, packings
 from deepreduce.plan.messages import relu_vector, rescale_vector
+from deepreduce.private.base_ot import BaseReceiver, BaseSender
 from deepreduce.private.hello import (
     VERSION,
     ClientHello,
@@ -32,7 +33,7 @@ from deepreduce.private.hello import (
     server_keys,
     setup_request_bytes,
 )
-from deepreduce.private.linear import Decrypted, Layout, add_uploads, encrypted_input
+from deepreduce.private.linear import Decrypted, Layout, add_uploads, encrypted_input, server_linears
 from deepreduce.private.roles import client_vector, server_vector
 from deepreduce.private.transport import HEADER, REASONS, Channel, Kind, PeerError
 from deepreduce.private.vectors import unpack
@@ -222,8 +223,6 @@ def set_up_at_the_client(data: bytes) -> None:
 @functools.cache
 def ciphertexts() -> tuple[Layout, _core.HeClient, list[bytes], list[bytes]]:
     """The first linear op's layout, the client's keys, and the frames that both parties send for it."""
-    from deepreduce.private.linear import server_linears
-
     bits = PLAN.ring.ring_bits
     client = _core.HeClient(bits)
     linear = server_linears(PLAN, WEIGHTS, 1)["c"]
@@ -356,8 +355,6 @@ def point_seeds() -> Iterator[bytes]:
 @target(point_seeds, most_bytes=512)
 def base_points(data: bytes) -> None:
     """Points of the base transfers, for both roles."""
-    from deepreduce.private.base_ot import BaseReceiver, BaseSender
-
     if data[:1] == b"\0":
         BaseReceiver(data[1:33], np.zeros(128, np.uint8))
         return

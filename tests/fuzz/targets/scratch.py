@@ -15,17 +15,9 @@ def scratch() -> Path:
     return _made(os.getpid())  # a fuzzer forks for each target
 
 
-@functools.cache
-def _made(process: int) -> Path:
-    memory = Path("/dev/shm")
-    folder = Path(tempfile.mkdtemp(prefix="deepreduce-fuzz-", dir=memory if os.access(memory, os.W_OK) else None))
-
-    def remove() -> None:
-        if os.getpid() == process:
-            shutil.rmtree(folder, ignore_errors=True)
-
-    atexit.register(remove)
-    return folder
+def forget(process: int) -> None:
+    """Removes the folder of a process that has ended in whatever way."""
+    shutil.rmtree(_place(process), ignore_errors=True)
 
 
 def written(name: str, content: bytes) -> Path:
@@ -34,3 +26,17 @@ def written(name: str, content: bytes) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
     return path
+
+
+def _place(process: int) -> Path:
+    memory = Path("/dev/shm")
+    return (memory if os.access(memory, os.W_OK) else Path(tempfile.gettempdir())) / f"deepreduce-fuzz-{process}"
+
+
+@functools.cache
+def _made(process: int) -> Path:
+    forget(process)  # of another that had its number
+    folder = _place(process)
+    folder.mkdir(mode=0o700)
+    atexit.register(forget, process)
+    return folder

@@ -68,8 +68,7 @@ def script_seeds() -> Iterator[bytes]:
     yield b""
     yield b"\0"
     for frame in range(12):
-        for operation in OPERATIONS:
-            yield edit(frame, operation, 8 + 5 * frame, b"\xff" * (frame % 3))
+        yield edit(frame, OPERATIONS[frame % len(OPERATIONS)], 8 + 5 * frame, b"\xff" * (1 + frame % 3))
     yield edit(1, "write", 8, b"\x01" + bytes(31))
     for kind in (Kind.BYE, Kind.PREPARE, Kind.INPUT, Kind.RESULT, Kind.ERROR):
         yield edit(3, "replace", 0, HEADER.pack(kind, 0, 3, 16) + bytes(16))
