@@ -16,7 +16,7 @@ from pathlib import Path
 from random import Random
 
 from fuzz.registry import all_targets
-from fuzz.targets.scratch import forget
+from fuzz.scratch import forget
 from fuzz.target import Target, check
 from fuzz.totals import Found, read_log
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,10 +83,11 @@ def _check_mode(path: Path, image: Image) -> None:
 
 def _read_array(path: Path, shape: tuple[int, int, int]) -> NDArray[np.float64]:
     try:
-        found = np.load(path, allow_pickle=False)
+        # Mapped: an array that its file is too short for would be allocated first.
+        found = np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError:
         raise DataError(f"{path} is missing", "check the path") from None
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, BadZipFile) as error:
         raise DataError(
             f"{path} holds no array: {' '.join(str(error).split()):.200}", "write it with numpy.save"
         ) from None

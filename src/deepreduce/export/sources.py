@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -101,8 +102,9 @@ def read_calibration(path: Path, input_shape: tuple[int, int, int]) -> NDArray[A
     A folder of pictures is read as data is (``folder:``): give that to ``--data`` instead. Raises `DataError`.
     """
     try:
-        samples: NDArray[Any] = np.load(path, allow_pickle=False)
-    except (OSError, ValueError) as error:
+        # Mapped: an array that its file is too short for would be allocated first.
+        samples: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError, BadZipFile) as error:
         raise DataError(f"{path} holds no array: {one_line(error):.200}", "save one with numpy.save") from error
     if not isinstance(samples, np.ndarray) or samples.dtype.kind not in "uif" or samples.ndim < 2 or not len(samples):
         raise DataError(f"{path} holds no array of samples", "save numbers [n, C, H, W], or rows [n, features]")

@@ -91,7 +91,15 @@ class Builder:
 
         self.model, self.path = model, path
         self.root, self.graph = nn.Module(), fx.Graph()
-        self.constants: dict[str, Array] = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
+        self.constants: dict[str, Array] = {}
+        for tensor in model.graph.initializer:
+            try:
+                self.constants[tensor.name] = numpy_helper.to_array(tensor)
+            except Exception as error:  # whatever sizes and types that its bytes are not of lead to
+                raise ModelError(
+                    f"{path.name}: the constant {tensor.name!r:.80} cannot be read: {one_line(error):.150}",
+                    "export it again",
+                ) from error
         self.nodes: dict[str, fx.Node] = {}
         self.behind: dict[str, tuple[str, onnx.NodeProto]] = {}  # to the logits' name, and the first node behind them
         self.examples: dict[fx.Node, Tensor] = {}  # a value for every node, of one image

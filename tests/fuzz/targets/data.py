@@ -20,7 +20,7 @@ from deepreduce.data.dataset import Split, assemble
 from deepreduce.data.folder import load_folder
 from deepreduce.data.tiny_imagenet import load_tiny_imagenet
 
-from .scratch import scratch, written
+from fuzz.scratch import scratch, written
 
 SMALL = replace(CIFAR10, label_classes=(2,), train_files=("data_batch_1.bin",))
 

@@ -28,7 +28,7 @@ from deepreduce.report.source import read_curve, read_search
 from deepreduce.report.table import render_csv
 from deepreduce.report.view import compute_view
 
-from .scratch import scratch, written
+from fuzz.scratch import scratch, written
 
 SMALL = 1 << 16  # elements of a plan that the target also compiles, as a client would
 PICTURED = replace(PLAN, pictures=Pictures((2, 6, 5), (0, 0), (1, 1), ()))
@@ -113,7 +113,7 @@ def frontier(data: bytes) -> None:
     view = compute_view(folder)
     assert view.search == read_search(folder)
     assert render_csv(view)
-    assert "<html" in render_html(view)
+    assert render_html(view)
 
 
 def run_seeds() -> Iterator[bytes]:

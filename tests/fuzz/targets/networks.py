@@ -19,7 +19,7 @@ from deepreduce.networks.onnx_in import read_onnx
 from deepreduce.networks.point import parse_point
 from deepreduce.search.target import parse_target
 
-from .scratch import scratch, written
+from fuzz.scratch import scratch, written
 
 STAGES = ("stem", "S1", "S2", "S3", "S4")
 

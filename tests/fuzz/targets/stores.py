@@ -10,16 +10,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from fuzz.edits import joined, parts, patch, patched
 from fuzz.target import target
 
 from deepreduce.private.material import Plain
 from deepreduce.private.store import ClientStore, Purpose
 from deepreduce.private.store.burnt import ENTRY, BurntList, Known
-from deepreduce.private.store.sealed import _read, seal, unseal
+from deepreduce.private.store.sealed import HEADER, MAGIC, seal, unseal
 from deepreduce.private.store.summary import summary
 
-from .scratch import scratch, written
+from fuzz.scratch import scratch, written
 
 KEY, BATCH = bytes(32), bytes(range(16))
 PURPOSE = Purpose("12" * 16, "ab" * 32, "fused", 1)
@@ -43,6 +44,12 @@ def opened(content: bytes) -> Plain:
         os.close(file)
 
 
+def resealed(text: bytes) -> bytes:
+    """A file with this plain text."""
+    header = HEADER.pack(MAGIC, len(text))
+    return header + AESGCM(KEY).encrypt(bytes(12), text, header + BATCH)
+
+
 def sealed_seeds() -> Iterator[bytes]:
     yield b"\0" + sealed_file(PLAIN)
     yield b"\0" + sealed_file(Plain({}, {}))
@@ -55,10 +62,7 @@ def sealed_seeds() -> Iterator[bytes]:
 @target(sealed_seeds, memory_mb=32)
 def sealed(data: bytes) -> None:
     """A file as it lies on the disk (0), or its plain text, as a version of ours that errs might have sealed it (1)."""
-    if data[:1] == b"\1":
-        found = _read(np.frombuffer(bytearray(data[1:]), np.uint8))
-    else:
-        found = opened(data[1:])
+    found = opened(resealed(data[1:]) if data[:1] == b"\1" else data[1:])
     again = opened(sealed_file(found))
     assert again.facts == found.facts
     assert all(np.array_equal(again.arrays[name], array) for name, array in found.arrays.items())

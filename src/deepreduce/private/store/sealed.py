@@ -75,7 +75,10 @@ def unseal(file: int, key: bytes, batch_id: bytes) -> Plain:
             cipher.decrypt_into(_nonce(number), taken, header + batch_id, part)
         except InvalidTag:
             raise DamagedError("its content was changed") from None
-    return _read(content)
+    try:
+        return _read(content)
+    except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError) as error:
+        raise DamagedError("its index cannot be read") from error
 
 
 def _layout(plain: Plain) -> tuple[bytes, int]:
