@@ -69,9 +69,12 @@ def python_fuzzers() -> list[Fuzzer]:
     """Imports everything of ours with instrumentation, once."""
     import atheris
 
-    with open(os.devnull, "w") as quiet, contextlib.redirect_stderr(quiet):  # noqa: PTH123
-        with atheris.instrument_imports(include=["deepreduce"], enable_loader_override=False):
-            targets = all_targets(torch=True)
+    with (
+        open(os.devnull, "w") as quiet,  # noqa: PTH123
+        contextlib.redirect_stderr(quiet),
+        atheris.instrument_imports(include=["deepreduce"], enable_loader_override=False),
+    ):
+        targets = all_targets(torch=True)
     return [
         Fuzzer(
             chosen.name,
@@ -91,7 +94,10 @@ def core_fuzzers() -> list[Fuzzer]:
         "-DCMAKE_CXX_COMPILER=clang++", "-DCMAKE_BUILD_TYPE=RelWithDebInfo", "-DDEEPREDUCE_FUZZ=ON",
         "-DDEEPREDUCE_SANITIZE=ON",
     ]  # fmt: skip
-    for command in (["cmake", "-S", str(ROOT), "-B", str(folder), *settings], ["cmake", "--build", str(folder), "--target", "fuzzers"]):
+    for command in (
+        ["cmake", "-S", str(ROOT), "-B", str(folder), *settings],
+        ["cmake", "--build", str(folder), "--target", "fuzzers"],
+    ):
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             raise SystemExit(f"error: {' '.join(command)} failed:\n{done.stdout[-4000:]}{done.stderr[-4000:]}")
@@ -100,7 +106,12 @@ def core_fuzzers() -> list[Fuzzer]:
         Fuzzer(
             path.name,
             f"cpp/{path.name.removeprefix('fuzz_')}",
-            (f"-timeout={CORE_SECONDS}", f"-malloc_limit_mb={CORE_MALLOC_MB}", f"-rss_limit_mb={RESIDENT_MB}", "-max_len=4096"),
+            (
+                f"-timeout={CORE_SECONDS}",
+                f"-malloc_limit_mb={CORE_MALLOC_MB}",
+                f"-rss_limit_mb={RESIDENT_MB}",
+                "-max_len=4096",
+            ),
             functools.partial(_program, path),
         )
         for path in programs
@@ -143,8 +154,11 @@ def _fuzz(chosen: Target, flags: list[str]) -> None:
         random = Random(seed)
         if mutate is None or random.random() < 0.4:
             return bytes(atheris.Mutate(data, most))
-        changed = mutate(data, random)
-        return changed if len(changed) <= most else bytes(atheris.Mutate(data, most))
+        try:
+            changed = mutate(data, random)
+        except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError):  # no longer of its form
+            changed = None
+        return bytes(atheris.Mutate(data, most)) if changed is None or len(changed) > most else changed
 
     more = {} if mutate is None else {"custom_mutator": mutator}
     atheris.Setup([sys.argv[0], *flags], lambda data: check(chosen, data), **more)

@@ -13,7 +13,23 @@ from typing import Any
 from fuzz.target import Mutator
 
 NUMBERS = (0, 1, -1, 2, 3, 7, 8, 15, 16, 31, 32, 63, 64, 255, 256, 1 << 15, 1 << 20, 1 << 31, 1 << 32, 1 << 63, 10**40)
-VALUES: tuple[Any, ...] = (None, True, False, "", "x", "input", "\ud800", "\0", 0.5, -1e308, [], {}, [[]], [1, 2], 10**400)
+VALUES: tuple[Any, ...] = (
+    None,
+    True,
+    False,
+    "",
+    "x",
+    "input",
+    "\ud800",
+    "\0",
+    0.5,
+    -1e308,
+    [],
+    {},
+    [[]],
+    [1, 2],
+    10**400,
+)
 
 
 def json_mutator(dumps: Callable[[Any], bytes]) -> Mutator:
@@ -88,15 +104,70 @@ def onnx_mutator(data: bytes, random: Random) -> bytes:
     return bytes(model.SerializeToString())
 
 
-OPERATORS = (
-    "Add AveragePool BatchNormalization Clip Concat Conv Div Dropout Flatten Gemm GlobalAveragePool Identity MatMul "
-    "MaxPool Mul Pad ReduceMean Relu Reshape Squeeze Sub Sum Transpose Unsqueeze Softmax Shape Constant ConstantOfShape "
-    "Gather Expand Range Tile Cast ZipMap Slice Einsum Loop If"
-).split()
-ATTRIBUTES = (
-    "kernel_shape strides pads dilations group axis axes alpha beta transA transB perm auto_pad ceil_mode keepdims epsilon "
-    "mode count_include_pad value to min max"
-).split()
+OPERATORS = [
+    "Add",
+    "AveragePool",
+    "BatchNormalization",
+    "Clip",
+    "Concat",
+    "Conv",
+    "Div",
+    "Dropout",
+    "Flatten",
+    "Gemm",
+    "GlobalAveragePool",
+    "Identity",
+    "MatMul",
+    "MaxPool",
+    "Mul",
+    "Pad",
+    "ReduceMean",
+    "Relu",
+    "Reshape",
+    "Squeeze",
+    "Sub",
+    "Sum",
+    "Transpose",
+    "Unsqueeze",
+    "Softmax",
+    "Shape",
+    "Constant",
+    "ConstantOfShape",
+    "Gather",
+    "Expand",
+    "Range",
+    "Tile",
+    "Cast",
+    "ZipMap",
+    "Slice",
+    "Einsum",
+    "Loop",
+    "If",
+]
+ATTRIBUTES = [
+    "kernel_shape",
+    "strides",
+    "pads",
+    "dilations",
+    "group",
+    "axis",
+    "axes",
+    "alpha",
+    "beta",
+    "transA",
+    "transB",
+    "perm",
+    "auto_pad",
+    "ceil_mode",
+    "keepdims",
+    "epsilon",
+    "mode",
+    "count_include_pad",
+    "value",
+    "to",
+    "min",
+    "max",
+]
 
 
 def _change_model(model: Any, random: Random) -> None:
@@ -120,7 +191,9 @@ def _change_model(model: Any, random: Random) -> None:
             node = random.choice(nodes)
             values = [random.choice(NUMBERS[:-1]) % (1 << 63) for _ in range(random.randrange(6))]
             number = random.choice(NUMBERS[:-1])
-            value = random.choice((values or [1], number - (1 << 64 if number >= 1 << 63 else 0), 0.5, float("nan"), "SAME_UPPER"))
+            value = random.choice(
+                (values or [1], number - (1 << 64 if number >= 1 << 63 else 0), 0.5, float("nan"), "SAME_UPPER")
+            )
             name = random.choice((*ATTRIBUTES, *(a.name for a in node.attribute)))
             for index, attribute in enumerate(node.attribute):
                 if attribute.name == name:
@@ -140,7 +213,9 @@ def _change_model(model: Any, random: Random) -> None:
             if random.random() < 0.3:
                 tensor.data_type = random.randrange(24)
             elif random.random() < 0.8:
-                tensor.raw_data = random.randbytes(len(tensor.raw_data) if random.random() < 0.7 else random.randrange(64))
+                tensor.raw_data = random.randbytes(
+                    len(tensor.raw_data) if random.random() < 0.7 else random.randrange(64)
+                )
             else:
                 tensor.data_location = random.randrange(3)
         case 5 if nodes:

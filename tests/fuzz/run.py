@@ -36,7 +36,8 @@ def main() -> int:
     fuzzers = _available(options.only)
     chosen = [one for one in fuzzers if not options.targets or one.name in options.targets]
     if unknown := set(options.targets) - {one.name for one in fuzzers}:
-        print(f"error: no target is named {', '.join(sorted(unknown))}; there are {', '.join(one.name for one in fuzzers)}")
+        known = ", ".join(one.name for one in fuzzers)
+        print(f"error: no target is named {', '.join(sorted(unknown))}; there are {known}")
         return 2
     if not chosen:
         return 0
@@ -116,7 +117,9 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("targets", nargs="*", metavar="TARGET", help="which; all if none is named")
     parser.add_argument("--seconds", type=float, default=75.0, help="for all targets together (75)")
-    parser.add_argument("--minutes", type=float, help=f"the same for a long run, in rounds of {ROUND_S} s for each target")
+    parser.add_argument(
+        "--minutes", type=float, help=f"the same for a long run, in rounds of {ROUND_S} s for each target"
+    )
     parser.add_argument("--only", choices=("python", "core"), help="one half")
     parser.add_argument("--keep", action="store_true", help="copy what was found into corpora/, and do not fuzz")
     return parser.parse_args()

@@ -20,7 +20,9 @@ from deepreduce.errors import DeepReduceError
 
 MIB = 1 << 20
 LONGEST_MESSAGE = 2000  # characters of an error that a user is shown, besides what it repeats of the input
-_ARENA_MAX = -8  # mallopt's M_ARENA_MAX: else every new thread reserves 64 MiB of addresses, and the bound means nothing
+_ARENA_MAX = (
+    -8
+)  # mallopt's M_ARENA_MAX: else every new thread reserves 64 MiB of addresses, and the bound means nothing
 SANITIZED = "asan" in os.environ.get("LD_PRELOAD", "")  # whose shadow memory is terabytes of addresses
 
 Mutator = Callable[[bytes, Random], bytes]

@@ -33,4 +33,6 @@ def test_what_was_kept(chosen):
 
 def test_every_corpus_has_its_target():
     if TORCH:
-        assert {path.name for path in CORPORA.iterdir()} == {chosen.name for chosen in all_targets(torch=True)} | {"cpp"}
+        assert {path.name for path in CORPORA.iterdir()} == {chosen.name for chosen in all_targets(torch=True)} | {
+            "cpp"
+        }

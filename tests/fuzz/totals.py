@@ -69,11 +69,15 @@ class Totals:
 
 def table(totals: Totals) -> str:
     """As Markdown."""
-    lines = ["| target | executions | a second | edges | features | inputs | slowest |", "|---|---:|---:|---:|---:|---:|---:|"]
+    lines = [
+        "| target | executions | a second | edges | features | inputs | slowest |",
+        "|---|---:|---:|---:|---:|---:|---:|",
+    ]
     for name, one in sorted(totals.targets.items()):
         rate = one.executions / one.seconds if one.seconds else 0
         lines.append(
-            f"| {name} | {one.executions:,} | {rate:,.0f} | {one.edges} | {one.features} | {one.inputs} | {one.slowest_s} s |"
+            f"| {name} | {one.executions:,} | {rate:,.0f} | {one.edges} | {one.features} | {one.inputs} "
+            f"| {one.slowest_s} s |"
         )
     count = sum(one.executions for one in totals.targets.values())
     hours = sum(one.seconds for one in totals.targets.values()) / 3600

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -104,7 +103,7 @@ def read_calibration(path: Path, input_shape: tuple[int, int, int]) -> NDArray[A
     try:
         # Mapped: an array that its file is too short for would be allocated first.
         samples: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError, BadZipFile) as error:
+    except Exception as error:  # numpy reads the header as Python: whatever its bytes lead to
         raise DataError(f"{path} holds no array: {one_line(error):.200}", "save one with numpy.save") from error
     if not isinstance(samples, np.ndarray) or samples.dtype.kind not in "uif" or samples.ndim < 2 or not len(samples):
         raise DataError(f"{path} holds no array of samples", "save numbers [n, C, H, W], or rows [n, features]")

@@ -10,17 +10,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from fuzz.edits import joined, parts
-from fuzz.mutators import safetensors_mutator
-from fuzz.target import target
 
 from deepreduce.data import snapshot
 from deepreduce.data.cifar import CIFAR10, CIFAR100, load_cifar, read_records
 from deepreduce.data.dataset import Split, assemble
 from deepreduce.data.folder import load_folder
 from deepreduce.data.tiny_imagenet import load_tiny_imagenet
-
+from fuzz.edits import joined, parts
+from fuzz.mutators import safetensors_mutator
 from fuzz.scratch import scratch, written
+from fuzz.target import target
 
 SMALL = replace(CIFAR10, label_classes=(2,), train_files=("data_batch_1.bin",))
 
@@ -46,7 +45,9 @@ def cifar(data: bytes) -> None:
     if which:
         path = written("train.bin", records)
         split = read_records(path, CIFAR100)
-        assert split.images.numpy().tobytes() == b"".join(records[at + 2 : at + 3074] for at in range(0, len(records), 3074))
+        assert split.images.numpy().tobytes() == b"".join(
+            records[at + 2 : at + 3074] for at in range(0, len(records), 3074)
+        )
         return
     for file in (*SMALL.train_files, SMALL.test_file):
         written(f"{SMALL.folder}/{file}", records)
@@ -83,7 +84,12 @@ def tiny_imagenet(data: bytes) -> None:
     wnids, words, annotations, content = parts(data, 4)
     root = scratch() / "tiny-imagenet-200"
     if not root.exists():
-        for place in ("train/n1/images/0.JPEG", "train/n1/images/1.JPEG", "train/n2/images/0.JPEG", "train/n2/images/1.JPEG"):
+        for place in (
+            "train/n1/images/0.JPEG",
+            "train/n1/images/1.JPEG",
+            "train/n2/images/0.JPEG",
+            "train/n2/images/1.JPEG",
+        ):
             written(f"tiny-imagenet-200/{place}", b"")
     for path in root.glob("train/*/images/*"):
         path.write_bytes(content)
@@ -105,7 +111,7 @@ def folder_seeds() -> Iterator[bytes]:
     yield bytes([128]) + pixels((9, 3), "PNG", "P")
 
 
-@target(folder_seeds, memory_mb=128, most_bytes=4096, core=False)
+@target(folder_seeds, memory_mb=768, most_bytes=4096, core=False)
 def folder(data: bytes) -> None:
     """A user's folder in which one picture is damaged."""
     if not data:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 from collections.abc import Iterator
@@ -11,11 +12,6 @@ from typing import Any
 
 import numpy as np
 import safetensors.numpy
-from fuzz.edits import joined, parts
-from fuzz.mutators import changed_json, json_mutator, safetensors_mutator
-from random_plans import plan_with_mask, random_plan
-from fuzz.sessions_plan import PLAN, WEIGHTS
-from fuzz.target import target
 
 from deepreduce.cli.pictures import read_input, read_picture
 from deepreduce.plan import INPUT, Conv, Linear, Pictures, Plan, decode, digest, encode, predict
@@ -27,8 +23,12 @@ from deepreduce.report.runs import read_run
 from deepreduce.report.source import read_curve, read_search
 from deepreduce.report.table import render_csv
 from deepreduce.report.view import compute_view
-
+from fuzz.edits import joined, parts
+from fuzz.mutators import changed_json, json_mutator, safetensors_mutator
 from fuzz.scratch import scratch, written
+from fuzz.sessions_plan import PLAN, WEIGHTS
+from fuzz.target import target
+from random_plans import plan_with_mask, random_plan
 
 SMALL = 1 << 16  # elements of a plan that the target also compiles, as a client would
 PICTURED = replace(PLAN, pictures=Pictures((2, 6, 5), (0, 0), (1, 1), ()))
@@ -144,10 +144,8 @@ def runs(data: bytes) -> None:
     written("search/runs/run.json", first)
     network = next(n for n in _networks() if n.job)
     written(f"search/jobs/{network.job}/metrics.json", second)
-    try:
+    with contextlib.suppress(ValueError):
         read_curve(scratch() / "search", network)
-    except ValueError:
-        pass
     run = read_run(scratch() / "search", "run.json")
     assert run.timed("online")
 
@@ -176,7 +174,7 @@ def picture_seeds() -> Iterator[bytes]:
     yield out.getvalue()
 
 
-@target(picture_seeds, memory_mb=64)
+@target(picture_seeds, memory_mb=768)
 def picture(data: bytes) -> None:
     """A client's PNG or JPEG."""
     path = written("picture.png", data)
@@ -187,7 +185,12 @@ def picture(data: bytes) -> None:
 
 
 def array_seeds() -> Iterator[bytes]:
-    for array in (np.zeros((2, 6, 5)), np.zeros((2, 6, 5), np.float32, "F"), np.zeros((2, 6, 5), bool), np.zeros(3, "U2")):
+    for array in (
+        np.zeros((2, 6, 5)),
+        np.zeros((2, 6, 5), np.float32, "F"),
+        np.zeros((2, 6, 5), bool),
+        np.zeros(3, "U2"),
+    ):
         out = io.BytesIO()
         np.save(out, array)
         yield out.getvalue()[:400]
@@ -202,7 +205,14 @@ def array_mutator(data: bytes, random: Random) -> bytes:
         return data
     header = bytearray(data[:128])
     old, new = random.choice(
-        ((b"<f8", b"<i8"), (b"(2, 6, 5)", b"(2, 6,50)"), (b"5)", b"99999999)"), (b"False", b"True"), (b"<f8", b"|O8"), (b"2,", b"-2,"))
+        (
+            (b"<f8", b"<i8"),
+            (b"(2, 6, 5)", b"(2, 6,50)"),
+            (b"5)", b"99999999)"),
+            (b"False", b"True"),
+            (b"<f8", b"|O8"),
+            (b"2,", b"-2,"),
+        )
     )
     changed = header[10:].replace(old, new, 1)
     return bytes(header[:10] + changed[: len(header) - 10].ljust(len(header) - 10)) + data[128:]

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from fuzz.target import target
-
 from deepreduce.cli.address import parse_address, parse_bytes, shown_address
 from deepreduce.cli.options import parse_pairs, parse_shape, parse_size
 from deepreduce.errors import DeepReduceError
 from deepreduce.plan.link import parse_link
+from fuzz.target import target
 
 PARSERS = (
     lambda text: parse_link(text),

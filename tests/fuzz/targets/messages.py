@@ -10,12 +10,6 @@ from collections.abc import Iterator
 from dataclasses import asdict
 
 import numpy as np
-from fuzz.edits import joined, parts, patch, patched
-from fuzz.mutators import json_mutator
-from fuzz.sessions_plan import PLAN, WEIGHTS
-from fuzz.target import target
-from fuzz.wire import Wire
-from two_party import ot_pair
 
 from deepreduce import _core
 from deepreduce.errors import SessionError
@@ -37,6 +31,12 @@ from deepreduce.private.linear import Decrypted, Layout, add_uploads, encrypted_
 from deepreduce.private.roles import client_vector, server_vector
 from deepreduce.private.transport import HEADER, REASONS, Channel, Kind, PeerError
 from deepreduce.private.vectors import unpack
+from fuzz.edits import joined, parts, patch, patched
+from fuzz.mutators import json_mutator
+from fuzz.sessions_plan import PLAN, WEIGHTS
+from fuzz.target import target
+from fuzz.wire import Wire
+from two_party import ot_pair
 
 TIMEOUT_S = 60.0
 CLIENT = ClientHello(VERSION, "fused", 1, "open sesame", None, "12" * 32, True)
@@ -232,7 +232,9 @@ def ciphertexts() -> tuple[Layout, _core.HeClient, list[bytes], list[bytes]]:
     for count, frame in zip(layout.upload_frames, up, strict=True):
         add_uploads(uploads, first, count, np.frombuffer(frame, np.uint8), 1)
         first += count
-    down = list(linear.respond(_core.HeServer(bits, client.public_key()), uploads, np.zeros(linear.outputs, np.uint64), 1))
+    down = list(
+        linear.respond(_core.HeServer(bits, client.public_key()), uploads, np.zeros(linear.outputs, np.uint64), 1)
+    )
     return layout, client, up, down
 
 
@@ -250,7 +252,9 @@ def uploads(data: bytes) -> None:
     count = layout.upload_frames[0]
     content = np.frombuffer(patched(up[0], data), np.uint8)
     blocks = layout.packing.channel_blocks
-    add_uploads([_core.HeUpload(PLAN.ring.ring_bits, blocks) for _ in range(layout.packing.tiles)], 0, count, content, 1)
+    add_uploads(
+        [_core.HeUpload(PLAN.ring.ring_bits, blocks) for _ in range(layout.packing.tiles)], 0, count, content, 1
+    )
 
 
 @target(ciphertext_seeds, most_bytes=2048)
@@ -320,7 +324,9 @@ def vectors(data: bytes) -> None:
     assert (result <= mask).all()
     if len(data) < 6:  # nothing was damaged
         opened = ((result + client.mask[: chunk.padded]) & mask)[:ELEMENTS]
-        assert (np.abs(opened.view(np.int64) - (values[:ELEMENTS] >> np.uint64(vector.shift)).view(np.int64)) <= 1).all()
+        assert (
+            np.abs(opened.view(np.int64) - (values[:ELEMENTS] >> np.uint64(vector.shift)).view(np.int64)) <= 1
+        ).all()
 
 
 def fresh_array(content: bytes) -> np.ndarray:
@@ -387,4 +393,3 @@ def farewells(data: bytes) -> None:
         pass
     else:
         raise AssertionError("a send that failed")
-

@@ -8,8 +8,6 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
-from fuzz.mutators import onnx_mutator, safetensors_mutator
-from fuzz.target import target
 from torch import nn
 
 from deepreduce.errors import PointError
@@ -18,8 +16,9 @@ from deepreduce.networks import ModelSource
 from deepreduce.networks.onnx_in import read_onnx
 from deepreduce.networks.point import parse_point
 from deepreduce.search.target import parse_target
-
+from fuzz.mutators import onnx_mutator, safetensors_mutator
 from fuzz.scratch import scratch, written
+from fuzz.target import target
 
 STAGES = ("stem", "S1", "S2", "S3", "S4")
 
@@ -34,7 +33,7 @@ def onnx_seeds() -> Iterator[bytes]:
         yield path.read_bytes()
 
 
-@target(onnx_seeds, memory_mb=256, seconds=20, most_bytes=16_000, mutate=onnx_mutator, core=False)
+@target(onnx_seeds, memory_mb=768, seconds=20, most_bytes=16_000, mutate=onnx_mutator, core=False)
 def onnx(data: bytes) -> None:
     """Any ONNX file: what is read computes one row of finite shape for one image."""
     from deepreduce.networks import onnx_in

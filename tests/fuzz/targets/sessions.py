@@ -8,16 +8,16 @@ from collections.abc import Iterator
 from unittest import mock
 
 import numpy as np
-from fuzz.edits import OPERATIONS, edit, edits
-from fuzz.sessions_plan import PLAN, WEIGHTS, X
-from fuzz.target import target
-from fuzz.wire import Wire
 
 from deepreduce.errors import SessionError
 from deepreduce.plan import run
 from deepreduce.private import Client, Server, connection
 from deepreduce.private.session import Session
 from deepreduce.private.transport import HEADER, Channel, Kind
+from fuzz.edits import OPERATIONS, edit, edits
+from fuzz.sessions_plan import PLAN, WEIGHTS, X
+from fuzz.target import target
+from fuzz.wire import Wire
 
 TIMEOUT_S = 60.0
 EXACT = run(PLAN, WEIGHTS, X)["d"]

@@ -11,16 +11,15 @@ from pathlib import Path
 
 import numpy as np
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from fuzz.edits import joined, parts, patch, patched
-from fuzz.target import target
 
 from deepreduce.private.material import Plain
 from deepreduce.private.store import ClientStore, Purpose
 from deepreduce.private.store.burnt import ENTRY, BurntList, Known
 from deepreduce.private.store.sealed import HEADER, MAGIC, seal, unseal
 from deepreduce.private.store.summary import summary
-
+from fuzz.edits import joined, parts, patch, patched
 from fuzz.scratch import scratch, written
+from fuzz.target import target
 
 KEY, BATCH = bytes(32), bytes(range(16))
 PURPOSE = Purpose("12" * 16, "ab" * 32, "fused", 1)

@@ -116,6 +116,8 @@ class Database:
             yield
         except sqlite3.Error as error:
             raise self._explained(error) from error
+        except UnicodeDecodeError as error:  # of a damaged file's own names
+            raise damaged_error(self._path) from error
         except OSError as error:
             raise disk_error(error, self._path) from error
 
