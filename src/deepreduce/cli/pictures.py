@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ..errors import DataError, MissingPackageError, PlanError
 from ..plan import Plan, normalised
+from ..plan.arrays import read_array
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -98,18 +99,11 @@ def _check_mode(path: Path, image: Image) -> None:
 
 
 def _read_array(path: Path, shape: tuple[int, int, int]) -> NDArray[np.float64]:
-    try:
-        # Mapped: an array that its file is too short for would be allocated first.
-        found = np.load(path, mmap_mode="r", allow_pickle=False)
-    except FileNotFoundError:
-        raise DataError(f"{path} is missing", "check the path") from None
-    except Exception as error:  # numpy reads the header as Python: whatever its bytes lead to
+    found = read_array(path)
+    if found.shape != shape or found.dtype.kind not in "fiub":
         raise DataError(
-            f"{path} holds no array: {' '.join(str(error).split()):.200}", "write it with numpy.save"
-        ) from None
-    if not isinstance(found, np.ndarray) or found.shape != shape or found.dtype.kind not in "fiub":
-        what = f"{found.dtype} {found.shape}" if isinstance(found, np.ndarray) else "several arrays"
-        raise DataError(f"{path} holds {what}, the plan takes real numbers {shape}", "give one input a file")
+            f"{path} holds {found.dtype} {found.shape}, the plan takes real numbers {shape}", "give one input a file"
+        )
     values: NDArray[np.float64] = found.astype(np.float64)
     if not np.isfinite(values).all():
         raise DataError(f"{path} has values that are not finite", "normalise as in training")

@@ -35,11 +35,15 @@ def folded_size(node: onnx.NodeProto, inputs: Sequence[Array]) -> int | None:
     Raises `ValueError`, `LookupError`, `TypeError` for inputs that ONNX does not know.
     """
     if node.op_type in _ELEMENTWISE:
-        return prod(np.broadcast_shapes(*(array.shape for array in inputs)))
+        return _broadcast(*(array.shape for array in inputs))
     if node.op_type in _SMALLER:
         return max(inputs[0].size, inputs[0].ndim)
     known = _SIZES.get(node.op_type)
     return None if known is None else known(inputs)
+
+
+def _broadcast(*shapes: tuple[int, ...]) -> int:
+    return prod(map(int, np.broadcast_shapes(*shapes)))
 
 
 def _gathered(inputs: Sequence[Array]) -> int:
@@ -56,7 +60,7 @@ _SIZES: Mapping[str, Callable[[Sequence[Array]], int]] = {
     "Concat": lambda inputs: sum(array.size for array in inputs),
     "Constant": lambda inputs: 0,  # as large as the file says
     "ConstantOfShape": lambda inputs: prod(map(int, inputs[0])),
-    "Expand": lambda inputs: prod(np.broadcast_shapes(inputs[0].shape, tuple(map(int, inputs[1])))),
+    "Expand": lambda inputs: _broadcast(inputs[0].shape, tuple(map(int, inputs[1]))),
     "Gather": _gathered,
     "MatMul": _product,
     "Range": lambda inputs: int(abs(float(inputs[1]) - float(inputs[0])) / max(1e-300, abs(float(inputs[2])))) + 1,
@@ -70,12 +74,12 @@ def module_size(module: nn.Module, shapes: Sequence[tuple[int, ...]]) -> int:
     if isinstance(module, nn.ZeroPad2d):
         left, right, top, bottom = module.padding
         return prod(operand[:-2]) * (operand[-2] + top + bottom) * (operand[-1] + left + right)
-    if isinstance(module, nn.Conv2d):
+    if isinstance(module, nn.Conv2d) and not isinstance(module.padding, str):
         sides = [
-            (side + 2 * int(padding)) // int(stride) + 1
+            (side + 2 * padding) // max(1, stride) + 1
             for side, padding, stride in zip(operand[-2:], module.padding, module.stride, strict=True)
         ]
-        return module.out_channels * prod(sides)
+        return int(module.out_channels) * prod(sides)
     if isinstance(module, nn.Linear):
-        return module.out_features
+        return int(module.out_features)
     return prod(operand)
