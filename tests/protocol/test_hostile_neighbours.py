@@ -2,7 +2,6 @@
 
 import contextlib
 import gc
-import os
 import random
 import resource
 import socket
@@ -104,7 +103,7 @@ def settled(server, threads):
     assert threading.active_count() <= threads
     gc.collect()
     pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return len(os.listdir("/proc/self/fd")), pages * resource.getpagesize() / 2**20
+    return len(list(Path("/proc/self/fd").iterdir())), pages * resource.getpagesize() / 2**20
 
 
 def test_a_malformed_session_never_disturbs_its_neighbours(monkeypatch):

@@ -37,7 +37,7 @@ def folded_size(node: onnx.NodeProto, inputs: Sequence[Array]) -> int | None:
     if node.op_type in _ELEMENTWISE:
         return _broadcast(*(array.shape for array in inputs))
     if node.op_type in _SMALLER:
-        return max(inputs[0].size, inputs[0].ndim)
+        return max(int(inputs[0].size), inputs[0].ndim)
     known = _SIZES.get(node.op_type)
     return None if known is None else known(inputs)
 
@@ -53,7 +53,7 @@ def _gathered(inputs: Sequence[Array]) -> int:
 
 def _product(inputs: Sequence[Array]) -> int:
     a, b = inputs[:2]
-    return a.size * b.size // max(1, min(a.shape[-1], b.shape[0]))
+    return int(a.size) * int(b.size) // max(1, min(a.shape[-1], b.shape[0]))
 
 
 _SIZES: Mapping[str, Callable[[Sequence[Array]], int]] = {

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import struct
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -32,6 +33,7 @@ LENGTH = struct.Struct("<Q")
 SEGMENT = 1 << 20
 TAG = 16
 ALIGN = 64
+NUMBERS = re.compile("[<|][biuf][1248]")
 
 
 class DamagedError(StoreError):
@@ -121,6 +123,8 @@ def _read(content: NDArray[np.uint8]) -> Plain:
     index: dict[str, Any] = json.loads(content[LENGTH.size : start].tobytes())
     arrays: dict[str, NDArray[Any]] = {}
     for name, kind, shape, at in index["arrays"]:
+        if not NUMBERS.fullmatch(kind):  # numpy would read it as Python
+            raise ValueError(f"a type {kind:.20}")
         dtype = np.dtype(kind)
         count = int(np.prod(shape, dtype=np.int64))
         arrays[name] = content[start + at : start + at + count * dtype.itemsize].view(dtype).reshape(shape)
