@@ -53,7 +53,8 @@ def _gathered(inputs: Sequence[Array]) -> int:
 
 def _product(inputs: Sequence[Array]) -> int:
     a, b = inputs[:2]
-    return int(a.size) * int(b.size) // max(1, min(a.shape[-1], b.shape[0]))
+    shared: int = max(1, min(a.shape[-1], b.shape[0]))
+    return a.size * b.size // shared
 
 
 _SIZES: Mapping[str, Callable[[Sequence[Array]], int]] = {

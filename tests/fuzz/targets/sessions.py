@@ -14,6 +14,7 @@ from deepreduce.plan import run
 from deepreduce.private import Client, Server, connection
 from deepreduce.private.session import Session
 from deepreduce.private.transport import HEADER, Channel, Kind
+from fuzz.dealt import dealt_base_transfers
 from fuzz.edits import OPERATIONS, edit, edits
 from fuzz.sessions_plan import PLAN, WEIGHTS, X
 from fuzz.target import target
@@ -43,7 +44,7 @@ def session(edited: int, data: bytes) -> np.ndarray | None:
     channel = Channel(wire.ends[1], "client", TIMEOUT_S)
     thread = threading.Thread(target=Session(party, channel, "192.0.2.1", 1).run, daemon=True)
     FAILED.clear()
-    with mock.patch.object(connection, "_connect", lambda target: wire.ends[0]):
+    with dealt_base_transfers(), mock.patch.object(connection, "_connect", lambda target: wire.ends[0]):
         thread.start()
         try:
             with Client("wire", 1, protocol=protocol, timeout_s=TIMEOUT_S) as client:
