@@ -1,7 +1,8 @@
 # make demo   search a small network on digits, export a point, predict with it privately between two processes, measure
 #             the frontier in seconds, draw it (about six minutes on two cores)
 # make test   all tests
-# make check  formatting, types, all tests, and the compiled module's tests under the sanitizers
+# make check  formatting, types, all tests, the compiled module's tests under the sanitizers, and the fuzzers
+# make fuzz   every parser of bytes from outside, fuzzed for FUZZ_SECONDS altogether (tests/fuzz/README.md)
 # make sanitize  the tests marked `core` against a build with the address and undefined-behaviour sanitizers
 # make bench  throughput of the training loop against the bare network; kernels and a private ResNet18 against their floors
 # make wheel  the archives of a release in dist/: source archive, and a repaired wheel for each of WHEEL_PYTHONS; checked
@@ -17,6 +18,7 @@ BIN    := $(VENV)/bin
 TORCH  ?= torch==2.13.0
 CORES  := $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
 DEMO   ?= demo-frontier
+FUZZ_SECONDS ?= 75
 
 # The tests marked `core`, run against a build with sanitizers in a virtual environment of its own.
 SANITIZE   := build/sanitize
@@ -29,7 +31,7 @@ PRELOAD     = $(shell $(CXX) -print-file-name=libasan.so) $(shell $(CXX) -print-
 WHEEL_PYTHONS ?= $(PYTHON)
 WHEEL_TOOLS   := build/wheel-tools
 
-.PHONY: demo test lint check sanitize stub bench wheel wheel-test clean
+.PHONY: demo test lint check fuzz sanitize stub bench wheel wheel-test clean
 .DELETE_ON_ERROR:
 
 $(VENV)/.installed: pyproject.toml
@@ -62,7 +64,11 @@ lint: $(VENV)/.built
 	$(BIN)/ruff check src tests bench examples packaging
 	$(BIN)/mypy
 
-check: lint test sanitize
+check: lint test sanitize fuzz
+
+# Without atheris or clang a hint, and what can be run; with CI set an error. For longer runs: tests/fuzz/run.py --minutes N.
+fuzz: $(VENV)/.built
+	OMP_NUM_THREADS=1 $(BIN)/python tests/fuzz/run.py --seconds $(FUZZ_SECONDS)
 
 $(SANITIZE)/venv/.created:
 	$(PYTHON) -m venv $(SANITIZE)/venv

@@ -42,7 +42,7 @@ def is_loopback(host: str) -> bool:
 
 def parse_bytes(text: str, what: str) -> int:
     """``500MB``, ``8GB``, ``2GiB`` or a number of bytes."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]i?|)b?", text.strip().lower())
+    match = re.fullmatch(r"(\d{1,18}(?:\.\d{1,18})?)\s*([kmgt]i?|)b?", text.strip().lower())
     if match is None or (size := int(float(match[1]) * _UNITS[match[2]])) < 1:
         raise SettingError(f"{what} is {text!r}", "write a size as 500MB or 8GB")
     return size

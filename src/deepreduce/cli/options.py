@@ -33,7 +33,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machine
 
 def parse_shape(text: str) -> tuple[int, int, int]:
     """``3x32x32`` as (channels, height, width)."""
-    match = re.fullmatch(r"(\d+)x(\d+)x(\d+)", text.strip().lower())
+    match = re.fullmatch(r"(\d{1,9})x(\d{1,9})x(\d{1,9})", text.strip().lower())
     if match is None or min(map(int, match.groups())) < 1:
         raise SettingError(f"input {text!r} is not a size", "write channels x height x width, as 3x32x32")
     channels, height, width = map(int, match.groups())
@@ -44,7 +44,7 @@ def parse_size(text: str | None) -> tuple[int, int] | None:
     """``64x64`` as (height, width)."""
     if text is None:
         return None
-    match = re.fullmatch(r"(\d+)x(\d+)", text.strip().lower())
+    match = re.fullmatch(r"(\d{1,9})x(\d{1,9})", text.strip().lower())
     if match is None or min(map(int, match.groups())) < 1:
         raise SettingError(f"image size {text!r} is not a size", "write height x width, as 64x64")
     return int(match[1]), int(match[2])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,11 +11,14 @@ from numpy.typing import NDArray
 
 from ..errors import DataError, MissingPackageError, PlanError
 from ..plan import Plan, normalised
+from ..plan.arrays import read_array
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 FORMATS = ("PNG", "JPEG")  # Pillow knows many more, and hands some to other programs, whatever the file is called
+MAX_BYTES = 1 << 28  # of a picture file
+MAX_PIXELS = 1 << 26
 CLEAR = {"1", "L", "P", "RGB"}  # modes without transparency that say what grey or RGB is
 
 
@@ -49,7 +53,11 @@ def read_picture(path: Path, shape: tuple[int, int, int], *, resize: bool) -> ND
     if channels not in (1, 3):
         raise PlanError(f"the plan takes {channels} channels, pictures have 1 or 3", "give .npy files")
     try:
-        with Image.open(path, formats=FORMATS) as image:
+        with Image.open(io.BytesIO(_content(path)), formats=FORMATS) as image:
+            if not resize and image.size != (width, height):
+                raise _other_size(path, image.size, (width, height))
+            if image.width * image.height > MAX_PIXELS:
+                raise DataError(f"{path} has {image.width}x{image.height} pixels", f"at most {MAX_PIXELS} are read")
             image.load()
             _check_mode(path, image)
             pixels = image.convert("L" if channels == 1 else "RGB")
@@ -60,13 +68,23 @@ def read_picture(path: Path, shape: tuple[int, int, int], *, resize: bool) -> ND
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
         raise DataError(f"{path} cannot be decoded: {' '.join(str(error).split())}", "give a PNG or JPEG") from None
     if pixels.size != (width, height):
-        if not resize:
-            raise DataError(
-                f"{path} is {pixels.width}x{pixels.height} pixels, the plan takes {width}x{height}",
-                "--resize stretches it",
-            )
         pixels = pixels.resize((width, height), resample=Image.Resampling.BILINEAR)
     return np.asarray(pixels, np.uint8).reshape(height, width, channels).transpose(2, 0, 1)
+
+
+def _content(path: Path) -> bytes:
+    """All of the file, so that Pillow finds its end: it allocates what a file only says that it holds."""
+    with path.open("rb") as file:
+        content = file.read(MAX_BYTES + 1)
+    if len(content) > MAX_BYTES:
+        raise DataError(f"{path} is longer than {MAX_BYTES} bytes", "shrink the picture")
+    return content
+
+
+def _other_size(path: Path, found: tuple[int, int], wanted: tuple[int, int]) -> DataError:
+    return DataError(
+        f"{path} is {found[0]}x{found[1]} pixels, the plan takes {wanted[0]}x{wanted[1]}", "--resize stretches it"
+    )
 
 
 def _check_mode(path: Path, image: Image) -> None:
@@ -81,17 +99,11 @@ def _check_mode(path: Path, image: Image) -> None:
 
 
 def _read_array(path: Path, shape: tuple[int, int, int]) -> NDArray[np.float64]:
-    try:
-        found = np.load(path, allow_pickle=False)
-    except FileNotFoundError:
-        raise DataError(f"{path} is missing", "check the path") from None
-    except (OSError, ValueError, EOFError) as error:
+    found = read_array(path)
+    if found.shape != shape or found.dtype.kind not in "fiub":
         raise DataError(
-            f"{path} holds no array: {' '.join(str(error).split()):.200}", "write it with numpy.save"
-        ) from None
-    if not isinstance(found, np.ndarray) or found.shape != shape or found.dtype.kind not in "fiub":
-        what = f"{found.dtype} {found.shape}" if isinstance(found, np.ndarray) else "several arrays"
-        raise DataError(f"{path} holds {what}, the plan takes real numbers {shape}", "give one input a file")
+            f"{path} holds {found.dtype} {found.shape}, the plan takes real numbers {shape}", "give one input a file"
+        )
     values: NDArray[np.float64] = found.astype(np.float64)
     if not np.isfinite(values).all():
         raise DataError(f"{path} has values that are not finite", "normalise as in training")

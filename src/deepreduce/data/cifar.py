@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from ..errors import DataError
-from .dataset import Dataset, Split, assemble, carve_validation, need_file, shortfall
+from .dataset import Dataset, Split, assemble, carve_validation, need_file, read_text, shortfall
 from .download import Archive, ensure
 
 SIDE = 32
@@ -127,7 +127,7 @@ def read_records(path: Path, cifar: Cifar) -> Split:
 
 def read_names(path: Path, cifar: Cifar) -> tuple[str, ...]:
     """The class names in label order, one a line; blank lines (CIFAR-10 ends with some) do not count."""
-    names = tuple(path.read_text(encoding="utf-8").split())
+    names = tuple(read_text(path).split())
     if len(names) != cifar.num_classes:
         raise DataError(f"{path} names {len(names)} classes, {cifar.name} has {cifar.num_classes}")
     return names

@@ -136,3 +136,11 @@ def need_file(path: Path, expected: str) -> Path:
     if not path.is_file():
         raise DataError(f"{path} is missing", f"expected {expected}")
     return path
+
+
+def read_text(path: Path) -> str:
+    """The text of a file, or a `DataError` when it is none."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read as text: {error}", "is it the official file?") from error

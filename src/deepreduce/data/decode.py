@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff", ".webp"})
 _GREY_MODES = frozenset({"1", "L", "LA"})
+MAX_PIXELS = 1 << 26
 _FILES_AT_ONCE = 64  # a task for each file would cost more than decoding a thumbnail
 
 
@@ -85,7 +87,10 @@ def _opened(path: Path) -> Iterator[Image]:
     except ImportError as error:
         raise MissingPackageError("reading images needs Pillow", "pip install 'deepreduce[search]'") from error
     try:
-        with Image.open(path) as image:
+        # All of the file, so that Pillow finds its end: it allocates what a file only says that it holds.
+        with Image.open(io.BytesIO(path.read_bytes())) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise DataError(f"{path} has {image.width}x{image.height} pixels", f"at most {MAX_PIXELS} are read")
             if image.mode.startswith(("I", "F")):  # Pillow would clip these to 255 instead of scaling them
                 raise DataError(f"{path} has more than 8 bits a channel (mode {image.mode})", "convert it to 8 bits")
             yield image

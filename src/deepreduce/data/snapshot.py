@@ -13,7 +13,7 @@ import secrets
 from pathlib import Path
 from typing import Any
 
-from ..errors import DataError, MissingPackageError
+from ..errors import DataError, MissingPackageError, one_line
 from .dataset import Dataset, Split, need_file
 
 FORMAT = 1
@@ -68,21 +68,24 @@ def restore(path: Path, *, check: bool = True) -> Dataset:
             train, validation, test = (
                 Split(file.get_tensor(f"{n}.images"), file.get_tensor(f"{n}.labels")) for n in _SPLITS
             )
-    except (safetensors.SafetensorError, OSError) as error:
-        raise DataError(f"{path} is no snapshot, or a damaged one: {error}", "delete it to write it anew") from error
-    dataset = Dataset(
-        header["name"],
-        tuple(header["classes"]),
-        train,
-        validation,
-        test,
-        tuple(header["mean"]),
-        tuple(header["std"]),
-        tuple(header["notices"]),
-    )
-    if check and dataset.digest != header["digest"]:
+        digest = str(header["digest"])
+        dataset = Dataset(
+            header["name"],
+            tuple(header["classes"]),
+            train,
+            validation,
+            test,
+            tuple(header["mean"]),
+            tuple(header["std"]),
+            tuple(header["notices"]),
+        )
+    except (safetensors.SafetensorError, OSError, LookupError, TypeError, ValueError) as error:
         raise DataError(
-            f"{path} is damaged: its images hash to {dataset.digest[:12]}…, {header['digest'][:12]}… were saved",
+            f"{path} is no snapshot, or a damaged one: {one_line(error):.200}", "delete it to write it anew"
+        ) from error
+    if check and dataset.digest != digest:
+        raise DataError(
+            f"{path} is damaged: its images hash to {dataset.digest[:12]}…, {digest[:12]}… were saved",
             "delete it to write it anew",
         )
     return dataset
@@ -92,9 +95,9 @@ def _header(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
     if _KEY not in metadata:
         raise DataError(f"{path} is a safetensors file, but no data set snapshot")
     header: dict[str, Any] = json.loads(metadata[_KEY])
-    if header.get("format") != FORMAT:
+    if header["format"] != FORMAT:
         raise DataError(
-            f"{path} has snapshot format {header.get('format')!r}, this version reads {FORMAT}",
+            f"{path} has snapshot format {header['format']!r:.40}, this version reads {FORMAT}",
             "delete it to write it anew",
         )
     return header

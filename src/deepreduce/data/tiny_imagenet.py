@@ -11,17 +11,19 @@ is usual, and validation images are carved from the training images.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import torch
 
 from ..errors import DataError
-from .dataset import Dataset, Split, assemble, carve_validation, need_file, shortfall
+from .dataset import Dataset, Split, assemble, carve_validation, need_file, read_text, shortfall
 from .decode import decode, image_files
 from .download import Archive, ensure
 
 NAME = "tinyimagenet"
 SIDE = 64
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")  # of a class or a file
 OFFICIAL_IMAGES = {"training": 100_000, "test": 10_000}
 ARCHIVE = Archive(
     url="http://cs231n.stanford.edu/tiny-imagenet-200.zip",
@@ -39,7 +41,7 @@ def load_tiny_imagenet(root: Path, seed: int = 0, validation: float = 0.1) -> Da
     the official set are used and noted. Raises `DataError` for files that are missing, undecodable or of another size.
     """
     folder = ensure(ARCHIVE, root)
-    wnids = need_file(folder / "wnids.txt", "one WordNet id a line").read_text(encoding="utf-8").split()
+    wnids = _wnids(need_file(folder / "wnids.txt", "one WordNet id a line"))
     official = _read(training_files(folder, wnids))
     test = _read(annotated_files(folder, wnids))
     notices = shortfall(NAME, {"training": len(official), "test": len(test)}, OFFICIAL_IMAGES)
@@ -64,13 +66,13 @@ def annotated_files(folder: Path, wnids: list[str]) -> list[tuple[Path, int]]:
     annotations = need_file(folder / "val" / "val_annotations.txt", "lines of <file> <wnid> <bounding box>")
     label_of = {wnid: label for label, wnid in enumerate(wnids)}
     files = []
-    for number, line in enumerate(annotations.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(read_text(annotations).splitlines(), start=1):
         if not line.strip():
             continue
         fields = line.split()
-        if len(fields) < 2 or fields[1] not in label_of:
+        if len(fields) < 2 or fields[1] not in label_of or not _NAME.fullmatch(fields[0]):
             raise DataError(
-                f"{annotations}, line {number}: {line!r}", "expected <file> <wnid> ..., with a wnid of wnids.txt"
+                f"{annotations}, line {number}: {line!r:.200}", "expected <file> <wnid> ..., with a wnid of wnids.txt"
             )
         files.append((annotations.parent / "images" / fields[0], label_of[fields[1]]))
     if not files:
@@ -80,9 +82,20 @@ def annotated_files(folder: Path, wnids: list[str]) -> list[tuple[Path, int]]:
 
 def class_names(folder: Path, wnids: list[str]) -> tuple[str, ...]:
     """The first name of each class ("goldfish" of "goldfish, Carassius auratus"), or its wnid if words.txt has none."""
-    words = need_file(folder / "words.txt", "lines of <wnid> <names>").read_text(encoding="utf-8")
+    words = read_text(need_file(folder / "words.txt", "lines of <wnid> <names>"))
     entries = dict(line.split("\t", 1) for line in words.splitlines() if "\t" in line)
     return tuple(entries.get(wnid, wnid).split(",")[0].strip() for wnid in wnids)
+
+
+def _wnids(path: Path) -> list[str]:
+    """The ids, each of which is the name of a folder: nothing in a list may lead elsewhere."""
+    wnids = read_text(path).split()
+    for wnid in wnids:
+        if not _NAME.fullmatch(wnid):
+            raise DataError(f"{path} names the class {wnid!r:.80}", "expected one WordNet id a line, as n01443537")
+    if not wnids:
+        raise DataError(f"{path} is empty")
+    return wnids
 
 
 def _read(files: list[tuple[Path, int]]) -> Split:

@@ -16,6 +16,7 @@ from ..errors import DataError, ModelError, SettingError, one_line
 from ..networks.network import Network
 from ..networks.source import ModelSource
 from ..networks.zoo import ZOO
+from ..plan.arrays import read_array
 from ..reduce import reduce_to
 from ..reduce.linearize import require_chosen
 from ..train.augment import Normaliser
@@ -100,11 +101,8 @@ def read_calibration(path: Path, input_shape: tuple[int, int, int]) -> NDArray[A
 
     A folder of pictures is read as data is (``folder:``): give that to ``--data`` instead. Raises `DataError`.
     """
-    try:
-        samples: NDArray[Any] = np.load(path, allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} holds no array: {one_line(error):.200}", "save one with numpy.save") from error
-    if not isinstance(samples, np.ndarray) or samples.dtype.kind not in "uif" or samples.ndim < 2 or not len(samples):
+    samples = read_array(path)
+    if samples.dtype.kind not in "uif" or samples.ndim < 2 or not len(samples):
         raise DataError(f"{path} holds no array of samples", "save numbers [n, C, H, W], or rows [n, features]")
     if samples.dtype != np.uint8:
         samples = samples.astype(np.float64)

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor, fx, nn
 
 from ..errors import DeepReduceError, MissingPackageError, ModelError, one_line
+from .onnx_limits import LARGEST_SIDE, MAX_CONSTANT, MAX_VALUES, folded_size, module_size
 
 if TYPE_CHECKING:
     import onnx
@@ -91,7 +92,15 @@ class Builder:
 
         self.model, self.path = model, path
         self.root, self.graph = nn.Module(), fx.Graph()
-        self.constants: dict[str, Array] = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
+        self.constants: dict[str, Array] = {}
+        for tensor in model.graph.initializer:
+            try:
+                self.constants[tensor.name] = numpy_helper.to_array(tensor)
+            except Exception as error:  # whatever sizes and types that its bytes are not of lead to
+                raise ModelError(
+                    f"{path.name}: the constant {tensor.name!r:.80} cannot be read: {one_line(error):.150}",
+                    "export it again",
+                ) from error
         self.nodes: dict[str, fx.Node] = {}
         self.behind: dict[str, tuple[str, onnx.NodeProto]] = {}  # to the logits' name, and the first node behind them
         self.examples: dict[fx.Node, Tensor] = {}  # a value for every node, of one image
@@ -184,6 +193,7 @@ class Builder:
         """Call a new module, named as the node is, on ``inputs``."""
         if not all(bool(tensor.isfinite().all()) for tensor in module.state_dict().values()):
             raise self.refused(node, "its weights are not finite")
+        self.check_size(node, module_size(module, [tuple(self.examples[i].shape) for i in inputs]))
         module.eval().requires_grad_(True)
         name = self._free_name(node)
         self.root.add_module(name, module)
@@ -255,6 +265,13 @@ class Builder:
         if not sides[0]:
             raise ModelError(f"{self.path} leaves the number of channels open", "give --input CxHxW")
         channels, height, width = (side or DEFAULT_SIDE for side in sides)
+        if not all(0 < side <= LARGEST_SIDE for side in (channels, height, width)) or (
+            channels * height * width > MAX_VALUES
+        ):
+            raise ModelError(
+                f"{self.path} takes images of {_by((channels, height, width))}",
+                f"at most {MAX_VALUES} values are known",
+            )
         self.input_shape = channels, height, width
         self.file_shape = (channels,) if len(dims) == 2 else (height, width, channels) if last else self.input_shape
         image = self.graph.placeholder("images")
@@ -282,6 +299,14 @@ class Builder:
         from onnx import helper
         from onnx.reference import ReferenceEvaluator
 
+        arrays = [self.constants[name] for name in node.input if name]
+        try:
+            size = folded_size(node, arrays)
+        except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+            raise self.refused(node, f"its constants cannot be computed: {one_line(error):.150}") from error
+        if size is None:
+            raise self.refused(node, "its inputs are constants: simplify the file, so that its result is one, too")
+        self.check_size(node, size, MAX_CONSTANT)
         inputs = [helper.make_tensor_value_info(n, 0, None) for n in dict.fromkeys(node.input) if n]
         outputs = [helper.make_tensor_value_info(n, 0, None) for n in node.output if n]
         model = helper.make_model(
@@ -293,6 +318,11 @@ class Builder:
             raise self.refused(node, f"its constants cannot be computed: {one_line(error):.150}") from error
         for info, array in zip(outputs, found, strict=True):
             self.constants[info.name] = np.asarray(array)
+
+    def check_size(self, node: onnx.NodeProto, size: int, most: int = MAX_VALUES) -> None:
+        """Raises `ModelError` unless a result of so many values may be made."""
+        if not 0 <= size <= most:
+            raise self.refused(node, f"it makes {size} values, at most {most} are known")
 
     def _try(self, node: onnx.NodeProto | None, made: fx.Node, compute: Callable[[], Tensor]) -> None:
         try:

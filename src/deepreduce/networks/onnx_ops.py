@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -234,6 +235,7 @@ def _concat(net: Builder, node: onnx.NodeProto) -> None:
     axis = _attributes(node).get("axis", 1) % rank
     if axis != (3 if last else 1):
         raise net.refused(node, "concatenate along channels")
+    net.check_size(node, sum(math.prod(net.shape(value)) for value in values))
     net.put(node, net.call(torch.cat, values, 1, node=node), last)
 
 

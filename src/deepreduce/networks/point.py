@@ -20,7 +20,7 @@ Phase = Literal["inner", "outer"]
 
 _TERM = re.compile(r"(?P<stage>[A-Za-z][A-Za-z0-9_]*)(?P<marks>.*)")
 _THINNED = re.compile(r"\^\{?RT\}?(\[(?P<phase>inner|outer)\])?", re.IGNORECASE)
-_BLOCKS = re.compile(r"\*(?P<blocks>\d*)")
+_BLOCKS = re.compile(r"\*(?P<blocks>[0-9]{0,9})")
 
 
 @dataclass(frozen=True)
@@ -102,13 +102,13 @@ def parse_point(text: str, stages: Iterable[str]) -> Point:
         except ValueError:
             raise PointError(f"{name}={value!r} in point {text!r} is not a number") from None
         if not 0 < scales[name] <= 1:
-            raise PointError(f"{name}={value} in point {text!r} is not in (0, 1]")
+            raise PointError(f"{name}={value!r} in point {text!r} is not in (0, 1]")
     return Point(tuple(sorted(terms, key=lambda term: known.index(term.stage))), **scales, relus=relus)
 
 
 def _parse_relus(value: str, text: str) -> int:
     if not re.fullmatch("[0-9]{1,15}", value) or int(value) < 1:
-        raise PointError(f"relus={value} in point {text!r} is not a whole number above 0", "write relus=25000")
+        raise PointError(f"relus={value!r} in point {text!r} is not a whole number above 0", "write relus=25000")
     return int(value)
 
 
@@ -132,5 +132,5 @@ def _parse_term(text: str, stages: tuple[str, ...]) -> Term:
             remedy = "put a comma before alpha and rho" if "=" in marks else "^RT thins, * keeps one block"
             raise PointError(f"cannot read {marks!r} after stage {stage}", remedy)
     if blocks == 0:
-        raise PointError(f"{text} keeps no block", f"leave {stage} out to cull it")
+        raise PointError(f"{text!r} keeps no block", f"leave {stage} out to cull it")
     return Term(stage, phase, blocks)

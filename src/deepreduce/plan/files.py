@@ -94,7 +94,7 @@ def read_weights(path: Path | str, plan: Plan) -> Weights:
     try:
         weights: Weights = safetensors.numpy.load(content)
         length = int.from_bytes(content[:8], "little")  # the format: a header of that length, in JSON
-        belongs_to = json.loads(content[8 : 8 + length]).get("__metadata__", {}).get(DIGEST)
+        belongs_to = (json.loads(content[8 : 8 + length]).get("__metadata__") or {}).get(DIGEST)
     except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
         raise PlanError(f"{path} holds no weights: {one_line(error):.200}", "export them again") from error
     check_weights(plan, weights)

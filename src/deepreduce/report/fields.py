@@ -134,7 +134,12 @@ def read_json(path: Path) -> Fields:
 
 def is_number(value: object) -> bool:
     """Whether ``value`` is a finite int or float (``True`` is neither here)."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number beyond all floats
+        return False
 
 
 def _no_constant(name: str) -> NoReturn:

@@ -38,8 +38,8 @@ class ClientStore(Store):
         with self._database.reading() as db:
             row = db.execute("SELECT content FROM plans WHERE digest = ?", (digest,)).fetchone()
         # Anything else would be asked for in vain, again and again.
-        whole = row is not None and hashlib.sha256(row[0]).hexdigest() == digest
-        return bytes(row[0]) if whole else None
+        whole = row is not None and isinstance(row[0], bytes) and hashlib.sha256(row[0]).hexdigest() == digest
+        return row[0] if whole else None
 
     def remember(self, place: str, server: str, digest: str, content: bytes | None) -> None:
         """Who serves which plan at a place; ``content`` if it was not here."""

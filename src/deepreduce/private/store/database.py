@@ -116,6 +116,8 @@ class Database:
             yield
         except sqlite3.Error as error:
             raise self._explained(error) from error
+        except UnicodeDecodeError as error:  # of a damaged file's own names
+            raise damaged_error(self._path) from error
         except OSError as error:
             raise disk_error(error, self._path) from error
 
@@ -127,9 +129,7 @@ class Database:
             case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
                 return StoreError(f"{self._path} is being written by another process", "try again")
             case sqlite3.SQLITE_NOTADB | sqlite3.SQLITE_CORRUPT:
-                return StoreError(
-                    f"{self._path} is damaged", f"delete the folder {self._path.parent}: it is lost, prepare again"
-                )
+                return damaged_error(self._path)
             case _:
                 return StoreError(
                     f"{self._path} cannot be used: {one_line(error)}", "check its permissions and the disk"
@@ -145,6 +145,11 @@ def _create(path: Path) -> None:
     """
     with _CREATING, suppress(FileExistsError):
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+
+
+def damaged_error(path: Path) -> StoreError:
+    """For a database in which something is that was never written."""
+    return StoreError(f"{path} is damaged", f"delete the folder {path.parent}: it is lost, prepare again")
 
 
 def disk_error(error: OSError, path: Path) -> StoreError:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import struct
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -32,6 +33,7 @@ LENGTH = struct.Struct("<Q")
 SEGMENT = 1 << 20
 TAG = 16
 ALIGN = 64
+NUMBERS = re.compile("[<|][biuf][1248]")
 
 
 class DamagedError(StoreError):
@@ -75,7 +77,10 @@ def unseal(file: int, key: bytes, batch_id: bytes) -> Plain:
             cipher.decrypt_into(_nonce(number), taken, header + batch_id, part)
         except InvalidTag:
             raise DamagedError("its content was changed") from None
-    return _read(content)
+    try:
+        return _read(content)
+    except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError) as error:
+        raise DamagedError("its index cannot be read") from error
 
 
 def _layout(plain: Plain) -> tuple[bytes, int]:
@@ -118,6 +123,8 @@ def _read(content: NDArray[np.uint8]) -> Plain:
     index: dict[str, Any] = json.loads(content[LENGTH.size : start].tobytes())
     arrays: dict[str, NDArray[Any]] = {}
     for name, kind, shape, at in index["arrays"]:
+        if not NUMBERS.fullmatch(kind):  # numpy would read it as Python
+            raise ValueError(f"a type {kind:.20}")
         dtype = np.dtype(kind)
         count = int(np.prod(shape, dtype=np.int64))
         arrays[name] = content[start + at : start + at + count * dtype.itemsize].view(dtype).reshape(shape)

@@ -15,6 +15,7 @@ from __future__ import annotations
 import fcntl
 import json
 import logging
+import operator
 import os
 import sqlite3
 import threading
@@ -27,7 +28,7 @@ from pathlib import Path
 from ...errors import StoreError
 from ..material import Plain
 from .burnt import BurntList, Known
-from .database import Database, disk_error
+from .database import Database, damaged_error, disk_error
 from .files import remove_unlocked, sync_folder, write_all
 from .sealed import KEY, DamagedError, seal, sealed_bytes, unseal
 
@@ -175,7 +176,9 @@ class Store:
 
     def _fact(self, db: sqlite3.Connection, name: str) -> bytes | None:
         row = db.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
-        return None if row is None else bytes(row[0])
+        if row is not None and not isinstance(row[0], bytes):
+            raise damaged_error(self.folder / DATABASE)
+        return None if row is None else row[0]
 
     def _set_fact(self, db: sqlite3.Connection, name: str, value: bytes) -> None:
         db.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, value))
@@ -226,7 +229,11 @@ class Store:
             known = self._burnt.create()
             self._remember(db, known)
             return known
-        return Known(*json.loads(fact))
+        try:
+            inode, changed_ns, length = map(operator.index, json.loads(fact))
+        except (TypeError, ValueError):
+            raise damaged_error(self.folder / DATABASE) from None
+        return Known(inode, changed_ns, length)
 
     def _remember(self, db: sqlite3.Connection, known: Known) -> None:
         self._set_fact(db, "burnt", json.dumps(astuple(known)).encode())
@@ -304,8 +311,10 @@ class Store:
         found = self._fact(db, "role")
         if found is None:
             self._set_fact(db, "role", role.encode())
-        elif found != role.encode():
+        elif found == (b"client" if role == "server" else b"server"):
             raise StoreError(f"{self.folder} is the store of a {found.decode()}", "choose another folder")
+        elif found != role.encode():
+            raise damaged_error(self.folder / DATABASE)
 
     def _notice(self, text: str) -> None:
         self.notices.append(text)

@@ -21,6 +21,6 @@ def summary(folder: Path) -> dict[str, int]:
             ready, size = database.execute(query).fetchone()
         finally:
             database.close()
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:
         raise StoreError(f"{path} cannot be read: {one_line(error)}", "is it damaged?") from error
     return {"ready": int(ready), "bytes": int(size)}

@@ -1,0 +1,1 @@
+"""Fuzzers of every parser of bytes from outside: README.md."""

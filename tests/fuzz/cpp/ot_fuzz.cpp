@@ -1,0 +1,39 @@
+// A receiver's set-up and corrections at the sender of the OT extension, and the messages of products and rescales.
+#include "input.hpp"
+#include "ot/product.hpp"
+#include "ot/rescale.hpp"
+#include "ot/softspoken.hpp"
+
+using namespace deepreduce;
+using std::uint64_t;
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+    fuzz::Input input(data, size);
+    const unsigned k = 1u << input.number(0, 2), bits = input.number(3, 64), shift = input.number(1, 62) % (bits - 2) + 1;
+    const unsigned threads = input.number(1, 2);
+    const std::size_t count = input.number(0, 9) * 128, groups = count / group_size;
+    const auto pads = input.blocks(ot::base_ots);
+    const auto set_up = input.bytes(ot::set_up_bytes), correction = input.bytes(ot::correction_bytes(count, k));
+    const HashKey key{input.blocks(1)[0]};
+    const uint64_t first = input.byte();
+    const auto choices = input.bytes(count / 8);
+    const auto message = input.elements(count, bits);
+    fuzz::on_every_path([&] {
+        ot::Sender sender(k, Delta(Block{6, 7}), std::span<const Block, ot::base_ots>(pads.data(), ot::base_ots), set_up.data());
+        AlignedVector<Block> out(count);
+        sender.extend(count, correction.data(), out.data(), threads);
+        AlignedVector<uint64_t> found(4 * count);
+        uint64_t* const share = found.data();
+        ot::product_receive(key, first, groups, bits, out.data(), choices.data(), message.data(), share, threads);
+        ot::product_send(key, first, groups, bits, sender.delta(), out.data(), message.data(), share + count, share + 2 * count,
+                         threads);
+        for (std::size_t i = 0; i < 3 * count; ++i)
+            fuzz::expect(share[i] <= ~uint64_t{0} >> (64 - bits), "a share is in the ring");
+        const ot::RescaleShape shape{bits, shift, count};
+        AlignedVector<uint64_t> answer(count);
+        ot::rescale_answer(shape, message.data(), share, choices.data(), message.data(), answer.data());
+        ot::rescale_close(shape, message.data(), share, choices.data(), answer.data(), share + 3 * count);
+        return found;
+    });
+    return 0;
+}

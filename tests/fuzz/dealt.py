@@ -1,0 +1,57 @@
+"""Base transfers of which a dealer has made one set: INSECURE, so that a session takes milliseconds, for tests only.
+
+Points that are not the dealt ones go to the real code.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from unittest import mock
+
+import numpy as np
+
+from deepreduce.private import base_ot
+
+COUNT = base_ot.COUNT
+Sender, Receiver = base_ot.BaseSender, base_ot.BaseReceiver
+
+
+@functools.cache
+def _dealt() -> tuple[Sender, bytes, np.ndarray]:
+    """A sender, the points that were sent to it, and both keys of every transfer [128, 2, 16]."""
+    sender = Sender()
+    points = Receiver(sender.message, np.zeros(COUNT, np.uint8)).message
+    return sender, points, sender.keys(points).reshape(COUNT, 2, -1)
+
+
+class DealtSender:
+    """In place of `BaseSender`."""
+
+    def __init__(self) -> None:
+        self.message = _dealt()[0].message
+
+    def keys(self, points: bytes) -> np.ndarray:
+        """Both keys of every transfer."""
+        sender, dealt, keys = _dealt()
+        return keys.reshape(-1) if points == dealt else sender.keys(points)
+
+
+def dealt_receiver(sender: bytes, choices: np.ndarray) -> object:
+    """In place of `BaseReceiver`."""
+    made, points, keys = _dealt()
+    if sender != made.message:
+        return Receiver(sender, choices)
+    chosen = np.ascontiguousarray(keys[np.arange(COUNT), choices]).reshape(-1)
+    return mock.NonCallableMock(spec_set=["message", "keys"], message=points, keys=chosen)
+
+
+@contextmanager
+def dealt_base_transfers() -> Iterator[None]:
+    """Both parties of this process use the dealer's."""
+    with (
+        mock.patch.object(base_ot, "BaseSender", DealtSender),
+        mock.patch.object(base_ot, "BaseReceiver", dealt_receiver),
+    ):
+        yield

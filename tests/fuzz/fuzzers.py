@@ -1,0 +1,165 @@
+"""How a target is fuzzed: in a fork of a process that has everything instrumented, or as a program of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import functools
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+from fuzz.registry import all_targets
+from fuzz.scratch import forget
+from fuzz.target import Target, check
+from fuzz.totals import Found, read_log
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+CORPORA = HERE / "corpora"
+BUILD = ROOT / "build" / "fuzz"
+RESIDENT_MB = 2048  # of the whole process, its corpus included; each input's own bound is its target's
+CORE_MALLOC_MB = 64  # of one input of the core's targets
+CORE_SECONDS = 10
+
+
+@dataclass(frozen=True)
+class Fuzzer:
+    """``launch`` runs libFuzzer with these arguments, its output to a log, until it ends. ``folder``: in `CORPORA`."""
+
+    name: str
+    folder: str
+    flags: tuple[str, ...]
+    launch: Callable[[list[str], Path], int]
+    weight: float = 1.0
+
+    def fuzz(self, seconds: int) -> Found:
+        """One slice of time."""
+        place = BUILD / self.name
+        corpus, crashes, log = place / "corpus", place / "crashes", place / "log"
+        shutil.rmtree(crashes, ignore_errors=True)
+        for folder in (corpus, crashes, CORPORA / self.folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        flags = [f"-max_total_time={seconds}", "-print_final_stats=1", "-reload=0", f"-artifact_prefix={crashes}/"]
+        started = time.monotonic()
+        code = self.launch([*self.flags, *flags, str(corpus), str(CORPORA / self.folder)], log)
+        broken = []
+        for path in sorted(crashes.iterdir()):
+            name = f"{path.name[:20]}"
+            shutil.copy(path, CORPORA / self.folder / name)
+            broken.append(name)
+        if code and not broken:
+            broken.append(f"exit code {code}, see {log}")
+        return read_log(log.read_text(errors="replace"), time.monotonic() - started, broken)
+
+    def merge(self, into: Path, folders: Sequence[Path]) -> None:
+        """The least inputs of all folders that reach what they reach together."""
+        into.mkdir(parents=True)
+        flags = [flag for flag in self.flags if not flag.startswith("-timeout")]
+        self.launch([*flags, "-merge=1", str(into), *map(str, folders)], BUILD / self.name / "merge-log")
+
+
+def python_fuzzers() -> list[Fuzzer]:
+    """Imports everything of ours with instrumentation, once."""
+    import atheris
+
+    with (
+        open(os.devnull, "w") as quiet,  # noqa: PTH123
+        contextlib.redirect_stderr(quiet),
+        atheris.instrument_imports(include=["deepreduce"], enable_loader_override=False),
+    ):
+        targets = all_targets(torch=True)
+    return [
+        Fuzzer(
+            chosen.name,
+            chosen.name,
+            (f"-timeout={chosen.seconds}", f"-max_len={chosen.most_bytes}", f"-rss_limit_mb={RESIDENT_MB}"),
+            functools.partial(_forked, chosen),
+            3.0 if chosen.seconds >= 60 else 1.0,  # whole sessions are slow
+        )
+        for chosen in targets
+    ]
+
+
+def core_fuzzers() -> list[Fuzzer]:
+    """Builds the core and its targets with clang, the address and undefined-behaviour sanitizers, and coverage."""
+    folder = BUILD / "cmake"
+    settings = [
+        "-DCMAKE_CXX_COMPILER=clang++", "-DCMAKE_BUILD_TYPE=RelWithDebInfo", "-DDEEPREDUCE_FUZZ=ON",
+        "-DDEEPREDUCE_SANITIZE=ON",
+    ]  # fmt: skip
+    for command in (
+        ["cmake", "-S", str(ROOT), "-B", str(folder), *settings],
+        ["cmake", "--build", str(folder), "--target", "fuzzers"],
+    ):
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            raise SystemExit(f"error: {' '.join(command)} failed:\n{done.stdout[-4000:]}{done.stderr[-4000:]}")
+    programs = sorted((folder / "tests" / "fuzz" / "cpp").glob("fuzz_*"))
+    return [
+        Fuzzer(
+            path.name,
+            f"cpp/{path.name.removeprefix('fuzz_')}",
+            (
+                f"-timeout={CORE_SECONDS}",
+                f"-malloc_limit_mb={CORE_MALLOC_MB}",
+                f"-rss_limit_mb={RESIDENT_MB}",
+                "-max_len=4096",
+            ),
+            functools.partial(_program, path),
+        )
+        for path in programs
+        if os.access(path, os.X_OK) and path.is_file()
+    ]
+
+
+def _program(path: Path, flags: list[str], log: Path) -> int:
+    with log.open("w") as out:
+        return subprocess.run([str(path), *flags], stdout=out, stderr=subprocess.STDOUT).returncode
+
+
+def _forked(chosen: Target, flags: list[str], log: Path) -> int:
+    """atheris ends its process, so it gets one of its own; the instrumented modules come along."""
+    sys.stdout.flush()
+    child = os.fork()
+    if child:
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        forget(child)
+        return code
+    try:
+        out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+        os.dup2(out, 1)
+        os.dup2(out, 2)
+        _fuzz(chosen, flags)
+    finally:
+        ctypes.CDLL(None).exit(1)  # C's, after which libFuzzer writes the input that it was at
+
+
+def _fuzz(chosen: Target, flags: list[str]) -> None:
+    import logging
+
+    import atheris
+
+    logging.disable(logging.CRITICAL)
+    mutate = chosen.mutate
+
+    def mutator(data: bytes, most: int, seed: int) -> bytes:
+        """Half of the time by form, half blindly."""
+        random = Random(seed)
+        if mutate is None or random.random() < 0.4:
+            return bytes(atheris.Mutate(data, most))
+        try:
+            changed = mutate(data, random)
+        except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError):  # no longer of its form
+            changed = None
+        return bytes(atheris.Mutate(data, most)) if changed is None or len(changed) > most else changed
+
+    more = {} if mutate is None else {"custom_mutator": mutator}
+    atheris.Setup([sys.argv[0], *flags], lambda data: check(chosen, data), **more)
+    atheris.Fuzz()

@@ -1,0 +1,129 @@
+"""Fuzzes every target in turn: atheris for the Python half, libFuzzer for the compiled core.
+
+    python tests/fuzz/run.py --seconds 75                   # all of it, as `make fuzz` does
+    python tests/fuzz/run.py --minutes 60 plan weights      # rounds over these targets
+    python tests/fuzz/run.py --keep                         # what was found, minimised, into corpora/
+
+What a run finds lies below build/fuzz: NAME/corpus, NAME/log, and totals.json, which adds up over runs. An input that
+breaks a target is copied to corpora/NAME, where the tests replay it until it is mended; the exit code is then 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path[0] = str(HERE.parent)  # not this folder, whose modules are those of a package
+
+from fuzz.fuzzers import BUILD, CORPORA, Fuzzer, core_fuzzers, python_fuzzers  # noqa: E402
+from fuzz.totals import Totals, table  # noqa: E402
+
+ROUND_S = 60  # of one target, in long runs
+KEPT_BYTES = 24_000  # of what a fuzzer found, for each target, in version control; the smallest inputs first
+KEPT_EACH = 4096
+
+
+def main() -> int:
+    """The exit code."""
+    options = _options()
+    fuzzers = _available(options.only)
+    chosen = [one for one in fuzzers if not options.targets or one.name in options.targets]
+    if unknown := set(options.targets) - {one.name for one in fuzzers}:
+        known = ", ".join(one.name for one in fuzzers)
+        print(f"error: no target is named {', '.join(sorted(unknown))}; there are {known}")
+        return 2
+    if not chosen:
+        return 0
+    if options.keep:
+        for one in chosen:
+            _keep(one)
+        return 0
+    seconds = options.minutes * 60 if options.minutes else options.seconds
+    totals = _fuzz(chosen, seconds, ROUND_S if options.minutes else seconds / len(chosen))
+    print(table(totals))
+    broken = [name for name, one in totals.targets.items() if one.broken]
+    if broken:
+        print(f"error: inputs that break {', '.join(broken)} are in {CORPORA}; run the tests to see how")
+    return 1 if broken else 0
+
+
+def _fuzz(fuzzers: Sequence[Fuzzer], seconds: float, each: float) -> Totals:
+    """Rounds over all until the time is spent; what this run did."""
+    here, end = Totals(), time.monotonic() + seconds
+    overall = Totals.read(BUILD / "totals.json")
+    while time.monotonic() < end:
+        for one in fuzzers:
+            left = end - time.monotonic()
+            if left <= 0:
+                break
+            found = one.fuzz(max(1, round(min(each * one.weight, left + 1))))
+            print(f"{one.name}: {found}", flush=True)
+            for totals in (here, overall):
+                totals.add(one.name, found)
+            overall.write(BUILD / "totals.json")
+        if each == seconds / len(fuzzers):
+            break
+    return here
+
+
+def _keep(one: Fuzzer) -> None:
+    """Inputs that reach what the kept ones do not, the smallest first."""
+    folder = CORPORA / one.folder
+    merged = BUILD / one.name / "merged"
+    shutil.rmtree(merged, ignore_errors=True)
+    for old in folder.glob("found-*"):
+        old.unlink()
+    one.merge(merged, [folder, BUILD / one.name / "corpus"])
+    kept = {path.read_bytes() for path in folder.iterdir()}
+    spent = 0
+    for path in sorted(merged.iterdir(), key=lambda path: (path.stat().st_size, path.name)):
+        content = path.read_bytes()
+        if content in kept or len(content) > KEPT_EACH or spent + len(content) > KEPT_BYTES:
+            continue
+        spent += len(content)
+        (folder / f"found-{path.name[:12]}").write_bytes(content)
+    print(f"{one.name}: {spent:,} bytes kept")
+
+
+def _available(only: str | None) -> list[Fuzzer]:
+    """Those that this machine can run; a hint for the others, which is an error where nothing may be left out."""
+    fuzzers: list[Fuzzer] = []
+    missing = []
+    if only != "core":
+        if importlib.util.find_spec("atheris"):
+            fuzzers += python_fuzzers()
+        else:
+            missing.append("the Python half is fuzzed with atheris: pip install atheris")
+    if only != "python":
+        if shutil.which("clang++") and shutil.which("cmake"):
+            fuzzers += core_fuzzers()
+        else:
+            missing.append("the core is fuzzed with libFuzzer: apt-get install clang libclang-rt-14-dev")
+    for text in missing:
+        print(f"skipped: {text}")
+    if missing and os.environ.get("CI"):
+        raise SystemExit("error: nothing may be skipped where CI is set")
+    return fuzzers
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("targets", nargs="*", metavar="TARGET", help="which; all if none is named")
+    parser.add_argument("--seconds", type=float, default=75.0, help="for all targets together (75)")
+    parser.add_argument(
+        "--minutes", type=float, help=f"the same for a long run, in rounds of {ROUND_S} s for each target"
+    )
+    parser.add_argument("--only", choices=("python", "core"), help="one half")
+    parser.add_argument("--keep", action="store_true", help="copy what was found into corpora/, and do not fuzz")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
