@@ -9,11 +9,12 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
-import multiprocessing.util
 import os
+import signal
 import sys
 import time
-from concurrent.futures import ProcessPoolExecutor, as_completed
+import traceback
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
 import results_page
@@ -26,49 +27,45 @@ from faults.schedule import draw, expected, matrix
 from faults.summary import ABOUT, GROWTH_BYTES, Summary
 from faults.world import Outcome, World
 
-world: World | None = None
-
-
-def begin() -> None:
-    """In each worker."""
-    global world
+def work(pipe: Connection, seed: int) -> None:
+    """A worker: gets numbers of runs until None, answers with what came of each. Where something went wrong, it begins
+    in a new world.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent tells us to end
     os.nice(10)
-    world = World().__enter__()
-    multiprocessing.util.Finalize(None, end, exitpriority=10)
-
-
-def end() -> None:
-    """When a worker ends."""
-    assert world is not None
-    world.__exit__(None, None, None)
-
-
-def one(seed: int, run: int) -> tuple[int, Outcome, int, int, int]:
-    """(run, outcome, process, its memory, batches used), in a worker. A world in which something went wrong is left."""
-    global world
-    assert world is not None
-    before = len(world.used["client"])
-    outcome = world.run(draw(seed, run))
-    result = run, outcome, os.getpid(), world.rss_bytes(), len(world.used["client"]) - before
-    if outcome.failures:
-        world.__exit__(None, None, None)
-        world = World().__enter__()
-    return result
+    run = pipe.recv()
+    while run is not None:
+        with World() as world:
+            failed = False
+            while run is not None and not failed:
+                used = len(world.used["client"])
+                try:
+                    outcome = world.run(draw(seed, run))
+                except Exception:
+                    outcome = Outcome(draw(seed, run), failures=[traceback.format_exc()])
+                failed = bool(outcome.failures)
+                pipe.send((run, outcome, world.rss_bytes(), len(world.used["client"]) - used))
+                run = pipe.recv()
 
 
 def many(seed: int, first: int, count: int, workers: int) -> Summary:
     """All runs, with a bar."""
-    summary = Summary(seed)
+    summary, runs = Summary(seed), iter(range(first, first + count))
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     context = multiprocessing.get_context("spawn")
-    with (
-        Progress(*columns, TimeRemainingColumn()) as bar,
-        ProcessPoolExecutor(workers, mp_context=context, initializer=begin) as pool,
-    ):
+    pairs = [context.Pipe() for _ in range(workers)]
+    processes = [context.Process(target=work, args=(theirs, seed)) for _, theirs in pairs]
+    for process, (ours, _) in zip(processes, pairs, strict=True):
+        process.start()
+        ours.send(next(runs, None))
+    open_pipes = {ours: process for process, (ours, _) in zip(processes, pairs, strict=True)}
+    with Progress(*columns, TimeRemainingColumn()) as bar:
         task = bar.add_task("runs", total=count)
-        for done in as_completed([pool.submit(one, seed, run) for run in range(first, first + count)]):
-            run, outcome, process, rss_bytes, used = done.result()
-            summary.add(outcome, process, rss_bytes)
+        for _ in range(count):
+            (pipe, *_) = wait(list(open_pipes))
+            run, outcome, rss_bytes, used = pipe.recv()
+            pipe.send(next(runs, None))
+            summary.add(outcome, open_pipes[pipe].pid, rss_bytes)
             summary.used += used
             bar.advance(task)
             if outcome.failures:
@@ -76,6 +73,8 @@ def many(seed: int, first: int, count: int, workers: int) -> Summary:
                 bar.console.print(f"run {run} failed: {outcome.failures}", markup=False)
                 bar.console.print(f"  again: python bench/faults.py --seed {seed} --run {run}", markup=False)
                 bar.console.print(f"  keep: {json.dumps(outcome.schedule.to_json())}", markup=False)
+    for process in processes:
+        process.join()
     return summary
 
 

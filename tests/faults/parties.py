@@ -89,7 +89,7 @@ class Party:
         self.pid: int = self.wait_for("pid")
 
     def wait_for(self, name: str, timeout_s: float = WAIT_S) -> Any:
-        """The value of the next line with that name. Raises `TimeoutError`."""
+        """The value of the next line with that name; None if the process ended before. Raises `TimeoutError`."""
         limit = time.monotonic() + timeout_s
         while True:
             line = self._parties.line(max(0.0, limit - time.monotonic()))
@@ -99,7 +99,7 @@ class Party:
             if name in line:
                 return line[name]
             if "status" in line:
-                raise TimeoutError(f"the party ended without {name!r}: {self.told}")
+                return None
 
     def found(self, name: str) -> Any:
         """The value of the first line with that name so far, or None."""

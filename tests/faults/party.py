@@ -14,6 +14,7 @@ import random
 import signal
 import sys
 import time
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +27,14 @@ from deepreduce.private import Client, Server, client_context, server_context
 from faults.network import DIGEST, PLAN, WEIGHTS, X
 from faults.tap import Injection, Tap, tapped
 
+WRITE = os.write  # as it is before points are counted
 KILLS = ("killed before", "killed half-way", "killed after")
 PAUSES = ("paused", "paused too long")
 
 
 def tell(**fields: Any) -> None:
     """One line, in one write."""
-    os.write(1, (json.dumps(fields) + "\n").encode())
+    WRITE(1, (json.dumps(fields) + "\n").encode())
 
 
 def act(order: dict[str, Any], tap: Tap, frame: bytearray) -> None:
@@ -84,7 +86,7 @@ def live(order: dict[str, Any]) -> None:
     with tapped(lambda side, batch_id: tell(use=[side, batch_id.hex()])) as wiring:
         if "point" in order:
             points = Points(order["point"])
-            points.pass_one = _told(points.pass_one, points)  # type: ignore[method-assign]
+            points.pass_one = _told(points.pass_one, points, order["fault"])  # type: ignore[method-assign]
             points.install()
         elif "number" in order:
             wiring.injection = Injection(order["side"], order["number"], lambda tap, frame: act(order, tap, frame))
@@ -94,10 +96,10 @@ def live(order: dict[str, Any]) -> None:
             tell(error=str(error), type=type(error).__name__)
 
 
-def _told(pass_one: Any, points: Points) -> Any:
+def _told(pass_one: Any, points: Points, fault: str) -> Any:
     def passing() -> bool:
         if points._count + 1 == points._at:
-            tell(applied="killed at a point", at=time.monotonic())
+            tell(applied=fault, at=time.monotonic())
         result: bool = pass_one()
         return result
 
@@ -111,8 +113,10 @@ def main() -> None:
         if pid == 0:
             try:
                 live(order)
-            finally:
                 os._exit(0)
+            except BaseException:
+                traceback.print_exc()
+                os._exit(1)
         tell(pid=pid)
         tell(status=os.waitpid(pid, 0)[1])
 

@@ -23,13 +23,17 @@ PROTOCOLS = ("delphi", "fused")
 CLOCKS = ("clock forwards", "clock backwards", "sleep")
 DISKS = ("disk full", "file limit")
 PROCESS_CLOCKS = ("clock forwards", "clock backwards")
-FAMILIES = ("message", "wire", "kill", "pause", "point", "disk", "clock", "clock of a process")
-MOST_POINTS = 330  # that a party passes on the way, about
+FAMILIES = ("message", "wire", "kill", "point", "command", "pause", "disk", "clock", "clock of a process")
+TENTHS = 10  # of a party's life, for deaths that are not at a frame
+MOST_POINTS = 130  # that a party passes on the way, about
+
+
+ANY = "any"
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """What coverage is counted by."""
+    """What coverage is counted by. ``state`` `ANY`: at no frame; then ``kind`` is the tenth of its life."""
 
     family: str
     fault: str
@@ -76,7 +80,9 @@ def matrix() -> tuple[Cell, ...]:
                 for family, fault in _faults(frame):
                     found[Cell(family, fault, *frame.cell)] = None
     for side in ("client", "server"):
-        found[Cell("point", "killed at a point", side, "any", "any")] = None
+        for tenth in range(TENTHS):
+            found[Cell("point", "killed at a point of its store", side, ANY, str(tenth))] = None
+            found[Cell("command", "killed at any time", side, ANY, str(tenth))] = None
     return tuple(found)
 
 
@@ -93,12 +99,12 @@ def drawn(cell: Cell, source: random.Random) -> Schedule:
         schedule = Schedule(
             cell,
             source.choice(PROTOCOLS),
-            cell.fault in TLS_ONLY or source.random() < 0.5,
-            cell.family in ("point", "disk") or source.random() < 0.6,
+            cell.fault in TLS_ONLY or cell.family == "command" or source.random() < 0.5,
+            cell.family in ("point", "command", "disk") or source.random() < 0.6,
             source.randrange(1 << 16),
             source.randrange(1 << 62),
         )
-        if cell.state == "any" or any(
+        if cell.state == ANY or any(
             frame.cell == (cell.side, cell.state, cell.kind) for frame in frames(schedule.protocol, schedule.stored)
         ):
             return schedule
@@ -113,14 +119,12 @@ def expected(schedule: Schedule) -> str:
         return "either"
     if cell.fault in ("delayed", "trickled", "shredded", "paused"):
         return "exact"
-    frame = schedule.frame if cell.state != "any" else None
-    if frame is None:
-        return "either"
+    if cell.state == ANY:
+        return "error" if (cell.family, cell.side) == ("command", "server") else "either"
+    frame = schedule.frame
     if frame.kind == Kind.BYE:
         return "exact"  # the answer is there already
-    if cell.family in ("kill", "wire"):
-        return "either" if frame.last else "error"
-    if cell.family == "pause":
+    if cell.family in ("kill", "wire", "pause"):
         return "either" if frame.last else "error"
     return "either" if frame.last and cell.fault in ("doubled", "longer", "late") else "error"
 

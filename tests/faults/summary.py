@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .frames import frames
-from .schedule import FAMILIES, PROTOCOLS, Cell, matrix
+from .schedule import ANY, FAMILIES, PROTOCOLS, Cell, matrix
 from .world import LIMIT_S, TIMEOUT_S, Outcome
 
 WARM_UP = 100  # runs of a process before its memory is compared
@@ -74,7 +74,7 @@ class Summary:
         result: dict[tuple[str, str, str], Counter[str]] = {cell: Counter() for cell in _frame_cells()}
         for outcome in self.outcomes:
             cell = outcome.schedule.cell
-            if outcome.applied and cell.state != "any":
+            if outcome.applied and cell.state != ANY:
                 result[cell.side, cell.state, cell.kind][cell.family] += 1
         return result
 
@@ -87,7 +87,7 @@ class Summary:
             for family, faults in data["families"].items()
             for fault, counts in faults.items()
         ]
-        columns = [family for family in FAMILIES if family != "point"]
+        columns = [family for family in FAMILIES if family not in ("point", "command")]
         cells = defaultdict(list)
         for cell in matrix():
             cells[cell.side, cell.state, cell.kind, cell.family].append(cell)

@@ -25,22 +25,27 @@ from deepreduce.errors import SessionError, StoreError
 from deepreduce.private import Client, Server, client_context, server_context
 
 from . import surroundings
+from .commands import Commands
 from .frames import frames, records_before
 from .messages import message_fault
 from .network import DIGEST, PLAN, WEIGHTS, X, is_right
 from .parties import Parties, Party
 from .party import KILLS
 from .relay import Relay, WireFault
-from .schedule import MOST_POINTS, Schedule, expected, matrix
+from .schedule import MOST_POINTS, TENTHS, Schedule, expected, matrix
 from .stores import Books, books, complaints
 from .surroundings import DISTANCES_S, LEFT, Clocks, FullDisk, small_disk
 from .tap import Injection, Tap, tapped
 
-TIMEOUT_S = 2.0  # how long a party waits for its peer
-LIMIT_S = 12.0  # from the fault until both sides have ended: two time limits, two lingers, and a busy machine
+TIMEOUT_S = 3.0  # how long a party waits for its peer
+LIMIT_S = 20.0  # from the fault until both sides have ended: two time limits, two lingers, and a busy machine
+ATTEMPTS = 3  # at a run in which a time limit was missed although nothing was lost: the machine was too slow
 CLEAN_S = 60.0  # for what nothing disturbs
 SERVER_BYTES, CLIENT_BYTES = 24 << 20, 16 << 20
 ONE_LINE = 300  # characters
+COMMAND_S = 1.0  # within which a command is killed
+MOST_REPEATS = 1000  # of a client whose server will be killed
+CLOCK = "clock of a process"
 
 
 @dataclass
@@ -75,6 +80,7 @@ class World:
         self.mounted = all([enter(small_disk(self.folder / side)) for side in ("client", "server")])
         self._disks = {side: FullDisk(self.folder / side) for side in ("client", "server")}
         self._certify()
+        self._commands = Commands(self.folder)
         enter(self._listening_to_noise())
         matrix()  # before anything taps
         self._wiring = enter(tapped(self._note))
@@ -97,10 +103,11 @@ class World:
 
     def run(self, schedule: Schedule) -> Outcome:
         """One run; once more if a time limit was missed that only a busy machine can miss."""
-        outcome = self._run(schedule)
-        if any("silent for too long" in text for text in outcome.failures):
+        for attempt in range(ATTEMPTS):
             outcome = self._run(schedule)
-            outcome.late = True
+            outcome.late = attempt > 0
+            if not any("silent for too long" in text for text in outcome.failures):
+                break
         return outcome
 
     def rss_bytes(self) -> int:
@@ -110,27 +117,31 @@ class World:
 
     def _run(self, schedule: Schedule) -> Outcome:
         outcome = Outcome(schedule)
-        by_server = schedule.cell.side == "server" and schedule.cell.family in (*"kill pause point".split(), CLOCK)
-        name = "process" if by_server else "tls" if schedule.tls else "plain"
-        if schedule.cell.family == CLOCK and self._clock_parties is None:
-            name = "tls" if schedule.tls else "plain"
+        family, side = schedule.cell.family, schedule.cell.side
+        by_process = family in ("kill", "pause", "point") or (family == CLOCK and self._clock_parties is not None)
+        name = "tls" if schedule.tls else "plain"
+        if side == "server" and (by_process or family == "command"):
+            name = "command" if family == "command" else "process"
+        self._patience(CLEAN_S)
         with self._serving(name) as port:
             self._stock(schedule, name, port)
+        self._patience(TIMEOUT_S)
         before = {side: books(self.folder / side / name) for side in ("client", "server")}
         self._events.clear()
         self._wiring.injection = None
         try:
-            if name == "process":
-                self._server_as_process(schedule, outcome)
-            elif schedule.cell.family in ("kill", "pause", "point") or (
-                schedule.cell.family == CLOCK and self._clock_parties is not None
-            ):
-                self._client_as_process(schedule, outcome, name)
+            if family == "command":
+                work = self._serve_command if side == "server" else self._predict_command
+                work(schedule, outcome, name)
+            elif by_process:
+                work = self._server_as_process if side == "server" else self._client_as_process
+                work(schedule, outcome, name)
             else:
                 self._in_process(schedule, outcome, name)
             self._disks["client"].empty()
             self._disks["server"].empty()
             surroundings.limit_files(None)
+            self._patience(CLEAN_S)
             with self._serving(name) as port:
                 self._next_one(schedule, outcome, name, port)
                 self._settled(name, outcome)
@@ -160,11 +171,14 @@ class World:
         self._settled(name, outcome, injection.applied_at)
         outcome.applied = injection.applied_at is not None
 
-    def _server_as_process(self, schedule: Schedule, outcome: Outcome) -> None:
+    def _server_as_process(self, schedule: Schedule, outcome: Outcome, name: str) -> None:
         with self._begin(schedule, store=self.folder / "server" / "process") as party:
             port = party.wait_for("port")
             waker = party.continues_after(self._pause_s(schedule)) if schedule.cell.family == "pause" else None
-            self._ask(schedule, outcome, "process", port, lambda: None)
+            if port is None:  # died while it was opening its store
+                outcome.ended = "killed"
+            else:
+                self._ask(schedule, outcome, "process", port, lambda: None)
             if waker is not None:
                 party.kill()
                 waker.join()
@@ -183,13 +197,50 @@ class World:
         status = party.found("status")
         if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL:
             outcome.ended = "killed"
-            if schedule.cell.fault not in (*KILLS, "killed at a point"):
+            if schedule.cell.fault not in KILLS and schedule.cell.family != "point":
                 outcome.failures.append("the client was killed by somebody else")
         elif (error := party.found("error")) is not None:
             self._failed_with(outcome, error)
         else:
             self._answered(schedule, outcome, party.found("answer"))
         self._settled(name, outcome, party.found("at"))
+
+    def _serve_command(self, schedule: Schedule, outcome: Outcome, name: str) -> None:
+        """`deepreduce serve`, killed while a client prepares and predicts again and again."""
+        process, port = self._commands.serve(self.folder / "server" / name)
+        killed_at: list[float] = []
+
+        def kill() -> None:
+            killed_at.append(time.monotonic())
+            process.kill()
+
+        timer = threading.Timer(COMMAND_S * _moment(schedule), kill)
+        timer.start()
+        self._ask(schedule, outcome, name, port, lambda: killed_at[0] if killed_at else None)
+        timer.join()
+        process.wait()
+        outcome.applied = True
+
+    def _predict_command(self, schedule: Schedule, outcome: Outcome, name: str) -> None:
+        """`deepreduce predict`, killed at some time after it has connected."""
+        store = self.folder / "client" / name
+        process = self._commands.predict(self._servers[name][1], store, schedule.protocol)
+        limit = time.monotonic() + CLEAN_S
+        while process.poll() is None and not self._events and time.monotonic() < limit:
+            time.sleep(0.005)
+        time.sleep(COMMAND_S * _moment(schedule))
+        outcome.applied = bool(self._events)
+        killed_at = time.monotonic()
+        process.kill()
+        code = process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
+        outcome.ended = "killed" if code == -signal.SIGKILL else "exact" if code == 0 else "error"
+        if outcome.ended == "error":
+            outcome.failures.append(f"predict ended with {code}: {self._commands.log.read_text()[-300:]}")
+        self._settled(name, outcome, killed_at)
+        # Its own process has no tap: what the server began with, a client has named.
+        self.used["client"] += [one for one in self.used["server"] if one not in set(self.used["client"])]
 
     def _begin(self, schedule: Schedule, **more: Any) -> Party:
         cell, source = schedule.cell, random.Random(schedule.seed)
@@ -204,7 +255,7 @@ class World:
             **more,
         }
         if cell.family == "point":
-            return self._parties.begin(**order, point=1 + source.randrange(MOST_POINTS))
+            return self._parties.begin(**order, point=1 + int(MOST_POINTS * _moment(schedule)))
         order["number"] = schedule.frame.number
         if cell.family != CLOCK:
             return self._parties.begin(**order)
@@ -234,6 +285,9 @@ class World:
                     if schedule.cell.family != "disk":
                         raise
                 y = client.predict_integers(X)
+                for _ in range(MOST_REPEATS if schedule.cell.family == "command" else 0):
+                    client.prepare(1)
+                    y = client.predict_integers(X)
             self._answered(schedule, outcome, y)
         except (SessionError, StoreError) as error:
             self._failed_with(outcome, str(error))
@@ -341,10 +395,11 @@ class World:
     def _check_words(self, outcome: Outcome) -> None:
         outcome.failures += self.noise
         self.noise.clear()
-        said = self._log.read_text()
-        if "Traceback" in said or any(len(line) > 2 * ONE_LINE for line in said.splitlines()):
-            outcome.failures.append(f"a process said more than lines: {said[-1000:]}")
-        os.truncate(self._log, 0)
+        for log in (self._log, self._commands.log):
+            said = log.read_text()
+            if "Traceback" in said or any(len(line) > 2 * ONE_LINE for line in said.splitlines()):
+                outcome.failures.append(f"a process said more than lines: {said[-1000:]}")
+            os.truncate(log, 0)
         for event, fields in self._events:
             text = str(fields.get("text", ""))
             if event == "failed":
@@ -354,7 +409,7 @@ class World:
 
     def _settled(self, name: str, outcome: Outcome, since: float | None = None) -> None:
         """Waits until the long-lived server has no session any more."""
-        if name == "process":
+        if name not in self._servers:
             return
         server = self._servers[name][0]
         limit = time.monotonic() + LIMIT_S
@@ -375,7 +430,7 @@ class World:
             "127.0.0.1",
             port,
             protocol=schedule.protocol,  # type: ignore[arg-type]
-            tls=self._client_tls if name == "tls" or (name == "process" and schedule.tls and not self._reopened) else None,
+            tls=self._client_tls if schedule.tls and not self._reopened else None,
             pin=DIGEST if stored else None,
             store=self.folder / "client" / name if stored else None,
             timeout_s=timeout_s,
@@ -388,8 +443,8 @@ class World:
             WEIGHTS,
             tls=self._server_tls if name == "tls" else None,
             store=self.folder / "server" / name,
-            timeout_s=TIMEOUT_S,
-            idle_s=TIMEOUT_S,
+            timeout_s=CLEAN_S,
+            idle_s=CLEAN_S,
             max_stored_bytes=SERVER_BYTES,
             max_client_bytes=CLIENT_BYTES,
             observers=(lambda event, fields: self._events.append((event, fields)),),
@@ -403,8 +458,8 @@ class World:
 
     @contextlib.contextmanager
     def _serving(self, name: str) -> Iterator[int]:
-        """The port of a long-lived server, or of one that reopens the store of the server that is a process."""
-        if name != "process":
+        """The port of a long-lived server, or of one (without TLS) that reopens the store of a process."""
+        if name in self._servers:
             yield self._servers[name][1]
             return
         self._reopened = True
@@ -419,6 +474,11 @@ class World:
         with self._client(schedule, name, port, CLEAN_S, stored=True) as client:
             if client.prepared < 2:
                 client.prepare(3)
+
+    def _patience(self, seconds: float) -> None:
+        """How long the long-lived servers wait for clients that connect from now on."""
+        for server, _ in self._servers.values():
+            server._timeout_s = server.idle_s = seconds
 
     def _handshake_records(self) -> dict[str, int]:
         """TLS records of each side before its first frame."""
@@ -476,7 +536,9 @@ class World:
             logger.propagate = propagate
 
 
-CLOCK = "clock of a process"
+def _moment(schedule: Schedule) -> float:
+    """When in a party's life, 0 to 1, for deaths that are not at a frame."""
+    return (int(schedule.cell.kind) + random.Random(schedule.seed).random()) / TENTHS
 
 
 def _resources() -> tuple[int, int]:
