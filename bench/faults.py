@@ -1,0 +1,142 @@
+"""Harms client and server thousands of times, and looks at what is left: tests/faults, docs/faults.md.
+
+    python bench/faults.py --runs 3000 --workers 3         all cells of the matrix twice; writes bench/results
+    python bench/faults.py --seed 1 --run 17               one run again, and what came of it
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import signal
+import sys
+import time
+import traceback
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+
+import results_page
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+TESTS = Path(__file__).parents[1] / "tests"
+sys.path[:0] = [str(TESTS), str(TESTS / "protocol")]
+
+from faults.schedule import draw, expected, matrix
+from faults.summary import ABOUT, GROWTH_BYTES, Summary
+from faults.world import Outcome, World
+
+def work(pipe: Connection, seed: int) -> None:
+    """A worker: gets numbers of runs until None, answers with what came of each. Where something went wrong, it begins
+    in a new world.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent tells us to end
+    os.nice(10)
+    run = pipe.recv()
+    while run is not None:
+        with World() as world:
+            failed = False
+            while run is not None and not failed:
+                used = len(world.used["client"])
+                try:
+                    outcome = world.run(draw(seed, run))
+                except Exception:
+                    outcome = Outcome(draw(seed, run), failures=[traceback.format_exc()])
+                failed = bool(outcome.failures)
+                pipe.send((run, outcome, world.rss_bytes(), len(world.used["client"]) - used))
+                run = pipe.recv()
+
+
+def many(seed: int, first: int, count: int, workers: int) -> Summary:
+    """All runs, with a bar."""
+    summary, runs = Summary(seed), iter(range(first, first + count))
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    context = multiprocessing.get_context("spawn")
+    pairs = [context.Pipe() for _ in range(workers)]
+    processes = [context.Process(target=work, args=(theirs, seed)) for _, theirs in pairs]
+    for process, (ours, _) in zip(processes, pairs, strict=True):
+        process.start()
+        ours.send(next(runs, None))
+    open_pipes = {ours: process for process, (ours, _) in zip(processes, pairs, strict=True)}
+    with Progress(*columns, TimeRemainingColumn()) as bar:
+        task = bar.add_task("runs", total=count)
+        for _ in range(count):
+            (pipe, *_) = wait(list(open_pipes))
+            run, outcome, rss_bytes, used = pipe.recv()
+            pipe.send(next(runs, None))
+            summary.add(outcome, open_pipes[pipe].pid, rss_bytes)
+            summary.used += used
+            bar.advance(task)
+            if outcome.failures:
+                bar.update(task, description=f"runs, [red]{len(summary.failed())} failed[/]")
+                bar.console.print(f"run {run} failed: {outcome.failures}", markup=False)
+                bar.console.print(f"  again: python bench/faults.py --seed {seed} --run {run}", markup=False)
+                bar.console.print(f"  keep: {json.dumps(outcome.schedule.to_json())}", markup=False)
+    for process in processes:
+        process.join()
+    return summary
+
+
+def alone(seed: int, run: int) -> None:
+    """One run, in this process."""
+    schedule = draw(seed, run)
+    print(json.dumps(schedule.to_json()))
+    with World() as here:
+        outcome = here.run(schedule)
+    print(f"expected: {expected(schedule)}; ended: {outcome.ended or '-'} {outcome.error}")
+    for text in outcome.failures:
+        print(f"failed: {text}")
+    sys.exit(bool(outcome.failures))
+
+
+def write(summary: Summary, seconds: float, workers: int, hardware: str) -> Path:
+    """The page and the numbers."""
+    page, data = results_page.path("faults", hardware), summary.to_json()
+    text = results_page.head("Faults between client and server", ABOUT)
+    growth = ", ".join(f"{value / 2**20:+.1f}" for value in data["memory_growth_bytes"]) or "-"
+    errors = [[text, str(count)] for text, count in data["errors"].items()]
+    text += f"""- {data["runs"]:,} runs, {data["applied"]:,} faults applied, in {seconds / 60:.1f} minutes of {workers} processes at nice 10
+- failed: **{len(data["failed"])}**; batches used on the wire: {data["batches_used"]:,}, used twice: **{data["batches_used_twice"]}**
+- cells met: {data["cells"] - len(data["cells_missed"]):,} of {data["cells"]:,}
+- repeated because the machine was too busy for a time limit: {data["repeated_on_a_busy_machine"]}
+- memory of each process since its warm-up, MiB: {growth} (allowed: {GROWTH_BYTES / 2**20:.0f}); threads and descriptors: as before, after every run
+
+"""
+    for title, headers, rows in [*summary.tables(), ("What was said", ["error", "times"], errors)]:
+        text += f"## {title}\n\n{results_page.table(headers, rows)}\n"
+    text += "Coverage: runs that met it (faults of that family met / there are), by whose frame it was and in which state of\n"
+    text += "its peer it arrives.\n"
+    page.write_text(text)
+    page.with_suffix(".json").write_text(json.dumps({**data, "seconds": seconds}, indent=1) + "\n")
+    return page
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--run", type=int, help="this one alone")
+    parser.add_argument("--runs", type=int, default=2 * len(matrix()))
+    parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--workers", type=int, default=3, help="most of the time they wait")
+    parser.add_argument("--hardware", default=results_page.hardware())
+    parser.add_argument("--print", action="store_true", help="write no files")
+    arguments = parser.parse_args()
+    if arguments.run is not None:
+        alone(arguments.seed, arguments.run)
+    started = time.perf_counter()
+    summary = many(arguments.seed, arguments.first, arguments.runs, arguments.workers)
+    seconds = time.perf_counter() - started
+    if arguments.print:
+        print(json.dumps(summary.to_json(), indent=1))
+    else:
+        print(f"wrote {write(summary, seconds, arguments.workers, arguments.hardware)}")
+    whole = arguments.runs >= len(matrix())
+    problems = [f"{len(summary.failed())} runs failed"] * bool(summary.failed())
+    problems += [f"{len(summary.missing())} cells were not met"] * bool(whole and summary.missing())
+    problems += [f"memory has grown by {value:,} bytes" for value in summary.growth() if value > GROWTH_BYTES]
+    sys.exit("; ".join(problems) or 0)
+
+
+if __name__ == "__main__":
+    main()
