@@ -21,3 +21,10 @@ def client_store_folder() -> Path:
     if configured := os.environ.get("DEEPREDUCE_STORE"):
         return Path(configured).expanduser()
     return Path(os.environ.get("XDG_DATA_HOME") or "~/.local/share").expanduser() / "deepreduce" / "client"
+
+
+def config_folder() -> Path:
+    """``$DEEPREDUCE_CONFIG``, or ``deepreduce`` in the user's configuration folder (``~/.config``)."""
+    if configured := os.environ.get("DEEPREDUCE_CONFIG"):
+        return Path(configured).expanduser()
+    return Path(os.environ.get("XDG_CONFIG_HOME") or "~/.config").expanduser() / "deepreduce"

@@ -30,7 +30,7 @@ from deepreduce.plan import (
     write_plan,
     write_weights,
 )
-from deepreduce.private import Client
+from deepreduce.private import Client, client_context
 from plan_samples import conv, plan_of, random_weights
 
 CLASSES = ("cat", "dog [bold]", "eel")
@@ -71,7 +71,12 @@ def folder(tmp_path_factory):
 
 def environment(folder):
     extra = {"PYTHONPATH": str(folder / "bare"), "OMP_NUM_THREADS": "1", "XDG_DATA_HOME": str(folder / "data")}
-    return {**os.environ, **extra}
+    return {**os.environ, **extra, "DEEPREDUCE_CONFIG": str(folder / "config")}
+
+
+def trusted(folder):
+    """What a client in this process needs for `serve` on this machine."""
+    return {"tls": client_context(folder / "config/development/authority.pem"), "server_name": "localhost"}
 
 
 def command(*arguments):
@@ -211,7 +216,7 @@ def test_settings_that_are_refused(folder, options, message):
     assert "Traceback" not in done.stderr
 
 
-def asking(port, on_level):
+def asking(folder, port, on_level):
     """Asks, and calls ``on_level`` when the first answer has gone."""
     called = []
 
@@ -219,20 +224,20 @@ def asking(port, on_level):
         if what == "predict" and not called:
             called.append(on_level())
 
-    with Client("127.0.0.1", port, protocol="delphi", on_progress=progress) as client:
+    with Client("127.0.0.1", port, protocol="delphi", on_progress=progress, **trusted(folder)) as client:
         client.prepare(1)
         return client.predict(normalised(PLAN, PIXELS[0].transpose(2, 0, 1)[None]))[0]
 
 
 def test_a_signal_during_a_prediction_lets_it_finish(folder):
     with served(folder) as (process, port):
-        idle = Client("127.0.0.1", port)
+        idle = Client("127.0.0.1", port, **trusted(folder))
 
         def stop():
             process.send_signal(signal.SIGTERM)
             time.sleep(0.5)
 
-        assert np.array_equal(asking(port, stop), logits(PIXELS[0]))
+        assert np.array_equal(asking(folder, port, stop), logits(PIXELS[0]))
         assert process.wait(10) == 0
         with pytest.raises(SessionError, match=r"shut down|closed|broke"):
             idle.prepare(1)
@@ -248,7 +253,7 @@ def test_a_second_signal_ends_at_once(folder):
             time.sleep(0.5)
 
         with pytest.raises(SessionError):
-            asking(port, stop_twice)
+            asking(folder, port, stop_twice)
         assert process.wait(5) == 128 + signal.SIGTERM
 
 
