@@ -230,13 +230,19 @@ class Ledger:
 
     @contextmanager
     def _transaction(self, durable: bool = True) -> Iterator[sqlite3.Connection]:
-        """Everything in the block or nothing, one process at a time. ``durable``: on the disk when the block ends."""
+        """Everything in the block or nothing, one process at a time. ``durable``: on the disk when the block ends.
+
+        A `QuotaError` is raised before anything is counted; what was tidied up until then stays.
+        """
         with self._lock, self._errors():
             self._connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield self._connection
                 self._connection.execute("COMMIT")
+            except QuotaError:
+                self._connection.execute("COMMIT")
+                raise
             except BaseException:
                 with suppress(sqlite3.Error):
                     self._connection.execute("ROLLBACK")
