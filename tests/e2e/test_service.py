@@ -233,7 +233,8 @@ def test_certificates_tokens_and_quotas(folder, tmp_path):
     deepreduce("token", "alice", "--file", tokens, error="--replace")
     quotas.write_text('[identity.alice]\npredictions = "2/1h"\n')
     server = ("--tls-cert", ours / "server.pem", "--tls-key", ours / "server.key",
-              "--tls-client-ca", ours / "clients.pem", "--tokens", tokens, "--quotas", quotas, "--state", tmp_path / "state", "--audit", audit)  # fmt: skip
+              "--tls-client-ca", ours / "clients.pem", "--tokens", tokens, "--quotas", quotas,
+              "--state", tmp_path / "state", "--audit", audit)  # fmt: skip
     alice = ("--no-store", "--tls-ca", ours / "authority.pem", "--tls-cert", ours / "client-alice.pem",
              "--tls-key", ours / "client-alice.key", "--token-file", tmp_path / "token")  # fmt: skip
     pictures = [folder / f"{number}.png" for number in range(3)]

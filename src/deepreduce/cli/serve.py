@@ -215,6 +215,8 @@ def serve_command(
             typer.echo(f"note: {notice}", err=True)
         if files is None:
             warnings.warning("%s", PLAIN)
+        if token_file is not None and token_file.stat().st_mode & 0o077:
+            warnings.warning("others on this machine may read the token in %s: chmod 600", token_file)
         if server.access.open_to_all and not is_loopback(host):
             warnings.warning("whoever can connect may ask, and gets the plan: --tokens or --tls-client-ca say who may")
         server.start()
