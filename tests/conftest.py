@@ -1,6 +1,7 @@
 """Shared by all tests: helper modules beside this file can be imported, and one thread per test process."""
 
 import contextlib
+import os
 import sys
 from pathlib import Path
 
@@ -23,3 +24,9 @@ def cpu_path(request):
     _core.select_cpu_path(request.param)
     yield request.param
     _core.select_cpu_path(before)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_configuration_of_the_user(tmp_path_factory):
+    """What `serve` makes on first use belongs into the tests' own folder."""
+    os.environ["DEEPREDUCE_CONFIG"] = str(tmp_path_factory.mktemp("config"))

@@ -29,3 +29,10 @@ def scratch_folder() -> Path:
     if configured := os.environ.get("DEEPREDUCE_SCRATCH"):
         return Path(configured).expanduser().absolute()
     return Path(tempfile.gettempdir()) / f"deepreduce-{os.getuid()}"
+
+
+def config_folder() -> Path:
+    """``$DEEPREDUCE_CONFIG``, or ``deepreduce`` in the user's configuration folder (``~/.config``)."""
+    if configured := os.environ.get("DEEPREDUCE_CONFIG"):
+        return Path(configured).expanduser()
+    return Path(os.environ.get("XDG_CONFIG_HOME") or "~/.config").expanduser() / "deepreduce"

@@ -15,7 +15,9 @@ import numpy as np
 import pytest
 import trustme
 from PIL import Image
+from typer.testing import CliRunner
 
+from deepreduce.cli.main import app
 from deepreduce.errors import SessionError
 from deepreduce.plan import (
     Flatten,
@@ -30,7 +32,7 @@ from deepreduce.plan import (
     write_plan,
     write_weights,
 )
-from deepreduce.private import Client
+from deepreduce.private import Client, client_context
 from plan_samples import conv, plan_of, random_weights
 
 CLASSES = ("cat", "dog [bold]", "eel")
@@ -71,7 +73,12 @@ def folder(tmp_path_factory):
 
 def environment(folder):
     extra = {"PYTHONPATH": str(folder / "bare"), "OMP_NUM_THREADS": "1", "XDG_DATA_HOME": str(folder / "data")}
-    return {**os.environ, **extra}
+    return {**os.environ, **extra, "DEEPREDUCE_CONFIG": str(folder / "config")}
+
+
+def trusted(folder):
+    """What a client in this process needs for `serve` on this machine."""
+    return {"tls": client_context(folder / "config/development/authority.pem"), "server_name": "localhost"}
 
 
 def command(*arguments):
@@ -190,10 +197,91 @@ def test_who_gets_in(folder, tmp_path):
     assert "is the server running there" in predict(folder, port, folder / "0.png", "--no-store", code=4).stderr
 
 
+def test_plain_only_where_both_sides_say_so(folder):
+    ask = (folder / "0.png", "--no-store")
+    with served(folder, "--insecure") as (_, port):
+        assert "plain TCP" in (folder / "log").read_text()
+        assert "plain TCP" in predict(folder, port, *ask, "--insecure").stderr
+        assert "does the server speak TLS?" in predict(folder, port, *ask, code=4).stderr
+    with served(folder) as (_, port):
+        predict(folder, port, *ask, "--insecure", "--timeout", 5, code=4)
+        for wrong in (["--insecure", "--tls"], ["--tls-key", "x"]):
+            predict(folder, port, *ask, *wrong, code=2)
+        elsewhere = environment(folder) | {"DEEPREDUCE_CONFIG": str(folder / "nowhere")}
+        done = subprocess.run(
+            command("predict", f"127.0.0.1:{port}", *ask), capture_output=True, text=True, check=False, env=elsewhere
+        )
+        assert done.returncode == 2 and "no development authority" in done.stderr
+
+
+def deepreduce(*arguments, error=None):
+    """A verb that needs no process of its own."""
+    done = CliRunner().invoke(app, list(map(str, arguments)))
+    if error is not None:
+        assert error in str(done.exception)
+    else:
+        assert done.exit_code == 0, done.output
+    return done
+
+
+def test_certificates_tokens_and_quotas(folder, tmp_path):
+    """An operator's day: certificates, a token, bounds for its owner, what was counted and what was written down."""
+    ours, tokens, quotas, audit = (tmp_path / name for name in ("ours", "tokens", "quotas.toml", "audit"))
+    made = deepreduce("certificates", ours, "--host", "127.0.0.1", "--client", "alice")
+    assert "for development only" in made.stderr
+    (tmp_path / "token").write_text(deepreduce("token", "alice", "--file", tokens).stdout)
+    deepreduce("token", "alice", "--file", tokens, error="--replace")
+    quotas.write_text('[identity.alice]\npredictions = "2/1h"\n')
+    server = ("--tls-cert", ours / "server.pem", "--tls-key", ours / "server.key",
+              "--tls-client-ca", ours / "clients.pem", "--tokens", tokens, "--quotas", quotas,
+              "--state", tmp_path / "state", "--audit", audit)  # fmt: skip
+    alice = ("--no-store", "--tls-ca", ours / "authority.pem", "--tls-cert", ours / "client-alice.pem",
+             "--tls-key", ours / "client-alice.key", "--token-file", tmp_path / "token")  # fmt: skip
+    pictures = [folder / f"{number}.png" for number in range(3)]
+    with served(folder, *server, "--log", "json") as (process, port):
+        done = predict(folder, port, *alice, *pictures, "--json", code=1)
+        entries = json.loads(done.stdout)["predictions"]
+        assert ["error" in entry for entry in entries] == [False, False, True]
+        assert "try again in" in entries[2]["hint"]
+        quotas.write_text('[identity.alice]\npredictions = "3/1h"\n')
+        process.send_signal(signal.SIGHUP)
+        wait_for_line(folder, '"event": "configured", "result": "read again"')
+        predict(folder, port, *alice, pictures[2])
+        quotas.write_text("nonsense")
+        process.send_signal(signal.SIGHUP)
+        wait_for_line(folder, '"event": "configured", "result": "failed"')
+        deepreduce("token", "alice", "--file", tokens, "--remove")
+        assert "did not let us in" in predict(folder, port, *alice, pictures[0], code=4).stderr
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 0
+        head = json.loads((folder / "log").read_text().splitlines()[-1])["audit"]
+    (usage,) = json.loads(deepreduce("usage", tmp_path / "state", "--json").stdout)
+    assert (usage["identity"], usage["predicted"]) == ("alice", 3)
+    assert "alice" in deepreduce("usage", tmp_path / "state").stdout
+    assert head in deepreduce("audit", "verify", audit, "--expect", head).stdout
+    text = audit.read_text()
+    audit.write_text(text.replace('"alice"', '"bob"', 1))
+    deepreduce("audit", "verify", audit, error="does not follow")
+    assert (tmp_path / "token").read_text().strip() not in text
+
+
+def wait_for_line(folder, text):
+    deadline = time.monotonic() + 30
+    while text not in (folder / "log").read_text():
+        assert time.monotonic() < deadline, (folder / "log").read_text()
+        time.sleep(0.05)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         (["--listen", "0.0.0.0:0"], "can be reached by others"),
+        (["--insecure", "--tls-client-ca", "x.pem"], "--insecure with certificates"),
+        (["--tokens", "/nonexistent"], "cannot be read"),
+        (["--quota", "total=5"], "needs a folder that outlives the process"),
+        (["--quota", "all=5"], "unknown quota 'all'"),
+        (["--quotas", "/nonexistent"], "cannot be read"),
+        (["--audit", "/nonexistent/audit"], "cannot be written"),
         (["--listen", "nowhere"], "is no address"),
         (["--max-disk", "much"], "--max-disk is 'much'"),
         (["--tls-cert", "x.pem"], "a certificate without its key"),
@@ -211,7 +299,7 @@ def test_settings_that_are_refused(folder, options, message):
     assert "Traceback" not in done.stderr
 
 
-def asking(port, on_level):
+def asking(folder, port, on_level):
     """Asks, and calls ``on_level`` when the first answer has gone."""
     called = []
 
@@ -219,20 +307,20 @@ def asking(port, on_level):
         if what == "predict" and not called:
             called.append(on_level())
 
-    with Client("127.0.0.1", port, protocol="delphi", on_progress=progress) as client:
+    with Client("127.0.0.1", port, protocol="delphi", on_progress=progress, **trusted(folder)) as client:
         client.prepare(1)
         return client.predict(normalised(PLAN, PIXELS[0].transpose(2, 0, 1)[None]))[0]
 
 
 def test_a_signal_during_a_prediction_lets_it_finish(folder):
     with served(folder) as (process, port):
-        idle = Client("127.0.0.1", port)
+        idle = Client("127.0.0.1", port, **trusted(folder))
 
         def stop():
             process.send_signal(signal.SIGTERM)
             time.sleep(0.5)
 
-        assert np.array_equal(asking(port, stop), logits(PIXELS[0]))
+        assert np.array_equal(asking(folder, port, stop), logits(PIXELS[0]))
         assert process.wait(10) == 0
         with pytest.raises(SessionError, match=r"shut down|closed|broke"):
             idle.prepare(1)
@@ -248,7 +336,7 @@ def test_a_second_signal_ends_at_once(folder):
             time.sleep(0.5)
 
         with pytest.raises(SessionError):
-            asking(port, stop_twice)
+            asking(folder, port, stop_twice)
         assert process.wait(5) == 128 + signal.SIGTERM
 
 

@@ -274,8 +274,8 @@ def test_names_from_a_server_are_hexadecimal(monkeypatch, weighed, field, value)
     """They are shown, and kept in the store."""
     terms = server.Server.terms
 
-    def lying(self, hello):
-        found = terms(self, hello)
+    def lying(self, hello, identity):
+        found = terms(self, hello, identity)
         return replace(found, answer=replace(found.answer, **{field: value}))
 
     monkeypatch.setattr(server.Server, "terms", lying)

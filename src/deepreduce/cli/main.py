@@ -12,7 +12,9 @@ from rich.markup import escape
 
 from ..errors import DeepReduceError, one_line
 from ..version import __version__
+from .audit import audit_app
 from .bench import bench_command
+from .certificates import certificates_command
 from .doctor import doctor_command
 from .export import export_command
 from .inspect import inspect_command
@@ -21,6 +23,8 @@ from .report import report_command
 from .reproduce import reproduce_command
 from .search import search_command
 from .serve import serve_command
+from .token import token_command
+from .usage import usage_command
 
 app = typer.Typer(
     name="deepreduce",
@@ -39,6 +43,10 @@ app.command("export")(export_command)
 app.command("bench")(bench_command)
 app.command("serve")(serve_command)
 app.command("predict")(predict_command)
+app.command("certificates")(certificates_command)
+app.command("token")(token_command)
+app.command("usage")(usage_command)
+app.add_typer(audit_app, name="audit")
 app.command("doctor")(doctor_command)
 
 

@@ -17,11 +17,13 @@ from .address import parse_address
 from .bars import Report, progress_bar
 from .options import JsonOption
 from .serve import read_token
+from .tls import client_tls
 
 if TYPE_CHECKING:
     from ..private.client import Client
 
-SOME_FAILED = 1  # exit code: some files could not be used, the others were answered
+SOME_FAILED = 1  # exit code: some files could not be answered, the others were
+TRUST = "Whom to trust, and who asks"
 
 
 def predict_command(
@@ -38,20 +40,54 @@ def predict_command(
         typer.Option(metavar="DIR", help="Where they are kept.", show_default="~/.local/share/deepreduce/client"),
     ] = None,
     no_store: Annotated[bool, typer.Option("--no-store", help="Keep nothing on disk, use nothing from there.")] = False,
-    tls: Annotated[bool, typer.Option("--tls", help="TLS, with the system's authorities.")] = False,
+    tls: Annotated[
+        bool,
+        typer.Option("--tls", help="Trust the system's authorities, on this machine, too.", rich_help_panel=TRUST),
+    ] = False,
     tls_ca: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="TLS, with this authority (PEM).", show_default=False)
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Trust this authority (PEM), and no other.",
+            show_default="the system's; on this machine: the development authority",
+            rich_help_panel=TRUST,
+        ),
+    ] = None,
+    server_name: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Whose certificate the server must show.",
+            show_default="HOST",
+            rich_help_panel=TRUST,
+        ),
     ] = None,
     tls_cert: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="This client's certificate (PEM).", show_default=False)
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="This client's certificate (PEM).", show_default=False, rich_help_panel=TRUST
+        ),
     ] = None,
-    tls_key: Annotated[Path | None, typer.Option(metavar="FILE", help="Its key (PEM).", show_default=False)] = None,
+    tls_key: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Its key (PEM).", show_default=False, rich_help_panel=TRUST),
+    ] = None,
     token_file: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="The text that the server asks for.", show_default=False)
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="The token that the server asks for.", show_default=False, rich_help_panel=TRUST
+        ),
     ] = None,
     pin: Annotated[
-        str | None, typer.Option(metavar="DIGEST", help="Accept this plan only.", show_default=False)
+        str | None,
+        typer.Option(metavar="DIGEST", help="Accept this plan only.", show_default=False, rich_help_panel=TRUST),
     ] = None,
+    insecure: Annotated[
+        bool,
+        typer.Option(
+            "--insecure", help="Plain TCP, for a server that was told the same: for tests only.", rich_help_panel=TRUST
+        ),
+    ] = False,
     protocol: Annotated[Literal["fused", "delphi"], typer.Option(help="delphi: exact, and slower.")] = "fused",
     batch: Annotated[int, typer.Option(help="Images per prediction.")] = 1,
     threads: Annotated[int, typer.Option(help="Threads of this side.")] = 1,
@@ -61,7 +97,11 @@ def predict_command(
     array: Annotated[bool, typer.Option("--array", help="All files are arrays (.npy), whatever their names.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Ask HOST:PORT what the images are, without showing them. Exit code 1: some files could not be used."""
+    """Ask HOST:PORT what the images are, without showing them. Exit code 1: some files could not be answered.
+
+    TLS 1.3 by default: to 127.0.0.1 and ::1 with the development authority that serve made on this machine, to others
+    with the system's authorities.
+    """
     host, port = parse_address(server, 1)
     if prepare < 0 or top < 1:
         raise SettingError("--prepare is negative or --top below 1", "give whole numbers")
@@ -69,16 +109,13 @@ def predict_command(
         raise SettingError("no images are given", "name pictures, or --prepare N to prepare for later")
     if prepare and no_store:
         raise SettingError("with --no-store nothing stays prepared", "leave one of --prepare and --no-store out")
-    if tls_cert is not None and not (tls or tls_ca):
-        raise SettingError("--tls-cert without TLS", "give --tls or --tls-ca")
+    secured = client_tls(host, tls, tls_ca, tls_cert, tls_key, server_name, insecure)
     started = time.perf_counter()
     console = Console(stderr=True)
     from ..folders import client_store_folder
     from ..private.client import Client
-    from ..private.streams import client_context
 
     with ExitStack() as stack:
-        context = client_context(tls_ca, tls_cert, tls_key) if tls or tls_ca else None
         token = None if token_file is None else read_token(token_file)
         report = stack.enter_context(progress_bar(console))
         folder = None if no_store else store or client_store_folder()
@@ -88,7 +125,8 @@ def predict_command(
             protocol=protocol,
             batch=batch,
             threads=threads,
-            tls=context,
+            tls=secured.context,
+            server_name=secured.server_name,
             pin=pin,
             token=token,
             timeout_s=timeout,
@@ -103,13 +141,14 @@ def predict_command(
         inputs = [_input(path, client, array, resize) for path in images or []]
         entries = _ask(client, inputs, report, notes, top)
         if prepare > client.prepared:
-            client.prepare(prepare - client.prepared)
+            _prepare(client, prepare - client.prepared, notes)
+        left = client.prepared if client.stored else 0
         result = {
             "server": server,
             "plan": client.plan_digest,
             "protocol": protocol,
             "predictions": entries,
-            "prepared": client.prepared if client.stored else 0,
+            "prepared": left,
             "connect_seconds": connected - started,
             "seconds": time.perf_counter() - started,
             "notes": notes,
@@ -118,7 +157,7 @@ def predict_command(
         typer.echo(json.dumps(result))
     else:
         _show(result, console)
-    if any("error" in entry for entry in entries):
+    if any("error" in entry for entry in entries) or left < prepare:
         raise typer.Exit(SOME_FAILED)
 
 
@@ -141,6 +180,8 @@ def _ask(
     """Answers in the order of the inputs; bad files pass through."""
     import numpy as np
 
+    from ..private.transport import PeerError, Reason
+
     good = [entry for entry in inputs if "x" in entry]
     size = client.target.batch
     for first in range(0, len(good), size):
@@ -148,7 +189,15 @@ def _ask(
         left = -(-(len(good) - first) // size)
         images = np.zeros((size, *client.plan.input_shape))  # what is missing in the last batch stays black
         images[: len(entries)] = [entry.pop("x") for entry in entries]
-        logits = _predict(client, images, left, notes)
+        try:
+            logits = _predict(client, images, left, notes)
+        except PeerError as error:
+            if error.reason != Reason.QUOTA:
+                raise
+            for entry in good[first:]:  # what was answered before is
+                entry.pop("x", None)
+                entry.update(error=f"{entry['file']}: {error.message}", hint=error.hint)
+            break
         online = client.runs[-1].online
         cost = {
             "online_seconds": online.seconds,
@@ -170,7 +219,7 @@ def _predict(client: Client, images: Any, left: int, notes: list[str]) -> Any:
     fresh = False
     while True:
         if not client.prepared:
-            client.prepare(min(left, client.most_prepared))
+            _prepare(client, min(left, client.most_prepared), notes)
             fresh = True
         before = client.prepared
         try:
@@ -180,6 +229,18 @@ def _predict(client: Client, images: Any, left: int, notes: list[str]) -> Any:
                 raise
             notes.append("a prepared batch was not the server's any more; it is dropped on both sides")
             client.reconnect()
+
+
+def _prepare(client: Client, count: int, notes: list[str]) -> None:
+    """So many, or as many as a quota leaves, if any is ready then."""
+    from ..private.transport import PeerError, Reason
+
+    try:
+        client.prepare(count)
+    except PeerError as error:
+        if error.reason != Reason.QUOTA or not client.prepared:
+            raise
+        notes.append(str(error))
 
 
 def _classes(client: Client, logits: Any, top: int) -> dict[str, Any]:

@@ -6,20 +6,27 @@ import logging
 import os
 import signal
 import sys
-import threading
 from contextlib import ExitStack
 from pathlib import Path
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from ..errors import PlanError, SettingError
+from ..errors import DeepReduceError, PlanError, SettingError
 from .address import is_loopback, parse_address, parse_bytes, shown_address
+from .quotas import read_quotas
+from .tls import PLAIN, ServerFiles, server_files
 
 if TYPE_CHECKING:
-    from ..plan import Plan
+    from ssl import SSLContext
 
+    from ..plan import Plan
+    from ..private.server import Server
+
+warnings = logging.getLogger("deepreduce.server")
 GRACE_S = 30.0
+ACCESS, LIMITS = "Who gets in", "Limits"
 
 
 def serve_command(
@@ -39,32 +46,111 @@ def serve_command(
         typer.Option(metavar="DIR", help="Keep what clients prepare, through restarts.", show_default="in memory only"),
     ] = None,
     tls_cert: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Certificate (PEM).", show_default=False)
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Certificate (PEM).",
+            show_default="on this machine: a development authority's",
+            rich_help_panel=ACCESS,
+        ),
     ] = None,
-    tls_key: Annotated[Path | None, typer.Option(metavar="FILE", help="Its key (PEM).", show_default=False)] = None,
+    tls_key: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Its key (PEM).", show_default=False, rich_help_panel=ACCESS),
+    ] = None,
     tls_client_ca: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Clients must show a certificate of this authority.", show_default=False),
+        typer.Option(
+            metavar="FILE",
+            help="Clients must show a certificate of this authority; its name is their identity.",
+            show_default=False,
+            rich_help_panel=ACCESS,
+        ),
+    ] = None,
+    tokens: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Clients must show a token of this file (deepreduce token); its name is their identity.",
+            show_default=False,
+            rich_help_panel=ACCESS,
+        ),
+    ] = None,
+    token_file: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Clients must know this text: one for all, who are one identity, anonymous.",
+            show_default=False,
+            rich_help_panel=ACCESS,
+        ),
     ] = None,
     insecure: Annotated[
-        bool, typer.Option("--insecure", help="Listen without TLS where others can connect: for tests only.")
+        bool,
+        typer.Option("--insecure", help="Plain TCP without TLS: for tests only.", rich_help_panel=ACCESS),
     ] = False,
-    token_file: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Clients must know this text.", show_default=False)
+    audit: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Append who did what to this log of chained lines (deepreduce audit verify).",
+            show_default=False,
+            rich_help_panel=ACCESS,
+        ),
+    ] = None,
+    quota: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE",
+            help="What each identity may use: predictions=1000/24h, total=N, prepared=N (images), ready=N, "
+            "ready-bytes=SIZE (material), connections=N. Repeat for more.",
+            show_default="no limit",
+            rich_help_panel=LIMITS,
+        ),
+    ] = None,
+    quotas: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="The same in TOML, with values for single identities.",
+            show_default=False,
+            rich_help_panel=LIMITS,
+        ),
+    ] = None,
+    state: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Where use is counted; several servers of one machine may share it.",
+            show_default="in the store",
+            rich_help_panel=LIMITS,
+        ),
     ] = None,
     metrics: Annotated[
         str | None, typer.Option(metavar="HOST:PORT", help="Counters for Prometheus.", show_default=False)
     ] = None,
-    max_sessions: Annotated[int, typer.Option(help="Clients at a time.")] = 64,
-    max_memory: Annotated[str, typer.Option(metavar="SIZE", help="Of prepared material in memory.")] = "8GB",
-    max_disk: Annotated[str, typer.Option(metavar="SIZE", help="Of prepared material in the store.")] = "64GB",
-    max_client_disk: Annotated[str, typer.Option(metavar="SIZE", help="Of one client's.")] = "4GB",
+    max_sessions: Annotated[int, typer.Option(help="Clients at a time.", rich_help_panel=LIMITS)] = 64,
+    max_memory: Annotated[
+        str, typer.Option(metavar="SIZE", help="Of prepared material in memory.", rich_help_panel=LIMITS)
+    ] = "8GB",
+    max_disk: Annotated[
+        str, typer.Option(metavar="SIZE", help="Of prepared material in the store.", rich_help_panel=LIMITS)
+    ] = "64GB",
+    max_client_disk: Annotated[
+        str, typer.Option(metavar="SIZE", help="Of one client's.", rich_help_panel=LIMITS)
+    ] = "4GB",
     rate: Annotated[
         float | None,
-        typer.Option(help="New sessions and preparations of one address, per minute.", show_default="no limit"),
+        typer.Option(
+            help="New sessions and preparations of one address, per minute.",
+            show_default="no limit",
+            rich_help_panel=LIMITS,
+        ),
     ] = None,
     threads: Annotated[int, typer.Option(help="Threads of each session.")] = 1,
-    idle: Annotated[float, typer.Option(metavar="SECONDS", help="How long a client may be quiet.")] = 3600.0,
+    idle: Annotated[
+        float, typer.Option(metavar="SECONDS", help="How long a client may be quiet.", rich_help_panel=LIMITS)
+    ] = 3600.0,
     grace: Annotated[
         float, typer.Option(metavar="SECONDS", help="For running predictions, when the server is stopped.")
     ] = GRACE_S,
@@ -72,25 +158,24 @@ def serve_command(
         Literal["text", "json"], typer.Option(help="How events are written to the standard error.")
     ] = "text",
 ) -> None:
-    """Serve PLAN until SIGTERM or an interrupt: then running predictions finish; a second signal ends at once."""
+    """Serve PLAN until SIGTERM or an interrupt: then running predictions finish; a second signal ends at once.
+
+    TLS 1.3 by default: on 127.0.0.1 and ::1 with a certificate of a development authority in your configuration folder
+    (made on first use), which predict on this machine trusts by itself; elsewhere give --tls-cert and --tls-key.
+    SIGHUP reads the tokens, the quotas and the certificate again.
+    """
     host, port = parse_address(listen)
-    if tls_cert is None and not is_loopback(host) and not insecure:
-        raise SettingError(
-            f"{host} can be reached by others, and without TLS they can read the token and the plan, and be the server",
-            "give --tls-cert and --tls-key, or --insecure for a test",
-        )
-    if (tls_cert is None) != (tls_key is None) or (tls_client_ca is not None and tls_cert is None):
-        raise SettingError("a certificate without its key, or the other way round", "give --tls-cert and --tls-key")
+    files = server_files(host, tls_cert, tls_key, tls_client_ca, insecure)
+    allowed = read_quotas(quota, quotas)
     watched = None if metrics is None else parse_address(metrics)
     memory, disk = parse_bytes(max_memory, "--max-memory"), parse_bytes(max_disk, "--max-disk")
     client_disk = parse_bytes(max_client_disk, "--max-client-disk")
     _log_to_stderr(log)
-    stop = _until_signalled()
+    signals = _signals()
     from ..private.server import Server
-    from ..private.streams import server_context
 
     read, weights, folder = _read_plan(plan)
-    tls = None if tls_cert is None or tls_key is None else server_context(tls_cert, tls_key, tls_client_ca)
+    tls = None if files is None else files.context()
     token = None if token_file is None else read_token(token_file)
     with ExitStack() as stack:
         counters = None
@@ -106,6 +191,10 @@ def serve_command(
                 threads=threads,
                 tls=tls,
                 token=token,
+                tokens=tokens,
+                quotas=allowed,
+                state=state,
+                audit=audit,
                 idle_s=idle,
                 max_sessions=max_sessions,
                 store=store,
@@ -124,13 +213,36 @@ def serve_command(
         bound = server.listen(host, port)
         for notice in () if server.store is None else server.store.notices:
             typer.echo(f"note: {notice}", err=True)
+        if files is None:
+            warnings.warning("%s", PLAIN)
+        if token_file is not None and token_file.stat().st_mode & 0o077:
+            warnings.warning("others on this machine may read the token in %s: chmod 600", token_file)
+        if server.access.open_to_all and not is_loopback(host):
+            warnings.warning("whoever can connect may ask, and gets the plan: --tokens or --tls-client-ca say who may")
         server.start()
         address = shown_address(host, bound)
-        server.emit("serving", plan=server.plan_digest, address=address, store=None if store is None else str(store))
+        secured = "none" if files is None else str(files.certificate)
+        kept = None if store is None else str(store)
+        server.emit("serving", plan=server.plan_digest, address=address, store=kept, tls=secured)
         typer.echo(f"serving {folder} {server.plan_digest} on {address}")
         sys.stdout.flush()
-        stop.wait()
+        while signals.get() == signal.SIGHUP:
+            _reload(server, quota, quotas, files, tls)
         server.shutdown(grace)
+
+
+def _reload(
+    server: Server, quota: list[str] | None, quotas: Path | None, files: ServerFiles | None, tls: SSLContext | None
+) -> None:
+    """Reads again what may have changed; what cannot be used stays as it was."""
+    try:
+        server.access.refresh()
+        server.access.replace_quotas(read_quotas(quota, quotas))
+        if files is not None and tls is not None:
+            files.reload(tls)
+        server.emit("configured", result="read again")
+    except DeepReduceError as error:
+        server.emit("configured", result="failed", text=str(error))
 
 
 def read_token(path: Path) -> str:
@@ -166,15 +278,18 @@ def _log_to_stderr(style: str) -> None:
     logger.propagate = False
 
 
-def _until_signalled() -> threading.Event:
-    """Set by the first SIGTERM or SIGINT; the second ends the process."""
-    stop = threading.Event()
+def _signals() -> SimpleQueue[int]:
+    """SIGHUP, SIGTERM and SIGINT as they come; the second of the last two ends the process."""
+    come: SimpleQueue[int] = SimpleQueue()
+    stopping = False
 
     def handle(number: int, frame: object) -> None:
-        if stop.is_set():
+        nonlocal stopping
+        if stopping and number != signal.SIGHUP:
             os._exit(128 + number)
-        stop.set()
+        stopping = stopping or number != signal.SIGHUP
+        come.put(number)
 
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, handle)
-    return stop
+    return come

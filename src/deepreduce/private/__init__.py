@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from .client import Client
     from .meter import OpPhase, Phase, Run
     from .preparer import Preparer
+    from .quota import Quota, Quotas
     from .server import Server
     from .store import ClientStore
     from .streams import client_context, server_context
@@ -22,6 +23,8 @@ __all__ = [
     "OpPhase",
     "Phase",
     "Preparer",
+    "Quota",
+    "Quotas",
     "Run",
     "Server",
     "client_context",
@@ -33,6 +36,7 @@ _HOME = {
     "ClientStore": "store",
     **dict.fromkeys(("OpPhase", "Phase", "Run"), "meter"),
     "Preparer": "preparer",
+    **dict.fromkeys(("Quota", "Quotas"), "quota"),
     "Server": "server",
     **dict.fromkeys(("client_context", "server_context"), "streams"),
 }

@@ -26,6 +26,7 @@ from ..errors import SessionError, SettingError
 from ..plan import Plan, decode_output, encode_input
 from ..plan.messages import Protocol
 from ..plan.pictures import normalised
+from .allowance import Asked, ask, refusal
 from .connection import Connection, Target, closing_on_error, greet
 from .hello import MAX_BATCH, client_keys
 from .linear import Layout
@@ -121,14 +122,15 @@ class Client:
     def prepare(self, n: int = 1) -> None:
         """Prepares ``n`` more predictions, before any image is known.
 
-        Raises `SettingError` beyond what the server allows (what is prepared stays), `SessionError`, `StoreError` when
-        there is no room for it.
+        Raises `SettingError` beyond what the server allows and `PeerError` (QUOTA) beyond what it lets this identity do
+        (what is prepared stays), `SessionError`, `StoreError` when there is no room for it.
         """
         self._session()
         check_between("preparations", n, 0, max(0, self._most_prepared - self.prepared))
         with self._lock:
             for done in range(n):
                 self._progress("prepare", done, n)
+                self._ask(Asked.PREPARATION)
                 with self._guarded():
                     batch_id, material = self._prepares().run()
                 self._shelf.put(batch_id, material)
@@ -168,6 +170,7 @@ class Client:
             connection = self._session()
             with self._guarded():
                 connection.channel.check_open()  # before anything is burnt for nothing
+            self._ask(Asked.PREDICTION)
             batch_id, material = self._take()
             with self._guarded():
                 image = np.ascontiguousarray(x, np.int64)
@@ -246,6 +249,16 @@ class Client:
                 self._shelf = ClientStored(self.store, connection.purpose, self._program, self._threads)
         self._connection = connection
         self.setup.seconds = time.perf_counter() - started
+
+    def _ask(self, asked: Asked) -> None:
+        """Raises `PeerError` (QUOTA) when the server lets this client do no more of it; then nothing is lost."""
+        connection = self._session()
+        if not connection.metered:
+            return
+        with self._guarded():
+            allowance = ask(connection.channel, asked)
+        if not allowance.granted:
+            raise refusal(asked, allowance)
 
     def _take(self) -> tuple[bytes, ClientMaterial]:
         """A batch that is from now on used up."""

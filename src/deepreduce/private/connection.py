@@ -43,7 +43,9 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """After the greeting. ``stored``: both sides have a store, so that what is prepared outlives the connection."""
+    """After the greeting. ``stored``: both sides have a store, so that what is prepared outlives the connection.
+    ``metered``: the client's use is limited, so that it asks before it burns anything.
+    """
 
     channel: Channel
     plan: Plan
@@ -51,6 +53,7 @@ class Connection:
     most_prepared: int
     purpose: Purpose
     stored: bool
+    metered: bool
 
 
 def greet(target: Target, store: ClientStore | None, known: Plan | None, greeting: Phase) -> Connection:
@@ -66,9 +69,8 @@ def greet(target: Target, store: ClientStore | None, known: Plan | None, greetin
         if store is not None:
             store.remember(target.place, answer.identity, answer.plan_digest, sent)
         purpose = Purpose(answer.identity, answer.plan_digest, target.protocol, target.batch)
-        return Connection(
-            channel, plan, answer.plan_digest, answer.max_prepared, purpose, target.keeps and answer.keeps
-        )
+        stored = target.keeps and answer.keeps
+        return Connection(channel, plan, answer.plan_digest, answer.max_prepared, purpose, stored, answer.metered)
 
 
 @contextmanager

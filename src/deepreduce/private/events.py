@@ -11,7 +11,9 @@ import time
 from collections.abc import Callable
 from typing import Any, Literal
 
-Name = Literal["serving", "opened", "closed", "prepared", "predicted", "refused", "failed", "stopping", "stopped"]
+Name = Literal[
+    "serving", "opened", "closed", "prepared", "predicted", "refused", "failed", "configured", "stopping", "stopped"
+]
 Observer = Callable[[Name, dict[str, Any]], None]
 
 log = logging.getLogger("deepreduce.server")

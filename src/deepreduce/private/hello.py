@@ -1,7 +1,8 @@
 """The beginning of a session: who speaks which version, who may come in, about which plan; and the keys.
 
 1. client: HELLO {version, protocol, batch, token, known, identity, keeps}
-   server: HELLO {version, digest, parameter set, preparations allowed, identity, keeps}, PLAN unless it is known
+   server: HELLO {version, digest, parameter set, preparations allowed, identity, keeps, metered}, PLAN unless known
+   Before the server has let the client in (access.py) it sends nothing but an error, which says nothing of the plan.
 Only before the first preparation of a connection:
 2. client: SETUP point A, homomorphic public key;     server: SETUP points B, point A'
 3. client: SETUP seeds of the extension, points B';   server: SETUP seeds of the reverse extension
@@ -10,7 +11,6 @@ Only before the first preparation of a connection:
 from __future__ import annotations
 
 import hashlib
-import hmac
 import json
 import re
 from dataclasses import asdict, dataclass, field
@@ -67,6 +67,7 @@ class ClientHello:
 class ServerHello:
     """What the client gets. ``max_prepared``: preparations that it may hold at a time. ``identity`` names the server's
     store, for this plan and these weights. ``keeps``: it has a store, so that what is prepared outlives the connection.
+    ``metered``: the client's use is limited; it should ask before it burns anything (allowance.py).
     """
 
     version: int
@@ -75,6 +76,7 @@ class ServerHello:
     max_prepared: int
     identity: str
     keeps: bool
+    metered: bool = False
 
 
 @dataclass(slots=True)
@@ -115,15 +117,11 @@ def checked_plan(answer: ServerHello, content: bytes, pin: str | None) -> Plan:
     return plan
 
 
-def read_hello(channel: Channel, token: str | None) -> ClientHello:
-    """The server's step 1, first half. Raises `RefusedError` for a client without the token."""
+def read_hello(channel: Channel) -> ClientHello:
+    """The server's step 1, first half: who asks for what. Nobody is let in by it."""
     hello = _parse(channel.receive_upto(Kind.HELLO, HELLO_LIMIT), ClientHello, "client")
     if not re.fullmatch("[0-9a-f]{64}", hello.identity):
         raise SessionError("the client sent a hello with a wrong identity", "it may be another version")
-    if token is not None and not hmac.compare_digest(
-        token.encode(), (hello.token or "").encode("utf-8", "surrogatepass")
-    ):
-        raise RefusedError("the client has no valid token")
     return hello
 
 

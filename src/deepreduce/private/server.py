@@ -24,19 +24,26 @@ from ..plan import Plan, check_weights, encode, predict, validate
 from ..plan.infer import shapes
 from ..plan.messages import Protocol
 from ..plan.packing import bits_to_bytes
+from .access import Access, shown_quota
+from .audit import Audit
 from .events import Name, Observer, emit, log
 from .hello import MAX_BATCH, VERSION, ClientHello, LimitError, ServerHello
+from .identity import peer_of, peers_of
+from .ledger import Ledger
 from .limits import Memory, Rate
 from .linear import computation, server_linears
 from .meter import Run
 from .program import Program, compile_plan
+from .quota import Quotas
 from .session import Session
 from .settings import MAX_THREADS, check_between, check_seconds, check_token
 from .shelves import ServerMemory, ServerShelf, ServerStored
 from .store import Purpose, ServerStore
+from .store.store import STATE
 from .streams import TcpStream, TlsStream, checked_context
 from .terms import Terms
-from .transport import Channel, Reason, Stream
+from .tokens import TokenFile
+from .transport import Channel, Reason
 
 FRAME_LIMIT = 1 << 32  # bytes that a frame's header can announce
 TURNED_AWAY = 16  # clients at a time that are told why they are not served
@@ -48,13 +55,18 @@ class Server:
     """Serves one plan with its weights: `listen`, then `serve_forever` or `start`; a context manager.
 
     ``threads``: of each session. ``tls``: an `ssl.SSLContext` (`deepreduce.private.server_context`), or None for plain
-    TCP, for tests only. ``token``: what clients must show before they learn anything. ``timeout_s``: how long a client
-    may be silent in the middle of something, ``idle_s``: between requests.
+    TCP, for tests only. ``token``: what clients must show before they learn anything; ``tokens``: a file with the names
+    of many clients and the hashes of theirs (`deepreduce.private.tokens`). ``timeout_s``: how long a client may be
+    silent in the middle of something, ``idle_s``: between requests.
 
     ``store``: a folder for what clients with a store prepare, so that it outlives connections and this process. Limits:
     ``max_sessions``; ``max_prepared`` (a session's, in memory), ``max_prepared_bytes`` (all sessions' together, as
     predicted), ``max_stored_bytes`` and ``max_client_bytes`` (the store's, all clients' and each one's), ``rate`` (new
     sessions and preparations of one address per minute; None: any number).
+
+    ``quotas``: what each identity may use (`deepreduce.private.quota`), counted in the folder ``state`` (the store's,
+    if it is None), which several servers of one machine may share. ``audit``: a file for who did what, when
+    (`deepreduce.private.audit`).
 
     ``on_run`` is called with what each inference cost this side, ``observers`` with every event
     (`deepreduce.private.events`), both from the session's thread.
@@ -70,6 +82,10 @@ class Server:
         threads: int = 1,
         tls: ssl.SSLContext | None = None,
         token: str | None = None,
+        tokens: Path | str | None = None,
+        quotas: Quotas | None = None,
+        state: Path | str | None = None,
+        audit: Path | str | None = None,
         timeout_s: float = 60.0,
         idle_s: float = 3600.0,
         max_sessions: int = 64,
@@ -101,7 +117,7 @@ class Server:
         arrays = {name: np.asarray(value) for name, value in weights.items()}
         check_weights(plan, arrays)
         started = time.perf_counter()
-        self.plan, self.threads, self.token, self.idle_s = plan, threads, token, idle_s
+        self.plan, self.threads, self.idle_s = plan, threads, idle_s
         self.plan_bytes = encode(plan)
         self.plan_digest = hashlib.sha256(self.plan_bytes).hexdigest()
         self.linears = server_linears(plan, arrays, threads)
@@ -124,6 +140,12 @@ class Server:
         # Material is for these weights: under others the same shares would give another answer, and more than that.
         self._computation = computation(self.plan_digest, arrays)
         self._identity = os.urandom(16).hex() if self.store is None else self.store.identity(self._computation)
+        try:
+            self.access = self._access(token, tokens, quotas or Quotas(), state, audit)
+        except BaseException:
+            if self.store is not None:
+                self.store.close()
+            raise
 
     def listen(self, host: str = "127.0.0.1", port: int = 0) -> int:
         """Opens the port (0: any free one) and returns its number."""
@@ -193,7 +215,9 @@ class Server:
         if self.store is not None:
             self.store.close()
         if first:
-            emit("stopped", self._observers)
+            self.access.note_only("stopped", plan=self.plan_digest)
+            emit("stopped", self._observers, audit=self.access.audit_head)
+        self.access.close()
 
     def __enter__(self) -> Self:
         return self
@@ -205,8 +229,8 @@ class Server:
 
     # --- for sessions ------------------------------------------------------------------------------------------------
 
-    def terms(self, hello: ClientHello) -> Terms:
-        """What a client gets. Raises `LimitError` when it asks for too much."""
+    def terms(self, hello: ClientHello, identity: str) -> Terms:
+        """What a client that was let in gets. Raises `LimitError` when it asks for too much."""
         each = self._each(hello)
         if each is None:
             raise LimitError(f"the client asked for protocol {hello.protocol!r:.20} and batches of {hello.batch}")
@@ -220,10 +244,11 @@ class Server:
         client = hashlib.sha256(b"deepreduce client" + bytes.fromhex(hello.identity)).hexdigest()
         shelf: ServerShelf = ServerMemory()
         if self.store is not None and keeps:
-            purpose = Purpose(client, self._computation, hello.protocol, hello.batch)
+            purpose = Purpose(peer_of(identity, client), self._computation, hello.protocol, hello.batch)
             shelf = ServerStored(self.store, purpose, program, self.threads)
-        answer = ServerHello(VERSION, self.plan_digest, self.plan.parameter_set, most, self._identity, keeps)
-        return Terms(program, shelf, most, answer, client[:12])
+        metered = self.access.quotas.of(identity).metered
+        answer = ServerHello(VERSION, self.plan_digest, self.plan.parameter_set, most, self._identity, keeps, metered)
+        return Terms(program, shelf, most, answer, client[:12], each)
 
     def admit(self, address: str) -> None:
         """Books one more preparation of an address. Raises `LimitError` when they come too fast."""
@@ -256,6 +281,42 @@ class Server:
         """Takes what an inference cost."""
         if self._on_run is not None:
             self._on_run(run)
+
+    def _access(
+        self,
+        token: str | None,
+        tokens: Path | str | None,
+        quotas: Quotas,
+        state: Path | str | None,
+        audit: Path | str | None,
+    ) -> Access:
+        """Raises `SettingError`, `StoreError`."""
+        if state is None and self.store is not None:
+            state = self.store.folder / STATE
+        if state is None and quotas.lasting:
+            raise SettingError("a quota of predictions or preparations needs a folder that outlives the process",
+                               "give the server a store or a folder for its state")  # fmt: skip
+        token_file = None if tokens is None else TokenFile(tokens)
+        log_file = None if audit is None else Audit(audit)
+        asked = self._tls is not None and self._tls.verify_mode == ssl.CERT_REQUIRED
+        access = Access(
+            token=token,
+            tokens=token_file,
+            certificates=asked,
+            quotas=quotas,
+            ledger=Ledger(state),
+            held=self._held_by,
+            audit=log_file,
+            computation=self._computation,
+            plan=self.plan_digest,
+        )
+        access.note("started", plan=self.plan_digest, by=access.means, quota=shown_quota(quotas.default),
+                    own_quotas=sorted(quotas.own) or None)  # fmt: skip
+        return access
+
+    def _held_by(self, identity: str) -> tuple[int, int]:
+        """Batches in the store, and their bytes."""
+        return (0, 0) if self.store is None or self.closed else self.store.held(*peers_of(identity))
 
     def _each(self, hello: ClientHello) -> int | None:
         """Bytes of one preparation, predicted; None: no such thing."""
@@ -311,19 +372,20 @@ class Server:
 
     def _session(self, sock: socket.socket, address: str, number: int) -> None:
         try:
-            session = Session(
-                self, Channel(self._stream(sock, self._timeout_s), "client", self._timeout_s), address, number
-            )
+            stream = self._stream(sock, self._timeout_s)
+            channel = Channel(stream, "client", self._timeout_s)
+            session = Session(self, channel, address, number, stream.certificate_name)
             self._sockets[sock] = session
             session.run()
         except OSError as error:  # ssl.SSLError is one
             if not self.stopping:
                 text = getattr(error, "reason", None) or type(error).__name__
+                self.access.refused(address, number, f"TLS: {text}")
                 self.emit("refused", session=number, address=address, reason="tls", text=text)
         finally:
             self._end(sock)
 
-    def _stream(self, sock: socket.socket, timeout_s: float) -> Stream:
+    def _stream(self, sock: socket.socket, timeout_s: float) -> TcpStream | TlsStream:
         if self._tls is None:
             return TcpStream(sock, timeout_s)
         return TlsStream(sock, self._tls, timeout_s, server_name=None)

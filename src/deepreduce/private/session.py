@@ -20,6 +20,8 @@ from ..plan import INPUT, OUTPUT
 from ..plan.cost import BATCH_ID, CLAIM
 from ..plan.packing import bits_to_bytes
 from ..plan.schedule import Step
+from .access import Guest
+from .allowance import ASK, asked_for
 from .events import Name
 from .hello import (
     Keys,
@@ -35,6 +37,7 @@ from .linear import add_uploads
 from .material import ServerMaterial
 from .meter import Phase, Run
 from .program import Program, Ring, Shares
+from .quota import QuotaError
 from .roles import server_vector
 from .shelves import BatchError, ServerShelf
 from .terms import Host, Terms
@@ -47,6 +50,7 @@ REASONS: dict[type[Exception], Reason] = {
     VersionError: Reason.VERSION,
     RefusedError: Reason.REFUSED,
     LimitError: Reason.LIMIT,
+    QuotaError: Reason.QUOTA,
     BatchError: Reason.BATCH,
     SilenceError: Reason.TIMEOUT,
 }
@@ -55,8 +59,10 @@ REASONS: dict[type[Exception], Reason] = {
 class Session:
     """One client's connection. ``busy``: in the middle of a request."""
 
-    def __init__(self, host: Host, channel: Channel, address: str, number: int) -> None:
+    def __init__(self, host: Host, channel: Channel, address: str, number: int, certificate: str | None = None) -> None:
         self._host, self._channel, self._address, self._number = host, channel, address, number
+        self._certificate = certificate  # whom the client's certificate names
+        self._guest: Guest | None = None
         self._terms: Terms | None = None
         self._keys: Keys | None = None
         self._booked = 0
@@ -66,8 +72,10 @@ class Session:
     def run(self) -> None:
         """Serves until the client leaves or something is wrong; never raises."""
         try:
-            hello = read_hello(self._channel, self._host.token)
-            self._terms = terms = self._host.terms(hello)
+            hello = read_hello(self._channel)
+            access = self._host.access
+            self._guest = guest = access.admit(hello, self._certificate, self._address, self._number)
+            self._terms = terms = self._host.terms(hello, guest.identity)
             greet_client(self._channel, hello, terms.answer, self._host.plan_bytes)
             self._opened = True
             self._emit("opened", protocol=hello.protocol, batch=hello.batch, stored=terms.shelf.stored)
@@ -90,6 +98,8 @@ class Session:
             if self._terms is not None:
                 self._terms.shelf.clear()
                 self._book(self._terms.program, 0)
+            if self._guest is not None:
+                self._guest.leave()
             if self._opened:
                 self._emit("closed")
             self._channel.close()
@@ -101,18 +111,22 @@ class Session:
         return self._channel.farewell(Reason.STOPPING)
 
     def _refused(self, error: SessionError | StoreError, reason: str) -> None:
+        if self._guest is None and not isinstance(error, QuotaError):
+            self._host.access.refused(self._address, self._number, error.message)
         if not self._host.stopping:  # which ends sessions under their feet
             self._emit("refused", reason=reason, text=error.message)
 
     def _emit(self, name: Name, **fields: Any) -> None:
         client = None if self._terms is None else self._terms.client
-        self._host.emit(name, session=self._number, address=self._address, client=client, **fields)
+        identity = None if self._guest is None else self._guest.identity
+        names = {"session": self._number, "address": self._address, "identity": identity, "client": client}
+        self._host.emit(name, **names, **fields)
 
     def _serve_one(self, terms: Terms) -> bool:
         """One request; False when the client has left."""
         plan, channel = terms.program.plan, self._channel
         count = terms.program.batch * prod(plan.input_shape)
-        lengths = {Kind.INPUT: CLAIM + bits_to_bytes(count * plan.ring.ring_bits), Kind.BYE: 0}
+        lengths = {Kind.INPUT: CLAIM + bits_to_bytes(count * plan.ring.ring_bits), Kind.BYE: 0, Kind.ASK: ASK}
         if self._keys is None:
             lengths[Kind.SETUP] = setup_request_bytes(plan.ring.ring_bits)
         else:
@@ -128,11 +142,21 @@ class Session:
                     self._keys = server_keys(channel, plan, content)
                 case Kind.PREPARE:
                     self._serve_prepare(terms, content.tobytes())
+                case Kind.ASK:
+                    self._serve_ask(terms, content.tobytes())
                 case _:
                     self._serve_input(terms, content, count)
         finally:
             self.busy = False
         return True
+
+    def _serve_ask(self, terms: Terms, content: bytes) -> None:
+        """Books what the client is about to ask for, if it may."""
+        batches = self._booked + 1
+        allowance = self._admitted().ask(asked_for(content), terms.program.batch, batches, batches * terms.each)
+        if not allowance.granted:
+            self._emit("refused", reason="quota", retry_s=allowance.retry_s or None)
+        self._channel.send(Kind.ALLOWANCE, allowance.encoded())
 
     def _serve_prepare(self, terms: Terms, batch_id: bytes) -> None:
         program, shelf = terms.program, terms.shelf
@@ -140,6 +164,7 @@ class Session:
             raise LimitError(f"the client asked for more than {terms.most_prepared} preparations, or for one twice")
         self._host.admit(self._address)
         self._book(program, self._booked + 1)
+        self._admitted().preparing(program.batch, terms.each)  # counted before the first answer
         phase = self._prepare(program, shelf, batch_id)
         phase.ops[INPUT].received_bytes += HEADER.size + len(batch_id)  # what began it
         self._book(program, len(shelf))
@@ -148,8 +173,15 @@ class Session:
     def _serve_input(self, terms: Terms, content: Bytes, count: int) -> None:
         program, bits = terms.program, terms.program.plan.ring.ring_bits
         started = time.perf_counter()
+        guest = self._admitted()
+        guest.book(program.batch)  # while the batch is whole: one that a quota refuses is kept
         # Used from here on: a store has this on the disk before the first byte that depends on the client's is sent.
-        material = terms.shelf.take(content[:BATCH_ID].tobytes(), content[BATCH_ID:CLAIM].tobytes())
+        try:
+            material = terms.shelf.take(content[:BATCH_ID].tobytes(), content[BATCH_ID:CLAIM].tobytes())
+        except BatchError:
+            guest.give_back()
+            raise
+        guest.predicting(program.batch, len(content))
         operand = unpack(content[CLAIM:], count, bits).reshape(program.batch, *program.plan.input_shape)
         run = self._predict(program, material, operand)
         run.online.seconds = time.perf_counter() - started  # with the store's part
@@ -159,7 +191,9 @@ class Session:
         self._host.on_run(run)
 
     def _book(self, program: Program, count: int) -> None:
-        """Memory for what the session holds. Raises `LimitError`."""
+        """Memory for what the session holds. Raises `LimitError`, `QuotaError`."""
+        if self._guest is not None and self._terms is not None:
+            self._guest.hold(count, count * self._terms.each)
         self._host.book(program, count - self._booked)
         self._booked = count
 
@@ -222,6 +256,10 @@ class Session:
                 for chunk in v.vector.chunks:
                     if chunk.products:
                         v.receive_products(chunk, channel.receive(Kind.PRODUCTS, chunk.products, op=op))
+
+    def _admitted(self) -> Guest:
+        assert self._guest is not None  # nothing is served before
+        return self._guest
 
     def _session_keys(self) -> Keys:
         assert self._keys is not None  # a preparation is not taken before the set-up

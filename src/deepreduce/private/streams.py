@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import SettingError
+from .identity import certificate_name
 
 CHUNK = 1 << 18  # bytes per TLS step
 LINGER_S = 1.0  # for a peer that still sends when we end
@@ -19,6 +20,8 @@ LINGER_S = 1.0  # for a peer that still sends when we end
 
 class TcpStream:
     """A connected TCP socket, unprotected: whoever sits between can read and change every message."""
+
+    certificate_name: str | None = None  # nobody shows one
 
     def __init__(self, sock: socket.socket, timeout_s: float) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -111,6 +114,11 @@ class TlsStream:
             with self._state:
                 self._in.write(records)
 
+    @property
+    def certificate_name(self) -> str | None:
+        """Whom the peer's certificate names, if one was asked for and verified."""
+        return certificate_name(self._tls.getpeercert())
+
     def readable(self) -> bool:
         """Whether there is something to receive, or the end of the stream."""
         with self._state:  # what came together with something else is here already
@@ -175,6 +183,7 @@ def server_context(certificate: Path, key: Path, client_authority: Path | None =
     """TLS 1.3 for a server; with ``client_authority`` clients must show a certificate signed by it."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.num_tickets = 0  # a session is not resumed: every client shows its certificate again
     _load(lambda: context.load_cert_chain(certificate, key), f"{certificate} and {key}")
     if client_authority is not None:
         _load(lambda: context.load_verify_locations(client_authority), str(client_authority))
@@ -185,9 +194,14 @@ def server_context(certificate: Path, key: Path, client_authority: Path | None =
 def client_context(
     authority: Path | None = None, certificate: Path | None = None, key: Path | None = None
 ) -> ssl.SSLContext:
-    """TLS 1.3 for a client that trusts ``authority`` (else the system's); ``certificate`` and ``key`` are its own."""
-    context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH)
+    """TLS 1.3 for a client that trusts ``authority``, and nobody else, or the system's authorities if it is None.
+
+    ``certificate`` and ``key`` are its own. Host names are checked. Raises `SettingError`.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # which trusts nobody yet
     context.minimum_version = ssl.TLSVersion.TLSv1_3
+    if authority is None:
+        context.load_default_certs(ssl.Purpose.SERVER_AUTH)
     if authority is not None:
         _load(lambda: context.load_verify_locations(authority), str(authority))
     if certificate is not None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ..plan import Plan
+from .access import Access
 from .events import Name
 from .hello import ClientHello, ServerHello
 from .linear import ServerLinear
@@ -23,6 +24,7 @@ class Terms:
     most_prepared: int
     answer: ServerHello
     client: str  # names the client in the log; says nothing about its identity
+    each: int  # bytes of one preparation, predicted
 
 
 class Host(Protocol):
@@ -32,12 +34,12 @@ class Host(Protocol):
     plan_bytes: bytes
     linears: dict[str, ServerLinear]
     threads: int
-    token: str | None
+    access: Access
     idle_s: float
     stopping: bool
 
-    def terms(self, hello: ClientHello) -> Terms:
-        """What the client gets. Raises `LimitError` when it asks for too much."""
+    def terms(self, hello: ClientHello, identity: str) -> Terms:
+        """What a client that was let in gets. Raises `LimitError` when it asks for too much."""
 
     def admit(self, address: str) -> None:
         """Books one more preparation of an address. Raises `LimitError` when they come too fast."""

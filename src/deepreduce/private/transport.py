@@ -46,6 +46,8 @@ class Kind(IntEnum):
     ANSWERS = 13
     RESULT = 14
     BYE = 15
+    ASK = 21
+    ALLOWANCE = 22
     ERROR = 255
 
 
@@ -60,6 +62,7 @@ class Reason(IntEnum):
     INTERNAL = 6
     TIMEOUT = 7
     STOPPING = 8
+    QUOTA = 21
 
 
 REASONS = {
@@ -71,6 +74,10 @@ REASONS = {
     Reason.MALFORMED: ("it could not accept a message of ours", "both sides drop the batch; connect again"),
     Reason.BATCH: ("it does not have the prepared batch", "material is used once; prepare again"),
     Reason.LIMIT: ("a limit of its settings was reached", "prepare fewer at a time, or try again later"),
+    Reason.QUOTA: (
+        "what it lets us use is used up",
+        "use what is prepared, try again later, or ask its operator for more",
+    ),
     Reason.TIMEOUT: ("we were silent for too long", "connect again"),
     Reason.STOPPING: ("it is being shut down", "connect again later; what is in stores is kept"),
     Reason.INTERNAL: ("it failed", "its operator finds the cause in its log"),

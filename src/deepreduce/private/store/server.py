@@ -39,6 +39,15 @@ class ServerStore(Store):
         """Names this store to clients, for one plan with its weights; says nothing about the weights."""
         return hashlib.sha256(b"deepreduce server" + self._secret + computation.encode()).hexdigest()[:32]
 
+    def held(self, first: str, beyond: str) -> tuple[int, int]:
+        """(batches, bytes) that are ready for peers from ``first`` on and before ``beyond``, in the order of text."""
+        with self._database.reading() as db:
+            found = db.execute(
+                "SELECT count(*), total(bytes) FROM batches WHERE state = 'ready' AND peer >= ? AND peer < ?",
+                (first, beyond),
+            ).fetchone()
+        return int(found[0]), int(found[1])
+
     def close(self) -> None:
         """Another process may open it."""
         super().close()

@@ -33,8 +33,8 @@ from .files import remove_unlocked, sync_folder, write_all
 from .sealed import KEY, DamagedError, seal, sealed_bytes, unseal
 
 log = logging.getLogger("deepreduce.store")
-DATABASE, BURNT, BATCHES, LOCK = "store.sqlite", "burnt.log", "batches", "lock"
-OURS = {DATABASE, f"{DATABASE}-journal", BURNT, BATCHES, LOCK}
+DATABASE, BURNT, BATCHES, LOCK, STATE = "store.sqlite", "burnt.log", "batches", "lock", "state"
+OURS = {DATABASE, f"{DATABASE}-journal", BURNT, BATCHES, LOCK, STATE}  # STATE: what was counted (private/ledger.py)
 OF_PURPOSE = "peer = ? AND plan = ? AND protocol = ? AND batch = ?"
 
 

@@ -1,0 +1,98 @@
+"""Which TLS the command line speaks. On this machine a development authority's, made on first use; to others real
+certificates; plain TCP only where both sides say --insecure.
+"""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+
+import typer
+
+from ..errors import SettingError
+from .address import is_loopback
+
+PLAIN = "plain TCP: whoever listens has the token and the plan, and whoever can interfere can be the other side"
+
+
+@dataclass(frozen=True, slots=True)
+class ServerFiles:
+    """A server's certificate and key, and whose certificates its clients must show, if they must."""
+
+    certificate: Path
+    key: Path
+    client_authority: Path | None
+    development: bool
+
+    def context(self) -> ssl.SSLContext:
+        """Raises `SettingError`."""
+        from ..private.streams import server_context
+
+        return server_context(self.certificate, self.key, self.client_authority)
+
+    def reload(self, context: ssl.SSLContext) -> None:
+        """A certificate that was renewed, for connections from now on. Raises `SettingError`; then nothing changes."""
+        self.context()  # whether the files can be used
+        context.load_cert_chain(self.certificate, self.key)
+
+
+def server_files(
+    host: str, certificate: Path | None, key: Path | None, client_authority: Path | None, insecure: bool
+) -> ServerFiles | None:
+    """What a server on that address shows; None: it speaks plain TCP. Raises `SettingError`."""
+    if (certificate is None) != (key is None):
+        raise SettingError("a certificate without its key, or the other way round", "give --tls-cert and --tls-key")
+    if insecure:
+        if certificate is not None or client_authority is not None:
+            raise SettingError("--insecure with certificates", "leave --insecure out, or the certificates")
+        return None
+    if certificate is not None and key is not None:
+        return ServerFiles(certificate, key, client_authority, False)
+    if not is_loopback(host):
+        raise SettingError(
+            f"{host} can be reached by others, and without TLS they can read the token and the plan, and be the server",
+            "give --tls-cert and --tls-key (deepreduce certificates makes some for tests), or --insecure for a test",
+        )
+    from ..private.authority import loopback_pair
+
+    pair = loopback_pair()
+    return ServerFiles(pair.certificate, pair.key, client_authority, True)
+
+
+@dataclass(frozen=True, slots=True)
+class ClientTls:
+    """``context`` None: plain TCP. ``server_name``: what the certificate must be for, if not the address."""
+
+    context: ssl.SSLContext | None
+    server_name: str | None
+
+
+def client_tls(
+    host: str,
+    system: bool,
+    authority: Path | None,
+    certificate: Path | None,
+    key: Path | None,
+    server_name: str | None,
+    insecure: bool,
+) -> ClientTls:
+    """How a client speaks to that address; to this machine it trusts the development authority if nothing else is said.
+
+    Raises `SettingError`.
+    """
+    from ..private.streams import client_context
+
+    if key is not None and certificate is None:
+        raise SettingError("a key without its certificate", "give --tls-cert and --tls-key")
+    if insecure:
+        if system or authority or certificate or server_name:
+            raise SettingError("--insecure with TLS options", "leave --insecure out, or the others")
+        typer.echo(f"warning: {PLAIN}", err=True)
+        return ClientTls(None, None)
+    if authority is None and not system and is_loopback(host):
+        from ..private.authority import LOOPBACK, loopback_authority
+
+        # Its authority signs for this machine only, whichever of its names was given.
+        return ClientTls(client_context(loopback_authority(), certificate, key), server_name or LOOPBACK[0])
+    return ClientTls(client_context(authority, certificate, key), server_name)

@@ -1,0 +1,184 @@
+"""An audit log: lines of JSON that are only ever appended, each with the SHA-256 of the line before it.
+
+    {"time": "2026-11-28T07:00:00.000Z", "event": "prediction", ..., "prev": "<64 hexadecimal digits>"}
+
+A line is on the disk when `Audit.write` returns; a line that cannot be written is an error, and what it was about does
+not happen. Three lines are about the log itself: `recovered` (bytes that are no whole line, after a crash or from
+somebody else, are passed over: how many, and their hash), `truncated`, and `continued` (the file before was renamed).
+audit_check.py verifies a chain.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from ..errors import StoreError
+
+FIRST = "0" * 64  # what the first line of a chain has for the hash of the line before
+TAIL = 1 << 20  # bytes in which the last whole line must be found
+
+
+class Audit:
+    """The file (made as needed, mode 0600), opened by this process alone. Threads may share it.
+
+    Raises `StoreError` at a file that is no audit log, or one that cannot be used.
+    """
+
+    def __init__(self, path: Path | str, now: Callable[[], float] = time.time) -> None:
+        self._path, self._now, self._guard = Path(path).absolute(), now, threading.Lock()
+        self._chain = _Chain(self._path, now)
+
+    @property
+    def head(self) -> str:
+        """The hash of the last line. Kept elsewhere, it shows later that no line before it was changed or cut off."""
+        return self._chain.head
+
+    def write(self, event: str, **fields: Any) -> None:
+        """A line, on the disk when this returns; fields that are None are left out. Raises `StoreError`."""
+        shown = {key: value for key, value in fields.items() if value is not None}
+        with self._guard:
+            if self._chain.was_renamed():
+                former, new = self._chain, _Chain(self._path, self._now)
+                former.close()
+                if new.head == FIRST:
+                    new.head = former.head
+                new.append("continued", {"former": former.head})
+                self._chain = new
+            self._chain.notice_others()
+            self._chain.append(event, shown)
+
+    def close(self) -> None:
+        """Another process may go on with it."""
+        with self._guard:
+            self._chain.close()
+
+
+class _Chain:
+    """One file, opened for appending: ``size`` is where our last whole line ends, ``head`` the hash of that line."""
+
+    def __init__(self, path: Path, now: Callable[[], float]) -> None:
+        self._path, self._now = path, now
+        try:
+            self._file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise self._explained(error) from error
+        try:
+            self._lock()
+            self.head, self.size = self._last_line()
+            self._end_line()
+            self.notice_others()
+        except BaseException:
+            self.close()
+            raise
+
+    def append(self, event: str, fields: dict[str, Any]) -> None:
+        """One line more, synced."""
+        line = entry(self._now(), event, fields, self.head)
+        try:
+            written = os.write(self._file, line + b"\n")
+            if written != len(line) + 1:
+                with suppress(OSError):  # else it is passed over next time
+                    os.ftruncate(self._file, self.size)
+                raise OSError(28, "the disk is full")
+            os.fsync(self._file)
+        except OSError as error:
+            raise self._explained(error) from error
+        self.size += len(line) + 1
+        self.head = hashlib.sha256(line).hexdigest()
+
+    def notice_others(self) -> None:
+        """Tells in the log what is in the file that is no line of ours: a torn line, or what somebody else did."""
+        try:
+            found = os.fstat(self._file).st_size
+            if found == self.size:
+                return
+            if found < self.size:
+                was, self.size = self.size, found
+                return self.append("truncated", {"was_bytes": was, "is_bytes": found})
+            digest = hashlib.sha256()
+            for offset in range(self.size, found, TAIL):
+                digest.update(os.pread(self._file, min(TAIL, found - offset), offset))
+            if os.pread(self._file, 1, found - 1) != b"\n":
+                os.write(self._file, b"\n")
+        except OSError as error:
+            raise self._explained(error) from error
+        passed, self.size = found - self.size, os.fstat(self._file).st_size
+        self.append("recovered", {"bytes": passed, "sha256": digest.hexdigest()})
+
+    def was_renamed(self) -> bool:
+        """Whether the path leads elsewhere by now."""
+        try:
+            ours, there = os.fstat(self._file), self._path.stat()
+        except FileNotFoundError:
+            return True
+        except OSError as error:
+            raise self._explained(error) from error
+        return (ours.st_dev, ours.st_ino) != (there.st_dev, there.st_ino)
+
+    def close(self) -> None:
+        """No more lines."""
+        if self._file >= 0:
+            os.close(self._file)
+        self._file = -1
+
+    def _lock(self) -> None:
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise StoreError(f"another process writes the audit log {self._path}", "give each its own") from None
+        if os.fstat(self._file).st_mode & 0o022:
+            raise StoreError(f"others may write the audit log {self._path}", f"chmod 600 {self._path}")
+
+    def _last_line(self) -> tuple[str, int]:
+        """(hash of the last whole line, where it ends); what comes after it is torn."""
+        size = os.fstat(self._file).st_size
+        start = max(0, size - TAIL)
+        pieces = os.pread(self._file, size - start, start).split(b"\n")
+        end = size
+        for number in range(len(pieces) - 1, -1, -1):  # the last piece has no end of line, and is none
+            piece = pieces[number]
+            if number < len(pieces) - 1 and (number > 0 or start == 0) and parsed(piece) is not None:
+                return hashlib.sha256(piece).hexdigest(), end + 1
+            end -= len(piece) + 1
+        if size > 0 and (start > 0 or pieces[0][:1] not in (b"{", b"\0")):
+            raise StoreError(f"{self._path} is no audit log", "choose another file")
+        return FIRST, 0
+
+    def _end_line(self) -> None:
+        """A last line that is whole but for its end gets it."""
+        rest = os.pread(self._file, TAIL, self.size)
+        found = parsed(rest)
+        if found is not None and found["prev"] == self.head and b"\n" not in rest:
+            os.write(self._file, b"\n")
+            self.head, self.size = hashlib.sha256(rest).hexdigest(), self.size + len(rest) + 1
+
+    def _explained(self, error: OSError) -> StoreError:
+        hint = "make room, or check its permissions: what cannot be logged is not served"
+        return StoreError(f"the audit log {self._path} cannot be written: {error.strerror or error}", hint)
+
+
+def entry(now: float, event: str, fields: dict[str, Any], prev: str) -> bytes:
+    """A line, without its end: ASCII, whatever a certificate or a path contains."""
+    stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now))
+    line = {"time": f"{stamp}.{int(now % 1 * 1000):03d}Z", "event": event, **fields, "prev": prev}
+    return json.dumps(line, default=str).encode()
+
+
+def parsed(line: bytes) -> dict[str, Any] | None:
+    """What a line says; None: it is no line of an audit log."""
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(found, dict) or not all(type(found.get(key)) is str for key in ("time", "event", "prev")):
+        return None
+    return found

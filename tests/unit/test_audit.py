@@ -1,0 +1,213 @@
+"""The audit log: every line holds the one before, through rotation, crashes, full disks and other people's hands."""
+
+import errno
+import json
+import os
+
+import pytest
+
+from deepreduce.errors import SettingError, StoreError
+from deepreduce.private import audit
+from deepreduce.private.audit import FIRST, Audit
+from deepreduce.private.audit_check import BrokenChainError, check
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "audit.log"
+
+
+def written(path, *events):
+    log = Audit(path)
+    for event in events:
+        log.write(event, identity="alice", images=1, why=None)
+    log.close()
+    return log.head
+
+
+def events(path):
+    return [json.loads(line)["event"] for line in path.read_bytes().splitlines() if audit.parsed(line)]
+
+
+def test_a_chain_over_restarts(path):
+    head = written(path, "started", "prediction")
+    assert written(path, "started", "stopped") != head
+    found = check([path], head)
+    assert (found.lines, found.first, found.torn, found.passed_over, found.stopped) == (4, FIRST, 0, 0, True)
+    line = json.loads(path.read_text().splitlines()[1])
+    assert list(line) == ["time", "event", "identity", "images", "prev"]
+    assert path.stat().st_mode & 0o777 == 0o600
+    with pytest.raises(BrokenChainError, match="no line has the hash 0000"):
+        check([path], "0" * 64)
+
+
+@pytest.mark.parametrize("change", ["edited", "cut out", "swapped", "doubled", "put in"])
+def test_what_was_changed_is_found(path, change):
+    written(path, *(f"e{number}" for number in range(5)))
+    lines = path.read_bytes().splitlines(keepends=True)
+    match change:
+        case "edited":
+            lines[2] = lines[2].replace(b"alice", b"alicf")
+        case "cut out":
+            del lines[2]
+        case "swapped":
+            lines[1], lines[2] = lines[2], lines[1]
+        case "doubled":
+            lines.insert(2, lines[1])
+        case "put in":
+            lines.insert(2, audit.entry(0, "e", {}, "1" * 64) + b"\n")
+    path.write_bytes(b"".join(lines))
+    with pytest.raises(BrokenChainError, match=r"line [2-4] of .* does not follow"):
+        check([path])
+
+
+def test_a_line_that_became_none_is_found(path):
+    written(path, "a", "b", "c")
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(lines[0] + b"rubbish\n" + lines[2])
+    with pytest.raises(BrokenChainError):
+        check([path])
+    path.write_bytes(lines[0] + b"rubbish\n" + lines[1] + lines[2])
+    with pytest.raises(BrokenChainError, match="is something that is no line"):
+        check([path])
+
+
+def test_only_a_kept_head_shows_that_the_end_is_missing(path):
+    head = written(path, "a", "b", "c")
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:2]))
+    assert not check([path]).stopped
+    with pytest.raises(BrokenChainError, match="the end was cut off"):
+        check([path], head)
+
+
+def test_every_torn_end_is_noticed_and_told(path):
+    """A crash may leave any part of the last line; the log goes on from the last whole one and says so."""
+    written(path, "a", "b")
+    whole = path.read_bytes()
+    second = whole.index(b"\n") + 1
+    for cut in [*range(second + 1, len(whole), 7), len(whole) - 2, len(whole) - 1]:
+        path.write_bytes(whole[:cut])
+        torn = check([path])
+        assert (torn.lines, torn.torn) == (1, cut - second)
+        written(path, "c")
+        found = check([path])
+        complete = cut == len(whole) - 1  # but for its end
+        assert (found.passed_over, found.torn) == (not complete, 0)
+        assert events(path) == (["a", "b", "c"] if complete else ["a", "recovered", "c"])
+
+
+@pytest.mark.parametrize("rest", [b"\0" * 5000, b"{\n{\n", b"\n", b"\n\n\n", b"x" * 100_000, b"{}\n", b'{"a": 1}'])
+def test_rubbish_at_the_end(path, rest):
+    written(path, "a")
+    with path.open("ab") as file:
+        file.write(rest)
+    written(path, "b")
+    written(path, "c")
+    assert events(path) == ["a", "recovered", "b", "c"]
+    assert check([path]).passed_over == 1
+
+
+def test_a_crash_while_it_recovers(path):
+    """Twice torn: both pieces together are what is passed over."""
+    written(path, "a")
+    with path.open("ab") as file:
+        file.write(b'{"time": "2026')
+    written(path, "b")
+    whole = path.read_bytes()
+    start = whole.index(b"\n", whole.index(b"\n") + 1) + 1  # of the line that told of it
+    path.write_bytes(whole[: start + 20])
+    written(path, "c")
+    assert events(path) == ["a", "recovered", "c"]
+    assert check([path]).passed_over == 1
+
+
+def test_rotation(tmp_path, path):
+    log = Audit(path)
+    log.write("a")
+    path.rename(tmp_path / "audit.log.1")
+    log.write("b")
+    log.write("c")
+    log.close()
+    assert events(path) == ["continued", "b", "c"]
+    old, both = check([tmp_path / "audit.log.1"]), check([tmp_path / "audit.log.1", path], log.head)
+    assert (old.lines, both.lines, both.first) == (1, 4, FIRST)
+    assert check([path]).first == old.head
+    with pytest.raises(BrokenChainError):
+        check([path, tmp_path / "audit.log.1"])
+
+
+def test_what_others_do_to_an_open_log(path):
+    log = Audit(path)
+    log.write("a")
+    log.write("b")
+    with path.open("ab") as file:
+        file.write(b"from somebody else\n")
+    log.write("c")
+    assert check([path]).passed_over == 1
+    os.truncate(path, path.read_bytes().index(b"\n") + 1)
+    log.write("d")
+    assert events(path) == ["a", "truncated", "d"]
+    with pytest.raises(BrokenChainError, match="line 2"):
+        check([path])
+    log.close()
+
+
+def test_a_line_that_others_forge_while_the_log_is_open(path):
+    """Even one that follows the last: the next of ours does not follow it."""
+    log = Audit(path)
+    log.write("a")
+    with path.open("ab") as file:
+        file.write(audit.entry(0, "prediction", {}, log.head) + b"\n")
+    log.write("b")
+    log.close()
+    with pytest.raises(BrokenChainError, match="line 3"):
+        check([path])
+
+
+def test_a_disk_that_is_full(path, monkeypatch):
+    log = Audit(path)
+    log.write("a")
+    write = os.write
+    monkeypatch.setattr(audit.os, "write", lambda file, data: write(file, data[:10]))
+    with pytest.raises(StoreError, match="the disk is full"):
+        log.write("b")
+
+    def full(file, data):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(audit.os, "write", full)
+    with pytest.raises(StoreError, match="No space left"):
+        log.write("b")
+    monkeypatch.setattr(audit.os, "write", write)
+    log.write("c")
+    log.close()
+    assert events(path) == ["a", "c"]
+    assert check([path]).passed_over == 0
+
+
+def test_files_that_cannot_be_used(tmp_path, path):
+    log = Audit(path)
+    with pytest.raises(StoreError, match="another process writes"):
+        Audit(path)
+    log.close()
+    with pytest.raises(StoreError, match="cannot be written"):
+        log.write("after the end")
+    path.chmod(0o622)
+    with pytest.raises(StoreError, match="others may write"):
+        Audit(path)
+    (tmp_path / "text").write_text("a diary\n")
+    (tmp_path / "text").chmod(0o600)
+    with pytest.raises(StoreError, match="is no audit log"):
+        Audit(tmp_path / "text")
+    assert (tmp_path / "text").read_text() == "a diary\n"
+    with pytest.raises(BrokenChainError, match="there is no line"):
+        check([tmp_path / "text"])
+    with pytest.raises(SettingError, match="cannot be read"):
+        check([tmp_path / "missing"])
+
+
+def test_a_file_that_is_longer_than_what_is_looked_at(path, monkeypatch):
+    monkeypatch.setattr(audit, "TAIL", 1000)
+    written(path, *("e" * 20 for _ in range(50)))
+    written(path, "stopped")
+    assert check([path]).lines == 51
