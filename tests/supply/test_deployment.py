@@ -1,4 +1,4 @@
-"""The unit of systemd and the container file fit the command line and each other; packaging/try_* say whether they run."""
+"""The unit of systemd and the container file fit the command line and each other (packaging/try_*: and they run)."""
 
 import configparser
 import json
