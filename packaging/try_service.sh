@@ -18,7 +18,10 @@ trap 'exit 130' INT TERM
 inside() { systemd-nspawn --quiet --pipe --register=no --keep-unit --directory "$root" --resolv-conf=copy-host \
   --bind-ro "$dist:/dist" --bind-ro "$here:/packaging" --bind-ro /etc/ssl/certs/ca-certificates.crt \
   --setenv=PIP_CERT=/etc/ssl/certs/ca-certificates.crt "$@"; }
-inside sh -ec '! command -v cc gcc clang make cmake
+# shellcheck disable=SC2016  # expanded inside
+inside sh -ec 'for tool in cc gcc clang make cmake ld; do
+    if command -v "$tool"; then echo "a compiler is inside" >&2; exit 1; fi
+  done
   rm -rf /opt/deepreduce && python3 -m venv /opt/deepreduce
   /opt/deepreduce/bin/pip download -q --no-index --no-deps --pre --find-links /dist -d /tmp/wheel deepreduce
   /opt/deepreduce/bin/pip install -q --only-binary :all: "$(echo /tmp/wheel/*)[client,server]"'
