@@ -1,7 +1,7 @@
 """Harms client and server thousands of times, and looks at what is left: tests/faults, docs/faults.md.
 
-    python bench/faults.py --runs 3000 --workers 3         all cells of the matrix twice; writes bench/results
-    python bench/faults.py --seed 1 --run 17               one run again, and what came of it
+python bench/faults.py --runs 3000 --workers 3         all cells of the matrix twice; writes bench/results
+python bench/faults.py --seed 1 --run 17               one run again, and what came of it
 """
 
 from __future__ import annotations
@@ -17,15 +17,18 @@ import traceback
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
-import results_page
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-TESTS = Path(__file__).parents[1] / "tests"
-sys.path[:0] = [str(TESTS), str(TESTS / "protocol")]
+import results_page
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+
+from faults.outcome import Outcome
+from faults.runs import run as run_one
 from faults.schedule import draw, expected, matrix
 from faults.summary import ABOUT, GROWTH_BYTES, Summary
-from faults.world import Outcome, World
+from faults.world import World
+
 
 def work(pipe: Connection, seed: int) -> None:
     """A worker: gets numbers of runs until None, answers with what came of each. Where something went wrong, it begins
@@ -40,7 +43,7 @@ def work(pipe: Connection, seed: int) -> None:
             while run is not None and not failed:
                 used = len(world.used["client"])
                 try:
-                    outcome = world.run(draw(seed, run))
+                    outcome = run_one(world, draw(seed, run))
                 except Exception:
                     outcome = Outcome(draw(seed, run), failures=[traceback.format_exc()])
                 failed = bool(outcome.failures)
@@ -83,7 +86,7 @@ def alone(seed: int, run: int) -> None:
     schedule = draw(seed, run)
     print(json.dumps(schedule.to_json()))
     with World() as here:
-        outcome = here.run(schedule)
+        outcome = run_one(here, schedule)
     print(f"expected: {expected(schedule)}; ended: {outcome.ended or '-'} {outcome.error}")
     for text in outcome.failures:
         print(f"failed: {text}")
@@ -96,17 +99,22 @@ def write(summary: Summary, seconds: float, workers: int, hardware: str) -> Path
     text = results_page.head("Faults between client and server", ABOUT)
     growth = ", ".join(f"{value / 2**20:+.1f}" for value in data["memory_growth_bytes"]) or "-"
     errors = [[text, str(count)] for text, count in data["errors"].items()]
-    text += f"""- {data["runs"]:,} runs, {data["applied"]:,} faults applied, in {seconds / 60:.1f} minutes of {workers} processes at nice 10
-- failed: **{len(data["failed"])}**; batches used on the wire: {data["batches_used"]:,}, used twice: **{data["batches_used_twice"]}**
-- cells met: {data["cells"] - len(data["cells_missed"]):,} of {data["cells"]:,}
-- repeated because the machine was too busy for a time limit: {data["repeated_on_a_busy_machine"]}
-- memory of each process since its warm-up, MiB: {growth} (allowed: {GROWTH_BYTES / 2**20:.0f}); threads and descriptors: as before, after every run
-
-"""
+    text += "\n".join(f"- {line}" for line in (
+        f"{data['runs']:,} runs, {data['applied']:,} faults applied; {workers} processes, {seconds / 60:.1f} minutes",
+        f"failed: **{len(data['failed'])}**",
+        f"batches used on the wire: {data['batches_used']:,}, used twice: **{data['batches_used_twice']}**",
+        f"cells met: {data['cells'] - len(data['cells_missed']):,} of {data['cells']:,}",
+        f"repeated because the machine was too busy for a time limit: {data['repeated_on_a_busy_machine']}",
+        f"memory of each process since its warm-up, MiB: {growth} (allowed: {GROWTH_BYTES / 2**20:.0f})",
+        "threads and descriptors: as before, after every run that did not fail",
+    ))  # fmt: skip
+    text += "\n\n"
     for title, headers, rows in [*summary.tables(), ("What was said", ["error", "times"], errors)]:
         text += f"## {title}\n\n{results_page.table(headers, rows)}\n"
-    text += "Coverage: runs that met it (faults of that family met / there are), by whose frame it was and in which state of\n"
-    text += "its peer it arrives.\n"
+    text += (
+        "Coverage: runs that met it (faults of that family met / there are), by whose frame it was and in which state\n"
+    )
+    text += "of its peer it arrives.\n"
     page.write_text(text)
     page.with_suffix(".json").write_text(json.dumps({**data, "seconds": seconds}, indent=1) + "\n")
     return page
