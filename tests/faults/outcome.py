@@ -13,6 +13,7 @@ TIMEOUT_S = 3.0  # how long a party waits for its peer
 LIMIT_S = 20.0  # from the fault until both sides have ended: two time limits, two lingers, and a busy machine
 CLEAN_S = 60.0  # for what nothing disturbs
 ONE_LINE = 300  # characters
+UNDUE = "an answer, though an error was due"
 
 
 @dataclass
@@ -34,7 +35,7 @@ class Outcome:
         if y is None or not is_right(self.schedule.protocol, np.asarray(y)):
             self.failures.append(f"a wrong answer: {y}")
         if expected(self.schedule) == "error":
-            self.failures.append("an answer, though an error was due")
+            self.failures.append(UNDUE)
 
     def failed_with(self, text: str) -> None:
         """It got an error."""
