@@ -7,6 +7,7 @@ python bench/faults.py --seed 1 --run 17               one run again, and what c
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import multiprocessing
 import os
@@ -34,8 +35,14 @@ def work(pipe: Connection, seed: int, nice: int) -> None:
     """A worker: gets numbers of runs until None, answers with what came of each. Where something went wrong, it begins
     in a new world.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent tells us to end
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent tells us to end, or is no more
     os.nice(nice)
+    with contextlib.suppress(EOFError, BrokenPipeError):
+        work_on(pipe, seed)
+
+
+def work_on(pipe: Connection, seed: int) -> None:
+    """Until there is nothing more to do."""
     run = pipe.recv()
     while run is not None:
         with World() as world:
