@@ -1,12 +1,13 @@
 """Harms client and server thousands of times, and looks at what is left: tests/faults, docs/faults.md.
 
-    python bench/faults.py --runs 3000 --workers 3         all cells of the matrix twice; writes bench/results
-    python bench/faults.py --seed 1 --run 17               one run again, and what came of it
+python bench/faults.py --runs 3000 --workers 3         all cells of the matrix twice; writes bench/results
+python bench/faults.py --seed 1 --run 17               one run again, and what came of it
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import multiprocessing
 import os
@@ -17,22 +18,31 @@ import traceback
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
-import results_page
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-TESTS = Path(__file__).parents[1] / "tests"
-sys.path[:0] = [str(TESTS), str(TESTS / "protocol")]
+import results_page
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+
+from faults.outcome import Outcome
+from faults.runs import run as run_one
 from faults.schedule import draw, expected, matrix
 from faults.summary import ABOUT, GROWTH_BYTES, Summary
-from faults.world import Outcome, World
+from faults.world import World
 
-def work(pipe: Connection, seed: int) -> None:
+
+def work(pipe: Connection, seed: int, nice: int) -> None:
     """A worker: gets numbers of runs until None, answers with what came of each. Where something went wrong, it begins
     in a new world.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent tells us to end
-    os.nice(10)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent tells us to end, or is no more
+    os.nice(nice)
+    with contextlib.suppress(EOFError, BrokenPipeError):
+        work_on(pipe, seed)
+
+
+def work_on(pipe: Connection, seed: int) -> None:
+    """Until there is nothing more to do."""
     run = pipe.recv()
     while run is not None:
         with World() as world:
@@ -40,7 +50,7 @@ def work(pipe: Connection, seed: int) -> None:
             while run is not None and not failed:
                 used = len(world.used["client"])
                 try:
-                    outcome = world.run(draw(seed, run))
+                    outcome = run_one(world, draw(seed, run))
                 except Exception:
                     outcome = Outcome(draw(seed, run), failures=[traceback.format_exc()])
                 failed = bool(outcome.failures)
@@ -48,33 +58,38 @@ def work(pipe: Connection, seed: int) -> None:
                 run = pipe.recv()
 
 
-def many(seed: int, first: int, count: int, workers: int) -> Summary:
-    """All runs, with a bar."""
+def many(arguments: argparse.Namespace) -> Summary:
+    """All runs, or as many as fit into the time, with a bar."""
+    seed, first, count = arguments.seed, arguments.first, arguments.runs
+    end = time.monotonic() + 60 * arguments.minutes
     summary, runs = Summary(seed), iter(range(first, first + count))
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     context = multiprocessing.get_context("spawn")
-    pairs = [context.Pipe() for _ in range(workers)]
-    processes = [context.Process(target=work, args=(theirs, seed)) for _, theirs in pairs]
-    for process, (ours, _) in zip(processes, pairs, strict=True):
+    busy = {}
+    for _ in range(min(arguments.workers, count)):
+        ours, theirs = context.Pipe()
+        process = context.Process(target=work, args=(theirs, seed, arguments.nice))
         process.start()
         ours.send(next(runs, None))
-    open_pipes = {ours: process for process, (ours, _) in zip(processes, pairs, strict=True)}
+        busy[ours] = process
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, TimeRemainingColumn()) as bar:
         task = bar.add_task("runs", total=count)
-        for _ in range(count):
-            (pipe, *_) = wait(list(open_pipes))
+        while busy:
+            (pipe, *_) = wait([*busy, *(process.sentinel for process in busy.values())])
+            assert isinstance(pipe, Connection), "a worker has died"
             run, outcome, rss_bytes, used = pipe.recv()
-            pipe.send(next(runs, None))
-            summary.add(outcome, open_pipes[pipe].pid, rss_bytes)
+            following = next(runs, None) if time.monotonic() < end else None
+            pipe.send(following)
+            summary.add(outcome, busy[pipe].pid, rss_bytes)
             summary.used += used
+            if following is None:
+                busy.pop(pipe).join()
             bar.advance(task)
             if outcome.failures:
                 bar.update(task, description=f"runs, [red]{len(summary.failed())} failed[/]")
                 bar.console.print(f"run {run} failed: {outcome.failures}", markup=False)
                 bar.console.print(f"  again: python bench/faults.py --seed {seed} --run {run}", markup=False)
                 bar.console.print(f"  keep: {json.dumps(outcome.schedule.to_json())}", markup=False)
-    for process in processes:
-        process.join()
     return summary
 
 
@@ -83,33 +98,36 @@ def alone(seed: int, run: int) -> None:
     schedule = draw(seed, run)
     print(json.dumps(schedule.to_json()))
     with World() as here:
-        outcome = here.run(schedule)
+        outcome = run_one(here, schedule)
     print(f"expected: {expected(schedule)}; ended: {outcome.ended or '-'} {outcome.error}")
     for text in outcome.failures:
         print(f"failed: {text}")
     sys.exit(bool(outcome.failures))
 
 
-def write(summary: Summary, seconds: float, workers: int, hardware: str) -> Path:
-    """The page and the numbers."""
-    page, data = results_page.path("faults", hardware), summary.to_json()
+def page_of(summary: Summary, seconds: float, workers: int) -> str:
+    """The page."""
+    data = summary.to_json()
     text = results_page.head("Faults between client and server", ABOUT)
     growth = ", ".join(f"{value / 2**20:+.1f}" for value in data["memory_growth_bytes"]) or "-"
     errors = [[text, str(count)] for text, count in data["errors"].items()]
-    text += f"""- {data["runs"]:,} runs, {data["applied"]:,} faults applied, in {seconds / 60:.1f} minutes of {workers} processes at nice 10
-- failed: **{len(data["failed"])}**; batches used on the wire: {data["batches_used"]:,}, used twice: **{data["batches_used_twice"]}**
-- cells met: {data["cells"] - len(data["cells_missed"]):,} of {data["cells"]:,}
-- repeated because the machine was too busy for a time limit: {data["repeated_on_a_busy_machine"]}
-- memory of each process since its warm-up, MiB: {growth} (allowed: {GROWTH_BYTES / 2**20:.0f}); threads and descriptors: as before, after every run
-
-"""
+    text += "\n".join(f"- {line}" for line in (
+        f"{data['runs']:,} runs, {data['applied']:,} faults applied; {workers} processes, {seconds / 60:.1f} minutes",
+        f"failed: **{len(data['failed'])}**",
+        f"batches used on the wire: {data['batches_used']:,}, used twice: **{data['batches_used_twice']}**",
+        f"cells met: {data['cells'] - len(data['cells_missed']):,} of {data['cells']:,}",
+        f"repeated because the machine was too busy for a time limit: {data['repeated_on_a_busy_machine']}",
+        f"memory of each process since its warm-up, MiB: {growth} (allowed: {GROWTH_BYTES / 2**20:.0f})",
+        "threads and descriptors: as before, after every run that did not fail",
+    ))  # fmt: skip
+    text += "\n\n"
     for title, headers, rows in [*summary.tables(), ("What was said", ["error", "times"], errors)]:
         text += f"## {title}\n\n{results_page.table(headers, rows)}\n"
-    text += "Coverage: runs that met it (faults of that family met / there are), by whose frame it was and in which state of\n"
-    text += "its peer it arrives.\n"
-    page.write_text(text)
-    page.with_suffix(".json").write_text(json.dumps({**data, "seconds": seconds}, indent=1) + "\n")
-    return page
+    text += (
+        "Coverage: runs that met it (faults of that family met / there are), by whose frame it was and in which state\n"
+    )
+    text += "of its peer it arrives.\n"
+    return text
 
 
 def main() -> None:
@@ -119,19 +137,25 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=2 * len(matrix()))
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--workers", type=int, default=3, help="most of the time they wait")
+    parser.add_argument("--nice", type=int, default=10)
+    parser.add_argument("--minutes", type=float, default=1e6, help="begin no more runs after that")
     parser.add_argument("--hardware", default=results_page.hardware())
-    parser.add_argument("--print", action="store_true", help="write no files")
+    parser.add_argument("--print", action="store_true", help="print the page, write no files")
     arguments = parser.parse_args()
     if arguments.run is not None:
         alone(arguments.seed, arguments.run)
     started = time.perf_counter()
-    summary = many(arguments.seed, arguments.first, arguments.runs, arguments.workers)
+    summary = many(arguments)
     seconds = time.perf_counter() - started
+    text = page_of(summary, seconds, arguments.workers)
     if arguments.print:
-        print(json.dumps(summary.to_json(), indent=1))
+        print(text)
     else:
-        print(f"wrote {write(summary, seconds, arguments.workers, arguments.hardware)}")
-    whole = arguments.runs >= len(matrix())
+        page = results_page.path("faults", arguments.hardware)
+        page.write_text(text)
+        page.with_suffix(".json").write_text(json.dumps({**summary.to_json(), "seconds": seconds}, indent=1) + "\n")
+        print(f"wrote {page}")
+    whole = len(summary.outcomes) >= len(matrix())
     problems = [f"{len(summary.failed())} runs failed"] * bool(summary.failed())
     problems += [f"{len(summary.missing())} cells were not met"] * bool(whole and summary.missing())
     problems += [f"memory has grown by {value:,} bytes" for value in summary.growth() if value > GROWTH_BYTES]

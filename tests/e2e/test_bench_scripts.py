@@ -42,6 +42,7 @@ BENCH = Path(__file__).parents[2] / "bench"
             ["--relus", "12288", "--width", "0.125", "--inferences", "1", "--protocol", "fused", "--network", "lan"],
             ["| 1,536 fused lan |", "MB client / server"],
         ),
+        ("faults.py", ["--runs", "3", "--workers", "1"], ["used twice: **0**", "| client: greeting, HELLO |"]),
     ],
 )
 def test_scripts_print_their_tables(script, arguments, rows):

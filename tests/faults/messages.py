@@ -60,7 +60,7 @@ def late(tap: Tap, frame: bytearray, draw: random.Random, timeout_s: float) -> N
 
 def trickled(tap: Tap, frame: bytearray, draw: random.Random, timeout_s: float) -> None:
     """In pieces of unequal length."""
-    ends = sorted(draw.randrange(len(frame) + 1) for _ in range(PIECES)) + [len(frame)]
+    ends = [*sorted(draw.randrange(len(frame) + 1) for _ in range(PIECES)), len(frame)]
     start = 0
     for end in ends:
         tap.forward(frame[start:end])

@@ -56,9 +56,7 @@ class Schedule:
     @property
     def frame(self) -> Frame:
         """The frame at which it happens."""
-        return frame_at(
-            self.protocol, self.stored, (self.cell.side, self.cell.state, self.cell.kind), self.which
-        )
+        return frame_at(self.protocol, self.stored, (self.cell.side, self.cell.state, self.cell.kind), self.which)
 
     def to_json(self) -> dict[str, Any]:
         """For files."""

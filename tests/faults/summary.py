@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .frames import frames
+from .outcome import LIMIT_S, TIMEOUT_S, Outcome
 from .schedule import ANY, FAMILIES, PROTOCOLS, Cell, matrix
-from .world import LIMIT_S, TIMEOUT_S, Outcome
 
 WARM_UP = 100  # runs of a process before its memory is compared
 GROWTH_BYTES = 16 << 20  # of memory that a process may have gained since then
@@ -141,9 +141,9 @@ def _kind_of(text: str) -> str:
     return " ".join("#" if any(c.isdigit() for c in word) or "/" in word else word for word in head.split())
 
 
-ABOUT = f"""Each run harms one thing once while a client connects, prepares and predicts, on real sockets over loopback with
-real stores. A party waits {TIMEOUT_S:g} s for its peer; both sides must have ended, with one line, within {LIMIT_S:g} s of
-the fault (two time limits, two lingers of a second, and a machine that is busy with other work). After every run: both stores are read and
-compared, the ledger of what was used on the wire is compared with both, the next prediction through a fresh connection
-must equal the integer reference (`delphi` bit for bit, `fused` within its bound), and threads and descriptors must be as
-many as before. docs/faults.md says what each fault is."""
+ABOUT = f"""Each run harms one thing once while a client connects, prepares and predicts, on real sockets over
+loopback with real stores. A party waits {TIMEOUT_S:g} s for its peer; both sides must have ended, with one line, within
+{LIMIT_S:g} s of the fault (two time limits, two lingers of a second, and a machine that is busy with other work). After
+every run both stores are read and compared, the ledger of what was used on the wire is compared with both, the next
+prediction through a fresh connection must equal the integer reference (`delphi` bit for bit, `fused` within its bound),
+and threads and descriptors must be as many as before. docs/faults.md says what each fault is."""

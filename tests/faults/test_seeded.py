@@ -4,6 +4,7 @@
 """
 
 import json
+import os
 import random
 from pathlib import Path
 
@@ -12,6 +13,8 @@ import pytest
 from deepreduce.private import shelves
 from deepreduce.private.store import store as store_module
 from deepreduce.private.transport import Channel, Reason
+from faults import outcome as limits
+from faults.runs import run
 from faults.schedule import FAMILIES, Cell, Schedule, draw, drawn, matrix
 from faults.summary import Summary
 from faults.world import World
@@ -44,14 +47,14 @@ def sample():
 
 @pytest.mark.parametrize("cell", sample(), ids=lambda c: f"{c.fault}-{c.side}-{c.state}-{c.kind}".replace(" ", "_"))
 def test_nothing_is_lost_but_what_was_hit(world, cell):
-    outcome = world.run(drawn(cell, random.Random(f"{SEED} {cell}")))
+    outcome = run(world, drawn(cell, random.Random(f"{SEED} {cell}")))
     assert outcome.applied
     assert not outcome.failures
 
 
 @pytest.mark.parametrize("schedule", KEPT, ids=lambda s: f"{s.cell.fault}-{s.cell.side}-{s.cell.state}-{s.cell.kind}")
 def test_what_once_went_wrong(world, schedule):
-    assert not world.run(schedule).failures
+    assert not run(world, schedule).failures
 
 
 def test_the_sample_has_every_fault():
@@ -68,14 +71,14 @@ def test_all_cells_are_drawn_and_a_run_can_be_repeated():
 def test_a_summary_counts(world):
     summary = Summary(SEED)
     cell = Cell("message", "other number", "client", "online input", "INPUT")
-    summary.add(world.run(drawn(cell, random.Random(0))), 1, 1 << 20)
+    summary.add(run(world, drawn(cell, random.Random(0))), 1, 1 << 20)
     assert len(summary.missing()) == len(matrix()) - 1
     (_, _, totals), (_, _, coverage) = summary.tables()
     assert totals[0][:5] == ["message: other number", "1", "0", "1", "0"]
     assert any(row[0] == "client: online input, INPUT" and row[1].startswith("1 (1/") for row in coverage)
 
 
-# --- the harness sees what is wrong: each time the product is broken on purpose ------------------------------------------
+# --- the harness sees what is wrong: each time the product is broken on purpose --------------------------------------
 
 
 def broken(cell, monkeypatch, patch, *, protocol="delphi"):
@@ -83,7 +86,7 @@ def broken(cell, monkeypatch, patch, *, protocol="delphi"):
     schedule = next(s for n in range(99) if (s := drawn(cell, random.Random(n))).protocol == protocol and s.stored)
     with World() as here:
         patch(here)
-        outcome = here.run(schedule)
+        outcome = run(here, schedule)
         monkeypatch.undo()
     return " ".join(outcome.failures)
 
@@ -120,10 +123,13 @@ def test_material_that_is_used_twice_is_seen(monkeypatch):
 def test_a_descriptor_that_stays_open_is_seen(monkeypatch):
     close, kept = Channel.close, []
 
-    def patch(here):
-        monkeypatch.setattr(Channel, "close", lambda self: (kept.append(Path(__file__).open()), close(self)))
+    def patch(_):
+        monkeypatch.setattr(limits, "LIMIT_S", 2.0)
+        monkeypatch.setattr(Channel, "close", lambda self: (kept.append(os.pipe()), close(self)))
 
     assert "(threads, descriptors)" in broken(ANSWERED, monkeypatch, patch)
+    for end in sum(kept, ()):
+        os.close(end)
 
 
 def test_an_unclear_error_is_seen(monkeypatch):
