@@ -37,6 +37,7 @@ void pack(const std::uint64_t* values, std::size_t n, unsigned bits, std::uint8_
         case 64: return pack_words<std::uint64_t>(values, n, out);
         default: break;
     }
+    if (n == 0) return;  // then there may be no memory to write to
     const std::uint64_t mask = ~std::uint64_t{0} >> (64 - bits);
     std::uint64_t word = 0;
     unsigned filled = 0;  // bits of `word`; it and the branches on it depend on positions only
@@ -62,6 +63,7 @@ void unpack(const std::uint8_t* data, std::size_t n, unsigned bits, std::uint64_
         case 64: return unpack_words<std::uint64_t>(data, n, values);
         default: break;
     }
+    if (n == 0) return;
     const std::uint64_t mask = ~std::uint64_t{0} >> (64 - bits);
     const auto read = [mask](const std::uint8_t* from, std::size_t bit) {
         std::uint64_t low;

@@ -25,7 +25,7 @@ sys.path[0] = str(HERE.parent)  # not this folder, whose modules are those of a 
 from fuzz.fuzzers import BUILD, CORPORA, Fuzzer, core_fuzzers, python_fuzzers  # noqa: E402
 from fuzz.totals import Totals, table  # noqa: E402
 
-ROUND_S = 60  # of one target, in long runs
+ROUND_S = 20  # of one target, in long runs
 KEPT_BYTES = 24_000  # of what a fuzzer found, for each target, in version control; the smallest inputs first
 KEPT_EACH = 4096
 
@@ -46,7 +46,8 @@ def main() -> int:
             _keep(one)
         return 0
     seconds = options.minutes * 60 if options.minutes else options.seconds
-    totals = _fuzz(chosen, seconds, ROUND_S if options.minutes else seconds / len(chosen))
+    whole = sum(one.weight for one in chosen)
+    totals = _fuzz(chosen, seconds, ROUND_S if options.minutes else seconds / whole, rounds=bool(options.minutes))
     print(table(totals))
     broken = [name for name, one in totals.targets.items() if one.broken]
     if broken:
@@ -54,21 +55,20 @@ def main() -> int:
     return 1 if broken else 0
 
 
-def _fuzz(fuzzers: Sequence[Fuzzer], seconds: float, each: float) -> Totals:
-    """Rounds over all until the time is spent; what this run did."""
+def _fuzz(fuzzers: Sequence[Fuzzer], seconds: float, each: float, *, rounds: bool) -> Totals:
+    """Slices of time for all, once or in rounds until the time is spent; what this run did."""
     here, end = Totals(), time.monotonic() + seconds
     overall = Totals.read(BUILD / "totals.json")
     while time.monotonic() < end:
         for one in fuzzers:
-            left = end - time.monotonic()
-            if left <= 0:
+            if rounds and time.monotonic() > end:
                 break
-            found = one.fuzz(max(1, round(min(each * one.weight, left + 1))))
+            found = one.fuzz(max(1, round(each * one.weight)))
             print(f"{one.name}: {found}", flush=True)
             for totals in (here, overall):
                 totals.add(one.name, found)
             overall.write(BUILD / "totals.json")
-        if each == seconds / len(fuzzers):
+        if not rounds:
             break
     return here
 

@@ -1,4 +1,4 @@
-"""Runs tests/cpp: what needs fixed seeds, which the installed module does not offer."""
+"""Runs tests/cpp: what needs fixed seeds, which the installed module does not offer; and the corpora of tests/fuzz/cpp."""
 
 import fcntl
 import os
@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+PROGRAMS = [*sorted(path.stem for path in (ROOT / "tests/cpp").glob("*_test.cpp")), "fuzz_replay"]
 
 
-@pytest.mark.parametrize("program", sorted(path.stem for path in (ROOT / "tests/cpp").glob("*_test.cpp")))
+@pytest.mark.parametrize("program", PROGRAMS)
 def test_core_with_fixed_seeds(program):
     beside = Path(sys.executable).with_name("cmake")
     cmake = str(beside) if beside.exists() else shutil.which("cmake")
