@@ -23,8 +23,8 @@ def ray_cluster(root: Path, nodes: int) -> Iterator[Any]:
     _import_ray(locked=True)
     from ray.cluster_utils import Cluster
 
-    quiet = {"include_dashboard": False, "object_store_memory": 80 * 2**20}
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **quiet})
+    quiet = {"include_dashboard": False, "include_log_monitor": False, "object_store_memory": 80 * 2**20}
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "no_monitor": True, **quiet})
     try:
         for number in range(nodes):
             scratch = {"DEEPREDUCE_SCRATCH": str(root / f"node{number}")}

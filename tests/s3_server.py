@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from typing import IO
 from unittest.mock import patch
 
 BUCKET = "lab"
@@ -19,14 +20,11 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def s3_server() -> Iterator[str]:
-    """The URL of an empty bucket; processes started meanwhile find it, too."""
+def s3_server(log: int | IO[bytes] = subprocess.DEVNULL) -> Iterator[str]:
+    """The URL of an empty bucket; processes started meanwhile find it, too. ``log`` gets a line for each request."""
     port = free_port()
-    server = subprocess.Popen(
-        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    server = subprocess.Popen(command, stdout=log, stderr=log)
     environment = {
         "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
         "AWS_ACCESS_KEY_ID": "test",

@@ -1,72 +1,93 @@
-"""Jobs on a real Ray cluster whose store is a real S3 server: workers, a node and the driver killed in mid-job."""
+"""Jobs on a real Ray cluster: its driver, a worker and a node killed in mid-job; what cannot be asked of it."""
 
+import contextlib
 import dataclasses
 import json
+import multiprocessing
 import os
-import re
 import signal
-import subprocess
 import sys
 import time
-from concurrent.futures import Future
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
-import deepreduce
 from cluster_helper import ray_cluster, raylet_of, workers_of
-from deepreduce.data import load, snapshot
-from deepreduce.errors import MissingPackageError, SettingError, TrainingError
+from deepreduce.cli.executor import make_executor
+from deepreduce.data import snapshot
+from deepreduce.errors import MissingPackageError, SettingError, StoreError, TrainingError
 from deepreduce.networks import ModelSource
-from deepreduce.search.executors import EpochEnded, InlineExecutor, Started
-from deepreduce.search.objects import open_objects
+from deepreduce.search.depot import Depot
+from deepreduce.search.executors import EpochEnded, InlineExecutor, ProcessExecutor, Started
+from deepreduce.search.objects import UnreachableError, open_objects
 from deepreduce.search.ray_executor import RayExecutor
 from deepreduce.search.spec import JobSpec, network_digest
+from deepreduce.search.store import JobStore
 from deepreduce.search.work import Job
 from deepreduce.train import make_recipe
-from s3_server import s3_server
-from small_data import stripes_dataset, write_folder
+from small_data import stripes_dataset
 
 DATA = stripes_dataset()
-EPOCHS = 30
+EPOCHS = 80
 PATIENCE_S = 200
 
 
-@pytest.fixture(scope="module")
-def bucket():
-    with s3_server() as url:
-        yield url
+@dataclasses.dataclass(frozen=True)
+class Lab:
+    """A cluster, a driver's executor, and another driver, in a process of its own, that waits for address and job."""
+
+    cluster: object
+    store: str
+    executor: RayExecutor
+    other_driver: multiprocessing.Process
+    tell_other: Callable
 
 
 @pytest.fixture(scope="module")
-def cluster(bucket, tmp_path_factory):
-    with ray_cluster(tmp_path_factory.mktemp("nodes"), nodes=2) as cluster:
-        yield cluster
+def lab(tmp_path_factory):
+    root = tmp_path_factory.mktemp("lab")
+    store = str(root / "store")
+    context = multiprocessing.get_context("fork")  # before Ray is imported here; it cannot be forked
+    theirs, ours = context.Pipe(duplex=False)
+    driver = context.Process(target=drive, args=(theirs, store), daemon=True)
+    driver.start()
+    try:
+        with ray_cluster(root, nodes=2) as cluster:
+            executor = RayExecutor(store, address=cluster.address)
+            yield Lab(cluster, store, executor, driver, ours.send)
+            executor.close()
+    finally:
+        driver.kill()
+        driver.join()
 
 
-@pytest.fixture
-def executor(cluster, bucket, tmp_path):
-    executor = RayExecutor(f"{bucket}/{tmp_path.name}", address=cluster.address, retries=1)
-    yield executor
-    executor.close()
+def drive(pipe, store: str) -> None:
+    """Submit one job and wait for ever."""
+    address, job, environment = pipe.recv()
+    os.environ.update(environment)
+    executor = RayExecutor(store, address=address)
+    executor.submit(job)
+    while True:
+        executor.poll(lambda event: None)
+        time.sleep(0.1)
 
 
-def make_job(root: Path, seed: int = 0, model: str = "resnet6", **changes) -> Job:
+def make_job(root: Path, seed: int = 0) -> Job:
     """A training with ``root`` as the driver's folder."""
     recipe = make_recipe("quick", epochs=EPOCHS, batch_size=32, crop_padding=1)
-    source = ModelSource(model, 0.0625 if model == "resnet6" else 1.0)
+    source = ModelSource("resnet6", 0.0625)
     data = root / "data.safetensors"
     if not data.exists():
-        root.mkdir(exist_ok=True)
         snapshot.save(DATA, data)
     network = network_digest(source.build(DATA.input_shape, 2, seed))
-    spec = JobSpec(network, source.name, "S2+S3", DATA.digest, recipe, seed, **changes)
-    return Job(spec, source, root / "jobs", data)
+    return Job(JobSpec(network, "resnet6", "S2+S3", DATA.digest, recipe, seed), source, root / "jobs", data)
 
 
-def finish(executor, future: Future, handle=lambda event: None) -> list:
-    """Poll until the job has ended; what was heard."""
-    heard: list = []
+def finish(executor, job: Job, handle=lambda event: None) -> list:
+    """Do the job; what was heard meanwhile."""
+    future, heard = executor.submit(job), []
 
     def on_event(event):
         heard.append(event)
@@ -76,15 +97,75 @@ def finish(executor, future: Future, handle=lambda event: None) -> list:
     while not future.done():
         assert time.monotonic() < deadline, heard
         executor.poll(on_event)
+    future.result()
     return heard
 
 
-def epochs(heard: list) -> list[int]:
-    return [event.record.epoch for event in heard if isinstance(event, EpochEnded)]
+def wait_for(condition) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def strikes(digest: str, *actions):
+    """Handles events: after every 8 epochs or more it takes something away from the job, once it runs again."""
+    begun, struck = [], []
+
+    def handle(event):
+        if isinstance(event, Started):
+            begun.append(event)
+        elif len(struck) < min(len(begun), len(actions)) and event.record.epoch >= 8 * (len(struck) + 1):
+            for pid, raylet in workers_of(digest):
+                actions[len(struck)](pid, raylet)
+            struck.append(event)
+
+    return handle
+
+
+def test_a_job_loses_its_driver_its_worker_and_its_node(lab, tmp_path):
+    """And comes out as one process trains it without interruption, to the last bit, with no epoch told twice."""
+    depot = Depot.open(open_objects(lab.store))
+    token = {name: os.environ[name] for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN")}
+
+    def kill(pid, raylet):
+        os.kill(pid, signal.SIGKILL)
+
+    def remove(pid, raylet):
+        (node,) = (node for node in lab.cluster.worker_nodes if raylet_of(node) == raylet)
+        lab.cluster.remove_node(node, allow_graceful=False)
+
+    for seed in range(4):  # on a busy machine a job may end before it is struck twice: then another one is tried
+        job = make_job(tmp_path, seed)
+        digest = job.spec.digest
+        if seed == 0:
+            lab.tell_other((lab.cluster.address, dataclasses.replace(job, store=tmp_path / "killed"), token))
+            wait_for(lambda digest=digest: depot.last_epoch(digest) >= 3)
+            lab.other_driver.kill()
+            wait_for(lambda digest=digest: not workers_of(digest))
+        left = depot.last_epoch(digest)
+        assert seed or 3 <= left < EPOCHS
+        heard = finish(lab.executor, job, strikes(digest, kill, remove))
+        print("XX", seed, left, [getattr(getattr(e, "record", None), "epoch", "S") for e in heard])
+        if heard.count(Started(digest)) == 3:
+            break
+    assert heard.count(Started(digest)) == 3 and len(lab.cluster.worker_nodes) == 1
+    numbers = [event.record.epoch for event in heard if isinstance(event, EpochEnded)]
+    assert numbers == sorted(set(numbers)) and numbers[0] == left + 1 and numbers[-1] == EPOCHS
+    assert_as_inline(job, tmp_path)
+
+    # Another driver gets the result without a task, and a test's reading is one.
+    other = dataclasses.replace(job, store=tmp_path / "other")
+    assert lab.executor.submit(other).done() and not lab.executor._running
+    finish(lab.executor, dataclasses.replace(other, test=True))
+    for name in ("weights.safetensors", "metrics.json"):
+        ours, theirs = (j.store / digest / name for j in (job, other))
+        assert ours.read_bytes() == theirs.read_bytes()
+    assert "test_accuracy" in json.loads((other.store / digest / "test.json").read_text())
 
 
 def assert_as_inline(job: Job, root: Path) -> None:
-    """The driver's copy of the result is what one process trains without interruption, to the last bit."""
+    """The driver's copy of the result is the InlineExecutor's."""
     alone = dataclasses.replace(job, store=root / "inline")
     inline = InlineExecutor("cpu")
     future = inline.submit(alone)
@@ -92,131 +173,112 @@ def assert_as_inline(job: Job, root: Path) -> None:
     future.result()
     ours, theirs = (j.store / job.spec.digest / "weights.safetensors" for j in (job, alone))
     assert ours.read_bytes() == theirs.read_bytes()
-
-
-def strike(executor, tmp_path: Path, kill) -> tuple[Job, list]:
-    """A job whose worker or node ``kill(pid, raylet)`` takes away after it told of three epochs.
-
-    On a busy machine the job may end before: then another one is tried.
-    """
-    for seed in range(5):
-        job = make_job(tmp_path / "driver", seed)
-        struck: list[bool] = []
-
-        def handle(event, job=job, struck=struck):
-            if isinstance(event, EpochEnded) and event.record.epoch >= 3 and not struck:
-                for pid, raylet in workers_of(job.spec.digest):
-                    kill(pid, raylet)
-                    struck.append(True)
-
-        future = executor.submit(job)
-        heard = finish(executor, future, handle)
-        future.result()
-        if heard.count(Started(job.spec.digest)) > 1:
-            return job, heard
-    raise AssertionError("every job ended before it could be killed")
-
-
-def assert_resumed(job: Job, heard: list) -> None:
-    """It went on from where it was: no epoch twice, none left out but one whose news died with the worker."""
-    numbers = epochs(heard)
-    assert numbers == sorted(set(numbers)) and numbers[-1] == EPOCHS
-    assert len(numbers) >= EPOCHS - 1
     history = json.loads((job.store / job.spec.digest / "metrics.json").read_text())["history"]
     assert [record["epoch"] for record in history] == list(range(1, EPOCHS + 1))
 
 
-def test_a_worker_killed_in_mid_job(executor, tmp_path):
-    job, heard = strike(executor, tmp_path, lambda pid, raylet: os.kill(pid, signal.SIGKILL))
-    assert_resumed(job, heard)
-    assert_as_inline(job, tmp_path)
-    test = dataclasses.replace(job, test=True)
-    finish(executor, executor.submit(test))
-    assert "test_accuracy" in json.loads((job.store / job.spec.digest / "test.json").read_text())
-    # Another driver, which knows nothing of all this, gets the result without a task.
-    other = dataclasses.replace(test, store=tmp_path / "other")
-    assert executor.submit(other).done() and not executor._running
-    for name in ("weights.safetensors", "metrics.json", "test.json"):
-        ours, theirs = (j.store / job.spec.digest / name for j in (job, other))
-        assert ours.read_bytes() == theirs.read_bytes()
-
-
-def test_a_job_whose_workers_all_die_is_given_up(executor, tmp_path):
-    (tmp_path / "deadly.py").write_text(
-        "import os, signal, sys\nfrom deepreduce.networks import build_zoo\n"
-        "def build(num_classes, input_shape):\n"
-        "    if 'default_worker.py' in sys.argv[0]: os.kill(os.getpid(), signal.SIGKILL)\n"
-        "    return build_zoo('resnet6', width=0.0625, input_shape=input_shape, num_classes=num_classes)\n"
-    )
-    future = executor.submit(make_job(tmp_path / "driver", model=f"{tmp_path / 'deadly.py'}:build"))
-    heard = finish(executor, future)
-    says = r"2 workers in a row died before they finished epoch 1: .*--retries bounds this"
-    assert len(heard) <= 2 and not epochs(heard)
-    failure = future.exception()
-    assert isinstance(failure, TrainingError) and re.search(says, str(failure))
-
-
-def test_requests_that_no_node_can_meet(cluster, bucket, monkeypatch, tmp_path):
+def test_what_cannot_be_asked_of_a_cluster(lab, tmp_path, monkeypatch):
     with pytest.raises(SettingError, match=r"no node .* 64 CPUs and 0 GPUs \(the largest has 1 and 0\)"):
-        RayExecutor(bucket, address=cluster.address, cpus=64)
+        RayExecutor(lab.store, cpus=64)
     with pytest.raises(SettingError, match="1 CPUs and 1 GPUs"):
-        RayExecutor(bucket, address=cluster.address, gpus=1)
+        RayExecutor(lab.store, gpus=1)
     with pytest.raises(SettingError, match="retries"):
-        RayExecutor(bucket, address=cluster.address, retries=-1)
+        RayExecutor(lab.store, retries=-1)
+    unsendable = dataclasses.replace(make_job(tmp_path, seed=9), source=ModelSource(Unsendable()))
+    with pytest.raises(SettingError, match="cannot be sent to another process: by no means"):
+        lab.executor.submit(unsendable)
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(MissingPackageError, match=r"needs Ray .*deepreduce\[cluster\]"):
-        RayExecutor(bucket)
+        RayExecutor(lab.store)
 
 
-def search(out: Path, *arguments: str) -> list[str]:
-    settings = ["--recipe=quick", "--width=0.0625", "--epochs=2", "--batch-size=32", "--set=crop_padding=1"]
-    return [sys.executable, "-m", "deepreduce", "search", "resnet6", *settings, f"--out={out}", *arguments]
+class Unsendable:
+    def __reduce__(self):
+        raise TypeError("by no means")
 
 
-def test_a_driver_killed_and_started_again(cluster, bucket, tmp_path):
-    images, out = write_folder(tmp_path / "images", 120), tmp_path / "out"
-    store = f"{bucket}/driver"
-    on_ray = ["--data", f"folder:{images}", "--executor", "ray", "--ray-address", cluster.address, "--store", store]
-    objects = open_objects(store)
-
-    def finished() -> dict[str, bytes]:
-        contents = ((name, objects.read(f"jobs/{name}/metrics.json")) for name in objects.names("jobs"))
-        return {name: content for name, content in contents if content is not None}
-
-    driver = subprocess.Popen(search(out, *on_ray), stdout=subprocess.DEVNULL)
-    deadline = time.monotonic() + PATIENCE_S
-    while len(finished()) < 4:
-        assert driver.poll() is None and time.monotonic() < deadline
-        time.sleep(0.05)
-    driver.kill()
-    driver.wait()
-    before = finished()
-    done = subprocess.run(search(out, *on_ray), capture_output=True, text=True, timeout=PATIENCE_S, check=False)
-    assert done.returncode == 0, done.stderr
-    content = json.loads((out / "frontier.json").read_text())
-    assert len(before) < len(content["networks"]) and content["failed"] == []
-    for name, metrics in before.items():  # they tell seconds: what was trained again would differ
-        assert (out / "jobs" / name / "metrics.json").read_bytes() == metrics
-    recipe = make_recipe("quick", epochs=2, batch_size=32, crop_padding=1)
-    alone = deepreduce.find_frontier(
-        "resnet6", load(f"folder:{images}"), width=0.0625, recipe=recipe, out=tmp_path / "alone"
-    )
-    assert {n.job: n.validation_accuracy for n in alone.networks} == {
-        n["job"]: n["validation_accuracy"] for n in content["networks"]
-    }
-    for network in alone.networks:
-        ours, theirs = (root / "jobs" / network.job / "weights.safetensors" for root in (out, tmp_path / "alone"))
-        assert ours.read_bytes() == theirs.read_bytes()
+def test_a_result_that_is_another_one_here_is_not_mixed_with_the_store(lab, tmp_path):
+    """A student must learn from the teacher that the driver shows."""
+    teacher = make_job(tmp_path, seed=7)
+    depot = Depot.open(open_objects(lab.store))
+    for name, value in (("there", 1.0), ("jobs", 2.0)):
+        store = JobStore(tmp_path / name)
+        metrics = {"validation_accuracy": value, "seconds": 1, "history": []}
+        store.finish(teacher.spec.digest, {"w": torch.full((2,), value)}, metrics)
+        depot.publish(store, teacher.spec.digest)
+    student = dataclasses.replace(teacher, spec=dataclasses.replace(teacher.spec, teacher=teacher.spec.digest))
+    with pytest.raises(StoreError, match=r"another result of job .* choose another --store"):
+        lab.executor.submit(student)
 
 
-def test_a_node_removed_in_mid_job(executor, cluster, tmp_path):
-    """The last test: one node is left after it."""
+class Dying:
+    """Ray, as far as an executor asks for it: tasks whose workers die, each after some epochs."""
 
-    def remove(pid, raylet):
-        (node,) = (node for node in cluster.worker_nodes if raylet_of(node) == raylet)
-        cluster.remove_node(node, allow_graceful=False)
+    class exceptions:  # noqa: N801
+        class RayTaskError(Exception):
+            pass
 
-    job, heard = strike(executor, tmp_path, remove)
-    assert len(cluster.worker_nodes) == 1
-    assert_resumed(job, heard)
-    assert_as_inline(job, tmp_path)
+    def __init__(self, depot: Depot, digest: str, epochs: list[int], error: Exception) -> None:
+        self.depot, self.digest, self.epochs, self.error = depot, digest, epochs, error
+        self.tasks = 0
+
+    def options(self, **options):
+        return self
+
+    def remote(self, *arguments):
+        self.tasks += 1
+        return self.tasks
+
+    def wait(self, references, **options):
+        return references, []
+
+    def get(self, reference):
+        for epoch in self.epochs[:1]:
+            self.depot.objects.create(f"jobs/{self.digest}/epoch-{epoch:06d}.ckpt", b"")
+        del self.epochs[:1]
+        if isinstance(self.error, UnreachableError):
+            return self.error
+        raise self.error
+
+
+@pytest.mark.parametrize("error", [OSError("the worker died"), UnreachableError("the store is away")])
+@pytest.mark.parametrize(("epochs", "tasks"), [([], 3), ([1, 1, 1], 4), ([1, 2, 3], 6)])
+def test_a_job_is_given_up_after_deaths_in_a_row_that_gain_nothing(lab, tmp_path, monkeypatch, error, epochs, tasks):
+    depot = Depot.open(open_objects(str(tmp_path / "store")))
+    job = make_job(tmp_path)
+    executor = object.__new__(RayExecutor)
+    dying = Dying(depot, job.spec.digest, list(epochs), error)
+    settings = {"_ray": dying, "_task": dying, "_depot": depot, "_objects": depot.objects, "_retries": 2, "_cpus": 1}
+    for name, value in {**settings, "_gpus": 0, "_running": {}, "_offered": set(), "_mailbox": None}.items():
+        setattr(executor, name, value)
+    monkeypatch.setattr(executor, "_take_events", list)
+    says = f"3 workers in a row died before they finished epoch {max(epochs, default=0) + 1}: {error}.*--retries"
+    with pytest.raises(TrainingError, match=says):
+        finish(executor, job)
+    assert dying.tasks == tasks
+
+
+# --- the command line ---
+
+
+def test_options_of_a_cluster(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr("deepreduce.search.ray_executor.RayExecutor", lambda *a, **k: asked.append((a, k)))
+    make_executor("ray", None, "auto", tmp_path / "store")
+    make_executor("ray", 7, "auto", tmp_path, ray_address="a:1", store="s3://b/p", cpus_per_job=2, gpus_per_job=0.5)
+    make_executor("ray", None, "auto", tmp_path, retries=0)
+    defaults = {"address": None, "jobs": None, "cpus": 1, "gpus": None, "retries": 3}
+    assert asked[0] == ((str(tmp_path / "store"),), defaults)
+    assert asked[1] == (("s3://b/p",), defaults | {"address": "a:1", "jobs": 7, "cpus": 2, "gpus": 0.5})
+    assert asked[2][1]["retries"] == 0
+
+
+def test_options_that_contradict_each_other(tmp_path):
+    with pytest.raises(SettingError, match="--gpus-per-job"):
+        make_executor("ray", 1, "cuda", tmp_path)
+    with pytest.raises(SettingError, match=r"--store is of searches on a cluster .*--executor ray"):
+        make_executor("processes", 1, "cpu", tmp_path, store="s3://b/p")
+    with pytest.raises(SettingError, match="did you mean 'ray'"):
+        make_executor("rey", 1, "cpu", tmp_path)
+    with contextlib.closing(make_executor("processes", None, "cpu", tmp_path)) as executor:
+        assert isinstance(executor, ProcessExecutor) and executor.slots == 1

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import ipaddress
 import logging
 import os
+import pickle
 import platform
 import secrets
+import socket
 import sys
 import time
 from collections.abc import Callable
@@ -160,14 +163,13 @@ class RayExecutor:
         errand = Errand(sent.job, self._objects.url, self._shared.identity)
         options = {"num_cpus": self._cpus, "num_gpus": self._gpus, "max_retries": 0}
         name = f"deepreduce {digest[:8]} {point}{' (test)' if sent.job.test else ''}"
-        threads = max(1, int(self._cpus))
         try:
-            reference = self._task.options(**options, name=name).remote(
-                errand, threads, self._gpus > 0, __version__, self._mailbox
-            )
-        except (TypeError, ValueError, AttributeError) as error:
+            content = self._ray.cloudpickle.dumps(errand)
+        except Exception as error:
             reason = f"this model cannot be sent to another process: {one_line(error)}"
             raise SettingError(reason, "use jobs=1, or give the model as package.module:factory") from error
+        task = self._task.options(**options, name=name)
+        reference = task.remote(content, max(1, int(self._cpus)), self._gpus > 0, __version__, self._mailbox)
         self._running[reference] = sent
 
     def _settle(self, sent: _Sent, reference: Any) -> None:
@@ -175,7 +177,7 @@ class RayExecutor:
         try:
             error: Exception | None = self._ray.get(reference)
         except self._ray.exceptions.RayTaskError as broken:  # before our code could run
-            hint = f"the nodes need deepreduce {__version__}, its [search] packages and the model's module"
+            hint = f"the nodes need deepreduce {__version__} and its [search] packages"
             error = TrainingError(f"the job cannot start there: {_last_line(broken)}", hint)
         except Exception as died:
             self._again(sent, one_line(died))
@@ -225,16 +227,17 @@ class RayExecutor:
         here = self._ray.get_runtime_context().get_node_id()
         scheduling = importlib.import_module("ray.util.scheduling_strategies")
         beside = scheduling.NodeAffinitySchedulingStrategy(here, soft=True)  # what dies, dies with the driver
-        return self._ray.remote(_Mailbox).options(num_cpus=0, scheduling_strategy=beside).remote()
+        return self._ray.remote(_mailbox_class()).options(num_cpus=0, scheduling_strategy=beside).remote()
 
     def _take_events(self) -> list[Event]:
         try:
-            events: list[Event] = self._ray.get(self._mailbox.take.remote(), timeout=PATIENCE_S)
-        except Exception:
+            events = self._ray.get(self._mailbox.take.remote(), timeout=PATIENCE_S)
+        except Exception as e:
+            print("XX take", repr(e)[:600])
             if not self._ray.is_initialized():
                 raise
             return []
-        return events
+        return [pickle.loads(event) for event in events]
 
     def _disconnect(self) -> None:
         if self._own:
@@ -262,10 +265,12 @@ def _connect(ray: Any, address: str | None) -> bool:
         return False
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address:
+        _knock(ray, address)
         try:
             ray.init(address=address, **quiet)
         except Exception as error:
-            raise SettingError(f"there is no Ray cluster at {address}: {one_line(error)[:300]}", "ray start") from error
+            message = f"there is no Ray cluster at {address}: {one_line(error)[:300]}"
+            raise SettingError(message, "start one: ray start --head") from error
         return True
     ray.init(
         address="local",
@@ -277,6 +282,20 @@ def _connect(ray: Any, address: str | None) -> bool:
     return True
 
 
+def _knock(ray: Any, address: str) -> None:
+    """Raise `SettingError` if nothing answers at HOST:PORT: Ray itself would try for many minutes."""
+    host, colon, port = address.rpartition("://")[2].rpartition(":")
+    if not colon or not port.isdigit():
+        return  # "auto" and the like
+    try:
+        if ipaddress.ip_address(socket.gethostbyname(host)).is_loopback and "://" not in address:
+            host = ray.util.get_node_ip_address()  # so does Ray
+        socket.create_connection((host, int(port)), timeout=PATIENCE_S).close()
+    except (OSError, OverflowError, ValueError) as error:
+        message = f"there is no Ray cluster at {address}: {host}:{port}: {one_line(error)}"
+        raise SettingError(message, "start one: ray start --head") from error
+
+
 def _last_line(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1][:300] if lines else type(error).__name__
@@ -285,21 +304,24 @@ def _last_line(error: BaseException) -> str:
 # --- on the nodes ---
 
 
-class _Mailbox:
-    """Events on their way to the driver."""
+def _mailbox_class() -> type:
+    """Events, pickled, on their way to the driver. Ray sends a local class as it is: its process loads no torch."""
 
-    def __init__(self) -> None:
-        self._events: list[Event] = []
+    class Mailbox:
+        def __init__(self) -> None:
+            self.events: list[bytes] = []
 
-    def put(self, event: Event) -> None:
-        self._events.append(event)
+        def put(self, event: bytes) -> None:
+            self.events.append(event)
 
-    def take(self) -> list[Event]:
-        events, self._events = self._events, []
-        return events
+        def take(self) -> list[bytes]:
+            events, self.events = self.events, []
+            return events
+
+    return Mailbox
 
 
-def _perform_task(errand: Errand, threads: int, on_gpu: bool, version: str, mailbox: Any) -> Exception | None:
+def _perform_task(content: bytes, threads: int, on_gpu: bool, version: str, mailbox: Any) -> Exception | None:
     """Do the errand; what is wrong with the job is returned, so that an exception means that the worker died."""
     import torch
 
@@ -310,9 +332,10 @@ def _perform_task(errand: Errand, threads: int, on_gpu: bool, version: str, mail
     last: list[Any] = []
 
     def tell(event: Event) -> None:
-        last[:] = [mailbox.put.remote(event)]
+        last[:] = [mailbox.put.remote(pickle.dumps(event))]
 
     try:
+        errand: Errand = pickle.loads(content)
         run_errand(errand, "cuda:0" if on_gpu else "cpu", tell)
     except DeepReduceError as error:
         return type(error)(f"{error.message} [node {platform.node()}]", error.hint)
