@@ -16,8 +16,8 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ TAIL = 1 << 20  # bytes in which the last whole line must be found
 
 
 class Audit:
-    """The file (made as needed, mode 0600), opened by this process alone. Threads may share it.
+    """The file (made as needed, mode 0600). Threads may share it, and processes of one machine, each with an `Audit`.
 
     Raises `StoreError` at a file that is no audit log, or one that cannot be used.
     """
@@ -36,6 +36,12 @@ class Audit:
     def __init__(self, path: Path | str, now: Callable[[], float] = time.time) -> None:
         self._path, self._now, self._guard = Path(path).absolute(), now, threading.Lock()
         self._chain = _Chain(self._path, now)
+        try:
+            with self._chain.locked():
+                self._chain.catch_up()
+        except BaseException:
+            self._chain.close()
+            raise
 
     @property
     def head(self) -> str:
@@ -46,39 +52,66 @@ class Audit:
         """A line, on the disk when this returns; fields that are None are left out. Raises `StoreError`."""
         shown = {key: value for key, value in fields.items() if value is not None}
         with self._guard:
-            if self._chain.was_renamed():
-                former, new = self._chain, _Chain(self._path, self._now)
-                former.close()
-                if new.head == FIRST:
-                    new.head = former.head
-                new.append("continued", {"former": former.head})
-                self._chain = new
-            self._chain.notice_others()
-            self._chain.append(event, shown)
+            written = False
+            while not written:
+                with self._chain.locked():
+                    self._chain.catch_up()
+                    if self._chain.was_renamed():
+                        successor = self._succeeded()
+                    else:
+                        self._chain.append(event, shown)
+                        written = True
+                if not written:
+                    self._chain.close()
+                    self._chain = successor
 
     def close(self) -> None:
-        """Another process may go on with it."""
+        """No more lines from this process."""
         with self._guard:
             self._chain.close()
 
+    def _succeeded(self) -> _Chain:
+        """The new file at the path. Its first line continues the old one, whose lock we hold: nothing follows there."""
+        successor = _Chain(self._path, self._now)
+        try:
+            with successor.locked():
+                successor.catch_up()
+                if successor.head == FIRST:
+                    successor.head = self._chain.head
+                    successor.append("continued", {"former": self._chain.head})
+        except BaseException:
+            successor.close()
+            raise
+        return successor
+
 
 class _Chain:
-    """One file, opened for appending: ``size`` is where our last whole line ends, ``head`` the hash of that line."""
+    """One file, opened for appending: ``size`` is where the last whole line ends, ``head`` the hash of that line."""
 
     def __init__(self, path: Path, now: Callable[[], float]) -> None:
         self._path, self._now = path, now
+        self.head, self.size = FIRST, -1  # not looked at yet
         try:
             self._file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            open_to_others = os.fstat(self._file).st_mode & 0o022
         except OSError as error:
             raise self._explained(error) from error
-        try:
-            self._lock()
-            self.head, self.size = self._last_line()
-            self._end_line()
-            self.notice_others()
-        except BaseException:
+        if open_to_others:
             self.close()
-            raise
+            raise StoreError(f"others may write the audit log {path}", f"chmod 600 {path}")
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """No other process appends meanwhile."""
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX)
+        except (OSError, ValueError) as error:
+            raise self._explained(error) from error
+        try:
+            yield
+        finally:
+            with suppress(OSError, ValueError):
+                fcntl.flock(self._file, fcntl.LOCK_UN)
 
     def append(self, event: str, fields: dict[str, Any]) -> None:
         """One line more, synced."""
@@ -95,8 +128,8 @@ class _Chain:
         self.size += len(line) + 1
         self.head = hashlib.sha256(line).hexdigest()
 
-    def notice_others(self) -> None:
-        """Tells in the log what is in the file that is no line of ours: a torn line, or what somebody else did."""
+    def catch_up(self) -> None:
+        """Goes on after what other processes have written; tells in the log what is no line, or is missing."""
         try:
             found = os.fstat(self._file).st_size
             if found == self.size:
@@ -104,14 +137,18 @@ class _Chain:
             if found < self.size:
                 was, self.size = self.size, found
                 return self.append("truncated", {"was_bytes": was, "is_bytes": found})
+            self.head, self.size = self._last_line()
+            self._end_line()
+            if found <= self.size:
+                return
             digest = hashlib.sha256()
             for offset in range(self.size, found, TAIL):
                 digest.update(os.pread(self._file, min(TAIL, found - offset), offset))
             if os.pread(self._file, 1, found - 1) != b"\n":
                 os.write(self._file, b"\n")
+            passed, self.size = found - self.size, os.fstat(self._file).st_size
         except OSError as error:
             raise self._explained(error) from error
-        passed, self.size = found - self.size, os.fstat(self._file).st_size
         self.append("recovered", {"bytes": passed, "sha256": digest.hexdigest()})
 
     def was_renamed(self) -> bool:
@@ -126,17 +163,9 @@ class _Chain:
 
     def close(self) -> None:
         """No more lines."""
-        if self._file >= 0:
-            os.close(self._file)
-        self._file = -1
-
-    def _lock(self) -> None:
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise StoreError(f"another process writes the audit log {self._path}", "give each its own") from None
-        if os.fstat(self._file).st_mode & 0o022:
-            raise StoreError(f"others may write the audit log {self._path}", f"chmod 600 {self._path}")
+        file, self._file = self._file, -1
+        if file >= 0:
+            os.close(file)
 
     def _last_line(self) -> tuple[str, int]:
         """(hash of the last whole line, where it ends); what comes after it is torn."""
@@ -161,9 +190,11 @@ class _Chain:
             os.write(self._file, b"\n")
             self.head, self.size = hashlib.sha256(rest).hexdigest(), self.size + len(rest) + 1
 
-    def _explained(self, error: OSError) -> StoreError:
+    def _explained(self, error: OSError | ValueError) -> StoreError:
         hint = "make room, or check its permissions: what cannot be logged is not served"
-        return StoreError(f"the audit log {self._path} cannot be written: {error.strerror or error}", hint)
+        return StoreError(
+            f"the audit log {self._path} cannot be written: {getattr(error, 'strerror', None) or error}", hint
+        )
 
 
 def entry(now: float, event: str, fields: dict[str, Any], prev: str) -> bytes:
