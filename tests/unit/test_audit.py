@@ -138,6 +138,29 @@ def test_rotation(tmp_path, path):
         check([path, tmp_path / "audit.log.1"])
 
 
+def test_rotation_while_nobody_writes(tmp_path, path):
+    head = written(path, "a", "stopped")
+    path.rename(tmp_path / "audit.log.1")
+    written(path, "b")
+    assert events(path) == ["continued", "b"]
+    assert check([tmp_path / "audit.log.1", path], head).lines == 4
+
+
+def test_two_rotations_before_a_process_writes_again(tmp_path, path):
+    """It goes on from where the others are, not from where it was."""
+    quiet, busy = Audit(path), Audit(path)
+    quiet.write("a")
+    for number in range(2):
+        path.rename(tmp_path / f"audit.log.{number}")
+        if number == 0:
+            busy.write("b")
+    quiet.write("c")
+    busy.write("d")
+    assert check([tmp_path / "audit.log.0", tmp_path / "audit.log.1", path], busy.head).lines == 6
+    quiet.close()
+    busy.close()
+
+
 def test_what_others_do_to_an_open_log(path):
     log = Audit(path)
     log.write("a")
