@@ -301,6 +301,7 @@ def test_material_that_may_be_ready(stored, tmp_path):
                     client.prepare(1)
             assert server.ready() == 3
             assert np.array_equal(first.predict_integers(X), EXACT)
+            wait_for(lambda: server.ready() == 2)
             second.prepare(1)
             assert np.array_equal(second.predict_integers(X), EXACT)
 

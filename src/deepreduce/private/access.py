@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hmac
 import logging
+import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -49,7 +50,7 @@ class Access:
     ) -> None:
         self.quotas, self.tokens = quotas, tokens
         self._token, self._certificates = token, certificates
-        self.ledger, self._held, self._audit = ledger, held, audit
+        self.ledger, self.held, self._audit = ledger, held, audit
         self.computation, self.plan = computation, plan
         self.guard = threading.RLock()
         self._guests: dict[str, list[Guest]] = {}
@@ -83,7 +84,7 @@ class Access:
 
     def refused(self, address: str, session: int, why: str) -> None:
         """Tells the audit log of a client that was not let in."""
-        self.note_only("authentication", address=address, session=session, result="refused", why=why, plan=self.plan)
+        self.note_only("authentication", **whence(address, session), result="refused", why=why, plan=self.plan)
 
     def note(self, event: str, **fields: Any) -> None:
         """A line in the audit log, if there is one. Raises `StoreError`; then what it is about must not happen."""
@@ -143,12 +144,9 @@ class Access:
         return "+".join(name for name, wanted in asked if wanted) or "nothing"
 
     def holding(self, identity: str) -> Holding:
-        """Of this process, with what is being prepared. The caller holds ``guard``."""
+        """Of this process, without the store. The caller holds ``guard``."""
         guests = self._guests.get(identity, [])
-        batches, size = self._held(identity)
-        return Holding(
-            len(guests), batches + sum(one.batches for one in guests), size + sum(one.size for one in guests)
-        )
+        return Holding(len(guests), sum(one.batches for one in guests), sum(one.size for one in guests))
 
     def remove(self, guest: Guest) -> None:
         """It has left. The caller holds ``guard``."""
@@ -166,7 +164,7 @@ class Guest:
 
     def __init__(self, access: Access, identity: str, address: str, session: int) -> None:
         self.identity, self.batches, self.size = identity, 0, 0
-        self.names: dict[str, Any] = {"identity": identity, "address": address, "session": session}
+        self.names: dict[str, Any] = {"identity": identity, **whence(address, session)}
         self._access = access
         self._predicted = self._prepared = 0
         self._booked: Booked | None = None
@@ -226,7 +224,8 @@ class Guest:
                 return self._access.ledger.hold(self.identity, mine)
             try:
                 with self.refusals("preparations"):
-                    self._access.ledger.reserve(self.identity, self.quota, mine)
+                    stored = Holding(0, *self._access.held(self.identity))
+                    self._access.ledger.reserve(self.identity, self.quota, mine, stored)
             except BaseException:
                 self.batches, self.size = before
                 raise
@@ -252,6 +251,11 @@ class Guest:
             text, retry_s = error.message, error.retry_s or None
             self._access.note_only("quota", **self.names, what=what, text=text, retry_s=retry_s)
             raise
+
+
+def whence(address: str, session: int) -> dict[str, Any]:
+    """A session for the log; sessions are numbered by each process for itself."""
+    return {"address": address, "process": os.getpid(), "session": session}
 
 
 def shown_quota(quota: Quota) -> dict[str, float]:

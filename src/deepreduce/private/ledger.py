@@ -2,7 +2,7 @@
 
     counts     images prepared and predicted by an identity, for each computation (plan and weights), for ever
     recent     a row for each prediction that a window may still see
-    present    what the processes that are alive hold for an identity: sessions, batches that are ready, their bytes
+    present    what the processes that are alive hold for an identity: sessions, batches in memory, their bytes
 
 A count is on the disk before `predict` and `prepare` return, and hence before anything that it counts is sent: a crash
 can only count too much. A process is alive as long as it holds the lock on its file in `processes`; the operating
@@ -52,7 +52,7 @@ CREATE TABLE present (
 
 @dataclass(frozen=True, slots=True)
 class Holding:
-    """What a process holds for an identity: open sessions, batches that are ready or being prepared, their bytes."""
+    """What a process holds for an identity: open sessions, batches in memory or being prepared, their bytes."""
 
     sessions: int = 0
     batches: int = 0
@@ -153,11 +153,15 @@ class Ledger:
                 raise QuotaError(f"{others.sessions + mine.sessions - 1} of {quota.connections} connections are open")
             self._set(db, identity, mine)
 
-    def reserve(self, identity: str, quota: Quota, mine: Holding) -> None:
-        """One more batch, with which this process holds ``mine``. Raises `QuotaError`; then it does not count."""
+    def reserve(self, identity: str, quota: Quota, mine: Holding, stored: Holding = Holding()) -> None:
+        """One more batch, with which this process holds ``mine``, beside what is ``stored`` for all processes.
+
+        Raises `QuotaError`; then it does not count.
+        """
         with self._transaction(durable=False) as db:
             others = self._others(db, identity)
-            batches, size = others.batches + mine.batches, others.size + mine.size
+            batches = others.batches + mine.batches + stored.batches
+            size = others.size + mine.size + stored.size
             if quota.ready is not None and batches > quota.ready:
                 raise QuotaError(f"{batches - 1} of {quota.ready} batches are ready")
             if quota.ready_bytes is not None and size > quota.ready_bytes:
