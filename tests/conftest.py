@@ -1,6 +1,7 @@
 """Shared by all tests: helper modules beside this file can be imported, and one thread per test process."""
 
 import contextlib
+import os
 import sys
 from pathlib import Path
 
@@ -14,6 +15,18 @@ with contextlib.suppress(ImportError):  # the private half is tested without it,
     torch.set_num_threads(1)
 
 sys.path.insert(0, str(Path(__file__).parent))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def store_key(tmp_path_factory):
+    """Stores of tests are locked with a key of their own: the user's keyring and folders are left alone."""
+    before = os.environ.get("DEEPREDUCE_STORE_KEY")
+    path = tmp_path_factory.mktemp("key") / "store.key"
+    os.environ["DEEPREDUCE_STORE_KEY"] = str(path)
+    yield path
+    os.environ.pop("DEEPREDUCE_STORE_KEY")
+    if before is not None:
+        os.environ["DEEPREDUCE_STORE_KEY"] = before
 
 
 @pytest.fixture(params=_core.cpu_paths())

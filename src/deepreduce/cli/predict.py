@@ -15,7 +15,7 @@ from rich.markup import escape
 from ..errors import DeepReduceError, SettingError
 from .address import parse_address
 from .bars import Report, progress_bar
-from .options import JsonOption
+from .options import JsonOption, StoreKeyOption
 from .serve import read_token
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ def predict_command(
         Path | None,
         typer.Option(metavar="DIR", help="Where they are kept.", show_default="~/.local/share/deepreduce/client"),
     ] = None,
+    store_key: StoreKeyOption = None,
     no_store: Annotated[bool, typer.Option("--no-store", help="Keep nothing on disk, use nothing from there.")] = False,
     tls: Annotated[bool, typer.Option("--tls", help="TLS, with the system's authorities.")] = False,
     tls_ca: Annotated[
@@ -93,6 +94,7 @@ def predict_command(
             token=token,
             timeout_s=timeout,
             store=folder,
+            store_key=store_key,
             on_progress=report,
         )
         stack.callback(client.close)

@@ -15,6 +15,7 @@ import typer
 
 from ..errors import PlanError, SettingError
 from .address import is_loopback, parse_address, parse_bytes, shown_address
+from .options import StoreKeyOption
 
 if TYPE_CHECKING:
     from ..plan import Plan
@@ -38,6 +39,7 @@ def serve_command(
         Path | None,
         typer.Option(metavar="DIR", help="Keep what clients prepare, through restarts.", show_default="in memory only"),
     ] = None,
+    store_key: StoreKeyOption = None,
     tls_cert: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Certificate (PEM).", show_default=False)
     ] = None,
@@ -109,6 +111,7 @@ def serve_command(
                 idle_s=idle,
                 max_sessions=max_sessions,
                 store=store,
+                store_key=store_key,
                 rate=rate,
                 observers=() if counters is None else (counters.observe,),
                 max_prepared_bytes=memory,

@@ -55,6 +55,7 @@ class Client:
 
     ``store``: a folder (made as needed) or a `ClientStore`. If the server has a store too (``stored``), what is
     prepared outlives connections and processes; without, or if the server has none, it ends with the connection.
+    ``store_key``: a file with the key that locks it; None: the user's (docs/service.md).
 
     ``runs`` holds what the last predictions cost (`Run`), ``setup`` what the connection did, ``plan`` and
     ``plan_digest`` what the server computes. After a `SessionError` the session is over and what was prepared in memory
@@ -76,6 +77,7 @@ class Client:
         mode: Mode = "prepared",
         timeout_s: float = 60.0,
         store: ClientStore | Path | str | None = None,
+        store_key: Path | str | None = None,
         on_progress: Progress | None = None,
     ) -> None:
         check_one_of("protocol", protocol, get_args(Protocol))
@@ -94,7 +96,7 @@ class Client:
         self._lock, self._process = threading.RLock(), os.getpid()
         self._connection: Connection | None = None
         self._preparation: Preparation | None = None
-        self._own_store = None if store is None or isinstance(store, ClientStore) else ClientStore(store)
+        self._own_store = None if store is None or isinstance(store, ClientStore) else ClientStore(store, key=store_key)
         self.store = store if isinstance(store, ClientStore) else self._own_store
         self.plan: Plan
         try:

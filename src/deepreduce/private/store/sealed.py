@@ -44,7 +44,7 @@ def sealed_bytes(plain: Plain) -> int:
     return HEADER.size + length + TAG * -(-length // SEGMENT)
 
 
-def seal(write: Callable[[memoryview], None], key: bytes, batch_id: bytes, plain: Plain) -> None:
+def seal(write: Callable[[memoryview], None], key: bytes | bytearray, batch_id: bytes, plain: Plain) -> None:
     """Hands the file to ``write``, piece by piece."""
     head, length = _layout(plain)
     header = HEADER.pack(MAGIC, length)
@@ -55,7 +55,7 @@ def seal(write: Callable[[memoryview], None], key: bytes, batch_id: bytes, plain
         write(sealed[: len(segment) + TAG])
 
 
-def unseal(file: int, key: bytes, batch_id: bytes) -> Plain:
+def unseal(file: int, key: bytes | bytearray, batch_id: bytes) -> Plain:
     """What the open file holds. Raises `DamagedError`, `OSError`."""
     size = os.fstat(file).st_size
     header = os.pread(file, HEADER.size, 0)
