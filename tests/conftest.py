@@ -22,6 +22,8 @@ def store_key(tmp_path_factory):
     """Stores of tests are locked with a key of their own: the user's keyring and folders are left alone."""
     before = os.environ.get("DEEPREDUCE_STORE_KEY")
     path = tmp_path_factory.mktemp("key") / "store.key"
+    path.write_bytes(os.urandom(32))
+    path.chmod(0o600)
     os.environ["DEEPREDUCE_STORE_KEY"] = str(path)
     yield path
     os.environ.pop("DEEPREDUCE_STORE_KEY")

@@ -76,8 +76,10 @@ def predict_command(
     console = Console(stderr=True)
     from ..folders import client_store_folder
     from ..private.client import Client
+    from ..private.core_files import forbid_core_files
     from ..private.streams import client_context
 
+    forbid_core_files()
     with ExitStack() as stack:
         context = client_context(tls_ca, tls_cert, tls_key) if tls or tls_ca else None
         token = None if token_file is None else read_token(token_file)

@@ -88,9 +88,11 @@ def serve_command(
     client_disk = parse_bytes(max_client_disk, "--max-client-disk")
     _log_to_stderr(log)
     stop = _until_signalled()
+    from ..private.core_files import forbid_core_files
     from ..private.server import Server
     from ..private.streams import server_context
 
+    forbid_core_files()
     read, weights, folder = _read_plan(plan)
     tls = None if tls_cert is None or tls_key is None else server_context(tls_cert, tls_key, tls_client_ca)
     token = None if token_file is None else read_token(token_file)
