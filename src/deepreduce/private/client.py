@@ -38,6 +38,7 @@ from .settings import MAX_THREADS, check_between, check_one_of, check_seconds, c
 from .shelves import ClientMemory, ClientShelf, ClientStored
 from .store import ClientStore
 from .transport import Kind
+from .wiping import wiping
 
 Mode = Literal["prepared", "single"]
 KEPT_RUNS = 1000
@@ -143,7 +144,9 @@ class Client:
         except (TypeError, ValueError):
             raise SettingError("the images are not an array of numbers", self._wanted()) from None
         self._check_shape(images.shape)
-        return decode_output(self.plan, self.predict_integers(encode_input(self.plan, images)))
+        encoded = encode_input(self.plan, images)
+        with wiping(encoded):
+            return decode_output(self.plan, self.predict_integers(encoded))
 
     def classify(self, pictures: NDArray[np.uint8]) -> NDArray[np.float64]:
         """Probabilities [batch, classes] for pictures uint8 [batch, C, H, W], normalised as the plan says.
@@ -171,9 +174,14 @@ class Client:
             with self._guarded():
                 connection.channel.check_open()  # before anything is burnt for nothing
             batch_id, material = self._take()
-            with self._guarded():
-                image = np.ascontiguousarray(x, np.int64)
-                y, run = predict_online(connection.channel, self._program, batch_id, material, image, self._progress)
+            try:
+                with self._guarded():
+                    image = np.ascontiguousarray(x, np.int64)
+                    y, run = predict_online(
+                        connection.channel, self._program, batch_id, material, image, self._progress
+                    )
+            finally:
+                material.wipe()
             self.runs.append(run)
             return y
 

@@ -23,7 +23,9 @@ def wipe(*secrets: Secret) -> None:
         if isinstance(secret, bytearray):
             secret[:] = bytes(len(secret))
         elif secret.flags.writeable:
-            secret.fill(0)
+            # As bytes it is one memset.
+            flat = secret.reshape(-1).view(np.uint8) if secret.flags.c_contiguous else secret
+            flat.fill(0)
 
 
 @contextmanager
@@ -33,6 +35,19 @@ def wiping(*secrets: Secret) -> Iterator[None]:
         yield
     finally:
         wipe(*secrets)
+
+
+def wipe_within(holder: object) -> None:
+    """Every array and bytearray among an object's attributes, also in dicts and tuples there."""
+    waiting = list(vars(holder).values())
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, np.ndarray | bytearray):
+            wipe(value)
+        elif isinstance(value, dict):
+            waiting.extend(value.values())
+        elif isinstance(value, tuple):
+            waiting.extend(value)
 
 
 def wipe_unless_shared(secrets: Iterable[NDArray[Any]], kept: Iterable[NDArray[Any]]) -> None:

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from ...errors import StoreError
 from ..material import Plain
+from ..wiping import wipe, wiping
 
 KEY = 32
 MAGIC = b"DEEPRED1"
@@ -74,6 +75,7 @@ def unseal(file: int, key: bytes | bytearray, batch_id: bytes) -> Plain:
         try:
             cipher.decrypt_into(_nonce(number), taken, header + batch_id, part)
         except InvalidTag:
+            wipe(content)
             raise DamagedError("its content was changed") from None
     return _read(content)
 
@@ -91,17 +93,19 @@ def _layout(plain: Plain) -> tuple[bytes, int]:
 
 def _segments(head: bytes, plain: Plain) -> Iterator[memoryview]:
     """The plain text in pieces of `SEGMENT` bytes, the last shorter; one buffer, overwritten each time."""
-    buffer, filled = memoryview(bytearray(SEGMENT)), 0
-    for part in _parts(head, plain):
-        while len(part):
-            taken = min(len(part), SEGMENT - filled)
-            buffer[filled : filled + taken] = part[:taken]
-            part, filled = part[taken:], filled + taken
-            if filled == SEGMENT:
-                yield buffer
-                filled = 0
-    if filled:
-        yield buffer[:filled]
+    content, filled = bytearray(SEGMENT), 0
+    buffer = memoryview(content)
+    with wiping(content):
+        for part in _parts(head, plain):
+            while len(part):
+                taken = min(len(part), SEGMENT - filled)
+                buffer[filled : filled + taken] = part[:taken]
+                part, filled = part[taken:], filled + taken
+                if filled == SEGMENT:
+                    yield buffer
+                    filled = 0
+        if filled:
+            yield buffer[:filled]
 
 
 def _parts(head: bytes, plain: Plain) -> Iterator[memoryview]:
