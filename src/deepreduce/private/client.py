@@ -22,6 +22,7 @@ from typing import Literal, Self, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .. import _core
 from ..errors import SessionError, SettingError
 from ..plan import Plan, decode_output, encode_input
 from ..plan.messages import Protocol
@@ -301,6 +302,8 @@ class Client:
         except BaseException:
             self._end()
             raise
+        finally:
+            _core.wipe_residue()
 
     def _end(self) -> None:
         connection, self._connection, self._preparation = self._connection, None, None

@@ -194,6 +194,8 @@ def _while_sending(channel: Channel, send: Callable[[], None]) -> Iterator[None]
         except BaseException as error:
             failure.append(error)
             channel.close()  # wakes the receiver
+        finally:
+            _core.wipe_residue()
 
     sender = threading.Thread(target=run, daemon=True)
     channel.meter.turn()

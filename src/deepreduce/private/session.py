@@ -131,6 +131,7 @@ class Session:
                 case _:
                     self._serve_input(terms, content, count)
         finally:
+            _core.wipe_residue()
             self.busy = False
         return True
 
