@@ -2,8 +2,8 @@
 
 Every test comes down to a score for each string and the rank-sum (Mann-Whitney) test of the scores of one class against
 the other's. If the classes cannot be told apart, all orders of the scores are equally likely, whatever the score:
-p = P(so large a rank sum) is exact, and needs no assumption on the bytes. A classifier is trained on one half and scores
-the other, so the same holds; both halves take their turn. Ties are broken by lot.
+p = P(so large a rank sum) is exact, and needs no assumption on the bytes. A classifier is trained on one half and
+scores the other, so the same holds; both halves take their turn. Ties are broken by lot.
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ from scipy.stats import mannwhitneyu
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
+TESTS = 11
 POSITIONS = 4096  # bytes of a string that the logistic regression looks at
 
 
 def distinguish(
     strings: np.ndarray, labels: np.ndarray, rng: np.random.Generator
 ) -> Iterator[tuple[str, float, float]]:
-    """(test, AUC, p) for strings uint8 [n, length] and labels 0 or 1 [n]."""
+    """(test, AUC, p) of each of `TESTS` tests for strings uint8 [n, length] and labels 0 or 1 [n]."""
     for name, scores in _scalars(strings):
         yield name, *_ranked(scores, labels, rng, "two-sided")
     histograms = np.stack([np.bincount(row, minlength=256) for row in strings]).astype(np.float64)
@@ -36,11 +37,6 @@ def distinguish(
             ("logistic, positions", _logistic(positions, labels, train, test)),
         ):
             yield f"{name}, half {number}", *_ranked(scores, labels[test], rng, "greater")
-
-
-def tests_each() -> int:
-    """How many `distinguish` makes."""
-    return 11
 
 
 def _scalars(strings: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:

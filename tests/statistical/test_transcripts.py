@@ -1,8 +1,8 @@
-"""Transcripts of two images, and of two sets of weights, cannot be told apart by simple distinguishers; planted leaks can.
+"""Simple distinguishers tell neither two images nor two sets of weights apart by their transcripts; planted leaks, yes.
 
-The protocol's randomness is the operating system's, fresh each time. All tests of this file that look for no difference
-together raise a false alarm with probability FALSE_ALARM at most, if there is none. transcripts.py here does the same at
-length; docs/protocol.md ("What is tested") says what must not be told apart, and why.
+The protocol's randomness is the operating system's, fresh each time. All tests of this file that look for no
+difference together raise a false alarm with probability FALSE_ALARM at most, if there is none. transcripts.py here does
+the same at length; docs/protocol.md ("What is tested") says what must not be told apart, and why.
 """
 
 from types import SimpleNamespace
@@ -10,8 +10,8 @@ from unittest.mock import patch
 
 import numpy as np
 import pytest
-from distinguishers import distinguish, repeated_blocks, tests_each
-from views import PLAN, images, predictions, weights
+from distinguishers import TESTS, distinguish, repeated_blocks
+from views import PLAN, SECRET_OF, images, predictions, strings, weights
 
 from deepreduce import _core
 from deepreduce.plan import run
@@ -20,14 +20,11 @@ from deepreduce.private.fused import FusedServer
 
 FALSE_ALARM = 1e-6
 COUNT = 96
-PARTIES = {"server": "image", "client": "weight"}  # who must not learn what
-# Echoes of what both know: the batch's id and the transcript's hash.
-PUBLIC = {"CLAIM", "PREPARE"}
 KINDS = {
     "server": {"UPLOAD", "CHOICES", "PRODUCTS", "INPUT", "ANSWERS"},
     "client": {"RESPONSE", "GARBLED", "LABELS", "RESULT", "decrypted", "opened"},
 }
-ALL_TESTS = 2 * sum(map(len, KINDS.values())) * tests_each()
+ALL_TESTS = 2 * sum(map(len, KINDS.values())) * TESTS
 
 
 @pytest.fixture(scope="module", params=["fused", "delphi"])
@@ -35,16 +32,9 @@ def seen(request):
     return request.param, predictions(request.param, COUNT, np.random.default_rng(1))
 
 
-def strings(views):
-    """uint8 [n, length] by kind of message."""
-    pieces = [view.pieces() for view in views]
-    kinds = [kind for kind in pieces[0] if kind not in PUBLIC]
-    return {kind: np.stack([np.frombuffer(one[kind], np.uint8) for one in pieces]) for kind in kinds}
-
-
 def differences(found, party, most):
     """Tests that tell the classes apart."""
-    rng, labels = np.random.default_rng(2), getattr(found, PARTIES[party])
+    rng, labels = np.random.default_rng(2), found.classes(party)
     return [
         (kind, name, auc, p)
         for kind, content in strings(found.views[party]).items()
@@ -61,14 +51,14 @@ def test_the_pairs_are_what_they_should_be():
     assert all((one[name] != other[name]).mean() > 0.9 for name in ("c.weight", "c.bias", "d.weight"))
 
 
-@pytest.mark.parametrize("party", PARTIES)
+@pytest.mark.parametrize("party", SECRET_OF)
 def test_kinds_order_and_lengths_are_the_same(seen, party):
     shapes = [view.shape() for view in seen[1].views[party]]
     assert len(shapes) == COUNT
     assert all(shape == shapes[0] for shape in shapes)
 
 
-@pytest.mark.parametrize("party", PARTIES)
+@pytest.mark.parametrize("party", SECRET_OF)
 def test_they_cannot_be_told_apart(seen, party):
     protocol, found = seen
     missing = set() if protocol == "fused" else {"PRODUCTS", "opened"}
@@ -76,7 +66,7 @@ def test_they_cannot_be_told_apart(seen, party):
     assert differences(found, party, FALSE_ALARM / ALL_TESTS) == []
 
 
-@pytest.mark.parametrize("party", PARTIES)
+@pytest.mark.parametrize("party", SECRET_OF)
 def test_nothing_comes_twice(seen, party):
     for kind, content in strings(seen[1].views[party]).items():
         assert repeated_blocks([row.tobytes() for row in content]) == 0, kind

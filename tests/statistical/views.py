@@ -25,6 +25,9 @@ from plan_samples import conv, plan_of
 
 HIDDEN = 4
 PLAN = plan_of(conv("c", "input", HIDDEN), Relu("r", ("c",), 4, 26, 2**20), conv("d", "r", 1))
+SECRET_OF = {"server": "image", "client": "weight"}  # what a party must not learn
+# What both know: echoes of the batch's id and of the transcript's hash, and the hellos.
+PUBLIC = {"CLAIM", "PREPARE", "HELLO", "PLAN", "BYE"}
 Pieces = dict[str, bytes]  # of one party's view, by kind of message
 
 
@@ -116,6 +119,17 @@ class Seen:
     image: np.ndarray
     weight: np.ndarray
     views: dict[str, list[View]]
+
+    def classes(self, party: str) -> np.ndarray:
+        """[count] which of the two secrets of the other party each prediction was with."""
+        return getattr(self, SECRET_OF[party])
+
+
+def strings(views: list[View]) -> dict[str, np.ndarray]:
+    """uint8 [n, length] by kind of message."""
+    pieces = [view.pieces() for view in views]
+    kinds = [kind for kind in pieces[0] if kind not in PUBLIC]
+    return {kind: np.stack([np.frombuffer(one[kind], np.uint8) for one in pieces]) for kind in kinds}
 
 
 def predictions(protocol: str, count: int, rng: np.random.Generator, *, sessions: bool = False) -> Seen:
