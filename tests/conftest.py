@@ -17,6 +17,20 @@ with contextlib.suppress(ImportError):  # the private half is tested without it,
 sys.path.insert(0, str(Path(__file__).parent))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def store_key(tmp_path_factory):
+    """Stores of tests are locked with a key of their own: the user's keyring and folders are left alone."""
+    before = os.environ.get("DEEPREDUCE_STORE_KEY")
+    path = tmp_path_factory.mktemp("key") / "store.key"
+    path.write_bytes(os.urandom(32))
+    path.chmod(0o600)
+    os.environ["DEEPREDUCE_STORE_KEY"] = str(path)
+    yield path
+    os.environ.pop("DEEPREDUCE_STORE_KEY")
+    if before is not None:
+        os.environ["DEEPREDUCE_STORE_KEY"] = before
+
+
 @pytest.fixture(params=_core.cpu_paths())
 def cpu_path(request):
     """Runs the test once on every kernel path that this machine has."""

@@ -1,6 +1,7 @@
 // Randomness and the generator, for tests and for the private half's masks.
 #include "base/aes.hpp"
 #include "base/random.hpp"
+#include "base/residue.hpp"
 #include "bind/arrays.hpp"
 #include "bind/register.hpp"
 
@@ -41,6 +42,7 @@ void register_base(nb::module_& m) {
             return out;
         },
         "count"_a, "bits"_a, "uint64 [count]: uniform elements of Z_2^bits from a fresh seed of the operating system.");
+    m.def("wipe_residue", [] { wipe_residue(); }, "Overwrites what kernels have left in registers and on the stack of this thread.");
     m.def(
         "bench_aes",
         [](std::size_t blocks) {

@@ -25,6 +25,11 @@ def random_ring(count: int, bits: int) -> NDArray[numpy.uint64]:
     uint64 [count]: uniform elements of Z_2^bits from a fresh seed of the operating system.
     """
 
+def wipe_residue() -> None:
+    """
+    Overwrites what kernels have left in registers and on the stack of this thread.
+    """
+
 def bench_aes(blocks: int) -> NDArray[numpy.uint8]:
     """
     Encrypts `blocks` blocks (a multiple of 32) in registers alone, 32 chains of AES-128 under the key zero that start

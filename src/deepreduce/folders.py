@@ -14,6 +14,11 @@ def data_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "deepreduce" / "data"
 
 
+def store_key_file() -> Path:
+    """``deepreduce/store.key`` in the user's configuration folder (``$XDG_CONFIG_HOME`` or ``~/.config``)."""
+    return Path(os.environ.get("XDG_CONFIG_HOME") or "~/.config").expanduser() / "deepreduce" / "store.key"
+
+
 def client_store_folder() -> Path:
     """``$DEEPREDUCE_STORE``, or ``deepreduce/client`` in the user's data folder (``~/.local/share``).
 

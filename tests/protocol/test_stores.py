@@ -150,11 +150,12 @@ def test_another_identity_gets_nothing_and_burns_nothing(tmp_path):
     with stored(tmp_path) as (server, port):
         with connect(port, tmp_path) as client:
             client.prepare(1)
+            batch_id, transcript, wrapped = client_store_row(tmp_path / "client")
+            key = client.store._wrapping.unwrap(wrapped, store._bound(batch_id, client._connection.purpose))
         connect(port, tmp_path, "other").close()
         thief = connect(port, tmp_path, "other")
-        claimed = client_store_row(tmp_path / "client")
         # B shows A's batch, with the right transcript, under its own identity.
-        thief._shelf.take = lambda: (claimed[0], stolen(tmp_path, thief, claimed))
+        thief._shelf.take = lambda: (batch_id, stolen(tmp_path, thief, (batch_id, transcript, key)))
         refused(thief)
         assert server.store.ready() == 1
         with connect(port, tmp_path) as client:

@@ -153,12 +153,12 @@ def test_nothing_of_a_burnt_batch_can_be_read(tmp_path):
     folder = tmp_path / "s"
     store = filled(folder, 1)
     with sqlite3.connect(folder / "store.sqlite") as db:
-        (key,) = db.execute("SELECT key FROM batches").fetchone()
-    assert key in (folder / "store.sqlite").read_bytes()
+        (wrapped,) = db.execute("SELECT key FROM batches").fetchone()
+    assert wrapped in (folder / "store.sqlite").read_bytes()
     store.claim_next(PURPOSE)
     store.close()
     left = [path for path in folder.rglob("*") if path.is_file()]
-    assert not any(key in path.read_bytes() for path in left)
+    assert not any(wrapped in path.read_bytes() for path in left)
     assert "burnt" in {row[0] for row in sqlite3.connect(folder / "store.sqlite").execute("SELECT state FROM batches")}
 
 

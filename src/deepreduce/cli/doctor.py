@@ -31,6 +31,7 @@ OPTIONAL = {
     "torch_pruning": ("torch-pruning", "search", "alpha on your own networks"),
     "onnx": ("onnx", "onnx", "export from and to ONNX"),
     "onnxruntime": ("onnxruntime", "onnx", "checking an export to ONNX"),
+    "keyring": ("keyring", "keyring", "keys of stores in the user's keyring"),
     "prometheus_client": ("prometheus_client", "server", "serve --metrics"),
 }
 BASE = ("numpy", "cryptography", "pynacl", "safetensors", "typer", "rich")

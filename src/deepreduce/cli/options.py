@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -26,6 +27,14 @@ StageOption = Annotated[
         metavar="NAME=PATTERN",
         help="Name the stages yourself: shell patterns over ReLU names, comma-separated. Repeat for each stage.",
         show_default=False,
+    ),
+]
+StoreKeyOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="The key that locks the store, made if there is none.",
+        show_default="the keyring's, or ~/.config/deepreduce/store.key",
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]

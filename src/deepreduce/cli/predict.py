@@ -15,7 +15,7 @@ from rich.markup import escape
 from ..errors import DeepReduceError, SettingError
 from .address import parse_address
 from .bars import Report, progress_bar
-from .options import JsonOption
+from .options import JsonOption, StoreKeyOption
 from .serve import read_token
 from .tls import client_tls
 
@@ -39,6 +39,7 @@ def predict_command(
         Path | None,
         typer.Option(metavar="DIR", help="Where they are kept.", show_default="~/.local/share/deepreduce/client"),
     ] = None,
+    store_key: StoreKeyOption = None,
     no_store: Annotated[bool, typer.Option("--no-store", help="Keep nothing on disk, use nothing from there.")] = False,
     tls: Annotated[
         bool,
@@ -114,7 +115,9 @@ def predict_command(
     console = Console(stderr=True)
     from ..folders import client_store_folder
     from ..private.client import Client
+    from ..private.core_files import forbid_core_files
 
+    forbid_core_files()
     with ExitStack() as stack:
         token = None if token_file is None else read_token(token_file)
         report = stack.enter_context(progress_bar(console))
@@ -131,6 +134,7 @@ def predict_command(
             token=token,
             timeout_s=timeout,
             store=folder,
+            store_key=store_key,
             on_progress=report,
         )
         stack.callback(client.close)

@@ -15,6 +15,7 @@ import typer
 
 from ..errors import DeepReduceError, PlanError, SettingError
 from .address import is_loopback, parse_address, parse_bytes, shown_address
+from .options import StoreKeyOption
 from .quotas import read_quotas
 from .tls import PLAIN, ServerFiles, server_files
 
@@ -45,6 +46,7 @@ def serve_command(
         Path | None,
         typer.Option(metavar="DIR", help="Keep what clients prepare, through restarts.", show_default="in memory only"),
     ] = None,
+    store_key: StoreKeyOption = None,
     tls_cert: Annotated[
         Path | None,
         typer.Option(
@@ -172,8 +174,10 @@ def serve_command(
     client_disk = parse_bytes(max_client_disk, "--max-client-disk")
     _log_to_stderr(log)
     signals = _signals()
+    from ..private.core_files import forbid_core_files
     from ..private.server import Server
 
+    forbid_core_files()
     read, weights, folder = _read_plan(plan)
     tls = None if files is None else files.context()
     token = None if token_file is None else read_token(token_file)
@@ -198,6 +202,7 @@ def serve_command(
                 idle_s=idle,
                 max_sessions=max_sessions,
                 store=store,
+                store_key=store_key,
                 rate=rate,
                 observers=() if counters is None else (counters.observe,),
                 max_prepared_bytes=memory,

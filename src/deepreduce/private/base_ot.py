@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import SessionError
+from .wiping import wipe
 
 COUNT = 128
 POINT = 32
@@ -60,6 +61,7 @@ class BaseReceiver:
             point = (both[0] ^ ((both[0] ^ both[1]) & masks[i])).tobytes()
             points += point
             out[i] = _key(i, sender, point, _multiply(scalar, sender))
+        wipe(masks)
         self.message = bytes(points)  # B_i, to the sender
         self.keys = out.reshape(-1)
 

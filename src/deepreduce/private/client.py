@@ -22,6 +22,7 @@ from typing import Literal, Self, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .. import _core
 from ..errors import SessionError, SettingError
 from ..plan import Plan, decode_output, encode_input
 from ..plan.messages import Protocol
@@ -39,6 +40,7 @@ from .settings import MAX_THREADS, check_between, check_one_of, check_seconds, c
 from .shelves import ClientMemory, ClientShelf, ClientStored
 from .store import ClientStore
 from .transport import Kind
+from .wiping import wiping
 
 Mode = Literal["prepared", "single"]
 KEPT_RUNS = 1000
@@ -56,6 +58,7 @@ class Client:
 
     ``store``: a folder (made as needed) or a `ClientStore`. If the server has a store too (``stored``), what is
     prepared outlives connections and processes; without, or if the server has none, it ends with the connection.
+    ``store_key``: a file with the key that locks it; None: the user's (docs/service.md).
 
     ``runs`` holds what the last predictions cost (`Run`), ``setup`` what the connection did, ``plan`` and
     ``plan_digest`` what the server computes. After a `SessionError` the session is over and what was prepared in memory
@@ -77,6 +80,7 @@ class Client:
         mode: Mode = "prepared",
         timeout_s: float = 60.0,
         store: ClientStore | Path | str | None = None,
+        store_key: Path | str | None = None,
         on_progress: Progress | None = None,
     ) -> None:
         check_one_of("protocol", protocol, get_args(Protocol))
@@ -95,7 +99,7 @@ class Client:
         self._lock, self._process = threading.RLock(), os.getpid()
         self._connection: Connection | None = None
         self._preparation: Preparation | None = None
-        self._own_store = None if store is None or isinstance(store, ClientStore) else ClientStore(store)
+        self._own_store = None if store is None or isinstance(store, ClientStore) else ClientStore(store, key=store_key)
         self.store = store if isinstance(store, ClientStore) else self._own_store
         self.plan: Plan
         try:
@@ -143,7 +147,9 @@ class Client:
         except (TypeError, ValueError):
             raise SettingError("the images are not an array of numbers", self._wanted()) from None
         self._check_shape(images.shape)
-        return decode_output(self.plan, self.predict_integers(encode_input(self.plan, images)))
+        encoded = encode_input(self.plan, images)
+        with wiping(encoded):
+            return decode_output(self.plan, self.predict_integers(encoded))
 
     def classify(self, pictures: NDArray[np.uint8]) -> NDArray[np.float64]:
         """Probabilities [batch, classes] for pictures uint8 [batch, C, H, W], normalised as the plan says.
@@ -172,9 +178,14 @@ class Client:
                 connection.channel.check_open()  # before anything is burnt for nothing
             self._ask(Asked.PREDICTION)
             batch_id, material = self._take()
-            with self._guarded():
-                image = np.ascontiguousarray(x, np.int64)
-                y, run = predict_online(connection.channel, self._program, batch_id, material, image, self._progress)
+            try:
+                with self._guarded():
+                    image = np.ascontiguousarray(x, np.int64)
+                    y, run = predict_online(
+                        connection.channel, self._program, batch_id, material, image, self._progress
+                    )
+            finally:
+                material.wipe()
             self.runs.append(run)
             return y
 
@@ -304,6 +315,8 @@ class Client:
         except BaseException:
             self._end()
             raise
+        finally:
+            _core.wipe_residue()
 
     def _end(self) -> None:
         connection, self._connection, self._preparation = self._connection, None, None

@@ -23,6 +23,7 @@ from .vectors import (
     split_key,
     unpack,
 )
+from .wiping import wipe, wiping
 
 
 class FusedClient:
@@ -48,7 +49,8 @@ class FusedClient:
         shifted = _core.shift_shares(shares, v.ring_bits, v.shift, v.width, True)
         self._shares[chunk.first] = shifted
         bits = _core.bit_slice(shifted, v.width).reshape(-1).view(np.uint8)
-        correction, self._labels[chunk.first] = extend_receiver(ot, bits, self._threads)
+        with wiping(bits):
+            correction, self._labels[chunk.first] = extend_receiver(ot, bits, self._threads)
         return correction
 
     def receive_garbled(self, chunk: Chunk, content: Bytes, reverse: _core.OtSender) -> Bytes:
@@ -58,36 +60,39 @@ class FusedClient:
         tables = chunk.padded * self.vector.gates * AND_GATE
         self._tables[chunk.first] = rest[:tables]
         blocks = extend_sender(reverse, chunk.padded, rest[tables:], self._threads)
-        message, self._products[chunk.first] = _core.product_send(
-            self._key,
-            group(chunk),
-            self.vector.ring_bits,
-            reverse.delta,
-            blocks,
-            self._shares[chunk.first],
-            self._threads,
-        )
+        with wiping(blocks):
+            message, self._products[chunk.first] = _core.product_send(
+                self._key,
+                group(chunk),
+                self.vector.ring_bits,
+                reverse.delta,
+                blocks,
+                self._shares[chunk.first],
+                self._threads,
+            )
         packed: Bytes = _core.pack(message, self.vector.ring_bits)
         return packed
 
     def answer(self, chunk: Chunk, content: Bytes) -> Bytes:
         """Opens one element of each ReLU and returns it, masked."""
-        v = self.vector
-        labels = chunk.padded * v.width * LABEL
-        opened = _core.sign_evaluate(
-            self._key,
-            group(chunk),
-            v.ring_bits,
-            v.width,
-            self._labels.pop(chunk.first),
-            content[:labels],
-            self._tables.pop(chunk.first),
-            unpack(content[labels:], 4 * chunk.padded, v.ring_bits),
-            self._shares.pop(chunk.first),
-            self._products.pop(chunk.first),
-            part(self.mask, chunk),
-            self._threads,
-        )
+        v, first = self.vector, chunk.first
+        end = chunk.padded * v.width * LABEL
+        labels, shares, products = self._labels.pop(first), self._shares.pop(first), self._products.pop(first)
+        with wiping(labels, shares, products):
+            opened = _core.sign_evaluate(
+                self._key,
+                group(chunk),
+                v.ring_bits,
+                v.width,
+                labels,
+                content[:end],
+                self._tables.pop(first),
+                unpack(content[end:], 4 * chunk.padded, v.ring_bits),
+                shares,
+                products,
+                part(self.mask, chunk),
+                self._threads,
+            )
         packed: Bytes = _core.pack(opened, v.ring_bits)
         return packed
 
@@ -137,9 +142,10 @@ class FusedServer:
         content = np.empty(chunk.garbled, np.uint8)
         content[:head] = self._key[:head]
         tables = content[head : head + chunk.padded * v.gates * AND_GATE]
-        pads, lam, colour = _core.sign_garble(
-            self._delta, self._key, self._seed, group(chunk), v.width, zero, tables, self._threads
-        )
+        with wiping(zero):
+            pads, lam, colour = _core.sign_garble(
+                self._delta, self._key, self._seed, group(chunk), v.width, zero, tables, self._threads
+            )
         self._pads[chunk.first], self._colours[chunk.first] = pads, (lam, colour)
         correction, self._chosen[chunk.first] = extend_receiver(reverse, lam.view(np.uint8), self._threads)
         content[head + len(tables) :] = correction
@@ -149,10 +155,11 @@ class FusedServer:
         """Its share u of lambda * a''."""
         v = self.vector
         message = unpack(content, chunk.padded, v.ring_bits)
-        choices = self._colours[chunk.first][0].view(np.uint8)
-        self._products[chunk.first] = _core.product_receive(
-            self._key, group(chunk), v.ring_bits, self._chosen.pop(chunk.first), choices, message, self._threads
-        )
+        choices, chosen = self._colours[chunk.first][0].view(np.uint8), self._chosen.pop(chunk.first)
+        with wiping(chosen):
+            self._products[chunk.first] = _core.product_receive(
+                self._key, group(chunk), v.ring_bits, chosen, choices, message, self._threads
+            )
 
     def labels(self, chunk: Chunk, shares: Ring) -> Bytes:
         """Labels of its rounded-down, shifted share, and four masked elements of each ReLU."""
@@ -161,22 +168,24 @@ class FusedServer:
         shifted = _core.shift_shares(shares, v.ring_bits, v.shift, v.width, False)
         content = np.empty(chunk.labels, np.uint8)
         labels = chunk.padded * v.width * LABEL
-        lam, colour = self._colours.pop(chunk.first)
-        elements = _core.sign_respond(
-            self._delta,
-            self._seed,
-            group(chunk),
-            v.ring_bits,
-            v.width,
-            shifted,
-            self._pads.pop(chunk.first),
-            lam,
-            colour,
-            self._products.pop(chunk.first),
-            part(self._rho, chunk),
-            content[:labels],
-            self._threads,
-        )
+        (lam, colour), pads = self._colours.pop(chunk.first), self._pads.pop(chunk.first)
+        products = self._products.pop(chunk.first)
+        with wiping(shifted, lam, colour, pads, products):
+            elements = _core.sign_respond(
+                self._delta,
+                self._seed,
+                group(chunk),
+                v.ring_bits,
+                v.width,
+                shifted,
+                pads,
+                lam,
+                colour,
+                products,
+                part(self._rho, chunk),
+                content[:labels],
+                self._threads,
+            )
         _core.pack_into(elements, v.ring_bits, content[labels:])
         return content
 
@@ -204,7 +213,9 @@ class FusedServer:
         """From its `state`."""
         self = cls(vector, threads)
         self._seed, self._rho = state["seed"], state["rho"]
-        self._delta = _core.Delta.from_bytes(state["delta"]) if "delta" in state else None
+        if "delta" in state:
+            self._delta = _core.Delta.from_bytes(state["delta"])
+            wipe(state["delta"])
         colours = of_chunks(state, "colour")
         self._colours = {first: (lam, colours[first]) for first, lam in of_chunks(state, "lambda").items()}
         self._pads, self._products = of_chunks(state, "pads"), of_chunks(state, "products")

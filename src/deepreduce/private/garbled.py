@@ -22,6 +22,7 @@ from .vectors import (
     random_bytes,
     split_key,
 )
+from .wiping import wipe, wiping
 
 
 class GarbledClient:
@@ -44,7 +45,8 @@ class GarbledClient:
         bits = self.vector.ring_bits
         words = [_core.bit_slice(np.ascontiguousarray(x), bits) for x in (shares, part(self.mask, chunk))]
         packed = np.concatenate(words, axis=1).reshape(-1).view(np.uint8)
-        correction, self._labels[chunk.first] = extend_receiver(ot, packed, self._threads)
+        with wiping(packed, *words):
+            correction, self._labels[chunk.first] = extend_receiver(ot, packed, self._threads)
         return correction
 
     def receive_garbled(self, chunk: Chunk, content: Bytes, reverse: _core.OtSender) -> None:
@@ -56,9 +58,10 @@ class GarbledClient:
         """The colours of the output labels, which only the server can decode."""
         v = self.vector
         labels, tables = self._labels.pop(chunk.first), self._tables.pop(chunk.first)
-        colours = _core.circuit_evaluate(
-            v.function, v.ring_bits, v.shift, self._key, group(chunk), labels, content, tables, self._threads
-        )
+        with wiping(labels):
+            colours = _core.circuit_evaluate(
+                v.function, v.ring_bits, v.shift, self._key, group(chunk), labels, content, tables, self._threads
+            )
         packed: Bytes = colours.reshape(-1).view(np.uint8)
         return packed
 
@@ -95,18 +98,19 @@ class GarbledServer:
         head = len(self._key) if chunk.first == 0 else 0
         content = np.empty(chunk.garbled, np.uint8)
         content[:head] = self._key[:head]
-        self._colours[chunk.first] = _core.circuit_garble(
-            v.function,
-            v.ring_bits,
-            v.shift,
-            self._delta,
-            self._key,
-            self._seed,
-            group(chunk),
-            zero,
-            content[head:],
-            self._threads,
-        )
+        with wiping(zero):
+            self._colours[chunk.first] = _core.circuit_garble(
+                v.function,
+                v.ring_bits,
+                v.shift,
+                self._delta,
+                self._key,
+                self._seed,
+                group(chunk),
+                zero,
+                content[head:],
+                self._threads,
+            )
         return content
 
     def receive_products(self, chunk: Chunk, content: Bytes) -> None:
@@ -125,8 +129,10 @@ class GarbledServer:
 
     def close(self, chunk: Chunk, shares: Ring, content: Bytes) -> Ring:
         """Decodes the colours: the result minus the client's mask."""
-        colours = content.view(np.uint16).reshape(-1, self.vector.ring_bits)
-        result: Ring = _core.bit_unslice(colours ^ self._colours.pop(chunk.first), self.vector.ring_bits)
+        colours, own = content.view(np.uint16).reshape(-1, self.vector.ring_bits), self._colours.pop(chunk.first)
+        own ^= colours
+        with wiping(own):
+            result: Ring = _core.bit_unslice(own, self.vector.ring_bits)
         return result
 
     def state(self) -> State:
@@ -139,6 +145,8 @@ class GarbledServer:
         """From its `state`."""
         self = cls(vector, threads)
         self._seed = state["seed"]
-        self._delta = _core.Delta.from_bytes(state["delta"]) if "delta" in state else None
+        if "delta" in state:
+            self._delta = _core.Delta.from_bytes(state["delta"])
+            wipe(state["delta"])
         self._colours = of_chunks(state, "colours")
         return self

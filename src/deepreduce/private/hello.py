@@ -24,6 +24,7 @@ from ..errors import PlanError, SessionError
 from ..plan import Plan, decode
 from ..plan.cost import BASE_OTS, OT_SETUP, POINT
 from .transport import Channel, Kind
+from .wiping import wiping
 
 VERSION = 2
 T = TypeVar("T", "ClientHello", "ServerHello")
@@ -145,11 +146,13 @@ def client_keys(channel: Channel, plan: Plan) -> Keys:
     sender = BaseSender()
     channel.send(Kind.SETUP, sender.message, he.public_key(), op=SETUP)
     answer = channel.receive(Kind.SETUP, BASE_OTS * POINT + POINT, op=SETUP).tobytes()
-    ot = _core.OtReceiver(K, sender.keys(answer[: BASE_OTS * POINT]))
-    delta = _core.Delta.random()
-    base = BaseReceiver(answer[BASE_OTS * POINT :], delta.bits())
-    channel.send(Kind.SETUP, np.ascontiguousarray(ot.set_up), base.message, op=SETUP)
-    reverse = _core.OtSender(K, delta, base.keys, channel.receive(Kind.SETUP, OT_SETUP, op=SETUP))
+    both, delta = sender.keys(answer[: BASE_OTS * POINT]), _core.Delta.random()
+    bits = delta.bits()
+    base = BaseReceiver(answer[BASE_OTS * POINT :], bits)
+    with wiping(both, bits, base.keys):
+        ot = _core.OtReceiver(K, both)
+        channel.send(Kind.SETUP, np.ascontiguousarray(ot.set_up), base.message, op=SETUP)
+        reverse = _core.OtSender(K, delta, base.keys, channel.receive(Kind.SETUP, OT_SETUP, op=SETUP))
     return Keys(ot, reverse, he)
 
 
@@ -162,12 +165,15 @@ def server_keys(channel: Channel, plan: Plan, request: NDArray[np.uint8]) -> Key
     except ValueError as error:
         raise SessionError(f"the client's public key cannot be used: {error}") from None
     delta = _core.Delta.random()
-    base = BaseReceiver(request[:POINT].tobytes(), delta.bits())
-    sender = BaseSender()
-    channel.send(Kind.SETUP, base.message, sender.message, op=SETUP)
-    answer = channel.receive(Kind.SETUP, OT_SETUP + BASE_OTS * POINT, op=SETUP)
-    ot = _core.OtSender(K, delta, base.keys, np.ascontiguousarray(answer[:OT_SETUP]))
-    reverse = _core.OtReceiver(K, sender.keys(answer[OT_SETUP:].tobytes()))
+    bits = delta.bits()
+    base, sender = BaseReceiver(request[:POINT].tobytes(), bits), BaseSender()
+    with wiping(bits, base.keys):
+        channel.send(Kind.SETUP, base.message, sender.message, op=SETUP)
+        answer = channel.receive(Kind.SETUP, OT_SETUP + BASE_OTS * POINT, op=SETUP)
+        ot = _core.OtSender(K, delta, base.keys, np.ascontiguousarray(answer[:OT_SETUP]))
+    both = sender.keys(answer[OT_SETUP:].tobytes())
+    with wiping(both):
+        reverse = _core.OtReceiver(K, both)
     channel.send(Kind.SETUP, np.ascontiguousarray(reverse.set_up), op=SETUP)
     return Keys(ot, reverse, he)
 

@@ -16,6 +16,7 @@ from ..plan import Conv, Linear, Packing, Plan, packings
 from ..plan.messages import HE_FRAME
 from ..plan.packing import response_bytes
 from ..plan.polynomials import pack_input, pack_weights, useful_positions
+from .wiping import wipe, wiping
 
 Ring = NDArray[np.uint64]
 Bytes = NDArray[np.uint8]
@@ -63,8 +64,9 @@ class Layout:
 def encrypted_input(layout: Layout, share: Ring, keys: _core.HeClient, threads: int) -> Iterator[bytes]:
     """The frames of one image's operand [C, H, W] or [C]."""
     polynomials = pack_input(layout.packing, share)
-    for first in range(0, len(polynomials), HE_FRAME):
-        yield keys.encrypt(np.ascontiguousarray(polynomials[first : first + HE_FRAME]), threads)
+    with wiping(polynomials):
+        for first in range(0, len(polynomials), HE_FRAME):
+            yield keys.encrypt(np.ascontiguousarray(polynomials[first : first + HE_FRAME]), threads)
 
 
 class Decrypted:
@@ -87,6 +89,7 @@ class Decrypted:
         values = np.concatenate(self._values)
         out = np.empty_like(values)
         out[self._layout.value_order] = values
+        wipe(values, *self._values)
         return out
 
 
@@ -128,20 +131,21 @@ class ServerLinear:
         blocks = self.layout.packing.output_blocks
         ordered = share[self.layout.value_order]
         at = 0
-        for first, count, _ in self.layout.response_frames():
-            content = []
-            while count:
-                # Responses of one call belong to one tile.
-                tile, block = divmod(first, blocks)
-                here = min(count, blocks - block)
-                positions, offsets = self.layout.cuts(first, here)
-                masks = ordered[at : at + len(positions)]
-                content.append(
-                    keys.respond(self._offline, uploads[tile], block, here, positions, offsets, masks, threads)
-                )
-                at += len(positions)
-                first, count = first + here, count - here
-            yield b"".join(content)
+        with wiping(ordered):
+            for first, count, _ in self.layout.response_frames():
+                content = []
+                while count:
+                    # Responses of one call belong to one tile.
+                    tile, block = divmod(first, blocks)
+                    here = min(count, blocks - block)
+                    positions, offsets = self.layout.cuts(first, here)
+                    masks = ordered[at : at + len(positions)]
+                    content.append(
+                        keys.respond(self._offline, uploads[tile], block, here, positions, offsets, masks, threads)
+                    )
+                    at += len(positions)
+                    first, count = first + here, count - here
+                yield b"".join(content)
 
     def new_uploads(self) -> list[_core.HeUpload]:
         """Empty uploads of one image, one per tile."""

@@ -17,6 +17,7 @@ from .meter import OpPhase, Phase
 from .program import Program, Ring
 from .roles import restored_client, restored_server
 from .vectors import ClientVector, ServerVector, State
+from .wiping import wipe, wipe_within
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,10 @@ class Plain:
 
     arrays: State
     facts: dict[str, Any]
+
+    def wipe(self) -> None:
+        """The arrays, which the material that it is the form of shares."""
+        wipe(*self.arrays.values())
 
 
 @dataclass(slots=True)
@@ -36,6 +41,11 @@ class ClientMaterial:
     output_share: Ring
     transcript: bytes  # SHA-256 over the offline frames of both directions
     offline: Phase
+
+    def wipe(self) -> None:
+        """It is used, or lost."""
+        wipe(self.input_mask, self.output_share)
+        _wipe_vectors(self.vectors)
 
     def plain(self) -> Plain:
         """Its plain form."""
@@ -61,6 +71,11 @@ class ServerMaterial:
     vectors: dict[Step, list[ServerVector]]
     transcript: bytes
     offline: Phase
+
+    def wipe(self) -> None:
+        """It is used, or lost."""
+        wipe(*self.linear_masks.values())
+        _wipe_vectors(self.vectors)
 
     def plain(self) -> Plain:
         """Its plain form."""
@@ -94,6 +109,12 @@ def _states(vectors: dict[Step, list[ClientVector]] | dict[Step, list[ServerVect
         for number, vector in enumerate(every)
         for name, value in vector.state().items()
     }
+
+
+def _wipe_vectors(vectors: dict[Step, list[ClientVector]] | dict[Step, list[ServerVector]]) -> None:
+    for parts in vectors.values():
+        for vector in parts:
+            wipe_within(vector)
 
 
 def _by_vector(arrays: State) -> dict[int, State]:

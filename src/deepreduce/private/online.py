@@ -15,6 +15,7 @@ from .preparation import Progress
 from .program import Program
 from .transport import Channel, Kind
 from .vectors import unpack
+from .wiping import wiping
 
 
 def predict_online(
@@ -25,7 +26,7 @@ def predict_online(
     x: NDArray[np.int64],
     progress: Progress,
 ) -> tuple[NDArray[np.int64], Run]:
-    """The answers to images [batch, C, H, W], and what they cost. The material is used up, whatever happens."""
+    """The answers to images [batch, C, H, W], and what they cost. Uses up the material: the caller wipes it."""
     ring_bits = program.plan.ring.ring_bits
     run = Run(material.offline)
     with channel.meter.phase(run.online):
@@ -50,4 +51,5 @@ def predict_online(
             content = channel.receive(Kind.RESULT, bits_to_bytes(count * ring_bits), op=OUTPUT)
             server = unpack(content, count, ring_bits).reshape(material.output_share.shape)
     progress("predict", len(program.levels), len(program.levels))
-    return wrap((server + material.output_share).view(np.int64), ring_bits), run
+    with wiping(server):
+        return wrap((server + material.output_share).view(np.int64), ring_bits), run

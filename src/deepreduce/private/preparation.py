@@ -25,6 +25,7 @@ from .program import Program, Ring, Shares, fresh_result
 from .roles import client_vector
 from .transport import Channel, Kind
 from .vectors import Bytes, ClientVector, pad, part
+from .wiping import wipe, wipe_unless_shared, wipe_within
 
 Progress = Callable[[str, int, int], None]
 Vectors = dict[Step, list[ClientVector]]
@@ -56,18 +57,19 @@ class Preparation:
             }
             shape = (program.batch, *program.plan.input_shape)
             r0 = _core.random_ring(prod(shape), program.plan.ring.ring_bits).reshape(shape)
-            shares = self._linear_shares(r0, vectors)
-            self._garbled(shares, vectors)
-            transcript = hashlib.sha256(digests[0].digest() + digests[1].digest()).digest()
-            channel.send(Kind.CLAIM, batch_id, transcript, op=OUTPUT)
-            if channel.receive(Kind.CLAIM, CLAIM, op=OUTPUT).tobytes() != batch_id + transcript:
-                raise SessionError("the parties saw different preparations", "connect again")
+            shares = Shares(program, r0)
+            with _wiping_shares(shares, r0, program.plan.output, vectors):
+                self._linear_shares(shares, vectors)
+                self._garbled(shares, vectors)
+                transcript = hashlib.sha256(digests[0].digest() + digests[1].digest()).digest()
+                channel.send(Kind.CLAIM, batch_id, transcript, op=OUTPUT)
+                if channel.receive(Kind.CLAIM, CLAIM, op=OUTPUT).tobytes() != batch_id + transcript:
+                    raise SessionError("the parties saw different preparations", "connect again")
         return batch_id, ClientMaterial(r0, vectors, shares.values[program.plan.output], transcript, phase)
 
-    def _linear_shares(self, r0: Ring, vectors: Vectors) -> Shares:
+    def _linear_shares(self, shares: Shares, vectors: Vectors) -> None:
         """The client's share of every value: masks where it is fresh, W r - s where the server answers."""
-        shares, answers = Shares(self.program, r0), dict[str, Ring]()
-        operands: dict[str, Ring] = {}
+        operands, answers = dict[str, Ring](), dict[str, Ring]()
 
         def linear(name: str, operand: Ring) -> Ring | None:
             operands[name] = operand
@@ -77,7 +79,6 @@ class Preparation:
             self._walk(shares, vectors, linear)
             if wave:
                 self._homomorphic(wave, operands, answers)
-        return shares
 
     def _walk(self, shares: Shares, vectors: Vectors, linear: Callable[[str, Ring], Ring | None]) -> None:
         """Everything that can be known so far. A re-sharing op's result does not wait for its operand."""
@@ -115,6 +116,7 @@ class Preparation:
                             image.add(he, first, count, channel.receive(Kind.RESPONSE, size, op=name), self.threads)
                         images.append(image.output())
                     answers[name] = np.stack(images).reshape(program.batch, *program.shapes[name])
+                    wipe(*images)
 
     def _garbled(self, shares: Shares, vectors: Vectors) -> None:
         """Choices up, garbled material down, products up; all vectors at once."""
@@ -146,6 +148,7 @@ class Preparation:
                             products.append((step.op, answer))
         for op, content in products:
             channel.send(Kind.PRODUCTS, content, op=op)
+        wipe_unless_shared([operand for _, _, operand in order], [*shares.values.values(), *_masks(vectors)])
 
     def _operands(self, shares: Shares, vectors: Vectors) -> Iterator[tuple[Step, ClientVector, Ring]]:
         """Every vector with the client's share of its operand, in the order of the schedule."""
@@ -158,6 +161,24 @@ class Preparation:
                     yield step, v, operand
                 again.results(step, [v.mask[: v.vector.elements] for v in vectors[step]])
             again.settle(lambda name, _: known[name])
+
+
+def _masks(vectors: Vectors) -> Iterator[Ring]:
+    return (v.mask for parts in vectors.values() for v in parts)
+
+
+@contextmanager
+def _wiping_shares(shares: Shares, r0: Ring, output: str, vectors: Vectors) -> Iterator[None]:
+    """At the end the client's shares are wiped, but for what is kept; after an error that, too."""
+    try:
+        yield
+        wipe_unless_shared(shares.values.values(), [r0, shares.values[output], *_masks(vectors)])
+    except BaseException:
+        shares.wipe()
+        for parts in vectors.values():
+            for v in parts:
+                wipe_within(v)
+        raise
 
 
 @contextmanager
@@ -173,6 +194,8 @@ def _while_sending(channel: Channel, send: Callable[[], None]) -> Iterator[None]
         except BaseException as error:
             failure.append(error)
             channel.close()  # wakes the receiver
+        finally:
+            _core.wipe_residue()
 
     sender = threading.Thread(target=run, daemon=True)
     channel.meter.turn()

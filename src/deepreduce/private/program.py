@@ -16,6 +16,7 @@ from ..plan.messages import Protocol, Vector, relu_vector, rescale_vector
 from ..plan.pooling import Tournament
 from ..plan.reference import apply, exact_nonlinear
 from ..plan.schedule import Step, offline_waves, online_levels, reshares
+from .wiping import wipe
 
 Ring = NDArray[np.uint64]  # elements of Z_2^l
 Values = dict[str, Ring]  # one party's shares by op, [batch, ...]
@@ -120,6 +121,10 @@ class Shares:
                 operands = [self.values[name].view(np.int64) for name in op.inputs]
                 local = apply(op, operands, {}, program.plan.ring.ring_bits, exact_nonlinear)
                 self.values[op.name] = local.view(np.uint64) & program.mask
+
+    def wipe(self) -> None:
+        """Nobody needs them any more."""
+        wipe(*self.values.values(), *self._games.values())
 
     def has_operand(self, step: Step) -> bool:
         """Whether the step's vectors can be formed."""

@@ -22,6 +22,7 @@ from .vectors import (
     split_key,
     unpack,
 )
+from .wiping import wiping
 
 
 class RescaleClient:
@@ -49,25 +50,19 @@ class RescaleClient:
         """Answers the server's transfers with products of its random bit c and A."""
         key, rest = split_key(chunk, content)
         self._key = self._key if key is None else key
-        blocks = extend_sender(reverse, chunk.padded, rest, self._threads)
-        message, self._products[chunk.first] = _core.product_send(
-            self._key,
-            group(chunk),
-            self.vector.shift,
-            reverse.delta,
-            blocks,
-            self._shares[chunk.first][1],
-            self._threads,
-        )
+        blocks, negative = extend_sender(reverse, chunk.padded, rest, self._threads), self._shares[chunk.first][1]
+        with wiping(blocks, negative):  # A is for the products alone
+            message, self._products[chunk.first] = _core.product_send(
+                self._key, group(chunk), self.vector.shift, reverse.delta, blocks, negative, self._threads
+            )
         packed: Bytes = _core.pack(message, self.vector.shift)
         return packed
 
     def answer(self, chunk: Chunk, content: Bytes) -> Bytes:
         """Its part of the shifted sum, masked."""
-        v, (shares, _) = self.vector, self._shares.pop(chunk.first)
-        answer = _core.rescale_answer(
-            v.ring_bits, v.shift, shares, self._products.pop(chunk.first), content, part(self.mask, chunk)
-        )
+        v, (shares, _), products = self.vector, self._shares.pop(chunk.first), self._products.pop(chunk.first)
+        with wiping(shares, products):
+            answer = _core.rescale_answer(v.ring_bits, v.shift, shares, products, content, part(self.mask, chunk))
         packed: Bytes = _core.pack(answer, v.ring_bits)
         return packed
 
@@ -107,22 +102,17 @@ class RescaleServer:
     def receive_products(self, chunk: Chunk, content: Bytes) -> None:
         """Its share g of c * A."""
         message = unpack(content, chunk.padded, self.vector.shift)
-        self._products[chunk.first] = _core.product_receive(
-            self._key,
-            group(chunk),
-            self.vector.shift,
-            self._chosen.pop(chunk.first),
-            self._bits[chunk.first],
-            message,
-            self._threads,
-        )
+        chosen, bits = self._chosen.pop(chunk.first), self._bits[chunk.first]
+        with wiping(chosen):
+            self._products[chunk.first] = _core.product_receive(
+                self._key, group(chunk), self.vector.shift, chosen, bits, message, self._threads
+            )
 
     def labels(self, chunk: Chunk, shares: Ring) -> Bytes:
         """d = B xor c."""
-        v = self.vector
-        opened: Bytes = _core.rescale_open(
-            v.ring_bits, v.shift, np.ascontiguousarray(shares), self._bits.pop(chunk.first)
-        )
+        v, bits = self.vector, self._bits.pop(chunk.first)
+        with wiping(bits):
+            opened: Bytes = _core.rescale_open(v.ring_bits, v.shift, np.ascontiguousarray(shares), bits)
         self._opened[chunk.first] = opened
         return opened
 
@@ -130,15 +120,11 @@ class RescaleServer:
         """The shifted sum minus the client's mask."""
         v = self.vector
         answer = unpack(content, chunk.padded, v.ring_bits)
-        first = chunk.first
-        result: Ring = _core.rescale_close(
-            v.ring_bits,
-            v.shift,
-            np.ascontiguousarray(shares),
-            self._products.pop(first),
-            self._opened.pop(first),
-            answer,
-        )
+        products, opened = self._products.pop(chunk.first), self._opened.pop(chunk.first)
+        with wiping(products):
+            result: Ring = _core.rescale_close(
+                v.ring_bits, v.shift, np.ascontiguousarray(shares), products, opened, answer
+            )
         return result
 
     def state(self) -> State:

@@ -59,7 +59,8 @@ class Server:
     of many clients and the hashes of theirs (`deepreduce.private.tokens`). ``timeout_s``: how long a client may be
     silent in the middle of something, ``idle_s``: between requests.
 
-    ``store``: a folder for what clients with a store prepare, so that it outlives connections and this process. Limits:
+    ``store``: a folder for what clients with a store prepare, so that it outlives connections and this process;
+    ``store_key``: a file with the key that locks it, None: the user's (docs/service.md). Limits:
     ``max_sessions``; ``max_prepared`` (a session's, in memory), ``max_prepared_bytes`` (all sessions' together, as
     predicted), ``max_stored_bytes`` and ``max_client_bytes`` (the store's, all clients' and each one's), ``rate`` (new
     sessions and preparations of one address per minute; None: any number).
@@ -92,6 +93,7 @@ class Server:
         max_prepared: int = 64,
         max_prepared_bytes: int = 1 << 33,
         store: Path | str | None = None,
+        store_key: Path | str | None = None,
         max_stored_bytes: int = 1 << 36,
         max_client_bytes: int = 1 << 32,
         rate: float | None = None,
@@ -136,7 +138,7 @@ class Server:
         self._sockets: dict[socket.socket, Session | None] = {}
         self._guard = threading.Lock()
         self._compiled = functools.lru_cache(8)(lambda protocol, batch: compile_plan(plan, protocol, batch))
-        self.store = None if store is None else ServerStore(store, max_stored_bytes, max_client_bytes)
+        self.store = None if store is None else ServerStore(store, max_stored_bytes, max_client_bytes, store_key)
         # Material is for these weights: under others the same shares would give another answer, and more than that.
         self._computation = computation(self.plan_digest, arrays)
         self._identity = os.urandom(16).hex() if self.store is None else self.store.identity(self._computation)

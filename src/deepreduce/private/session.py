@@ -147,6 +147,7 @@ class Session:
                 case _:
                     self._serve_input(terms, content, count)
         finally:
+            _core.wipe_residue()
             self.busy = False
         return True
 
@@ -183,7 +184,10 @@ class Session:
             raise
         guest.predicting(program.batch, len(content))
         operand = unpack(content[CLAIM:], count, bits).reshape(program.batch, *program.plan.input_shape)
-        run = self._predict(program, material, operand)
+        try:
+            run = self._predict(program, material, operand)
+        finally:
+            material.wipe()
         run.online.seconds = time.perf_counter() - started  # with the store's part
         run.online.ops[INPUT].received_bytes += HEADER.size + len(content)
         self._book(program, len(terms.shelf))
@@ -215,13 +219,19 @@ class Session:
             for level in program.levels
             for step in level
         }
-        with channel.meter.phase(phase), channel.transcript() as digests:
-            masks = {name: self._respond(program, name) for wave in program.waves for name in wave}
-            self._garble(program, vectors)
-            transcript = hashlib.sha256(digests[1].digest() + digests[0].digest()).digest()
-            if channel.receive(Kind.CLAIM, CLAIM, op=OUTPUT).tobytes() != batch_id + transcript:
-                raise SessionError("the parties saw different preparations")
-        shelf.put(batch_id, ServerMaterial(masks, vectors, transcript, phase))  # before the client may rely on it
+        material = ServerMaterial({}, vectors, b"", phase)
+        try:
+            with channel.meter.phase(phase), channel.transcript() as digests:
+                for name in (name for wave in program.waves for name in wave):
+                    material.linear_masks[name] = self._respond(program, name)
+                self._garble(program, vectors)
+                material.transcript = transcript = hashlib.sha256(digests[1].digest() + digests[0].digest()).digest()
+                if channel.receive(Kind.CLAIM, CLAIM, op=OUTPUT).tobytes() != batch_id + transcript:
+                    raise SessionError("the parties saw different preparations")
+        except BaseException:
+            material.wipe()
+            raise
+        shelf.put(batch_id, material)  # before the client may rely on it
         with channel.meter.phase(phase):
             channel.send(Kind.CLAIM, batch_id, transcript, op=OUTPUT)
         return phase
@@ -275,14 +285,17 @@ class Session:
             with channel.meter.op(name):
                 return self._host.linears[name].apply(x, material.linear_masks[name], self._host.threads)
 
-        with channel.meter.phase(run.online):
-            shares.settle(linear)
-            for level in program.levels:
-                self._level(level, material, shares)
+        try:
+            with channel.meter.phase(run.online):
                 shares.settle(linear)
-            with channel.meter.op(OUTPUT):
-                answer = np.ascontiguousarray(shares.values[program.plan.output]).reshape(-1)
-                channel.send(Kind.RESULT, _core.pack(answer, program.plan.ring.ring_bits), op=OUTPUT)
+                for level in program.levels:
+                    self._level(level, material, shares)
+                    shares.settle(linear)
+                with channel.meter.op(OUTPUT):
+                    answer = np.ascontiguousarray(shares.values[program.plan.output]).reshape(-1)
+                    channel.send(Kind.RESULT, _core.pack(answer, program.plan.ring.ring_bits), op=OUTPUT)
+        finally:
+            shares.wipe()
         return run
 
     def _level(self, level: list[Step], material: ServerMaterial, shares: Shares) -> None:

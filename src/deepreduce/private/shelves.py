@@ -58,7 +58,10 @@ class ClientMemory:
 
     def clear(self) -> None:
         """Material ends with its connection."""
-        self._batches.clear()
+        with self._lock:
+            for material in self._batches.values():
+                material.wipe()
+            self._batches.clear()
 
 
 class ClientStored:
@@ -73,8 +76,12 @@ class ClientStored:
         return self._store.count(self._purpose)
 
     def put(self, batch_id: bytes, material: ClientMaterial) -> None:
-        """On the disk when this returns."""
-        self._store.add(batch_id, self._purpose, material.transcript, material.plain())
+        """On the disk when this returns, and nowhere else."""
+        plain = material.plain()
+        try:
+            self._store.add(batch_id, self._purpose, material.transcript, plain)
+        finally:
+            plain.wipe()
 
     def take(self) -> tuple[bytes, ClientMaterial] | None:
         """The oldest batch, burnt on the disk."""
@@ -137,6 +144,8 @@ class ServerMemory:
 
     def clear(self) -> None:
         """Material ends with its session."""
+        for material in self._batches.values():
+            material.wipe()
         self._batches.clear()
 
 
@@ -156,8 +165,12 @@ class ServerStored:
         return False
 
     def put(self, batch_id: bytes, material: ServerMaterial) -> None:
-        """On the disk when this returns."""
-        self._store.add(batch_id, self._purpose, material.transcript, material.plain())
+        """On the disk when this returns, and nowhere else."""
+        plain = material.plain()
+        try:
+            self._store.add(batch_id, self._purpose, material.transcript, plain)
+        finally:
+            plain.wipe()
 
     def take(self, batch_id: bytes, transcript: bytes) -> ServerMaterial:
         """The batch, burnt on the disk."""
@@ -166,6 +179,8 @@ class ServerStored:
         except StoreError as error:
             raise BatchError(f"the client's batch cannot be read: {error.message}") from error
         if claimed is None or claimed.purpose != self._purpose:
+            if claimed is not None:
+                claimed.plain.wipe()
             return _same(None, transcript)
         return _same(
             ServerMaterial.restored(self._program, claimed.plain, claimed.transcript, self._threads), transcript
@@ -177,5 +192,7 @@ class ServerStored:
 
 def _same(material: ServerMaterial | None, transcript: bytes) -> ServerMaterial:
     if material is None or material.transcript != transcript:
+        if material is not None:
+            material.wipe()
         raise BatchError("the client named a batch that is not prepared, or was prepared differently")
     return material

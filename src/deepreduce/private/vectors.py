@@ -6,7 +6,6 @@ offline; labels down, answers up online. Some protocols have no choices or no pr
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from .. import _core
 from ..errors import SessionError
 from ..plan.messages import GROUP, HASH_KEY, OT_BLOCK, Chunk, Vector
+from .wiping import wipe
 
 Bytes = NDArray[np.uint8]
 Ring = NDArray[np.uint64]
@@ -102,8 +102,9 @@ def group(chunk: Chunk) -> int:
 
 
 def random_bytes(count: int) -> Bytes:
-    """uint8 [count] from the operating system."""
-    return np.frombuffer(bytearray(os.urandom(count)), np.uint8)
+    """uint8 [count], fresh, and without the copy that `os.urandom` would leave."""
+    words: Ring = _core.random_ring(-(-count // 8), 64)
+    return words.view(np.uint8)[:count]
 
 
 def extend_receiver(ot: _core.OtReceiver, bits: Bytes, threads: int = 1) -> tuple[Bytes, Bytes]:
@@ -112,6 +113,8 @@ def extend_receiver(ot: _core.OtReceiver, bits: Bytes, threads: int = 1) -> tupl
     choices = bits if rounded == len(bits) * 8 else np.concatenate([bits, np.zeros(rounded // 8 - len(bits), np.uint8)])
     blocks = np.empty(rounded * 16, np.uint8)
     correction = ot.extend(choices, blocks, threads)
+    if choices is not bits:
+        wipe(choices)
     return correction, blocks[: len(bits) * 8 * 16]
 
 

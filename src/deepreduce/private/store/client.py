@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from pathlib import Path
 
 from .store import Store
 
-IDENTITY = 32
 MAX_BYTES = 1 << 34
 KEPT_PLANS = 32
 
@@ -16,14 +14,13 @@ KEPT_PLANS = 32
 class ClientStore(Store):
     """Several processes may use one at a time; a batch goes to one of them."""
 
-    def __init__(self, folder: Path | str, max_bytes: int = MAX_BYTES) -> None:
-        super().__init__(folder, "client", max_bytes)
-        with self._database.transaction() as db:
-            found = self._fact(db, "identity")
-            if found is None:
-                found = os.urandom(IDENTITY)
-                self._set_fact(db, "identity", found)
-        self.identity = found  # secret: whoever shows it may use what is prepared at the servers
+    def __init__(self, folder: Path | str, max_bytes: int = MAX_BYTES, key: Path | str | None = None) -> None:
+        super().__init__(folder, "client", max_bytes, key)
+
+    @property
+    def identity(self) -> bytes:
+        """Secret: whoever shows it may use what is prepared at the servers."""
+        return bytes(self._secret)
 
     def plan_at(self, place: str) -> str | None:
         """The digest of the plan that was last served at a place ("host:port"), if its content is here."""

@@ -3,6 +3,8 @@
 journal_mode DELETE with synchronous EXTRA: a commit is done when the journal is gone and the folder synced. FULL alone
 may roll the last commit back after a loss of power, and a burnt batch would be ready again; WAL would keep keys that
 were deleted in its file. secure_delete overwrites a key when its batch is burnt.
+
+Format 1 kept the keys as they are, format 2 wraps them.
 """
 
 from __future__ import annotations
@@ -17,7 +19,8 @@ from pathlib import Path
 from ...errors import StoreError, one_line
 
 APPLICATION = 0x64726D74  # "drmt"
-FORMAT = 1
+FORMAT = 2
+OLDER = (1,)  # which `Store` brings up to date
 WAIT_S = 30.0  # for another process that writes
 SETTINGS = ("journal_mode=DELETE", "synchronous=EXTRA", "secure_delete=ON", "fullfsync=ON", "trusted_schema=OFF")
 SCHEMA = """
@@ -99,7 +102,7 @@ class Database:
             application, version = (
                 db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")
             )
-            if (application, version) == (APPLICATION, FORMAT):
+            if application == APPLICATION and version in (FORMAT, *OLDER):
                 return
             if application or version or db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
                 raise StoreError(

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from ...errors import StoreError
 from ..material import Plain
+from ..wiping import wipe, wiping
 
 KEY = 32
 MAGIC = b"DEEPRED1"
@@ -46,7 +47,7 @@ def sealed_bytes(plain: Plain) -> int:
     return HEADER.size + length + TAG * -(-length // SEGMENT)
 
 
-def seal(write: Callable[[memoryview], None], key: bytes, batch_id: bytes, plain: Plain) -> None:
+def seal(write: Callable[[memoryview], None], key: bytes | bytearray, batch_id: bytes, plain: Plain) -> None:
     """Hands the file to ``write``, piece by piece."""
     head, length = _layout(plain)
     header = HEADER.pack(MAGIC, length)
@@ -57,7 +58,7 @@ def seal(write: Callable[[memoryview], None], key: bytes, batch_id: bytes, plain
         write(sealed[: len(segment) + TAG])
 
 
-def unseal(file: int, key: bytes, batch_id: bytes) -> Plain:
+def unseal(file: int, key: bytes | bytearray, batch_id: bytes) -> Plain:
     """What the open file holds. Raises `DamagedError`, `OSError`."""
     size = os.fstat(file).st_size
     header = os.pread(file, HEADER.size, 0)
@@ -76,6 +77,7 @@ def unseal(file: int, key: bytes, batch_id: bytes) -> Plain:
         try:
             cipher.decrypt_into(_nonce(number), taken, header + batch_id, part)
         except InvalidTag:
+            wipe(content)
             raise DamagedError("its content was changed") from None
     try:
         return _read(content)
@@ -96,17 +98,19 @@ def _layout(plain: Plain) -> tuple[bytes, int]:
 
 def _segments(head: bytes, plain: Plain) -> Iterator[memoryview]:
     """The plain text in pieces of `SEGMENT` bytes, the last shorter; one buffer, overwritten each time."""
-    buffer, filled = memoryview(bytearray(SEGMENT)), 0
-    for part in _parts(head, plain):
-        while len(part):
-            taken = min(len(part), SEGMENT - filled)
-            buffer[filled : filled + taken] = part[:taken]
-            part, filled = part[taken:], filled + taken
-            if filled == SEGMENT:
-                yield buffer
-                filled = 0
-    if filled:
-        yield buffer[:filled]
+    content, filled = bytearray(SEGMENT), 0
+    buffer = memoryview(content)
+    with wiping(content):
+        for part in _parts(head, plain):
+            while len(part):
+                taken = min(len(part), SEGMENT - filled)
+                buffer[filled : filled + taken] = part[:taken]
+                part, filled = part[taken:], filled + taken
+                if filled == SEGMENT:
+                    yield buffer
+                    filled = 0
+        if filled:
+            yield buffer[:filled]
 
 
 def _parts(head: bytes, plain: Plain) -> Iterator[memoryview]:

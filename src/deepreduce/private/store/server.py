@@ -14,26 +14,19 @@ from .database import disk_error
 from .store import LOCK, Purpose, Store, StoreFullError
 
 STALE_S = 7 * 86400.0  # material that old gives way when there is no room
-SECRET = 32
 
 
 class ServerStore(Store):
     """One process at a time. ``max_peer_bytes``: of one client's files; beyond it the client's oldest batches go."""
 
-    def __init__(self, folder: Path | str, max_bytes: int, max_peer_bytes: int) -> None:
+    def __init__(self, folder: Path | str, max_bytes: int, max_peer_bytes: int, key: Path | str | None = None) -> None:
         self._max_peer_bytes = max_peer_bytes
         self._lock_file: int | None = None
         try:
-            super().__init__(folder, "server", max_bytes)
-            with self._database.transaction() as db:
-                found = self._fact(db, "secret")
-                if found is None:
-                    found = os.urandom(SECRET)
-                    self._set_fact(db, "secret", found)
+            super().__init__(folder, "server", max_bytes, key)
         except BaseException:
             self._unlock()
             raise
-        self._secret = found
 
     def identity(self, computation: str) -> str:
         """Names this store to clients, for one plan with its weights; says nothing about the weights."""

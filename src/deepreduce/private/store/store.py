@@ -1,6 +1,6 @@
 """A folder of one-time material: each batch is ready or burnt, and never ready again.
 
-    store.sqlite    a row for each batch: whose it is, and the key of its file while it is ready
+    store.sqlite    a row for each batch: whose it is, and the key of its file while it is ready, wrapped (wrapping.py)
     burnt.log       what was burnt (burnt.py)
     batches/<id>    the bulk, sealed (sealed.py)
 
@@ -27,14 +27,19 @@ from pathlib import Path
 
 from ...errors import StoreError
 from ..material import Plain
+from ..wiping import wipe, wiping
 from .burnt import BurntList, Known
-from .database import Database, damaged_error, disk_error
+from .database import FORMAT, Database, damaged_error, disk_error
 from .files import remove_unlocked, sync_folder, write_all
+from .keys import key_sources
 from .sealed import KEY, DamagedError, seal, sealed_bytes, unseal
+from .wrapping import SALT, Wrapping, WrongKeyError, new_lock, open_lock
 
 log = logging.getLogger("deepreduce.store")
 DATABASE, BURNT, BATCHES, LOCK, STATE = "store.sqlite", "burnt.log", "batches", "lock", "state"
 OURS = {DATABASE, f"{DATABASE}-journal", BURNT, BATCHES, LOCK, STATE}  # STATE: what was counted (private/ledger.py)
+SECRET = 32  # bytes: a client's identity, what a server's is made from
+BOUND_SECRET = (b"secret",)
 OF_PURPOSE = "peer = ? AND plan = ? AND protocol = ? AND batch = ?"
 
 
@@ -63,13 +68,14 @@ class Claimed:
 
 
 class Store:
-    """The folder, opened. ``role``: "client" or "server". ``max_bytes``: of all files together.
+    """The folder, opened. ``role``: "client" or "server". ``max_bytes``: of all files together. ``key``: the file with
+    the key that locks it; None: where `key_sources` finds one.
 
-    Raises `StoreError` at a folder that cannot be used. ``notices`` says what was burnt at opening, and why. Threads
-    and processes may share a store; the child of a fork must open it anew.
+    Raises `StoreError` at a folder that cannot be used, or a wrong key; then nothing is touched. ``notices`` says what
+    was burnt at opening, and why. Threads and processes may share a store; the child of a fork must open it anew.
     """
 
-    def __init__(self, folder: Path | str, role: str, max_bytes: int) -> None:
+    def __init__(self, folder: Path | str, role: str, max_bytes: int, key: Path | str | None = None) -> None:
         self.folder = Path(folder)
         self.notices: list[str] = []
         self._max_bytes = max_bytes
@@ -79,6 +85,8 @@ class Store:
         try:
             with self._database.transaction() as db:
                 self._check_role(db, role)
+            self._find_key(key)
+            with self._database.transaction() as db:
                 self._trust(db)
                 self._tidy(db)
         except BaseException:
@@ -103,11 +111,11 @@ class Store:
 
     def add(self, batch_id: bytes, purpose: Purpose, transcript: bytes, plain: Plain) -> None:
         """Keeps a batch. Raises `StoreFullError` at a limit, `StoreError` (a full disk ...); then nothing is kept."""
-        key, size = os.urandom(KEY), sealed_bytes(plain)
+        key, size = bytearray(os.urandom(KEY)), sealed_bytes(plain)
         with self._database.transaction() as db:
             self._trust(db)
             self._make_room(db, purpose, size)
-        with self._new_file(batch_id) as file:
+        with wiping(key), self._new_file(batch_id) as file:
             try:
                 seal(lambda piece: write_all(file, piece), key, batch_id, plain)
                 os.fsync(file)
@@ -117,7 +125,8 @@ class Store:
             with self._database.transaction() as db:
                 self._trust(db)
                 self._make_room(db, purpose, size)  # another process may have been faster
-                row = (batch_id, *astuple(purpose), transcript, size, time.time(), "ready", key)
+                wrapped = self._wrapping.wrap(key, _bound(batch_id, purpose))
+                row = (batch_id, *astuple(purpose), transcript, size, time.time(), "ready", wrapped)
                 names = "id, peer, plan, protocol, batch, transcript, bytes, created, state, key"
                 db.execute(f"INSERT INTO batches ({names}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
 
@@ -141,6 +150,7 @@ class Store:
     def close(self) -> None:
         """Other processes may go on."""
         self._database.close()
+        wipe(self._secret)
 
     # --- for the two roles -------------------------------------------------------------------------------------------
 
@@ -182,6 +192,45 @@ class Store:
 
     def _set_fact(self, db: sqlite3.Connection, name: str, value: bytes) -> None:
         db.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, value))
+
+    # --- the key -----------------------------------------------------------------------------------------------------
+
+    def _find_key(self, key: Path | str | None) -> None:
+        """The key that the store is locked with, or a new one. A keyring may ask the user: no transaction waits."""
+        sources = key_sources(key)
+        for source in sources:
+            if source.is_within(self.folder):
+                raise StoreError(f"{source.name} lies in the store that it locks", "keep it in another folder")
+        with self._database.reading() as db:
+            locked = self._fact(db, "salt") is not None
+        if not locked:
+            salt = os.urandom(SALT)
+            wrapping, told = new_lock(sources, salt)
+            if told is not None:
+                self._notice(told)
+            with self._database.transaction() as db:
+                if self._fact(db, "salt") is None:  # else another process was faster
+                    self._wrap_all(db, wrapping, salt)
+        with self._database.reading() as db:
+            salt, secret = self._fact(db, "salt") or b"", self._fact(db, "secret") or b""
+        self._wrapping, self._secret = open_lock(sources, salt, secret, BOUND_SECRET, self.folder)
+
+    def _wrap_all(self, db: sqlite3.Connection, wrapping: Wrapping, salt: bytes) -> None:
+        """Wraps what there is: nothing, or the keys of a store of format 1, which kept them as they are."""
+        secret = self._fact(db, "identity") or self._fact(db, "secret") or os.urandom(SECRET)
+        db.execute("DELETE FROM facts WHERE name = 'identity'")
+        self._set_fact(db, "salt", salt)
+        self._set_fact(db, "secret", wrapping.wrap(secret, BOUND_SECRET))
+        rows = db.execute("SELECT id, peer, plan, protocol, batch, key FROM batches WHERE state = 'ready'").fetchall()
+        for batch_id, peer, plan, protocol, batch, key in rows:
+            wrapped = wrapping.wrap(key, _bound(batch_id, Purpose(peer, plan, protocol, batch)))
+            db.execute("UPDATE batches SET key = ? WHERE id = ?", (wrapped, batch_id))
+        db.execute(f"PRAGMA user_version={FORMAT}")
+        if rows:
+            self._notice(
+                f"the store {self.folder} was not locked and now is: older copies of it, and what the disk keeps of "
+                "the old file, are still readable"
+            )
 
     # --- one-time use ------------------------------------------------------------------------------------------------
 
@@ -240,22 +289,24 @@ class Store:
 
     def _read(self, row: sqlite3.Row) -> Claimed:
         """The bulk of a batch that was just burnt; its file goes."""
-        batch_id, peer, plan, protocol, batch, transcript, key = row
-        path = self._path(batch_id)
+        batch_id, peer, plan, protocol, batch, transcript, wrapped = row
+        path, purpose = self._path(batch_id), Purpose(peer, plan, protocol, batch)
         try:
-            file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                plain = unseal(file, key, batch_id)
-            finally:
-                os.close(file)
+            key = self._wrapping.unwrap(wrapped, _bound(batch_id, purpose))
+            with wiping(key):
+                file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+                try:
+                    plain = unseal(file, key, batch_id)
+                finally:
+                    os.close(file)
         except OSError as error:
             raise disk_error(error, path) from error
-        except DamagedError as error:
+        except (DamagedError, WrongKeyError) as error:
             raise StoreError(f"{path} is damaged: {error.message}", "prepare again") from None
         finally:
             # Freeing its blocks takes as long as reading it. A file that stays behind goes at the next start.
             threading.Thread(target=self._remove, args=(batch_id,)).start()
-        return Claimed(batch_id, Purpose(peer, plan, protocol, batch), transcript, plain)
+        return Claimed(batch_id, purpose, transcript, plain)
 
     # --- files -------------------------------------------------------------------------------------------------------
 
@@ -319,6 +370,11 @@ class Store:
     def _notice(self, text: str) -> None:
         self.notices.append(text)
         log.warning("%s", text)
+
+
+def _bound(batch_id: bytes, purpose: Purpose) -> list[bytes]:
+    """What a batch's key is bound to."""
+    return [b"batch", batch_id, *(str(part).encode() for part in astuple(purpose))]
 
 
 def _used(db: sqlite3.Connection, peer: str | None = None) -> int:
