@@ -56,6 +56,7 @@ def predict_command(
     batch: Annotated[int, typer.Option(help="Images per prediction.")] = 1,
     threads: Annotated[int, typer.Option(help="Threads of this side.")] = 1,
     timeout: Annotated[float, typer.Option(metavar="SECONDS", help="How long the server may be silent.")] = 60.0,
+    wait: Annotated[float, typer.Option(metavar="SECONDS", help="How long to wait for a busy server.")] = 0.0,
     top: Annotated[int, typer.Option(metavar="K", help="Classes to show.")] = 3,
     resize: Annotated[bool, typer.Option("--resize", help="Stretch pictures to the size of the plan.")] = False,
     array: Annotated[bool, typer.Option("--array", help="All files are arrays (.npy), whatever their names.")] = False,
@@ -69,6 +70,8 @@ def predict_command(
         raise SettingError("no images are given", "name pictures, or --prepare N to prepare for later")
     if prepare and no_store:
         raise SettingError("with --no-store nothing stays prepared", "leave one of --prepare and --no-store out")
+    if not wait >= 0:
+        raise SettingError("--wait is negative", "give a number of seconds")
     if tls_cert is not None and not (tls or tls_ca):
         raise SettingError("--tls-cert without TLS", "give --tls or --tls-ca")
     started = time.perf_counter()
@@ -76,34 +79,38 @@ def predict_command(
     from ..folders import client_store_folder
     from ..private.client import Client
     from ..private.streams import client_context
+    from ..private.waiting import patiently
 
     with ExitStack() as stack:
         context = client_context(tls_ca, tls_cert, tls_key) if tls or tls_ca else None
         token = None if token_file is None else read_token(token_file)
         report = stack.enter_context(progress_bar(console))
         folder = None if no_store else store or client_store_folder()
-        client = Client(
-            host,
-            port,
-            protocol=protocol,
-            batch=batch,
-            threads=threads,
-            tls=context,
-            pin=pin,
-            token=token,
-            timeout_s=timeout,
-            store=folder,
-            on_progress=report,
-        )
+
+        def connect() -> Client:
+            return Client(
+                host,
+                port,
+                protocol=protocol,
+                batch=batch,
+                threads=threads,
+                tls=context,
+                pin=pin,
+                token=token,
+                timeout_s=timeout,
+                store=folder,
+                on_progress=report,
+            )
+
+        client = patiently(connect, wait)
         stack.callback(client.close)
         connected = time.perf_counter()
         notes = [] if client.store is None else list(client.store.notices)
         if prepare and not client.stored:
             raise SettingError("the server keeps nothing: what is prepared ends with the connection", "drop --prepare")
         inputs = [_input(path, client, array, resize) for path in images or []]
-        entries = _ask(client, inputs, report, notes, top)
-        if prepare > client.prepared:
-            client.prepare(prepare - client.prepared)
+        entries = _ask(client, inputs, report, notes, top, wait)
+        patiently(lambda: client.prepare(max(0, prepare - client.prepared)), wait)
         result = {
             "server": server,
             "plan": client.plan_digest,
@@ -136,7 +143,7 @@ def _input(path: Path, client: Client, array: bool, resize: bool) -> dict[str, A
 
 
 def _ask(
-    client: Client, inputs: list[dict[str, Any]], report: Report, notes: list[str], top: int
+    client: Client, inputs: list[dict[str, Any]], report: Report, notes: list[str], top: int, wait: float
 ) -> list[dict[str, Any]]:
     """Answers in the order of the inputs; bad files pass through."""
     import numpy as np
@@ -148,7 +155,7 @@ def _ask(
         left = -(-(len(good) - first) // size)
         images = np.zeros((size, *client.plan.input_shape))  # what is missing in the last batch stays black
         images[: len(entries)] = [entry.pop("x") for entry in entries]
-        logits = _predict(client, images, left, notes)
+        logits = _predict(client, images, left, notes, wait)
         online = client.runs[-1].online
         cost = {
             "online_seconds": online.seconds,
@@ -160,17 +167,18 @@ def _ask(
     return inputs
 
 
-def _predict(client: Client, images: Any, left: int, notes: list[str]) -> Any:
+def _predict(client: Client, images: Any, left: int, notes: list[str], wait: float) -> Any:
     """One batch; what the server no longer has is passed over, and what is missing is prepared first.
 
     A server that refuses what it has just prepared is not asked again.
     """
     from ..private.transport import PeerError, Reason
+    from ..private.waiting import patiently
 
     fresh = False
     while True:
         if not client.prepared:
-            client.prepare(min(left, client.most_prepared))
+            patiently(lambda: _prepare_some(client, left), wait)
             fresh = True
         before = client.prepared
         try:
@@ -179,7 +187,18 @@ def _predict(client: Client, images: Any, left: int, notes: list[str]) -> Any:
             if error.reason != Reason.BATCH or not client.stored or not before or fresh:
                 raise
             notes.append("a prepared batch was not the server's any more; it is dropped on both sides")
-            client.reconnect()
+            patiently(client.reconnect, wait)
+
+
+def _prepare_some(client: Client, count: int) -> None:
+    """At least one batch; a server that then gets busy is no reason not to use it. Raises `BusyError`."""
+    from ..private.transport import BusyError
+
+    try:
+        client.prepare(min(count, client.most_prepared))
+    except BusyError:
+        if not client.prepared:
+            raise
 
 
 def _classes(client: Client, logits: Any, top: int) -> dict[str, Any]:

@@ -37,7 +37,7 @@ from .program import Program, compile_plan
 from .settings import MAX_THREADS, check_between, check_one_of, check_seconds, check_token
 from .shelves import ClientMemory, ClientShelf, ClientStored
 from .store import ClientStore
-from .transport import Kind
+from .transport import BusyError, Kind
 
 Mode = Literal["prepared", "single"]
 KEPT_RUNS = 1000
@@ -109,6 +109,11 @@ class Client:
         return len(self._shelf)
 
     @property
+    def connected(self) -> bool:
+        """Whether the session goes on."""
+        return self._connection is not None
+
+    @property
     def stored(self) -> bool:
         """Whether what is prepared outlives the connection."""
         return self._shelf.stored
@@ -121,15 +126,15 @@ class Client:
     def prepare(self, n: int = 1) -> None:
         """Prepares ``n`` more predictions, before any image is known.
 
-        Raises `SettingError` beyond what the server allows (what is prepared stays), `SessionError`, `StoreError` when
-        there is no room for it.
+        Raises `SettingError` beyond what the server allows, `BusyError` when it has no room now (the session goes on,
+        and what is prepared stays), `SessionError`, `StoreError` when there is no room for it.
         """
         self._session()
         check_between("preparations", n, 0, max(0, self._most_prepared - self.prepared))
         with self._lock:
             for done in range(n):
                 self._progress("prepare", done, n)
-                with self._guarded():
+                with self._guarded(BusyError):
                     batch_id, material = self._prepares().run()
                 self._shelf.put(batch_id, material)
         self._progress("prepare", n, n)
@@ -284,13 +289,22 @@ class Client:
         return f"this session takes {(self.target.batch, *self.plan.input_shape)}"
 
     @contextlib.contextmanager
-    def _guarded(self) -> Iterator[None]:
+    def _guarded(self, *lasting: type[BusyError]) -> Iterator[None]:
+        """An error ends the session, but for those that it outlasts."""
+        outlasted: BusyError | None = None
         try:
             with closing_on_error(self._session().channel):
-                yield
+                try:
+                    yield
+                except lasting as error:
+                    outlasted = error
         except BaseException:
             self._end()
             raise
+        if outlasted is not None:
+            if outlasted.renew:
+                self._preparation = None
+            raise outlasted
 
     def _end(self) -> None:
         connection, self._connection, self._preparation = self._connection, None, None

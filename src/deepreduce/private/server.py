@@ -11,6 +11,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from math import prod
 from pathlib import Path
 from types import TracebackType
@@ -26,20 +27,24 @@ from ..plan.messages import Protocol
 from ..plan.packing import bits_to_bytes
 from .events import Name, Observer, emit, log
 from .hello import MAX_BATCH, VERSION, ClientHello, LimitError, ServerHello
-from .limits import Memory, Rate
-from .linear import computation, server_linears
+from .limits import RETRY_S, Memory, Rate
+from .linear import computation, offline_linears, online_linears
 from .meter import Run
+from .nursery import Nursery, Ordered, RemoteOffline
+from .offline import LocalOffline, Offline
 from .program import Program, compile_plan
 from .session import Session
 from .settings import MAX_THREADS, check_between, check_seconds, check_token
 from .shelves import ServerMemory, ServerShelf, ServerStored
+from .slots import QUEUE_S, Slots
 from .store import Purpose, ServerStore
 from .streams import TcpStream, TlsStream, checked_context
 from .terms import Terms
 from .transport import Channel, Reason, Stream
 
+BEGUN = 8  # preparations under way for each that computes
 FRAME_LIMIT = 1 << 32  # bytes that a frame's header can announce
-TURNED_AWAY = 16  # clients at a time that are told why they are not served
+TURNED_AWAY = 64  # clients at a time that are told why they are not served
 SETTLE_S = 0.25  # for requests that are under way when the server is stopped
 CLOSING_S = 2.0  # for threads of sessions to end by themselves
 
@@ -50,6 +55,9 @@ class Server:
     ``threads``: of each session. ``tls``: an `ssl.SSLContext` (`deepreduce.private.server_context`), or None for plain
     TCP, for tests only. ``token``: what clients must show before they learn anything. ``timeout_s``: how long a client
     may be silent in the middle of something, ``idle_s``: between requests.
+
+    ``workers``: preparations that compute at once, each in a process of its own at low priority; 0: in the sessions'
+    threads. The processes are forked from a ``nursery`` (`private.nursery`), by default one of this server's own.
 
     ``store``: a folder for what clients with a store prepare, so that it outlives connections and this process. Limits:
     ``max_sessions``; ``max_prepared`` (a session's, in memory), ``max_prepared_bytes`` (all sessions' together, as
@@ -68,6 +76,8 @@ class Server:
         weights: Mapping[str, NDArray[Any]],
         *,
         threads: int = 1,
+        workers: int = 0,
+        nursery: Nursery | Ordered | None = None,
         tls: ssl.SSLContext | None = None,
         token: str | None = None,
         timeout_s: float = 60.0,
@@ -83,6 +93,7 @@ class Server:
         observers: Sequence[Observer] = (),
     ) -> None:
         check_between("threads", threads, 1, MAX_THREADS)
+        check_between("workers", workers, 0, MAX_THREADS)
         check_between("max_sessions", max_sessions, 1, 1 << 16)
         check_between("max_prepared", max_prepared, 1, 1 << 20)
         for name, value in (("max_prepared_bytes", max_prepared_bytes), ("max_stored_bytes", max_stored_bytes)):
@@ -104,7 +115,13 @@ class Server:
         self.plan, self.threads, self.token, self.idle_s = plan, threads, token, idle_s
         self.plan_bytes = encode(plan)
         self.plan_digest = hashlib.sha256(self.plan_bytes).hexdigest()
-        self.linears = server_linears(plan, arrays, threads)
+        self.linears = online_linears(plan, arrays)
+        self._nursery, self._offline_linears = nursery, {}
+        if workers and nursery is None:
+            self._nursery = Nursery(plan, arrays, threads)
+        elif not workers:
+            self._offline_linears = offline_linears(plan, arrays, threads)
+        self._slots = Slots(workers * BEGUN if workers else max_sessions, workers or max_sessions)
         self.setup_s = time.perf_counter() - started
         self.stopping = self.closed = False
         self._tls, self._timeout_s, self._max_sessions = tls, timeout_s, max_sessions
@@ -113,7 +130,9 @@ class Server:
         self._memory, self._rate = Memory(max_prepared_bytes), Rate(rate)
         self._on_run, self._observers = on_run, tuple(observers)
         # Of one image; a batch takes as many times that. A client's hello must not set off the work of predicting.
-        self._stored = {name: predict(plan, name, 1).total.stored_bytes_server for name in get_args(Protocol)}
+        predicted = {name: predict(plan, name, 1).total for name in get_args(Protocol)}
+        self._stored = {name: total.stored_bytes_server for name, total in predicted.items()}
+        self._offline_up = {name: total.offline.up_bytes for name, total in predicted.items()}
         self._largest = max(prod(plan.input_shape), prod(shapes(plan)[plan.output]))
         self._held = self._count = self._leaving = 0
         self._listener: socket.socket | None = None
@@ -192,6 +211,8 @@ class Server:
             time.sleep(0.005)
         if self.store is not None:
             self.store.close()
+        if first and self._nursery is not None:
+            self._nursery.close()
         if first:
             emit("stopped", self._observers)
 
@@ -231,7 +252,7 @@ class Server:
             raise LimitError("the client's address prepares too often")
 
     def book(self, program: Program, count: int) -> None:
-        """Books the memory of so many preparations, or gives it back (< 0). Raises `LimitError` when there is none."""
+        """Books the memory of so many preparations, or gives it back (< 0). Raises `BusyError` when there is none."""
         size = count * max(1, self._stored[program.protocol] * program.batch)
         if size > 0:
             self._memory.book(size)
@@ -239,6 +260,21 @@ class Server:
             self._memory.release(-size)
         with self._guard:
             self._held += count
+
+    def place(self) -> AbstractContextManager[None]:
+        """A place for one more preparation. Raises `BusyError` when there is none for long."""
+        return self._slots.place(min(QUEUE_S, self._timeout_s / 2))
+
+    def offline(self, program: Program, channel: Channel) -> Offline:
+        """What a session prepares with. Raises `WorkerError`."""
+        if self._nursery is None:
+            return LocalOffline(program, self._offline_linears, channel, self.threads)
+        worker = self._nursery.worker(program.protocol, program.batch)
+        return RemoteOffline(program, channel, worker, self.threads, self._slots.computing)
+
+    def offline_bytes(self, program: Program) -> int:
+        """At least what a client sends for one preparation."""
+        return program.batch * self._offline_up[program.protocol] + (1 << 20)
 
     def ready(self) -> int:
         """Preparations in memory and in the store."""
@@ -294,16 +330,17 @@ class Server:
             number = self._count
         if refused:
             self.emit("refused", address=address, reason=refused)
-            threading.Thread(target=self._turn_away, args=(sock,), daemon=True).start()
+            threading.Thread(target=self._turn_away, args=(sock, refused == "rate"), daemon=True).start()
         else:
             threading.Thread(target=self._session, args=(sock, address, number), daemon=True).start()
 
-    def _turn_away(self, sock: socket.socket) -> None:
+    def _turn_away(self, sock: socket.socket, rate: bool) -> None:
         """Says why, as far as the client listens."""
         try:
             with contextlib.suppress(OSError):
                 timeout_s = min(5.0, self._timeout_s)
-                Channel(self._stream(sock, timeout_s), "client", timeout_s).fail(Reason.LIMIT)
+                channel = Channel(self._stream(sock, timeout_s), "client", timeout_s)
+                channel.fail(Reason.LIMIT) if rate else channel.turn_away(RETRY_S)
         finally:
             with self._guard:
                 self._leaving -= 1
