@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import socket
 import sys
 import threading
 from contextlib import ExitStack
@@ -18,6 +19,7 @@ from .address import is_loopback, parse_address, parse_bytes, shown_address
 
 if TYPE_CHECKING:
     from ..plan import Plan
+    from ..private.supervisor import Inherited
 
 GRACE_S = 30.0
 
@@ -64,6 +66,14 @@ def serve_command(
         typer.Option(help="New sessions and preparations of one address, per minute.", show_default="no limit"),
     ] = None,
     threads: Annotated[int, typer.Option(help="Threads of each session.")] = 1,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            help="Preparations that compute at once, in processes of their own; 0: within the server.",
+            show_default="cores - 1",
+        ),
+    ] = None,
+    processes: Annotated[int, typer.Option(help="Server processes that share the port, the limits and the store.")] = 1,
     idle: Annotated[float, typer.Option(metavar="SECONDS", help="How long a client may be quiet.")] = 3600.0,
     grace: Annotated[
         float, typer.Option(metavar="SECONDS", help="For running predictions, when the server is stopped.")
@@ -90,6 +100,24 @@ def serve_command(
     from ..private.streams import server_context
 
     read, weights, folder = _read_plan(plan)
+    from ..private.supervisor import Inherited
+
+    inherited = Inherited.found()
+    workers = max(1, (os.cpu_count() or 1) - 1) if workers is None else workers
+    if processes != 1 and inherited is None:
+        from .supervise import supervise
+
+        return supervise(
+            read,
+            weights,
+            (host, port),
+            processes=processes,
+            workers=workers,
+            threads=threads,
+            store=store,
+            grace=grace,
+            stop=stop,
+        )
     tls = None if tls_cert is None or tls_key is None else server_context(tls_cert, tls_key, tls_client_ca)
     token = None if token_file is None else read_token(token_file)
     with ExitStack() as stack:
@@ -104,14 +132,13 @@ def serve_command(
                 read,
                 weights,
                 threads=threads,
+                **_part(workers, max_sessions, memory, inherited),
                 tls=tls,
                 token=token,
                 idle_s=idle,
-                max_sessions=max_sessions,
                 store=store,
                 rate=rate,
                 observers=() if counters is None else (counters.observe,),
-                max_prepared_bytes=memory,
                 max_stored_bytes=disk,
                 max_client_bytes=client_disk,
             )
@@ -119,9 +146,13 @@ def serve_command(
         del weights
         if counters is not None and watched is not None:
             counters.follow(server.ready, server.stored_bytes)
-            shown = shown_address(watched[0], counters.listen(*watched))
+            # Of several processes each has a page, on ports in turn.
+            number = 0 if inherited is None or not watched[1] else inherited.number
+            shown = shown_address(watched[0], counters.listen(watched[0], watched[1] + number))
             server.emit("serving", metrics=f"http://{shown}/metrics")
-        bound = server.listen(host, port)
+        bound = server.listen(host, port) if inherited is None else server.adopt(inherited.listener)
+        if inherited is not None:
+            inherited.follow()
         for notice in () if server.store is None else server.store.notices:
             typer.echo(f"note: {notice}", err=True)
         server.start()
@@ -131,6 +162,22 @@ def serve_command(
         sys.stdout.flush()
         stop.wait()
         server.shutdown(grace)
+
+
+def _part(workers: int, sessions: int, memory: int, inherited: Inherited | None) -> dict[str, Any]:
+    """What one of several processes gets of what all may have."""
+    if inherited is None:
+        return {"workers": workers, "max_sessions": sessions, "max_prepared_bytes": memory}
+    from ..private.nursery import Ordered
+
+    count = inherited.processes
+    return {
+        "workers": -(-workers // count),
+        "nursery": None if inherited.orders is None else Ordered(socket.socket(fileno=inherited.orders)),
+        "max_sessions": -(-sessions // count),
+        "max_prepared_bytes": max(1, memory // count),
+        "store_lock": inherited.lock,
+    }
 
 
 def read_token(path: Path) -> str:

@@ -18,6 +18,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
@@ -189,6 +190,8 @@ def _nursery(
     from . import base_ot  # noqa: F401  # what every worker needs is loaded once
 
     _core.select_cpu_path(cpu_path)
+    with contextlib.suppress(OSError):  # where Linux groups processes by session, priorities within do not count
+        Path("/proc/self/autogroup").write_text(str(NICE))
     orders = socket.socket(fileno=fd)
     started = time.perf_counter()
     try:

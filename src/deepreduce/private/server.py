@@ -6,6 +6,7 @@ import contextlib
 import functools
 import hashlib
 import os
+import select
 import socket
 import ssl
 import threading
@@ -44,6 +45,9 @@ from .transport import Channel, Reason, Stream
 
 BEGUN = 8  # preparations under way for each that computes
 FRAME_LIMIT = 1 << 32  # bytes that a frame's header can announce
+BACKLOG = 256  # connections that wait to be accepted
+SHARED_S = 0.25  # between looks whether to stop, where accepting cannot be interrupted
+YIELD_S, FULL_S = 0.001, 0.05  # for each session, and by whom has no room: so long others may accept first
 TURNED_AWAY = 64  # clients at a time that are told why they are not served
 SETTLE_S = 0.25  # for requests that are under way when the server is stopped
 CLOSING_S = 2.0  # for threads of sessions to end by themselves
@@ -59,7 +63,8 @@ class Server:
     ``workers``: preparations that compute at once, each in a process of its own at low priority; 0: in the sessions'
     threads. The processes are forked from a ``nursery`` (`private.nursery`), by default one of this server's own.
 
-    ``store``: a folder for what clients with a store prepare, so that it outlives connections and this process. Limits:
+    ``store``: a folder for what clients with a store prepare, so that it outlives connections and this process;
+    ``store_lock``: its lock, inherited, where several processes share it (`private.supervisor`). Limits:
     ``max_sessions``; ``max_prepared`` (a session's, in memory), ``max_prepared_bytes`` (all sessions' together, as
     predicted), ``max_stored_bytes`` and ``max_client_bytes`` (the store's, all clients' and each one's), ``rate`` (new
     sessions and preparations of one address per minute; None: any number).
@@ -86,6 +91,7 @@ class Server:
         max_prepared: int = 64,
         max_prepared_bytes: int = 1 << 33,
         store: Path | str | None = None,
+        store_lock: int | None = None,
         max_stored_bytes: int = 1 << 36,
         max_client_bytes: int = 1 << 32,
         rate: float | None = None,
@@ -123,7 +129,7 @@ class Server:
             self._offline_linears = offline_linears(plan, arrays, threads)
         self._slots = Slots(workers * BEGUN if workers else max_sessions, workers or max_sessions)
         self.setup_s = time.perf_counter() - started
-        self.stopping = self.closed = False
+        self.stopping = self.closed = self._shared = False
         self._tls, self._timeout_s, self._max_sessions = tls, timeout_s, max_sessions
         self._max_prepared, self._max_prepared_bytes = max_prepared, max_prepared_bytes
         self._max_client_bytes = min(max_client_bytes, max_stored_bytes)
@@ -139,7 +145,7 @@ class Server:
         self._sockets: dict[socket.socket, Session | None] = {}
         self._guard = threading.Lock()
         self._compiled = functools.lru_cache(8)(lambda protocol, batch: compile_plan(plan, protocol, batch))
-        self.store = None if store is None else ServerStore(store, max_stored_bytes, max_client_bytes)
+        self.store = None if store is None else ServerStore(store, max_stored_bytes, max_client_bytes, store_lock)
         # Material is for these weights: under others the same shares would give another answer, and more than that.
         self._computation = computation(self.plan_digest, arrays)
         self._identity = os.urandom(16).hex() if self.store is None else self.store.identity(self._computation)
@@ -147,11 +153,14 @@ class Server:
     def listen(self, host: str = "127.0.0.1", port: int = 0) -> int:
         """Opens the port (0: any free one) and returns its number."""
         check_between("port", port, 0, 65535)
-        try:
-            family = socket.AF_INET6 if ":" in host else socket.AF_INET
-            self._listener = socket.create_server((host, port), family=family)
-        except (OSError, OverflowError) as error:
-            raise SettingError(f"cannot listen on {host}:{port}: {error}", "choose another address or port") from None
+        self._listener = listening(host, port)
+        bound: int = self._listener.getsockname()[1]
+        return bound
+
+    def adopt(self, listener: int) -> int:
+        """Takes over a descriptor that listens, which other processes accept from, too; returns its port."""
+        self._listener, self._shared = socket.socket(fileno=listener), True
+        self._listener.settimeout(SHARED_S)  # another process may be faster, and nobody may shut it down
         bound: int = self._listener.getsockname()[1]
         return bound
 
@@ -160,7 +169,11 @@ class Server:
         listener = self._listening()
         while not self.stopping:
             try:
+                if self._shared:
+                    self._let_others(listener)
                 sock, address = listener.accept()
+            except TimeoutError:
+                continue
             except OSError as error:
                 if not self.stopping:  # out of descriptors, or a client that has left already
                     log.warning("cannot accept: %s", error)
@@ -301,6 +314,15 @@ class Server:
             return None
         return max(1, self._stored[hello.protocol] * hello.batch)
 
+    def _let_others(self, listener: socket.socket) -> None:
+        """Leaves a new client to processes with fewer sessions. Raises `TimeoutError` when there is none."""
+        poll = select.poll()
+        poll.register(listener, select.POLLIN)
+        if not poll.poll(1000 * SHARED_S):
+            raise TimeoutError
+        count = len(self._sockets)
+        time.sleep(count * YIELD_S + (FULL_S if count >= self._max_sessions else 0.0))
+
     def _listening(self) -> socket.socket:
         if self._listener is None:
             raise SettingError("the server does not listen yet", "call listen() first")
@@ -309,7 +331,8 @@ class Server:
     def _stop_listening(self) -> None:
         self.stopping = True
         if self._listener is not None:
-            _wake(self._listener)
+            if not self._shared:
+                _wake(self._listener)
             self._listener.close()
 
     def _begin(self, sock: socket.socket, address: str) -> None:
@@ -369,6 +392,15 @@ class Server:
         with self._guard:
             self._sockets.pop(sock, None)
         sock.close()
+
+
+def listening(host: str, port: int) -> socket.socket:
+    """A socket that listens. Raises `SettingError`."""
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except (OSError, OverflowError) as error:
+        raise SettingError(f"cannot listen on {host}:{port}: {error}", "choose another address or port") from None
 
 
 def _wake(sock: socket.socket) -> None:
