@@ -13,6 +13,7 @@ from sessions import PLAN, WEIGHTS, X, differences, serving, weights_of
 from deepreduce.errors import PlanError, SessionError
 from deepreduce.plan import run
 from deepreduce.private import Client, Server
+from deepreduce.private.nursery import NICE
 from deepreduce.private.transport import BusyError, Channel, Kind
 from deepreduce.private.waiting import patiently
 
@@ -51,7 +52,7 @@ def test_answers_and_bytes_are_the_same(worked, protocol):
     with connect(port, protocol) as client:
         client.prepare(3)
         (worker,) = children(nursery(server))
-        assert os.getpriority(os.PRIO_PROCESS, worker) == os.getpriority(os.PRIO_PROCESS, 0) + 10
+        assert os.getpriority(os.PRIO_PROCESS, worker) == os.getpriority(os.PRIO_PROCESS, 0) + NICE
         for _ in range(3):
             assert np.abs(client.predict_integers(X) - EXACT).max() <= (protocol == "fused") * 2 * np.abs(99 * 9 * 2)
             assert differences(client, protocol, 1) == []
