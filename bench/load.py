@@ -35,8 +35,8 @@ PAUSE_S, PACED = 0.03, 40  # between predictions of the session whose latency is
 OCCUPIED = (0, 1, 4)  # sessions that prepare meanwhile
 ABOUT = """Server, its workers and all clients are on these cores, so rates are the machine's, not the server's: a
 client works more than its server, whose own part is the CPU time. Load average before and after, from everything that
-ran: {load}. Medians of {repeats} repeat(s), minimum to maximum in brackets. Latencies are what clients saw from image to
-answer, all repeats together. *Floor*: what AES, memory, loopback and multiply-adds of this run allow one prediction
+ran: {load}. Medians of {repeats} repeat(s), minimum to maximum in brackets. Latencies are what clients saw from image
+to answer, all repeats together. *Floor*: what AES, memory, loopback and multiply-adds of this run allow one prediction
 (src/deepreduce/private/floors.py), TLS not counted."""
 
 

@@ -152,7 +152,7 @@ def serve_command(
             server.emit("serving", metrics=f"http://{shown}/metrics")
         bound = server.listen(host, port) if inherited is None else server.adopt(inherited.listener)
         if inherited is not None:
-            inherited.follow()
+            inherited.follow(stop)
         for notice in () if server.store is None else server.store.notices:
             typer.echo(f"note: {notice}", err=True)
         server.start()

@@ -224,6 +224,7 @@ def _work(link: Link, program: Program, linears: dict[str, OfflineLinear], threa
     """A worker's life."""
     try:
         os.nice(NICE)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # which a whole service may get: a server first finishes
         with contextlib.suppress(OSError):  # the session is over
             _Worker(link, program, linears, threads).serve()
     finally:

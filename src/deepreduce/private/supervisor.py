@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -50,13 +49,13 @@ class Inherited:
         text = os.environ.pop(VARIABLE, None)
         return None if text is None else cls(**json.loads(text))
 
-    def follow(self) -> None:
-        """Ends this process, as a signal would, when the supervisor is no more."""
+    def follow(self, stop: threading.Event) -> None:
+        """Sets ``stop`` when the supervisor wants it, or is no more."""
 
         def wait() -> None:
             while os.read(0, 1):
                 pass
-            os.kill(os.getpid(), signal.SIGTERM)
+            stop.set()
 
         threading.Thread(target=wait, daemon=True).start()
 
@@ -92,6 +91,11 @@ class _Process:
             self._pause_s = min(2 * self._pause_s, LONGEST_RESTART_S)
             self._close_pipes()
             self.process = self._start()
+
+    def stop(self) -> None:
+        """Not by a signal: the whole group may have had one already, and a second ends a server at once."""
+        assert self.process.stdin is not None
+        self.process.stdin.close()
 
     def end(self, deadline: float) -> None:
         """Waits for it, or kills it."""
@@ -146,7 +150,7 @@ class Supervisor:
     def end(self, grace_s: float) -> None:
         """Lets what is being computed finish for up to ``grace_s``."""
         for process in self._processes:
-            process.process.terminate()
+            process.stop()
         deadline = time.monotonic() + grace_s + END_S
         for process in self._processes:
             process.end(deadline)
