@@ -20,7 +20,7 @@ import results_page
 from deepreduce import _core
 from deepreduce.plan import Conv, FixedPoint, Plan, packings
 from deepreduce.private.floors import measure_rates
-from deepreduce.private.linear import Decrypted, ServerLinear, add_uploads, encrypted_input
+from deepreduce.private.linear import Decrypted, OfflineLinear, OnlineLinear, add_uploads, encrypted_input
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from two_party import fresh, ot_pair  # a dealer for the base transfers: insecure, for tests and measurements
@@ -112,15 +112,16 @@ class Linear:
         weight = np.clip(np.rint(450 * rng.standard_normal((channels, channels, 3, 3))), -2047, 2047).astype(np.int16)
         self.packing = packings(plan)["conv"]
         self.macs = 9 * channels * channels * side * side
-        self.set_up, self.linear = timed(lambda: ServerLinear(plan, op, self.packing, {"conv.weight": weight}, 1))
+        arguments = plan, op, self.packing, {"conv.weight": weight}
+        self.set_up, (self.plain, self.linear) = timed(lambda: (OnlineLinear(*arguments), OfflineLinear(*arguments, 1)))
         self.x = _core.random_ring(channels * side * side, RING_BITS).reshape(channels, side, side)
         self.share = np.zeros(channels * side * side, np.uint64)
         self.client = _core.HeClient(RING_BITS)
         self.server = _core.HeServer(RING_BITS, np.frombuffer(self.client.public_key(), np.uint8))
-        self.weight_bytes = self.linear._offline.memory_bytes
+        self.weight_bytes = self.linear._weights.memory_bytes
 
     def online(self) -> None:
-        self.linear.apply(self.x[None], self.share.reshape(1, *self.x.shape), 1)
+        self.plain.apply(self.x[None], self.share.reshape(1, *self.x.shape), 1)
 
     def offline(self) -> tuple[float, float]:
         """Seconds of (client, server): encrypting and decrypting, answering."""

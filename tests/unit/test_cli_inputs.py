@@ -131,5 +131,5 @@ def test_a_server_that_refuses_what_it_has_just_prepared_is_not_asked_for_ever()
 
     client, notes = Refused(), []
     with pytest.raises(PeerError):
-        _predict(client, None, 3, notes)
+        _predict(client, None, 3, notes, 0.0)
     assert (client.asked, len(notes)) == (3, 2)

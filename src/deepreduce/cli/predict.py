@@ -93,6 +93,7 @@ def predict_command(
     batch: Annotated[int, typer.Option(help="Images per prediction.")] = 1,
     threads: Annotated[int, typer.Option(help="Threads of this side.")] = 1,
     timeout: Annotated[float, typer.Option(metavar="SECONDS", help="How long the server may be silent.")] = 60.0,
+    wait: Annotated[float, typer.Option(metavar="SECONDS", help="How long to wait for a busy server.")] = 0.0,
     top: Annotated[int, typer.Option(metavar="K", help="Classes to show.")] = 3,
     resize: Annotated[bool, typer.Option("--resize", help="Stretch pictures to the size of the plan.")] = False,
     array: Annotated[bool, typer.Option("--array", help="All files are arrays (.npy), whatever their names.")] = False,
@@ -111,41 +112,48 @@ def predict_command(
     if prepare and no_store:
         raise SettingError("with --no-store nothing stays prepared", "leave one of --prepare and --no-store out")
     secured = client_tls(host, tls, tls_ca, tls_cert, tls_key, server_name, insecure)
+    if not wait >= 0:
+        raise SettingError("--wait is negative", "give a number of seconds")
     started = time.perf_counter()
     console = Console(stderr=True)
     from ..folders import client_store_folder
     from ..private.client import Client
     from ..private.core_files import forbid_core_files
+    from ..private.waiting import patiently
 
     forbid_core_files()
     with ExitStack() as stack:
         token = None if token_file is None else read_token(token_file)
         report = stack.enter_context(progress_bar(console))
         folder = None if no_store else store or client_store_folder()
-        client = Client(
-            host,
-            port,
-            protocol=protocol,
-            batch=batch,
-            threads=threads,
-            tls=secured.context,
-            server_name=secured.server_name,
-            pin=pin,
-            token=token,
-            timeout_s=timeout,
-            store=folder,
-            store_key=store_key,
-            on_progress=report,
-        )
+
+        def connect() -> Client:
+            return Client(
+                host,
+                port,
+                protocol=protocol,
+                batch=batch,
+                threads=threads,
+                tls=secured.context,
+                server_name=secured.server_name,
+                pin=pin,
+                token=token,
+                timeout_s=timeout,
+                store=folder,
+                store_key=store_key,
+                on_progress=report,
+            )
+
+        client = patiently(connect, wait)
         stack.callback(client.close)
         connected = time.perf_counter()
         notes = [] if client.store is None else list(client.store.notices)
         if prepare and not client.stored:
             raise SettingError("the server keeps nothing: what is prepared ends with the connection", "drop --prepare")
         inputs = [_input(path, client, array, resize) for path in images or []]
-        entries = _ask(client, inputs, report, notes, top)
+        entries = _ask(client, inputs, report, notes, top, wait)
         if prepare > client.prepared:
-            _prepare(client, prepare - client.prepared, notes)
+            _prepare(client, prepare - client.prepared, notes, wait)
         left = client.prepared if client.stored else 0
         result = {
             "server": server,
@@ -179,7 +187,7 @@ def _input(path: Path, client: Client, array: bool, resize: bool) -> dict[str, A
 
 
 def _ask(
-    client: Client, inputs: list[dict[str, Any]], report: Report, notes: list[str], top: int
+    client: Client, inputs: list[dict[str, Any]], report: Report, notes: list[str], top: int, wait: float
 ) -> list[dict[str, Any]]:
     """Answers in the order of the inputs; bad files pass through."""
     import numpy as np
@@ -194,7 +202,7 @@ def _ask(
         images = np.zeros((size, *client.plan.input_shape))  # what is missing in the last batch stays black
         images[: len(entries)] = [entry.pop("x") for entry in entries]
         try:
-            logits = _predict(client, images, left, notes)
+            logits = _predict(client, images, left, notes, wait)
         except PeerError as error:
             if error.reason != Reason.QUOTA:
                 raise
@@ -213,17 +221,18 @@ def _ask(
     return inputs
 
 
-def _predict(client: Client, images: Any, left: int, notes: list[str]) -> Any:
+def _predict(client: Client, images: Any, left: int, notes: list[str], wait: float) -> Any:
     """One batch; what the server no longer has is passed over, and what is missing is prepared first.
 
     A server that refuses what it has just prepared is not asked again.
     """
     from ..private.transport import PeerError, Reason
+    from ..private.waiting import patiently
 
     fresh = False
     while True:
         if not client.prepared:
-            _prepare(client, min(left, client.most_prepared), notes)
+            _prepare(client, min(left, client.most_prepared), notes, wait)
             fresh = True
         before = client.prepared
         try:
@@ -232,15 +241,21 @@ def _predict(client: Client, images: Any, left: int, notes: list[str]) -> Any:
             if error.reason != Reason.BATCH or not client.stored or not before or fresh:
                 raise
             notes.append("a prepared batch was not the server's any more; it is dropped on both sides")
-            client.reconnect()
+            patiently(client.reconnect, wait)
 
 
-def _prepare(client: Client, count: int, notes: list[str]) -> None:
-    """So many, or as many as a quota leaves, if any is ready then."""
-    from ..private.transport import PeerError, Reason
+def _prepare(client: Client, count: int, notes: list[str], wait: float) -> None:
+    """So many, or as many as a quota or a busy server leaves, if any is ready then. Raises `BusyError`, `PeerError`."""
+    from ..private.transport import BusyError, PeerError, Reason
+    from ..private.waiting import patiently
 
+    goal = client.prepared + count
     try:
-        client.prepare(count)
+        patiently(lambda: client.prepare(max(0, goal - client.prepared)), wait)
+    except BusyError as error:
+        if not client.prepared:
+            raise
+        notes.append(str(error))
     except PeerError as error:
         if error.reason != Reason.QUOTA or not client.prepared:
             raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import socket
 import sys
 from contextlib import ExitStack
 from pathlib import Path
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from ..plan import Plan
     from ..private.server import Server
+    from ..private.supervisor import Inherited
 
 warnings = logging.getLogger("deepreduce.server")
 GRACE_S = 30.0
@@ -150,6 +152,14 @@ def serve_command(
         ),
     ] = None,
     threads: Annotated[int, typer.Option(help="Threads of each session.")] = 1,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            help="Preparations that compute at once, in processes of their own; 0: within the server.",
+            show_default="cores - 1",
+        ),
+    ] = None,
+    processes: Annotated[int, typer.Option(help="Server processes that share the port, the limits and the store.")] = 1,
     idle: Annotated[
         float, typer.Option(metavar="SECONDS", help="How long a client may be quiet.", rich_help_panel=LIMITS)
     ] = 3600.0,
@@ -179,6 +189,24 @@ def serve_command(
 
     forbid_core_files()
     read, weights, folder = _read_plan(plan)
+    from ..private.supervisor import Inherited
+
+    inherited = Inherited.found()
+    workers = max(1, (os.cpu_count() or 1) - 1) if workers is None else workers
+    if processes != 1 and inherited is None:
+        from .supervise import supervise
+
+        return supervise(
+            read,
+            weights,
+            (host, port),
+            processes=processes,
+            workers=workers,
+            threads=threads,
+            store=store,
+            grace=grace,
+            signals=signals,
+        )
     tls = None if files is None else files.context()
     token = None if token_file is None else read_token(token_file)
     with ExitStack() as stack:
@@ -193,6 +221,7 @@ def serve_command(
                 read,
                 weights,
                 threads=threads,
+                **_part(workers, max_sessions, memory, inherited),
                 tls=tls,
                 token=token,
                 tokens=tokens,
@@ -200,12 +229,10 @@ def serve_command(
                 state=state,
                 audit=audit,
                 idle_s=idle,
-                max_sessions=max_sessions,
                 store=store,
                 store_key=store_key,
                 rate=rate,
                 observers=() if counters is None else (counters.observe,),
-                max_prepared_bytes=memory,
                 max_stored_bytes=disk,
                 max_client_bytes=client_disk,
             )
@@ -213,9 +240,13 @@ def serve_command(
         del weights
         if counters is not None and watched is not None:
             counters.follow(server.ready, server.stored_bytes)
-            shown = shown_address(watched[0], counters.listen(*watched))
+            # Of several processes each has a page, on ports in turn.
+            number = 0 if inherited is None or not watched[1] else inherited.number
+            shown = shown_address(watched[0], counters.listen(watched[0], watched[1] + number))
             server.emit("serving", metrics=f"http://{shown}/metrics")
-        bound = server.listen(host, port)
+        bound = server.listen(host, port) if inherited is None else server.adopt(inherited.listener)
+        if inherited is not None:
+            inherited.follow(lambda: signals.put(signal.SIGTERM))
         for notice in () if server.store is None else server.store.notices:
             typer.echo(f"note: {notice}", err=True)
         if files is None:
@@ -248,6 +279,22 @@ def _reload(
         server.emit("configured", result="read again")
     except DeepReduceError as error:
         server.emit("configured", result="failed", text=str(error))
+
+
+def _part(workers: int, sessions: int, memory: int, inherited: Inherited | None) -> dict[str, Any]:
+    """What one of several processes gets of what all may have."""
+    if inherited is None:
+        return {"workers": workers, "max_sessions": sessions, "max_prepared_bytes": memory}
+    from ..private.nursery import Ordered
+
+    count = inherited.processes
+    return {
+        "workers": -(-workers // count),
+        "nursery": None if inherited.orders is None else Ordered(socket.socket(fileno=inherited.orders)),
+        "max_sessions": -(-sessions // count),
+        "max_prepared_bytes": max(1, memory // count),
+        "store_lock": inherited.lock,
+    }
 
 
 def read_token(path: Path) -> str:

@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     from .server import Server
     from .store import ClientStore
     from .streams import client_context, server_context
+    from .transport import BusyError
 
 __all__ = [
+    "BusyError",
     "Client",
     "ClientStore",
     "OpPhase",
@@ -32,6 +34,7 @@ __all__ = [
 ]
 
 _HOME = {
+    "BusyError": "transport",
     "Client": "client",
     "ClientStore": "store",
     **dict.fromkeys(("OpPhase", "Phase", "Run"), "meter"),

@@ -6,15 +6,17 @@ party's, and asks every script for a guard.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from types import TracebackType
 from typing import Any, Self
 
 END_S = 10.0  # for a process to end by itself
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 _PROGRAM = """import sys
 from multiprocessing.connection import Connection
@@ -28,18 +30,26 @@ main(pipe, *arguments)
 class Child:
     """Runs ``main(pipe, *arguments)``, all of which must be importable or picklable; leaving the context ends it.
 
-    A child whose parent dies finds the end of the file in its pipe.
+    A child whose parent dies finds the end of the file in its pipe. ``fds``: descriptors that it inherits; ``threads``:
+    of the numerical libraries that it may load.
     """
 
-    def __init__(self, main: Callable[..., None], *arguments: Any) -> None:
+    def __init__(
+        self, main: Callable[..., None], *arguments: Any, fds: Sequence[int] = (), threads: str | None = None
+    ) -> None:
         self.pipe, theirs = Pipe()
         with theirs:
             end = theirs.fileno()
             command = [sys.executable, "-c", _PROGRAM, str(end)]
             # A session of its own: an interrupt from the keyboard is for the parent, which then ends its children.
-            self._process = subprocess.Popen(command, pass_fds=[end], start_new_session=True)
+            environment = os.environ if threads is None else os.environ | dict.fromkeys(THREADS, threads)
+            self._process = subprocess.Popen(command, pass_fds=[end, *fds], start_new_session=True, env=environment)
         self.pipe.send(sys.path)
         self.pipe.send((main, arguments))
+
+    def alive(self) -> bool:
+        """Whether it has not ended."""
+        return self._process.poll() is None
 
     def exit_code(self) -> int | None:
         """Of a process that has closed its pipe; None if it does not end."""

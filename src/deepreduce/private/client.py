@@ -39,7 +39,7 @@ from .program import Program, compile_plan
 from .settings import MAX_THREADS, check_between, check_one_of, check_seconds, check_token
 from .shelves import ClientMemory, ClientShelf, ClientStored
 from .store import ClientStore
-from .transport import Kind
+from .transport import BusyError, Kind
 from .wiping import wiping
 
 Mode = Literal["prepared", "single"]
@@ -114,6 +114,11 @@ class Client:
         return len(self._shelf)
 
     @property
+    def connected(self) -> bool:
+        """Whether the session goes on."""
+        return self._connection is not None
+
+    @property
     def stored(self) -> bool:
         """Whether what is prepared outlives the connection."""
         return self._shelf.stored
@@ -126,8 +131,9 @@ class Client:
     def prepare(self, n: int = 1) -> None:
         """Prepares ``n`` more predictions, before any image is known.
 
-        Raises `SettingError` beyond what the server allows and `PeerError` (QUOTA) beyond what it lets this identity do
-        (what is prepared stays), `SessionError`, `StoreError` when there is no room for it.
+        Raises `SettingError` beyond what the server allows, `PeerError` (QUOTA) beyond what it lets this identity do
+        and `BusyError` when it has no room now (the session goes on, and what is prepared stays), `SessionError`,
+        `StoreError` when there is no room for it.
         """
         self._session()
         check_between("preparations", n, 0, max(0, self._most_prepared - self.prepared))
@@ -135,7 +141,7 @@ class Client:
             for done in range(n):
                 self._progress("prepare", done, n)
                 self._ask(Asked.PREPARATION)
-                with self._guarded():
+                with self._guarded(BusyError):
                     batch_id, material = self._prepares().run()
                 self._shelf.put(batch_id, material)
         self._progress("prepare", n, n)
@@ -308,15 +314,24 @@ class Client:
         return f"this session takes {(self.target.batch, *self.plan.input_shape)}"
 
     @contextlib.contextmanager
-    def _guarded(self) -> Iterator[None]:
+    def _guarded(self, *lasting: type[BusyError]) -> Iterator[None]:
+        """An error ends the session, but for those that it outlasts."""
+        outlasted: BusyError | None = None
         try:
             with closing_on_error(self._session().channel):
-                yield
+                try:
+                    yield
+                except lasting as error:
+                    outlasted = error
         except BaseException:
             self._end()
             raise
         finally:
             _core.wipe_residue()
+        if outlasted is not None:
+            if outlasted.renew:
+                self._preparation = None
+            raise outlasted
 
     def _end(self) -> None:
         connection, self._connection, self._preparation = self._connection, None, None

@@ -33,12 +33,13 @@ def emit(name: Name, observers: tuple[Observer, ...] = (), /, **fields: Any) -> 
 
 
 class JsonLines(logging.Formatter):
-    """A line of JSON for each record: time (UTC, ISO 8601), level, event, and the event's fields."""
+    """A line of JSON for each record: time (UTC, ISO 8601), level, process, event, and the event's fields."""
 
     def format(self, record: logging.LogRecord) -> str:
         """One line."""
         stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
         line: dict[str, Any] = {"time": f"{stamp}.{int(record.msecs):03d}Z", "level": record.levelname.lower()}
+        line["process"] = record.process
         event = getattr(record, "event", None)
         line |= {"event": "message", "text": record.getMessage()} if event is None else {"event": event}
         line |= getattr(record, "fields", {})

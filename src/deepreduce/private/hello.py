@@ -23,7 +23,7 @@ from .. import _core
 from ..errors import PlanError, SessionError
 from ..plan import Plan, decode
 from ..plan.cost import BASE_OTS, OT_SETUP, POINT
-from .transport import Channel, Kind
+from .transport import Channel, Kind, Wire
 from .wiping import wiping
 
 VERSION = 2
@@ -156,7 +156,7 @@ def client_keys(channel: Channel, plan: Plan) -> Keys:
     return Keys(ot, reverse, he)
 
 
-def server_keys(channel: Channel, plan: Plan, request: NDArray[np.uint8]) -> Keys:
+def server_keys(channel: Wire, plan: Plan, request: NDArray[np.uint8]) -> Keys:
     """The server's steps 2 and 3, for the content of the first SETUP frame."""
     from .base_ot import BaseReceiver, BaseSender
 

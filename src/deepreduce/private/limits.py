@@ -9,8 +9,9 @@ from collections import OrderedDict
 from collections.abc import Callable
 from ipaddress import IPv6Address, ip_address
 
-from .hello import LimitError
+from .transport import BusyError
 
+RETRY_S = 5  # for memory, which is free when clients use what they have
 ADDRESSES = 1 << 16  # whose rate is remembered
 
 
@@ -22,10 +23,10 @@ class Memory:
         self._guard = threading.Lock()
 
     def book(self, size: int) -> None:
-        """Raises `LimitError` when so much is not left."""
+        """Raises `BusyError` when so much is not left."""
         with self._guard:
             if self._booked + size > self._most:
-                raise LimitError(f"{self._most} bytes of prepared material are taken by all clients")
+                raise BusyError(RETRY_S)
             self._booked += size
 
     def release(self, size: int) -> None:

@@ -34,6 +34,10 @@ class Layout:
     def _positions(self) -> list[NDArray[np.int32]]:
         return [useful_positions(self.packing, i) for i in range(self.packing.responses)]
 
+    def warm(self) -> None:
+        """Finds now what is slow to find, before a fork."""
+        _ = self._positions, self.value_order
+
     def response_frames(self) -> Iterator[tuple[int, int, int]]:
         """(first response, responses, bytes) of every frame."""
         for first in range(0, self.packing.responses, HE_FRAME):
@@ -93,36 +97,47 @@ class Decrypted:
         return out
 
 
-class ServerLinear:
-    """One linear op of the server: its weights as both phases want them."""
+class OnlineLinear:
+    """One linear op of the server on the client's masked values: its weights in plain integers."""
 
-    def __init__(
-        self, plan: Plan, op: Conv | Linear, packing: Packing, weights: dict[str, NDArray[Any]], threads: int
-    ) -> None:
-        ring_bits = plan.ring.ring_bits
-        weight = weights[f"{op.name}.weight"]
-        self.op, self.layout = op, Layout(packing, ring_bits)
-        self._ring_bits, self._mask = ring_bits, np.uint64(2**ring_bits - 1)
+    def __init__(self, plan: Plan, op: Conv | Linear, packing: Packing, weights: Mapping[str, NDArray[Any]]) -> None:
+        ring_bits, weight = plan.ring.ring_bits, weights[f"{op.name}.weight"]
+        self._mask = np.uint64(2**ring_bits - 1)
         bias = weights.get(f"{op.name}.bias")
         self._bias = None if bias is None else np.ascontiguousarray(bias).view(np.uint64) & self._mask
         spatial = weight if weight.ndim == 4 else weight[:, :, None, None]
-        groups, self._stride, self._padding = (
-            (op.groups, op.stride, op.padding) if isinstance(op, Conv) else (1, (1, 1), (0, 0, 0, 0))
-        )
-        self._online = _core.LinearWeights(np.ascontiguousarray(spatial), groups, ring_bits)
-        self._offline = _core.HeWeights(
-            ring_bits,
-            np.ascontiguousarray(pack_weights(packing, weight)),
-            groups,
+        self._stride, self._padding = (op.stride, op.padding) if isinstance(op, Conv) else ((1, 1), (0, 0, 0, 0))
+        self._weights = _core.LinearWeights(np.ascontiguousarray(spatial), _groups(op), ring_bits)
+        self.outputs = packing.outputs * packing.out_h * packing.out_w
+        # B of the flood's budget: the squared norm of the weights, once for each place that they are used at.
+        self.norm_squared = float(np.sum(spatial.astype(np.float64) ** 2)) * packing.out_h * packing.out_w
+
+    def apply(self, operand: Ring, share: Ring, threads: int) -> Ring:
+        """W (x - r) + bias + s for shares [batch, ...]; ``share``: s, of the output's shape."""
+        spatial = operand if operand.ndim == 4 else operand[:, :, None, None]
+        y = self._weights.convolve(np.ascontiguousarray(spatial), self._bias, self._stride, self._padding, threads)
+        result: Ring = (y.reshape(share.shape) + share) & self._mask
+        return result
+
+
+class OfflineLinear:
+    """One linear op of the server on the client's encrypted masks: its weights transformed, which takes much memory."""
+
+    def __init__(
+        self, plan: Plan, op: Conv | Linear, packing: Packing, weights: Mapping[str, NDArray[Any]], threads: int
+    ) -> None:
+        self._ring_bits = plan.ring.ring_bits
+        self.layout = Layout(packing, self._ring_bits)
+        self._weights = _core.HeWeights(
+            self._ring_bits,
+            np.ascontiguousarray(pack_weights(packing, weights[f"{op.name}.weight"])),
+            _groups(op),
             packing.area_h,
             packing.area_w,
             packing.block_channels,
             packing.block_outputs,
             threads,
         )
-        self.outputs = packing.outputs * packing.out_h * packing.out_w
-        # B of the flood's budget: the squared norm of the weights, once for each place that they are used at.
-        self.norm_squared = float(np.sum(spatial.astype(np.float64) ** 2)) * packing.out_h * packing.out_w
 
     def respond(
         self, keys: _core.HeServer, uploads: list[_core.HeUpload], share: Ring, threads: int
@@ -141,7 +156,7 @@ class ServerLinear:
                     positions, offsets = self.layout.cuts(first, here)
                     masks = ordered[at : at + len(positions)]
                     content.append(
-                        keys.respond(self._offline, uploads[tile], block, here, positions, offsets, masks, threads)
+                        keys.respond(self._weights, uploads[tile], block, here, positions, offsets, masks, threads)
                     )
                     at += len(positions)
                     first, count = first + here, count - here
@@ -152,30 +167,36 @@ class ServerLinear:
         packing = self.layout.packing
         return [_core.HeUpload(self._ring_bits, packing.channel_blocks) for _ in range(packing.tiles)]
 
-    def apply(self, operand: Ring, share: Ring, threads: int) -> Ring:
-        """W (x - r) + bias + s for shares [batch, ...]; ``share``: s, of the output's shape."""
-        spatial = operand if operand.ndim == 4 else operand[:, :, None, None]
-        y = self._online.convolve(np.ascontiguousarray(spatial), self._bias, self._stride, self._padding, threads)
-        result: Ring = (y.reshape(share.shape) + share) & self._mask
-        return result
 
-
-def server_linears(plan: Plan, weights: dict[str, NDArray[Any]], threads: int) -> dict[str, ServerLinear]:
-    """All linear ops of a plan, ready. Raises `PlanError` where the weights are too large to be hidden."""
+def online_linears(plan: Plan, weights: Mapping[str, NDArray[Any]]) -> dict[str, OnlineLinear]:
+    """All linear ops of a plan, for predicting. Raises `PlanError` where the weights are too large to be hidden."""
     packed = packings(plan)
-    linears = {}
-    for op in plan.ops:
-        if isinstance(op, Conv | Linear):
-            try:
-                linears[op.name] = ServerLinear(plan, op, packed[op.name], weights, threads)
-            except ValueError as error:
-                raise PlanError(f"op {op.name!r}: {error}", "use fewer weight bits") from None
+    linears = {op.name: OnlineLinear(plan, op, packed[op.name], weights) for op in _linear_ops(plan)}
     try:
         norm = sum(linear.norm_squared for linear in linears.values())
         _core.he_check_norm(plan.ring.ring_bits, norm, sum(linear.outputs for linear in linears.values()))
     except ValueError as error:
         raise PlanError(str(error), "use fewer weight bits, or a ring of more than 32 bits") from None
     return linears
+
+
+def offline_linears(plan: Plan, weights: Mapping[str, NDArray[Any]], threads: int) -> dict[str, OfflineLinear]:
+    """All linear ops of a plan, for preparing. Raises `PlanError` where the weights do not fit."""
+    packed, linears = packings(plan), {}
+    for op in _linear_ops(plan):
+        try:
+            linears[op.name] = OfflineLinear(plan, op, packed[op.name], weights, threads)
+        except ValueError as error:
+            raise PlanError(f"op {op.name!r}: {error}", "use fewer weight bits") from None
+    return linears
+
+
+def _linear_ops(plan: Plan) -> list[Conv | Linear]:
+    return [op for op in plan.ops if isinstance(op, Conv | Linear)]
+
+
+def _groups(op: Conv | Linear) -> int:
+    return op.groups if isinstance(op, Conv) else 1
 
 
 def computation(plan_digest: str, weights: Mapping[str, NDArray[Any]]) -> str:

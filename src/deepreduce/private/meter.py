@@ -75,6 +75,11 @@ class Meter:
             if self._phase is not None:
                 self._phase.ops[name].seconds += time.perf_counter() - started
 
+    def spent(self, op: str, seconds: float) -> None:
+        """Another process has worked for the op."""
+        if self._phase is not None:
+            self._phase.ops[op].seconds += seconds
+
     def turn(self) -> None:
         """What a second thread is about to send begins a round."""
         self._turn = True

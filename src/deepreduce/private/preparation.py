@@ -23,7 +23,7 @@ from .material import ClientMaterial
 from .meter import Phase
 from .program import Program, Ring, Shares, fresh_result
 from .roles import client_vector
-from .transport import Channel, Kind
+from .transport import BusyError, Channel, Kind
 from .vectors import Bytes, ClientVector, pad, part
 from .wiping import wipe, wipe_unless_shared, wipe_within
 
@@ -98,13 +98,13 @@ class Preparation:
         """Sends one wave's encrypted shares while the answers to the first of them come back."""
         channel, he, program = self.channel, self.keys.he, self.program
 
-        def upload() -> None:
+        def uploads() -> Iterator[tuple[Kind, Bytes | bytes, str]]:
             for name in wave:
                 for image in operands[name]:
                     for content in encrypted_input(self.layouts[name], image, he, self.threads):
-                        channel.send(Kind.UPLOAD, content, op=name, background=True)
+                        yield Kind.UPLOAD, content, name
 
-        with _while_sending(channel, upload):
+        with _while_sending(channel, uploads()):
             for index, name in enumerate(wave):
                 self.progress("linear layers", index, len(wave))
                 layout = self.layouts[name]
@@ -127,15 +127,14 @@ class Preparation:
                 if not chunk.choices:  # the server may begin with these at once
                     v.choose(chunk, part(operand, chunk), keys.ot)
 
-        def choose() -> None:
+        def choices() -> Iterator[tuple[Kind, Bytes | bytes, str]]:
             for step, v, operand in order:
                 for chunk in v.vector.chunks:
                     if chunk.choices:
-                        content = v.choose(chunk, part(operand, chunk), keys.ot)
-                        channel.send(Kind.CHOICES, content, op=step.op, background=True)
+                        yield Kind.CHOICES, v.choose(chunk, part(operand, chunk), keys.ot), step.op
 
         products: list[tuple[str, Bytes]] = []
-        with _while_sending(channel, choose):
+        with _while_sending(channel, choices()):
             for index, (step, v, _) in enumerate(order):
                 self.progress("garbled material", index, len(order))
                 with channel.meter.op(step.op):
@@ -182,13 +181,19 @@ def _wiping_shares(shares: Shares, r0: Ring, output: str, vectors: Vectors) -> I
 
 
 @contextmanager
-def _while_sending(channel: Channel, send: Callable[[], None]) -> Iterator[None]:
-    """Runs ``send`` in a second thread while the block receives; neither outlives the other."""
+def _while_sending(channel: Channel, frames: Iterator[tuple[Kind, Bytes | bytes, str]]) -> Iterator[None]:
+    """Makes and sends the frames (kind, content, op) in a second thread while the block receives; neither outlives the
+    other. A server that is busy discards what still comes, so the frame that is on its way is sent whole.
+    """
     failure: list[BaseException] = []
+    unwanted = threading.Event()
 
     def run() -> None:
         try:
-            send()
+            for kind, content, op in frames:
+                if unwanted.is_set():
+                    return
+                channel.send(kind, content, op=op, background=True)
         except SessionError as error:
             failure.append(error)  # the receiver learns it from the stream, perhaps with the peer's reason
         except BaseException as error:
@@ -202,8 +207,9 @@ def _while_sending(channel: Channel, send: Callable[[], None]) -> Iterator[None]
     sender.start()
     try:
         yield
-    except BaseException:
-        if sender.is_alive():
+    except BaseException as error:
+        unwanted.set()
+        if sender.is_alive() and not isinstance(error, BusyError):
             channel.close()
         sender.join()
         if failure and not isinstance(failure[0], SessionError):

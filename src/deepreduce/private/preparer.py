@@ -10,6 +10,8 @@ from typing import Self
 from ..errors import DeepReduceError, SessionError, SettingError, one_line
 from .client import Client
 from .settings import check_between
+from .transport import BusyError
+from .waiting import pause_s
 
 log = logging.getLogger("deepreduce.client")
 POLL_S = 0.5  # between looks at the store, which other processes use too
@@ -19,7 +21,8 @@ RETRY_S = 5.0  # after an error
 class Preparer:
     """Keeps ``keep`` predictions ready for ``client``, which must keep them in a store; a context manager.
 
-    ``error`` is the last error, None since something was prepared; after one it tries again with a new connection.
+    ``error`` is the last error, None since something was prepared; after one it tries again with a new connection. A
+    busy server is no error: it tries again when it is told to.
     """
 
     def __init__(self, client: Client, keep: int) -> None:
@@ -69,20 +72,27 @@ class Preparer:
 
     def _run(self) -> None:
         while not self._stopped:
+            pause = POLL_S
             try:
                 if self._for.prepared < self._keep:
                     self._prepare_one()
                     self._report(None)
                     continue
+            except BusyError as busy:
+                pause = pause_s(busy)
+                if self._working is not None and not self._working.connected:
+                    self._drop()
             except DeepReduceError as error:
+                pause = RETRY_S
                 self._drop()
                 self._report(error)
             except Exception as error:  # whoever waits must learn it
                 log.error("preparing failed", exc_info=error)
+                pause = RETRY_S
                 self._drop()
                 self._report(SessionError(f"preparing failed: {type(error).__name__}: {one_line(error)}"))
             with self._changed:
-                self._changed.wait_for(lambda: self._stopped, POLL_S if self.error is None else RETRY_S)
+                self._changed.wait_for(lambda: self._stopped, pause)
         self._drop()
 
     def _prepare_one(self) -> None:

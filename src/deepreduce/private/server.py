@@ -6,11 +6,13 @@ import contextlib
 import functools
 import hashlib
 import os
+import select
 import socket
 import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from math import prod
 from pathlib import Path
 from types import TracebackType
@@ -30,14 +32,17 @@ from .events import Name, Observer, emit, log
 from .hello import MAX_BATCH, VERSION, ClientHello, LimitError, ServerHello
 from .identity import peer_of, peers_of
 from .ledger import Ledger
-from .limits import Memory, Rate
-from .linear import computation, server_linears
+from .limits import RETRY_S, Memory, Rate
+from .linear import computation, offline_linears, online_linears
 from .meter import Run
+from .nursery import Nursery, Ordered, RemoteOffline
+from .offline import LocalOffline, Offline
 from .program import Program, compile_plan
 from .quota import Quotas
 from .session import Session
 from .settings import MAX_THREADS, check_between, check_seconds, check_token
 from .shelves import ServerMemory, ServerShelf, ServerStored
+from .slots import QUEUE_S, Slots
 from .store import Purpose, ServerStore
 from .store.store import STATE
 from .streams import TcpStream, TlsStream, checked_context
@@ -45,8 +50,12 @@ from .terms import Terms
 from .tokens import TokenFile
 from .transport import Channel, Reason
 
+BEGUN = 8  # preparations under way for each that computes
 FRAME_LIMIT = 1 << 32  # bytes that a frame's header can announce
-TURNED_AWAY = 16  # clients at a time that are told why they are not served
+BACKLOG = 256  # connections that wait to be accepted
+SHARED_S = 0.25  # between looks whether to stop, where accepting cannot be interrupted
+YIELD_S, FULL_S = 0.001, 0.05  # for each session, and by whom has no room: so long others may accept first
+TURNED_AWAY = 64  # clients at a time that are told why they are not served
 SETTLE_S = 0.25  # for requests that are under way when the server is stopped
 CLOSING_S = 2.0  # for threads of sessions to end by themselves
 
@@ -59,8 +68,12 @@ class Server:
     of many clients and the hashes of theirs (`deepreduce.private.tokens`). ``timeout_s``: how long a client may be
     silent in the middle of something, ``idle_s``: between requests.
 
+    ``workers``: preparations that compute at once, each in a process of its own at low priority; 0: in the sessions'
+    threads. The processes are forked from a ``nursery`` (`private.nursery`), by default one of this server's own.
+
     ``store``: a folder for what clients with a store prepare, so that it outlives connections and this process;
-    ``store_key``: a file with the key that locks it, None: the user's (docs/service.md). Limits:
+    ``store_key``: a file with the key that locks it, None: the user's (docs/service.md); ``store_lock``: its lock,
+    inherited, where several processes share it (`private.supervisor`). Limits:
     ``max_sessions``; ``max_prepared`` (a session's, in memory), ``max_prepared_bytes`` (all sessions' together, as
     predicted), ``max_stored_bytes`` and ``max_client_bytes`` (the store's, all clients' and each one's), ``rate`` (new
     sessions and preparations of one address per minute; None: any number).
@@ -81,6 +94,8 @@ class Server:
         weights: Mapping[str, NDArray[Any]],
         *,
         threads: int = 1,
+        workers: int = 0,
+        nursery: Nursery | Ordered | None = None,
         tls: ssl.SSLContext | None = None,
         token: str | None = None,
         tokens: Path | str | None = None,
@@ -94,6 +109,7 @@ class Server:
         max_prepared_bytes: int = 1 << 33,
         store: Path | str | None = None,
         store_key: Path | str | None = None,
+        store_lock: int | None = None,
         max_stored_bytes: int = 1 << 36,
         max_client_bytes: int = 1 << 32,
         rate: float | None = None,
@@ -101,6 +117,7 @@ class Server:
         observers: Sequence[Observer] = (),
     ) -> None:
         check_between("threads", threads, 1, MAX_THREADS)
+        check_between("workers", workers, 0, MAX_THREADS)
         check_between("max_sessions", max_sessions, 1, 1 << 16)
         check_between("max_prepared", max_prepared, 1, 1 << 20)
         for name, value in (("max_prepared_bytes", max_prepared_bytes), ("max_stored_bytes", max_stored_bytes)):
@@ -122,23 +139,35 @@ class Server:
         self.plan, self.threads, self.idle_s = plan, threads, idle_s
         self.plan_bytes = encode(plan)
         self.plan_digest = hashlib.sha256(self.plan_bytes).hexdigest()
-        self.linears = server_linears(plan, arrays, threads)
+        self.linears = online_linears(plan, arrays)
+        self._nursery, self._offline_linears = nursery, {}
+        if workers and nursery is None:
+            self._nursery = Nursery(plan, arrays, threads)
+        elif not workers:
+            self._offline_linears = offline_linears(plan, arrays, threads)
+        self._slots = Slots(workers * BEGUN if workers else max_sessions, workers or max_sessions)
         self.setup_s = time.perf_counter() - started
-        self.stopping = self.closed = False
+        self.stopping = self.closed = self._shared = False
         self._tls, self._timeout_s, self._max_sessions = tls, timeout_s, max_sessions
         self._max_prepared, self._max_prepared_bytes = max_prepared, max_prepared_bytes
         self._max_client_bytes = min(max_client_bytes, max_stored_bytes)
         self._memory, self._rate = Memory(max_prepared_bytes), Rate(rate)
         self._on_run, self._observers = on_run, tuple(observers)
         # Of one image; a batch takes as many times that. A client's hello must not set off the work of predicting.
-        self._stored = {name: predict(plan, name, 1).total.stored_bytes_server for name in get_args(Protocol)}
+        predicted = {name: predict(plan, name, 1).total for name in get_args(Protocol)}
+        self._stored = {name: total.stored_bytes_server for name, total in predicted.items()}
+        self._offline_up = {name: total.offline.up_bytes for name, total in predicted.items()}
         self._largest = max(prod(plan.input_shape), prod(shapes(plan)[plan.output]))
         self._held = self._count = self._leaving = 0
         self._listener: socket.socket | None = None
         self._sockets: dict[socket.socket, Session | None] = {}
         self._guard = threading.Lock()
         self._compiled = functools.lru_cache(8)(lambda protocol, batch: compile_plan(plan, protocol, batch))
-        self.store = None if store is None else ServerStore(store, max_stored_bytes, max_client_bytes, store_key)
+        self.store = (
+            None
+            if store is None
+            else ServerStore(store, max_stored_bytes, max_client_bytes, key=store_key, lock=store_lock)
+        )
         # Material is for these weights: under others the same shares would give another answer, and more than that.
         self._computation = computation(self.plan_digest, arrays)
         self._identity = os.urandom(16).hex() if self.store is None else self.store.identity(self._computation)
@@ -152,11 +181,14 @@ class Server:
     def listen(self, host: str = "127.0.0.1", port: int = 0) -> int:
         """Opens the port (0: any free one) and returns its number."""
         check_between("port", port, 0, 65535)
-        try:
-            family = socket.AF_INET6 if ":" in host else socket.AF_INET
-            self._listener = socket.create_server((host, port), family=family)
-        except (OSError, OverflowError) as error:
-            raise SettingError(f"cannot listen on {host}:{port}: {error}", "choose another address or port") from None
+        self._listener = listening(host, port)
+        bound: int = self._listener.getsockname()[1]
+        return bound
+
+    def adopt(self, listener: int) -> int:
+        """Takes over a descriptor that listens, which other processes accept from, too; returns its port."""
+        self._listener, self._shared = socket.socket(fileno=listener), True
+        self._listener.settimeout(SHARED_S)  # another process may be faster, and nobody may shut it down
         bound: int = self._listener.getsockname()[1]
         return bound
 
@@ -165,7 +197,11 @@ class Server:
         listener = self._listening()
         while not self.stopping:
             try:
+                if self._shared:
+                    self._let_others(listener)
                 sock, address = listener.accept()
+            except TimeoutError:
+                continue
             except OSError as error:
                 if not self.stopping:  # out of descriptors, or a client that has left already
                     log.warning("cannot accept: %s", error)
@@ -216,6 +252,8 @@ class Server:
             time.sleep(0.005)
         if self.store is not None:
             self.store.close()
+        if first and self._nursery is not None:
+            self._nursery.close()
         if first:
             self.access.note_only("stopped", plan=self.plan_digest)
             emit("stopped", self._observers, audit=self.access.audit_head)
@@ -258,7 +296,7 @@ class Server:
             raise LimitError("the client's address prepares too often")
 
     def book(self, program: Program, count: int) -> None:
-        """Books the memory of so many preparations, or gives it back (< 0). Raises `LimitError` when there is none."""
+        """Books the memory of so many preparations, or gives it back (< 0). Raises `BusyError` when there is none."""
         size = count * max(1, self._stored[program.protocol] * program.batch)
         if size > 0:
             self._memory.book(size)
@@ -266,6 +304,21 @@ class Server:
             self._memory.release(-size)
         with self._guard:
             self._held += count
+
+    def place(self) -> AbstractContextManager[None]:
+        """A place for one more preparation. Raises `BusyError` when there is none for long."""
+        return self._slots.place(min(QUEUE_S, self._timeout_s / 2))
+
+    def offline(self, program: Program, channel: Channel) -> Offline:
+        """What a session prepares with. Raises `WorkerError`."""
+        if self._nursery is None:
+            return LocalOffline(program, self._offline_linears, channel, self.threads)
+        worker = self._nursery.worker(program.protocol, program.batch)
+        return RemoteOffline(program, channel, worker, self.threads, self._slots.computing)
+
+    def offline_bytes(self, program: Program) -> int:
+        """At least what a client sends for one preparation."""
+        return program.batch * self._offline_up[program.protocol] + (1 << 20)
 
     def ready(self) -> int:
         """Preparations in memory and in the store."""
@@ -328,6 +381,15 @@ class Server:
             return None
         return max(1, self._stored[hello.protocol] * hello.batch)
 
+    def _let_others(self, listener: socket.socket) -> None:
+        """Leaves a new client to processes with fewer sessions. Raises `TimeoutError` when there is none."""
+        poll = select.poll()
+        poll.register(listener, select.POLLIN)
+        if not poll.poll(1000 * SHARED_S):
+            raise TimeoutError
+        count = len(self._sockets)
+        time.sleep(count * YIELD_S + (FULL_S if count >= self._max_sessions else 0.0))
+
     def _listening(self) -> socket.socket:
         if self._listener is None:
             raise SettingError("the server does not listen yet", "call listen() first")
@@ -336,7 +398,8 @@ class Server:
     def _stop_listening(self) -> None:
         self.stopping = True
         if self._listener is not None:
-            _wake(self._listener)
+            if not self._shared:
+                _wake(self._listener)
             self._listener.close()
 
     def _begin(self, sock: socket.socket, address: str) -> None:
@@ -357,16 +420,17 @@ class Server:
             number = self._count
         if refused:
             self.emit("refused", address=address, reason=refused)
-            threading.Thread(target=self._turn_away, args=(sock,), daemon=True).start()
+            threading.Thread(target=self._turn_away, args=(sock, refused == "rate"), daemon=True).start()
         else:
             threading.Thread(target=self._session, args=(sock, address, number), daemon=True).start()
 
-    def _turn_away(self, sock: socket.socket) -> None:
+    def _turn_away(self, sock: socket.socket, rate: bool) -> None:
         """Says why, as far as the client listens."""
         try:
             with contextlib.suppress(OSError):
                 timeout_s = min(5.0, self._timeout_s)
-                Channel(self._stream(sock, timeout_s), "client", timeout_s).fail(Reason.LIMIT)
+                channel = Channel(self._stream(sock, timeout_s), "client", timeout_s)
+                channel.fail(Reason.LIMIT) if rate else channel.turn_away(RETRY_S)
         finally:
             with self._guard:
                 self._leaving -= 1
@@ -396,6 +460,15 @@ class Server:
         with self._guard:
             self._sockets.pop(sock, None)
         sock.close()
+
+
+def listening(host: str, port: int) -> socket.socket:
+    """A socket that listens. Raises `SettingError`."""
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except (OSError, OverflowError) as error:
+        raise SettingError(f"cannot listen on {host}:{port}: {error}", "choose another address or port") from None
 
 
 def _wake(sock: socket.socket) -> None:

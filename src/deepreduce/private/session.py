@@ -24,24 +24,22 @@ from .access import Guest
 from .allowance import ASK, asked_for
 from .events import Name
 from .hello import (
-    Keys,
     LimitError,
     RefusedError,
     VersionError,
     greet_client,
     read_hello,
-    server_keys,
     setup_request_bytes,
 )
-from .linear import add_uploads
 from .material import ServerMaterial
 from .meter import Phase, Run
+from .nursery import WorkerError
+from .offline import Offline
 from .program import Program, Ring, Shares
 from .quota import QuotaError
-from .roles import server_vector
 from .shelves import BatchError, ServerShelf
 from .terms import Host, Terms
-from .transport import HEADER, Channel, Kind, PeerError, Reason, SilenceError
+from .transport import HEADER, BusyError, Channel, Kind, PeerError, Reason, SilenceError
 from .vectors import Bytes, ServerVector, pad, part, unpack
 
 log = logging.getLogger("deepreduce.server")
@@ -53,6 +51,7 @@ REASONS: dict[type[Exception], Reason] = {
     QuotaError: Reason.QUOTA,
     BatchError: Reason.BATCH,
     SilenceError: Reason.TIMEOUT,
+    WorkerError: Reason.INTERNAL,
 }
 
 
@@ -64,7 +63,7 @@ class Session:
         self._certificate = certificate  # whom the client's certificate names
         self._guest: Guest | None = None
         self._terms: Terms | None = None
-        self._keys: Keys | None = None
+        self._offline: Offline | None = None  # from the set-up on
         self._booked = 0
         self._opened = False  # as the operator was told
         self.busy = False
@@ -95,6 +94,7 @@ class Session:
             self._emit("failed", reason="internal")
             self._channel.fail(Reason.INTERNAL)
         finally:
+            self._close_offline()
             if self._terms is not None:
                 self._terms.shelf.clear()
                 self._book(self._terms.program, 0)
@@ -127,7 +127,7 @@ class Session:
         plan, channel = terms.program.plan, self._channel
         count = terms.program.batch * prod(plan.input_shape)
         lengths = {Kind.INPUT: CLAIM + bits_to_bytes(count * plan.ring.ring_bits), Kind.BYE: 0, Kind.ASK: ASK}
-        if self._keys is None:
+        if self._offline is None:
             lengths[Kind.SETUP] = setup_request_bytes(plan.ring.ring_bits)
         else:
             lengths[Kind.PREPARE] = BATCH_ID
@@ -139,9 +139,9 @@ class Session:
             content = channel.content(lengths[kind])
             match kind:
                 case Kind.SETUP:
-                    self._keys = server_keys(channel, plan, content)
-                case Kind.PREPARE:
-                    self._serve_prepare(terms, content.tobytes())
+                    self._serve_setup(terms, content)
+                case Kind.PREPARE if self._offline is not None:
+                    self._serve_prepare(terms, self._offline, content.tobytes())
                 case Kind.ASK:
                     self._serve_ask(terms, content.tobytes())
                 case _:
@@ -159,18 +159,6 @@ class Session:
             self._emit("refused", reason="quota", retry_s=allowance.retry_s or None)
         self._channel.send(Kind.ALLOWANCE, allowance.encoded())
 
-    def _serve_prepare(self, terms: Terms, batch_id: bytes) -> None:
-        program, shelf = terms.program, terms.shelf
-        if shelf.holds(batch_id) or len(shelf) >= terms.most_prepared:
-            raise LimitError(f"the client asked for more than {terms.most_prepared} preparations, or for one twice")
-        self._host.admit(self._address)
-        self._book(program, self._booked + 1)
-        self._admitted().preparing(program.batch, terms.each)  # counted before the first answer
-        phase = self._prepare(program, shelf, batch_id)
-        phase.ops[INPUT].received_bytes += HEADER.size + len(batch_id)  # what began it
-        self._book(program, len(shelf))
-        self._cost("prepared", program, phase)
-
     def _serve_input(self, terms: Terms, content: Bytes, count: int) -> None:
         program, bits = terms.program, terms.program.plan.ring.ring_bits
         started = time.perf_counter()
@@ -182,9 +170,9 @@ class Session:
         except BatchError:
             guest.give_back()
             raise
-        guest.predicting(program.batch, len(content))
-        operand = unpack(content[CLAIM:], count, bits).reshape(program.batch, *program.plan.input_shape)
         try:
+            guest.predicting(program.batch, len(content))
+            operand = unpack(content[CLAIM:], count, bits).reshape(program.batch, *program.plan.input_shape)
             run = self._predict(program, material, operand)
         finally:
             material.wipe()
@@ -195,7 +183,7 @@ class Session:
         self._host.on_run(run)
 
     def _book(self, program: Program, count: int) -> None:
-        """Memory for what the session holds. Raises `LimitError`, `QuotaError`."""
+        """Memory for what the session holds. Raises `BusyError`, `QuotaError`."""
         if self._guest is not None and self._terms is not None:
             self._guest.hold(count, count * self._terms.each)
         self._host.book(program, count - self._booked)
@@ -212,68 +200,66 @@ class Session:
 
     # --- offline -----------------------------------------------------------------------------------------------------
 
-    def _prepare(self, program: Program, shelf: ServerShelf, batch_id: bytes) -> Phase:
-        channel, threads, phase = self._channel, self._host.threads, Phase()
-        vectors = {
-            step: [server_vector(p.vector, threads) for p in program.parts[step]]
-            for level in program.levels
-            for step in level
-        }
-        material = ServerMaterial({}, vectors, b"", phase)
+    def _serve_setup(self, terms: Terms, content: Bytes) -> None:
         try:
-            with channel.meter.phase(phase), channel.transcript() as digests:
-                for name in (name for wave in program.waves for name in wave):
-                    material.linear_masks[name] = self._respond(program, name)
-                self._garble(program, vectors)
+            with self._host.place():
+                self._offline = self._host.offline(terms.program, self._channel)
+                self._offline.set_up(content)
+        except BusyError as error:
+            self._busy(error.retry_s, terms.program, renew=False)
+
+    def _serve_prepare(self, terms: Terms, offline: Offline, batch_id: bytes) -> None:
+        program, shelf = terms.program, terms.shelf
+        if shelf.holds(batch_id) or len(shelf) >= terms.most_prepared:
+            raise LimitError(f"the client asked for more than {terms.most_prepared} preparations, or for one twice")
+        try:
+            self._book(program, self._booked + 1)
+            with self._host.place():
+                self._host.admit(self._address)
+                self._admitted().preparing(program.batch, terms.each)  # counted before the first answer
+                phase = self._prepare(offline, shelf, batch_id)
+        except BusyError as error:
+            # Without a linear op the client does not wait for an answer before it uses its keys.
+            self._busy(error.retry_s, program, renew=not program.waves)
+        except WorkerError as error:  # the session has other batches, and can get another worker
+            self._refused(error, "worker")
+            self._busy(1, program, renew=True)
+        else:
+            phase.ops[INPUT].received_bytes += HEADER.size + len(batch_id)  # what began it
+            self._cost("prepared", program, phase)
+        self._book(program, len(shelf))
+
+    def _prepare(self, offline: Offline, shelf: ServerShelf, batch_id: bytes) -> Phase:
+        channel, phase = self._channel, Phase()
+        with channel.meter.phase(phase), channel.transcript() as digests:
+            material = ServerMaterial(*offline.run(), b"", phase)
+            try:
                 material.transcript = transcript = hashlib.sha256(digests[1].digest() + digests[0].digest()).digest()
                 if channel.receive(Kind.CLAIM, CLAIM, op=OUTPUT).tobytes() != batch_id + transcript:
                     raise SessionError("the parties saw different preparations")
-        except BaseException:
-            material.wipe()
-            raise
+            except BaseException:
+                material.wipe()
+                raise
         shelf.put(batch_id, material)  # before the client may rely on it
         with channel.meter.phase(phase):
             channel.send(Kind.CLAIM, batch_id, transcript, op=OUTPUT)
         return phase
 
-    def _respond(self, program: Program, name: str) -> Ring:
-        """Answers one linear op's encrypted shares, image after image; returns its masks s [batch, ...]."""
-        channel, threads, ring_bits = self._channel, self._host.threads, program.plan.ring.ring_bits
-        linear, shape, keys = self._host.linears[name], program.shapes[name], self._session_keys()
-        masks: Ring = _core.random_ring(program.batch * prod(shape), ring_bits).reshape(program.batch, -1)
-        each: int = _core.he_parameters(ring_bits)["upload_bytes"]
-        with channel.meter.op(name):
-            for image in masks:
-                uploads, first = linear.new_uploads(), 0
-                for count in linear.layout.upload_frames:
-                    content = channel.receive(Kind.UPLOAD, count * each, op=name)
-                    add_uploads(uploads, first, count, content, threads)
-                    first += count
-                for frame in linear.respond(keys.he, uploads, image, threads):
-                    channel.send(Kind.RESPONSE, frame, op=name)
-        return masks.reshape(program.batch, *shape)
-
-    def _garble(self, program: Program, vectors: dict[Step, list[ServerVector]]) -> None:
-        channel, keys = self._channel, self._session_keys()
-        order = [(step.op, v) for level in program.levels for step in level for v in vectors[step]]
-        for op, v in order:
-            with channel.meter.op(op):
-                for chunk in v.vector.chunks:
-                    choices = channel.receive(Kind.CHOICES, chunk.choices, op=op) if chunk.choices else None
-                    channel.send(Kind.GARBLED, v.garble(chunk, choices, keys.ot, keys.reverse), op=op)
-        for op, v in order:
-            with channel.meter.op(op):
-                for chunk in v.vector.chunks:
-                    if chunk.products:
-                        v.receive_products(chunk, channel.receive(Kind.PRODUCTS, chunk.products, op=op))
+    def _busy(self, retry_s: int, program: Program, *, renew: bool) -> None:
+        """The request is not served; the session goes on with what it has."""
+        self._emit("refused", reason="busy", retry_s=retry_s)
+        if renew:
+            self._close_offline()
+        self._channel.refuse(retry_s, renew, self._host.offline_bytes(program))
 
     def _admitted(self) -> Guest:
         assert self._guest is not None  # nothing is served before
         return self._guest
 
-    def _session_keys(self) -> Keys:
-        assert self._keys is not None  # a preparation is not taken before the set-up
-        return self._keys
+    def _close_offline(self) -> None:
+        if self._offline is not None:
+            self._offline.close()
+            self._offline = None
 
     # --- online ------------------------------------------------------------------------------------------------------
 

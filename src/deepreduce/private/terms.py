@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -9,10 +10,12 @@ from ..plan import Plan
 from .access import Access
 from .events import Name
 from .hello import ClientHello, ServerHello
-from .linear import ServerLinear
+from .linear import OnlineLinear
 from .meter import Run
+from .offline import Offline
 from .program import Program
 from .shelves import ServerShelf
+from .transport import Channel
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +35,7 @@ class Host(Protocol):
 
     plan: Plan
     plan_bytes: bytes
-    linears: dict[str, ServerLinear]
+    linears: dict[str, OnlineLinear]
     threads: int
     access: Access
     idle_s: float
@@ -45,7 +48,16 @@ class Host(Protocol):
         """Books one more preparation of an address. Raises `LimitError` when they come too fast."""
 
     def book(self, program: Program, count: int) -> None:
-        """Books the memory of so many preparations, or gives it back (< 0). Raises `LimitError` when there is none."""
+        """Books the memory of so many preparations, or gives it back (< 0). Raises `BusyError` when there is none."""
+
+    def place(self) -> AbstractContextManager[None]:
+        """A place for one more preparation. Raises `BusyError` when there is none for long."""
+
+    def offline(self, program: Program, channel: Channel) -> Offline:
+        """What a session prepares with. Raises `WorkerError`."""
+
+    def offline_bytes(self, program: Program) -> int:
+        """At least what a client sends for one preparation."""
 
     def on_run(self, run: Run) -> None:
         """Takes what an inference cost."""

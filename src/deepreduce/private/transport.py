@@ -25,6 +25,8 @@ from .meter import Meter
 Bytes = NDArray[np.uint8]
 HEADER = struct.Struct("<BBHI")
 FAREWELL_S = 0.1  # for a frame of one byte
+BUSY = struct.Struct("<H?")  # seconds after which to try again; whether with new keys
+DISCARD_BYTES = 1 << 16  # at a time
 DISCARDED = 1 << 26  # bytes of a frame that is skipped on the way to a reason
 
 
@@ -46,9 +48,14 @@ class Kind(IntEnum):
     ANSWERS = 13
     RESULT = 14
     BYE = 15
+    BUSY = 16
     ASK = 21
     ALLOWANCE = 22
     ERROR = 255
+
+
+# What may still be on its way when a preparation is refused.
+OF_A_PREPARATION = (Kind.UPLOAD, Kind.CHOICES, Kind.PRODUCTS, Kind.CLAIM)
 
 
 class Reason(IntEnum):
@@ -62,6 +69,7 @@ class Reason(IntEnum):
     INTERNAL = 6
     TIMEOUT = 7
     STOPPING = 8
+    BUSY = 20
     QUOTA = 21
 
 
@@ -80,6 +88,7 @@ REASONS = {
     ),
     Reason.TIMEOUT: ("we were silent for too long", "connect again"),
     Reason.STOPPING: ("it is being shut down", "connect again later; what is in stores is kept"),
+    Reason.BUSY: ("it is busy", "try again later"),
     Reason.INTERNAL: ("it failed", "its operator finds the cause in its log"),
 }
 
@@ -121,6 +130,34 @@ class PeerError(SessionError):
         self.reason = reason
 
 
+class BusyError(PeerError):
+    """The server has no room now: try again in about ``retry_s`` seconds.
+
+    Nothing that was prepared is lost by it. Where a preparation was asked for the session goes on; ``renew``: with new
+    keys, since the server has lost its own.
+    """
+
+    def __init__(self, retry_s: int, renew: bool = False) -> None:
+        super().__init__(
+            f"the server is busy, try again in {retry_s} s",
+            "wait, or let `deepreduce predict --wait SECONDS` wait",
+            Reason.BUSY,
+        )
+        self.retry_s, self.renew = retry_s, renew
+
+
+class Wire(Protocol):
+    """What a phase of the protocol needs of a channel."""
+
+    meter: Meter
+
+    def send(self, kind: Kind, *parts: Bytes | bytes, op: str = "", background: bool = False) -> None:
+        """One frame."""
+
+    def receive(self, kind: Kind, length: int, op: str = "") -> Bytes:
+        """The content of the next frame, which must be of this kind and length."""
+
+
 class Channel:
     """One side of a session's connection. One thread may send while another receives.
 
@@ -136,6 +173,7 @@ class Channel:
         self._sending = threading.Lock()
         self._sent = self._received = 0
         self._digests: tuple[Any, Any] | None = None
+        self._unread = 0  # bytes of a refused request that may still come
 
     def send(self, kind: Kind, *parts: Bytes | bytes, op: str = "", background: bool = False) -> None:
         """One frame of all parts in turn, booked under ``op``. ``background``: a round is not begun by it."""
@@ -164,10 +202,12 @@ class Channel:
 
     def next_of(self, lengths: dict[Kind, int], idle_s: float) -> Kind:
         """Waits up to ``idle_s`` for a frame of one of the kinds, with that kind's length; its content is `content`."""
-        with self._stream_errors():
-            self._stream.set_timeout(idle_s)
-            kind, length = self._header()
-            self._stream.set_timeout(self._timeout_s)
+        kind, length = self._next_header(idle_s)
+        while kind in OF_A_PREPARATION and HEADER.size + length <= self._unread:
+            self._unread -= HEADER.size + length
+            self._discard(length)
+            kind, length = self._next_header(idle_s)
+        self._unread = 0
         expected = next((k for k in lengths if k == kind), None)
         if expected is None:
             raise self._malformed(f"a frame of kind {kind} instead of {', '.join(k.name for k in lengths)}")
@@ -178,6 +218,17 @@ class Channel:
     def content(self, length: int) -> Bytes:
         """The content of the frame that `next_of` announced."""
         return self._content(length, "")
+
+    def refuse(self, retry_s: int, renew: bool, unread: int) -> None:
+        """Tells the client that the server is busy; of what it asked for up to ``unread`` bytes may still come."""
+        self.send(Kind.BUSY, BUSY.pack(retry_s, renew))
+        self._unread = unread
+
+    def turn_away(self, retry_s: int) -> None:
+        """Tells a client that comes in that the server is busy, and closes."""
+        with suppress(SessionError, OSError):
+            self.refuse(retry_s, False, 0)
+        self._stream.finish()
 
     def readable(self) -> bool:
         """Whether something has come that nobody has received, or the end of the stream."""
@@ -246,9 +297,28 @@ class Channel:
         if zero or sequence != self._received & 0xFFFF:
             raise self._malformed(f"frame number {sequence} instead of {self._received & 0xFFFF}")
         self._received += 1
+        if kind == Kind.BUSY and length == BUSY.size and self._peer == "server":
+            content = bytearray(BUSY.size)
+            self._fill(memoryview(content))
+            raise BusyError(*BUSY.unpack(content))
         if self._digests:
             self._digests[1].update(header)
         return kind, length
+
+    def _next_header(self, idle_s: float) -> tuple[int, int]:
+        """Of a frame that may be long in coming."""
+        with self._stream_errors():
+            self._stream.set_timeout(idle_s)
+            found = self._header()
+            self._stream.set_timeout(self._timeout_s)
+        return found
+
+    def _discard(self, length: int) -> None:
+        """Reads a content that nobody wants."""
+        buffer = memoryview(bytearray(min(length, DISCARD_BYTES)))
+        while length:
+            self._fill(buffer[: min(length, len(buffer))])
+            length -= min(length, len(buffer))
 
     def _content(self, length: int, op: str) -> Bytes:
         content = np.empty(length, np.uint8)

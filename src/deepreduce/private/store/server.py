@@ -7,6 +7,8 @@ import hashlib
 import os
 import sqlite3
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from ...errors import StoreError
@@ -17,9 +19,20 @@ STALE_S = 7 * 86400.0  # material that old gives way when there is no room
 
 
 class ServerStore(Store):
-    """One process at a time. ``max_peer_bytes``: of one client's files; beyond it the client's oldest batches go."""
+    """One server at a time. ``max_peer_bytes``: of one client's files; beyond it the client's oldest batches go.
 
-    def __init__(self, folder: Path | str, max_bytes: int, max_peer_bytes: int, key: Path | str | None = None) -> None:
+    ``lock``: the store's, as `hold` gave it to whoever started this process: the processes of one server share a store.
+    """
+
+    def __init__(
+        self,
+        folder: Path | str,
+        max_bytes: int,
+        max_peer_bytes: int,
+        key: Path | str | None = None,
+        lock: int | None = None,
+    ) -> None:
+        self._held = lock
         self._max_peer_bytes = max_peer_bytes
         self._lock_file: int | None = None
         try:
@@ -53,14 +66,7 @@ class ServerStore(Store):
 
     def _make_folders(self) -> None:
         super()._make_folders()
-        path = self.folder / LOCK
-        try:
-            self._lock_file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise StoreError(f"another server uses the store {self.folder}", "give each server its own") from None
-        except OSError as error:
-            raise disk_error(error, path) from error
+        self._lock_file = _locked(self.folder) if self._held is None else os.dup(self._held)
 
     def _make_room(self, db: sqlite3.Connection, purpose: Purpose, size: int) -> None:
         used = int(
@@ -76,3 +82,34 @@ class ServerStore(Store):
 
     def _stale(self) -> tuple[str, tuple[object, ...]]:
         return "created < ?", (time.time() - STALE_S,)
+
+
+@contextmanager
+def hold(folder: Path) -> Iterator[int]:
+    """The store's lock, to be inherited by the processes that are to use it together."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not any(folder.iterdir()):
+            folder.chmod(0o700)
+    except OSError as error:
+        raise disk_error(error, folder) from error
+    file = _locked(folder)
+    try:
+        yield file
+    finally:
+        os.close(file)
+
+
+def _locked(folder: Path) -> int:
+    """The lock file, open; it is unlocked when every copy of the descriptor is closed."""
+    path = folder / LOCK
+    try:
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise disk_error(error, path) from error
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(file)
+        raise StoreError(f"another server uses the store {folder}", "give each server its own") from None
+    return file

@@ -1,0 +1,67 @@
+"""``deepreduce serve --processes N``: the process that starts the others, and serves nobody."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any
+
+import typer
+
+from ..errors import SettingError
+from .address import shown_address
+
+
+def supervise(
+    plan: Any,
+    weights: dict[str, Any],
+    address: tuple[str, int],
+    *,
+    processes: int,
+    workers: int,
+    threads: int,
+    store: Path | None,
+    grace: float,
+    signals: SimpleQueue[int],
+) -> None:
+    """Until a signal ends it; SIGHUP is passed on. The processes are this command again, with a socket to accept from."""
+    from ..private.events import emit
+    from ..private.nursery import Nursery
+    from ..private.server import listening
+    from ..private.store.server import hold
+    from ..private.supervisor import POLL_S, Supervisor
+
+    host, port = address
+    if processes < 1:
+        raise SettingError(f"--processes is {processes}", "give a number from 1 on")
+    with ExitStack() as stack:
+        listener = stack.enter_context(listening(host, port))
+        lock = None
+        if store is not None:
+            lock = stack.enter_context(hold(store))
+        nursery = None
+        if workers:
+            nursery = Nursery(plan, weights, threads)
+            stack.callback(nursery.close)
+        del weights
+        orders = None if nursery is None else nursery.orders.fileno()
+        supervisor = Supervisor(sys.argv[1:], processes, listener.fileno(), orders, lock)
+        stack.callback(supervisor.end, grace)
+        line = supervisor.ready()
+        shown = shown_address(host, listener.getsockname()[1])
+        emit("serving", address=shown, processes=processes)
+        typer.echo(line.rstrip())
+        sys.stdout.flush()
+        while True:
+            try:
+                if signals.get(timeout=POLL_S) != signal.SIGHUP:
+                    break
+                supervisor.reload()
+            except Empty:
+                supervisor.keep_alive()
+                if nursery is not None:
+                    nursery.keep_alive()
+        emit("stopping", processes=processes)
