@@ -27,7 +27,7 @@ def supervise(
     grace: float,
     signals: SimpleQueue[int],
 ) -> None:
-    """Until a signal ends it; SIGHUP is passed on. The processes are this command again, with a socket to accept from."""
+    """Until a signal ends it; SIGHUP is passed on. The processes are this command with a socket to accept from."""
     from ..private.events import emit
     from ..private.nursery import Nursery
     from ..private.server import listening
