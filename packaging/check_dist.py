@@ -17,6 +17,7 @@ import tarfile
 import zipfile
 from email import message_from_string
 from email.message import Message
+from itertools import product
 from pathlib import Path, PurePosixPath
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -140,6 +141,10 @@ def metadata_problems(name: str, files: Files) -> list[str]:
         problems.append("the command deepreduce is not an entry point")
     if f'VERSION = "{version}"' not in files.get(VERSION_FILE, b"").decode().splitlines():
         problems.append(f"{VERSION_FILE} does not say {version}")
+    parts = [part.split(".") for part in name.removesuffix(".whl").split("-")[2:]]
+    found = message_from_string(files.get(f"{folder}/WHEEL", b"").decode()).get_all("Tag", [])
+    if set(found) != {"-".join(tag) for tag in product(*parts)}:
+        problems.append(f"WHEEL has other tags than the name: {found}")
     return problems
 
 

@@ -17,7 +17,7 @@ MAY = {
     "errors": set(),
     "files": set(),
     "folders": set(),
-    "version": set(),
+    "version": {"_version"},  # written when it is installed
     "plan": set(),
     "private": {"plan", "_core"},
     "networks": set(),
