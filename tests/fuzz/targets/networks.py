@@ -33,7 +33,7 @@ def onnx_seeds() -> Iterator[bytes]:
         yield path.read_bytes()
 
 
-@target(onnx_seeds, memory_mb=768, seconds=20, most_bytes=16_000, mutate=onnx_mutator, core=False)
+@target(onnx_seeds, memory_mb=768, seconds=20, most_bytes=16_000, mutate=onnx_mutator)
 def onnx(data: bytes) -> None:
     """Any ONNX file: what is read computes one row of finite shape for one image."""
     from deepreduce.networks import onnx_in
@@ -68,7 +68,7 @@ def state_mutator(data: bytes, random: object) -> bytes:
     return data[:1] + safetensors_mutator(data[1:], random) if data[:1] == b"\0" else data  # type: ignore[arg-type]
 
 
-@target(state_seeds, memory_mb=128, seconds=20, most_bytes=8192, mutate=state_mutator, core=False)
+@target(state_seeds, memory_mb=128, seconds=20, most_bytes=8192, mutate=state_mutator)
 def state_dict(data: bytes) -> None:
     """A user's weights, .safetensors (0) or .pt (1): all of them or an error, and no code is run."""
     suffix = "pt" if data[:1] == b"\1" else "safetensors"
@@ -82,7 +82,7 @@ def calibration_seeds() -> Iterator[bytes]:
         yield out.getvalue()
 
 
-@target(calibration_seeds, memory_mb=64, core=False)
+@target(calibration_seeds, memory_mb=64)
 def calibration(data: bytes) -> None:
     """Samples for calibration, .npy."""
     assert read_calibration(written("samples.npy", data), (1, 2, 2)).shape[1:] == (1, 2, 2)
@@ -95,7 +95,7 @@ def point_seeds() -> Iterator[bytes]:
     yield b"S1,alpha=" + b"9" * 500
 
 
-@target(point_seeds, core=False)
+@target(point_seeds)
 def points(data: bytes) -> None:
     """A point's name: what is read is written in a way that is read as the same."""
     found = parse_point(data.decode("utf-8", "replace"), STAGES)
@@ -111,7 +111,7 @@ def goal_seeds() -> Iterator[bytes]:
         yield text.encode()
 
 
-@target(goal_seeds, core=False)
+@target(goal_seeds)
 def goals(data: bytes) -> None:
     """A target of a search."""
     found = parse_target(data.decode("utf-8", "replace"))
