@@ -31,6 +31,37 @@ def onnx_seeds() -> Iterator[bytes]:
         spelled.save(path, [*nodes, *spelled.HEAD], {**spelled.CONSTANTS, **constants})
         assert name
         yield path.read_bytes()
+    for nodes, constants in bombs():
+        spelled.save(path, [*nodes, *spelled.HEAD], {**spelled.CONSTANTS, **constants})
+        yield path.read_bytes()
+
+
+def bombs() -> Iterator[tuple[list[object], dict[str, object]]]:
+    """A few bytes that ask for gigabytes, or for ever."""
+    from test_onnx import CONV, node
+
+    def ints(*values: int) -> np.ndarray:
+        return np.array(values, np.int64)
+
+    many = ints(1 << 20, 1 << 20)
+    yield [node("ConstantOfShape", "many", "big"), *CONV, node("Add", "r big", "last")], {"many": many}
+    yield [node("Expand", "one many", "big"), *CONV, node("Add", "r big", "last")], {"many": many, "one": np.float32(1)}
+    yield (
+        [node("Tile", "one many", "big"), *CONV, node("Add", "r big", "last")],
+        {"many": many, "one": np.zeros((1, 1))},
+    )
+    range_ = {"zero": np.float64(0), "end": np.float64(1e15), "step": np.float64(1)}
+    yield [node("Range", "zero end step", "big"), *CONV, node("Add", "r big", "last")], range_
+    pads = {"p": ints(0, 0, 1 << 20, 1 << 20, 0, 0, 2, 1)}
+    yield [*CONV, node("Pad", "r p", "q"), node("Conv", "q D", "last")], pads
+    yield [*CONV, node("Conv", "r D", "last", pads=[1 << 20] * 4)], {}
+    doubled = [node("Concat", f"r{n} r{n}", f"r{n + 1}", axis=1) for n in range(40)]
+    yield [*CONV, node("Relu", "r", "r0"), *doubled, node("Relu", "r40", "last")], {}
+    column, row = np.ones((128, 1)), np.ones((1, 128))
+    outer = {"column": column, "row": row, "high": ints(-1, 1), "wide": ints(1, -1)}
+    squares = [node("Mul", "column row", "s"), node("Reshape", "s high", "h"), node("Reshape", "s wide", "w")]
+    squares += [node("Mul", "h w", "s3")]
+    yield [*squares, *CONV, node("Add", "r s3", "last")], outer
 
 
 @target(onnx_seeds, memory_mb=768, seconds=20, most_bytes=16_000, mutate=onnx_mutator)
