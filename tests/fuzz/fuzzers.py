@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import functools
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -24,6 +25,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 CORPORA = HERE / "corpora"
 BUILD = ROOT / "build" / "fuzz"
+CORE = "DEEPREDUCE_FUZZ_CORE"  # the environment variable that names another build of the core
 RESIDENT_MB = 2048  # of the whole process, its corpus included; each input's own bound is its target's
 CORE_MALLOC_MB = 64  # of one input of the core's targets
 CORE_SECONDS = 10
@@ -74,7 +76,9 @@ def python_fuzzers() -> list[Fuzzer]:
         contextlib.redirect_stderr(quiet),
         atheris.instrument_imports(include=["deepreduce"], enable_loader_override=False),
     ):
-        targets = all_targets(torch=True)
+        if core := os.environ.get(CORE):
+            _other_core(core)
+        targets = all_targets(torch=not core)  # torch has a run-time library of its own
     return [
         Fuzzer(
             chosen.name,
@@ -88,19 +92,9 @@ def python_fuzzers() -> list[Fuzzer]:
 
 
 def core_fuzzers() -> list[Fuzzer]:
-    """Builds the core and its targets with clang, the address and undefined-behaviour sanitizers, and coverage."""
+    """Builds the core and its targets."""
     folder = BUILD / "cmake"
-    settings = [
-        "-DCMAKE_CXX_COMPILER=clang++", "-DCMAKE_BUILD_TYPE=RelWithDebInfo", "-DDEEPREDUCE_FUZZ=ON",
-        "-DDEEPREDUCE_SANITIZE=ON",
-    ]  # fmt: skip
-    for command in (
-        ["cmake", "-S", str(ROOT), "-B", str(folder), *settings],
-        ["cmake", "--build", str(folder), "--target", "fuzzers"],
-    ):
-        done = subprocess.run(command, capture_output=True, text=True)
-        if done.returncode:
-            raise SystemExit(f"error: {' '.join(command)} failed:\n{done.stdout[-4000:]}{done.stderr[-4000:]}")
+    _build(folder, "fuzzers")
     programs = sorted((folder / "tests" / "fuzz" / "cpp").glob("fuzz_*"))
     return [
         Fuzzer(
@@ -117,6 +111,51 @@ def core_fuzzers() -> list[Fuzzer]:
         for path in programs
         if os.access(path, os.X_OK) and path.is_file()
     ]
+
+
+def sanitized_environment() -> dict[str, str]:
+    """Builds the Python module in the same way; what a process needs to fuzz over it."""
+    import atheris
+    import nanobind
+
+    folder = BUILD / "module"
+    _build(
+        folder,
+        "_core",
+        "-DSKBUILD=ON",
+        f"-Dnanobind_DIR={nanobind.cmake_dir()}",
+        f"-DPython_EXECUTABLE={sys.executable}",
+    )
+    (module,) = folder.glob("_core.*.so")
+    return {
+        "LD_PRELOAD": str(Path(atheris.path()) / "asan_with_fuzzer.so"),
+        "ASAN_OPTIONS": "detect_leaks=0:allocator_may_return_null=1",
+        CORE: str(module),
+    }
+
+
+def _other_core(path: str) -> None:
+    """In place of the module that is installed."""
+    import deepreduce
+
+    spec = importlib.util.spec_from_file_location("deepreduce._core", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    sys.modules["deepreduce._core"] = deepreduce._core = module  # type: ignore[attr-defined]
+
+
+def _build(folder: Path, what: str, *settings: str) -> None:
+    """With clang, the address and undefined-behaviour sanitizers, and coverage."""
+    chosen = ["-DCMAKE_CXX_COMPILER=clang++", "-DCMAKE_BUILD_TYPE=RelWithDebInfo"]
+    chosen += ["-DDEEPREDUCE_FUZZ=ON", "-DDEEPREDUCE_SANITIZE=ON", *settings]
+    for command in (
+        ["cmake", "-S", str(ROOT), "-B", str(folder), *chosen],
+        ["cmake", "--build", str(folder), "--target", what],
+    ):
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            raise SystemExit(f"error: {' '.join(command)} failed:\n{done.stdout[-4000:]}{done.stderr[-4000:]}")
 
 
 def _program(path: Path, flags: list[str], log: Path) -> int:

@@ -2,6 +2,7 @@
 
     python tests/fuzz/run.py --seconds 75                   # all of it, as `make fuzz` does
     python tests/fuzz/run.py --minutes 60 plan weights      # rounds over these targets
+    python tests/fuzz/run.py --sanitized                    # the Python half over a core built with the sanitizers
     python tests/fuzz/run.py --keep                         # what was found, minimised, into corpora/
 
 What a run finds lies below build/fuzz: NAME/corpus, NAME/log, and totals.json, which adds up over runs. An input that
@@ -22,7 +23,17 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path[0] = str(HERE.parent)  # not this folder, whose modules are those of a package
 
-from fuzz.fuzzers import BUILD, CORPORA, Fuzzer, core_fuzzers, python_fuzzers  # noqa: E402
+from fuzz.fuzzers import (  # noqa: E402
+    BUILD,
+    CORE,
+    CORPORA,
+    Fuzzer,
+    core_fuzzers,
+    python_fuzzers,
+    sanitized_environment,
+)
+from fuzz.registry import all_targets  # noqa: E402
+from fuzz.target import check  # noqa: E402
 from fuzz.totals import Totals, table  # noqa: E402
 
 ROUND_S = 20  # of one target, in long runs
@@ -33,7 +44,12 @@ KEPT_EACH = 4096
 def main() -> int:
     """The exit code."""
     options = _options()
-    fuzzers = _available(options.only)
+    if options.reproduce:
+        _reproduce(*options.reproduce)
+        return 0
+    if options.sanitized and CORE not in os.environ:
+        os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | sanitized_environment())
+    fuzzers = _available("python" if options.sanitized else options.only)
     chosen = [one for one in fuzzers if not options.targets or one.name in options.targets]
     if unknown := set(options.targets) - {one.name for one in fuzzers}:
         known = ", ".join(one.name for one in fuzzers)
@@ -71,6 +87,12 @@ def _fuzz(fuzzers: Sequence[Fuzzer], seconds: float, each: float, *, rounds: boo
         if not rounds:
             break
     return here
+
+
+def _reproduce(name: str, file: str) -> None:
+    """One input through its target, with whatever it raises."""
+    chosen = {one.name: one for one in all_targets(torch=True)}[name]
+    check(chosen, Path(file).read_bytes())
 
 
 def _keep(one: Fuzzer) -> None:
@@ -121,6 +143,8 @@ def _options() -> argparse.Namespace:
         "--minutes", type=float, help=f"the same for a long run, in rounds of {ROUND_S} s for each target"
     )
     parser.add_argument("--only", choices=("python", "core"), help="one half")
+    parser.add_argument("--sanitized", action="store_true", help="the Python half over a core built with sanitizers")
+    parser.add_argument("--reproduce", nargs=2, metavar=("TARGET", "FILE"), help="one input, with its traceback")
     parser.add_argument("--keep", action="store_true", help="copy what was found into corpora/, and do not fuzz")
     return parser.parse_args()
 

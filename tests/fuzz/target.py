@@ -32,7 +32,7 @@ Mutator = Callable[[bytes, Random], bytes]
 class Target:
     """``run`` may return or raise a `DeepReduceError`, with at most ``memory_mb`` more addresses than before and within
     ``seconds``, for any input of at most ``most_bytes``. ``seeds`` makes well-formed inputs; ``mutate`` keeps the form
-    of what has one. ``core``: needs no torch, and is replayed under the sanitizers too.
+    of what has one.
     """
 
     name: str
@@ -42,7 +42,6 @@ class Target:
     most_bytes: int
     seeds: Callable[[], Iterable[bytes]]
     mutate: Mutator | None
-    core: bool
 
 
 TARGETS: dict[str, Target] = {}
@@ -55,12 +54,11 @@ def target(
     seconds: int = 10,
     most_bytes: int = 4096,
     mutate: Mutator | None = None,
-    core: bool = True,
 ) -> Callable[[Callable[[bytes], None]], Callable[[bytes], None]]:
     """Adds a function of bytes to `TARGETS`, under its name."""
 
     def add(run: Callable[[bytes], None]) -> Callable[[bytes], None]:
-        TARGETS[run.__name__] = Target(run.__name__, run, memory_mb, seconds, most_bytes, seeds, mutate, core)
+        TARGETS[run.__name__] = Target(run.__name__, run, memory_mb, seconds, most_bytes, seeds, mutate)
         return run
 
     return add

@@ -1,4 +1,4 @@
-"""Runs tests/cpp: what needs fixed seeds, which the installed module does not offer; and the corpora of tests/fuzz/cpp."""
+"""Runs tests/cpp, for fixed seeds that the installed module does not offer, and the corpora of tests/fuzz/cpp."""
 
 import fcntl
 import os

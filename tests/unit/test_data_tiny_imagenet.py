@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from deepreduce.data import default_root, load
-from deepreduce.data.tiny_imagenet import ARCHIVE
+from deepreduce.data.tiny_imagenet import ARCHIVE, annotated_files, load_tiny_imagenet
 from deepreduce.errors import DataError
 
 WNIDS = ("n03", "n01", "n02")  # not sorted, as in the official file: its order is the label order
@@ -137,3 +137,15 @@ def test_the_real_test_images_decode() -> None:
     files = annotated_files(folder, (folder / "wnids.txt").read_text().split())
     assert np.bincount([label for _, label in files]).tolist() == [50] * 200
     assert decode([path for path, _ in files[:200]], 64, 64, channels=3).float().std() > 40
+
+
+@pytest.mark.parametrize("name", ["../wnids.txt", "/etc/passwd", "a/b.JPEG", ".hidden", "n" * 300])
+def test_lists_that_lead_elsewhere_are_refused(tmp_path: Path, name: str) -> None:
+    root = tmp_path / "tiny-imagenet-200"
+    (root / "val").mkdir(parents=True)
+    (root / "val" / "val_annotations.txt").write_text(f"{name}\tn1\t0 0 1 1\n")
+    with pytest.raises(DataError, match="line 1"):
+        annotated_files(root, ["n1"])
+    (root / "wnids.txt").write_text(f"n1\n{name}\n")
+    with pytest.raises(DataError, match="names the class"):
+        load_tiny_imagenet(tmp_path)

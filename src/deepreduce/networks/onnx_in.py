@@ -103,7 +103,8 @@ class Builder:
                 ) from error
         self.nodes: dict[str, fx.Node] = {}
         self.behind: dict[str, tuple[str, onnx.NodeProto]] = {}  # to the logits' name, and the first node behind them
-        self.examples: dict[fx.Node, Tensor] = {}  # a value for every node, of one image
+        self.examples: dict[fx.Node, Tensor] = {}  # of every node's shape for one image, but without memory of its own
+        self.folded = 0  # values of constants that others made
         self.order: dict[fx.Node, Array] = {}  # of a flattened map's values, where the file has another
         self.channels_last: set[str] = set()  # tensors that the file has as (n, H, W, C), held here as (n, C, H, W)
         self.notices: list[str] = []
@@ -275,7 +276,7 @@ class Builder:
         self.input_shape = channels, height, width
         self.file_shape = (channels,) if len(dims) == 2 else (height, width, channels) if last else self.input_shape
         image = self.graph.placeholder("images")
-        self.examples[image] = torch.zeros(1, *self.input_shape)
+        self.examples[image] = torch.zeros(()).expand(1, *self.input_shape)
         self.nodes[given[0].name] = self.call(torch.flatten, image, 1) if len(dims) == 2 else image
         if last:
             self.channels_last.add(given[0].name)
@@ -306,7 +307,8 @@ class Builder:
             raise self.refused(node, f"its constants cannot be computed: {one_line(error):.150}") from error
         if size is None:
             raise self.refused(node, "its inputs are constants: simplify the file, so that its result is one, too")
-        self.check_size(node, size, MAX_CONSTANT)
+        self.folded += size
+        self.check_size(node, self.folded, MAX_CONSTANT)
         inputs = [helper.make_tensor_value_info(n, 0, None) for n in dict.fromkeys(node.input) if n]
         outputs = [helper.make_tensor_value_info(n, 0, None) for n in node.output if n]
         model = helper.make_model(
@@ -327,7 +329,8 @@ class Builder:
     def _try(self, node: onnx.NodeProto | None, made: fx.Node, compute: Callable[[], Tensor]) -> None:
         try:
             with torch.no_grad():
-                self.examples[made] = compute()
+                found = compute()
+            self.examples[made] = found.new_zeros(()).expand(found.shape)
         except Exception as error:
             if node is None:
                 raise

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 Array: TypeAlias = NDArray[Any]
 MAX_VALUES = 2**24  # of one image's tensor, as in plans
-MAX_CONSTANT = 2**26  # of one constant that others make
+MAX_CONSTANT = 2**26  # of all constants together that others make
 LARGEST_SIDE = 2**20  # of an image, a padding, a kernel
 
 _ELEMENTWISE = {

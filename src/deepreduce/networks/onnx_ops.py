@@ -193,7 +193,6 @@ def _affine(net: Builder, node: onnx.NodeProto, index: int, scale: Any, shift: A
         with torch.no_grad():
             before.weight.mul_(_tensor(scales).reshape(-1, *(1,) * (before.weight.ndim - 1)))
         before.bias = nn.Parameter(bias * _tensor(scales) + _tensor(shifts))
-        net.examples[x] = torch.zeros_like(net.examples[x])  # only its shape counts
         net.put(node, x, name in net.channels_last)
         return
     layer: nn.Conv2d | nn.Linear

@@ -38,7 +38,7 @@ def cifar_seeds() -> Iterator[bytes]:
     yield joined(b"\1", b"", record(CIFAR100, 3, 200))
 
 
-@target(cifar_seeds, memory_mb=64, most_bytes=16_000, core=False)
+@target(cifar_seeds, memory_mb=64, most_bytes=16_000)
 def cifar(data: bytes) -> None:
     """Records and names; every pixel is where it was."""
     which, names, records = parts(data, 3)
@@ -78,7 +78,7 @@ def tiny_seeds() -> Iterator[bytes]:
     yield joined(b"n1 n2", b"", b"../../n1 n1", pixels((63, 64), "PNG"))
 
 
-@target(tiny_seeds, memory_mb=64, most_bytes=8192, core=False)
+@target(tiny_seeds, memory_mb=64, most_bytes=8192)
 def tiny_imagenet(data: bytes) -> None:
     """Its three lists, and one picture that stands for all."""
     wnids, words, annotations, content = parts(data, 4)
@@ -111,7 +111,7 @@ def folder_seeds() -> Iterator[bytes]:
     yield bytes([128]) + pixels((9, 3), "PNG", "P")
 
 
-@target(folder_seeds, memory_mb=768, most_bytes=4096, core=False)
+@target(folder_seeds, memory_mb=768, most_bytes=4096)
 def folder(data: bytes) -> None:
     """A user's folder in which one picture is damaged."""
     if not data:
@@ -139,7 +139,7 @@ def snapshot_seeds() -> Iterator[bytes]:
     yield path.read_bytes()
 
 
-@target(snapshot_seeds, memory_mb=64, mutate=safetensors_mutator, core=False)
+@target(snapshot_seeds, memory_mb=64, mutate=safetensors_mutator)
 def data_snapshot(data: bytes) -> None:
     """A data set as workers read it."""
     found = snapshot.restore(written("data.safetensors", data))

@@ -31,9 +31,40 @@ def onnx_seeds() -> Iterator[bytes]:
         spelled.save(path, [*nodes, *spelled.HEAD], {**spelled.CONSTANTS, **constants})
         assert name
         yield path.read_bytes()
+    for nodes, constants in bombs():
+        spelled.save(path, [*nodes, *spelled.HEAD], {**spelled.CONSTANTS, **constants})
+        yield path.read_bytes()
 
 
-@target(onnx_seeds, memory_mb=768, seconds=20, most_bytes=16_000, mutate=onnx_mutator, core=False)
+def bombs() -> Iterator[tuple[list[object], dict[str, object]]]:
+    """A few bytes that ask for gigabytes, or for ever."""
+    from test_onnx import CONV, node
+
+    def ints(*values: int) -> np.ndarray:
+        return np.array(values, np.int64)
+
+    many = ints(1 << 20, 1 << 20)
+    yield [node("ConstantOfShape", "many", "big"), *CONV, node("Add", "r big", "last")], {"many": many}
+    yield [node("Expand", "one many", "big"), *CONV, node("Add", "r big", "last")], {"many": many, "one": np.float32(1)}
+    yield (
+        [node("Tile", "one many", "big"), *CONV, node("Add", "r big", "last")],
+        {"many": many, "one": np.zeros((1, 1))},
+    )
+    range_ = {"zero": np.float64(0), "end": np.float64(1e15), "step": np.float64(1)}
+    yield [node("Range", "zero end step", "big"), *CONV, node("Add", "r big", "last")], range_
+    pads = {"p": ints(0, 0, 1 << 20, 1 << 20, 0, 0, 2, 1)}
+    yield [*CONV, node("Pad", "r p", "q"), node("Conv", "q D", "last")], pads
+    yield [*CONV, node("Conv", "r D", "last", pads=[1 << 20] * 4)], {}
+    doubled = [node("Concat", f"r{n} r{n}", f"r{n + 1}", axis=1) for n in range(40)]
+    yield [*CONV, node("Relu", "r", "r0"), *doubled, node("Relu", "r40", "last")], {}
+    column, row = np.ones((128, 1)), np.ones((1, 128))
+    outer = {"column": column, "row": row, "high": ints(-1, 1), "wide": ints(1, -1)}
+    squares = [node("Mul", "column row", "s"), node("Reshape", "s high", "h"), node("Reshape", "s wide", "w")]
+    squares += [node("Mul", "h w", "s3")]
+    yield [*squares, *CONV, node("Add", "r s3", "last")], outer
+
+
+@target(onnx_seeds, memory_mb=768, seconds=20, most_bytes=16_000, mutate=onnx_mutator)
 def onnx(data: bytes) -> None:
     """Any ONNX file: what is read computes one row of finite shape for one image."""
     from deepreduce.networks import onnx_in
@@ -68,7 +99,7 @@ def state_mutator(data: bytes, random: object) -> bytes:
     return data[:1] + safetensors_mutator(data[1:], random) if data[:1] == b"\0" else data  # type: ignore[arg-type]
 
 
-@target(state_seeds, memory_mb=128, seconds=20, most_bytes=8192, mutate=state_mutator, core=False)
+@target(state_seeds, memory_mb=128, seconds=20, most_bytes=8192, mutate=state_mutator)
 def state_dict(data: bytes) -> None:
     """A user's weights, .safetensors (0) or .pt (1): all of them or an error, and no code is run."""
     suffix = "pt" if data[:1] == b"\1" else "safetensors"
@@ -82,7 +113,7 @@ def calibration_seeds() -> Iterator[bytes]:
         yield out.getvalue()
 
 
-@target(calibration_seeds, memory_mb=64, core=False)
+@target(calibration_seeds, memory_mb=64)
 def calibration(data: bytes) -> None:
     """Samples for calibration, .npy."""
     assert read_calibration(written("samples.npy", data), (1, 2, 2)).shape[1:] == (1, 2, 2)
@@ -95,7 +126,7 @@ def point_seeds() -> Iterator[bytes]:
     yield b"S1,alpha=" + b"9" * 500
 
 
-@target(point_seeds, core=False)
+@target(point_seeds)
 def points(data: bytes) -> None:
     """A point's name: what is read is written in a way that is read as the same."""
     found = parse_point(data.decode("utf-8", "replace"), STAGES)
@@ -111,7 +142,7 @@ def goal_seeds() -> Iterator[bytes]:
         yield text.encode()
 
 
-@target(goal_seeds, core=False)
+@target(goal_seeds)
 def goals(data: bytes) -> None:
     """A target of a search."""
     found = parse_target(data.decode("utf-8", "replace"))

@@ -1,5 +1,5 @@
-"""The targets of the learning half; importing this adds them to `target.TARGETS`."""
+"""The targets of the learning half and of what it writes, which need the extra `search`; adds them to `TARGETS`."""
 
-from . import data, networks
+from . import data, networks, reports
 
-__all__ = ["data", "networks"]
+__all__ = ["data", "networks", "reports"]
