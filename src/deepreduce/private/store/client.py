@@ -18,11 +18,15 @@ class ClientStore(Store):
 
     def __init__(self, folder: Path | str, max_bytes: int = MAX_BYTES) -> None:
         super().__init__(folder, "client", max_bytes)
-        with self._database.transaction() as db:
-            found = self._fact(db, "identity")
-            if found is None:
-                found = os.urandom(IDENTITY)
-                self._set_fact(db, "identity", found)
+        try:
+            with self._database.transaction() as db:
+                found = self._fact(db, "identity")
+                if found is None:
+                    found = os.urandom(IDENTITY)
+                    self._set_fact(db, "identity", found)
+        except BaseException:
+            self.close()
+            raise
         self.identity = found  # secret: whoever shows it may use what is prepared at the servers
 
     def plan_at(self, place: str) -> str | None:

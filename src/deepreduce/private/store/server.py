@@ -25,11 +25,15 @@ class ServerStore(Store):
         self._lock_file: int | None = None
         try:
             super().__init__(folder, "server", max_bytes)
-            with self._database.transaction() as db:
-                found = self._fact(db, "secret")
-                if found is None:
-                    found = os.urandom(SECRET)
-                    self._set_fact(db, "secret", found)
+            try:
+                with self._database.transaction() as db:
+                    found = self._fact(db, "secret")
+                    if found is None:
+                        found = os.urandom(SECRET)
+                        self._set_fact(db, "secret", found)
+            except BaseException:
+                self._database.close()
+                raise
         except BaseException:
             self._unlock()
             raise

@@ -262,20 +262,22 @@ class Store:
     @contextmanager
     def _new_file(self, batch_id: bytes) -> Iterator[int]:
         """A new file, locked until the block ends so that `_tidy` of another process leaves it; removed on an error."""
-        path = self._path(batch_id)
-        with self._database.transaction():  # so that `_tidy` sees it locked, or not at all
-            try:
-                file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            except FileExistsError:
-                raise StoreError(f"the batch {batch_id.hex()} is there already", "prepare again") from None
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        path, file = self._path(batch_id), None
         try:
+            with self._database.transaction():  # so that `_tidy` sees it locked, or not at all
+                try:
+                    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+                except FileExistsError:
+                    raise StoreError(f"the batch {batch_id.hex()} is there already", "prepare again") from None
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             yield file
         except BaseException:
-            self._remove(batch_id)
+            if file is not None:
+                self._remove(batch_id)
             raise
         finally:
-            os.close(file)
+            if file is not None:
+                os.close(file)
 
     def _tidy(self, db: sqlite3.Connection) -> None:
         """Burns rows without a file, removes files without a row."""
