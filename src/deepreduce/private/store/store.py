@@ -207,18 +207,19 @@ class Store:
         unrecorded = self._burnt.unrecorded(known)
         if unrecorded == []:
             return
-        if unrecorded is None:
-            count = db.execute("UPDATE batches SET state = 'burnt', key = NULL WHERE state = 'ready'").rowcount
-            self._remember(db, self._burnt.recorded())
-            if count:
-                self._notice(
-                    f"the store {self.folder} was copied or restored: {count} prepared batches are burnt, since they "
-                    "may have been used"
-                )
-            return
-        for batch_id in unrecorded:
+        lost = unrecorded
+        if lost is None:
+            lost = [row[0] for row in db.execute("SELECT id FROM batches WHERE state = 'ready'")]
+        for batch_id in lost:
             db.execute("UPDATE batches SET state = 'burnt', key = NULL WHERE id = ?", (batch_id,))
         self._remember(db, self._burnt.recorded())
+        for batch_id in lost:  # if the transaction fails, they are burnt at the next look
+            self._remove(batch_id)
+        if unrecorded is None and lost:
+            self._notice(
+                f"the store {self.folder} was copied or restored: {len(lost)} prepared batches are burnt, since they "
+                "may have been used"
+            )
 
     def _known(self, db: sqlite3.Connection) -> Known:
         fact = self._fact(db, "burnt")
