@@ -259,18 +259,19 @@ class Store:
         unrecorded = self._burnt.unrecorded(known)
         if unrecorded == []:
             return
-        if unrecorded is None:
-            count = db.execute("UPDATE batches SET state = 'burnt', key = NULL WHERE state = 'ready'").rowcount
-            self._remember(db, self._burnt.recorded())
-            if count:
-                self._notice(
-                    f"the store {self.folder} was copied or restored: {count} prepared batches are burnt, since they "
-                    "may have been used"
-                )
-            return
-        for batch_id in unrecorded:
+        lost = unrecorded
+        if lost is None:
+            lost = [row[0] for row in db.execute("SELECT id FROM batches WHERE state = 'ready'")]
+        for batch_id in lost:
             db.execute("UPDATE batches SET state = 'burnt', key = NULL WHERE id = ?", (batch_id,))
         self._remember(db, self._burnt.recorded())
+        for batch_id in lost:  # if the transaction fails, they are burnt at the next look
+            self._remove(batch_id)
+        if unrecorded is None and lost:
+            self._notice(
+                f"the store {self.folder} was copied or restored: {len(lost)} prepared batches are burnt, since they "
+                "may have been used"
+            )
 
     def _known(self, db: sqlite3.Connection) -> Known:
         fact = self._fact(db, "burnt")
@@ -320,20 +321,22 @@ class Store:
     @contextmanager
     def _new_file(self, batch_id: bytes) -> Iterator[int]:
         """A new file, locked until the block ends so that `_tidy` of another process leaves it; removed on an error."""
-        path = self._path(batch_id)
-        with self._database.transaction():  # so that `_tidy` sees it locked, or not at all
-            try:
-                file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            except FileExistsError:
-                raise StoreError(f"the batch {batch_id.hex()} is there already", "prepare again") from None
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        path, file = self._path(batch_id), None
         try:
+            with self._database.transaction():  # so that `_tidy` sees it locked, or not at all
+                try:
+                    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+                except FileExistsError:
+                    raise StoreError(f"the batch {batch_id.hex()} is there already", "prepare again") from None
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             yield file
         except BaseException:
-            self._remove(batch_id)
+            if file is not None:
+                self._remove(batch_id)
             raise
         finally:
-            os.close(file)
+            if file is not None:
+                os.close(file)
 
     def _tidy(self, db: sqlite3.Connection) -> None:
         """Burns rows without a file, removes files without a row."""
