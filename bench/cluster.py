@@ -36,8 +36,8 @@ PATIENCE_S = 1800
 
 
 def search(out: Path, epochs: int, *arguments: str) -> list[str]:
-    settings = ["--width=0.125", "--recipe=quick", f"--epochs={epochs}", "--data=digits", f"--out={out}"]
-    return [sys.executable, "-m", "deepreduce", "search", "resnet10", *settings, *arguments]
+    settings = ["--width=0.0625", "--recipe=quick", f"--epochs={epochs}", "--set=epoch_images=256", "--data=digits"]
+    return [sys.executable, "-m", "deepreduce", "search", "resnet6", *settings, f"--out={out}", *arguments]
 
 
 def finished(objects) -> dict[str, bytes]:
@@ -116,7 +116,7 @@ def checkpoints(log: Path) -> Counter:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--hardware", default=results_page.hardware())
     arguments = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
@@ -139,7 +139,7 @@ def main() -> None:
         "seconds, undisturbed, two processes": f"{alone_s:.0f}",
     }
     versions = f"ray {ray.__version__}, s3fs {s3fs.__version__}, moto {moto.__version__}, torch {torch.__version__}"
-    settings = f"resnet10 at width 0.125 on digits, {arguments.epochs} epochs; n = 1; {versions}."
+    settings = f"resnet6 at width 0.0625 on digits, {arguments.epochs} epochs of 256 images; n = 1; {versions}."
     table = results_page.table(["", "value"], [[name, str(value)] for name, value in facts.items()])
     page = results_page.path("cluster", arguments.hardware)
     page.write_text(results_page.head("A search on a cluster that loses its parts", f"{__doc__}\n{settings}") + table)

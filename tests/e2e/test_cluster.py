@@ -5,6 +5,7 @@ import dataclasses
 import json
 import multiprocessing
 import os
+import pickle
 import signal
 import sys
 import time
@@ -31,7 +32,7 @@ from small_data import stripes_dataset
 
 DATA = stripes_dataset()
 EPOCHS = 80
-PATIENCE_S = 200
+PATIENCE_S = 900
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,7 +147,6 @@ def test_a_job_loses_its_driver_its_worker_and_its_node(lab, tmp_path):
         left = depot.last_epoch(digest)
         assert seed or 3 <= left < EPOCHS
         heard = finish(lab.executor, job, strikes(digest, kill, remove))
-        print("XX", seed, left, [getattr(getattr(e, "record", None), "epoch", "S") for e in heard])
         if heard.count(Started(digest)) == 3:
             break
     assert heard.count(Started(digest)) == 3 and len(lab.cluster.worker_nodes) == 1
@@ -217,6 +217,8 @@ class Dying:
     class exceptions:  # noqa: N801
         class RayTaskError(Exception):
             pass
+
+    cloudpickle = pickle
 
     def __init__(self, depot: Depot, digest: str, epochs: list[int], error: Exception) -> None:
         self.depot, self.digest, self.epochs, self.error = depot, digest, epochs, error

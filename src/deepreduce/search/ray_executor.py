@@ -226,14 +226,14 @@ class RayExecutor:
     def _open_mailbox(self) -> Any:
         here = self._ray.get_runtime_context().get_node_id()
         scheduling = importlib.import_module("ray.util.scheduling_strategies")
-        beside = scheduling.NodeAffinitySchedulingStrategy(here, soft=True)  # what dies, dies with the driver
-        return self._ray.remote(_mailbox_class()).options(num_cpus=0, scheduling_strategy=beside).remote()
+        beside = scheduling.NodeAffinitySchedulingStrategy(here, soft=False)  # a node that dies takes no news along
+        options = {"num_cpus": 0, "max_restarts": -1, "scheduling_strategy": beside}
+        return self._ray.remote(_mailbox_class()).options(**options).remote()
 
     def _take_events(self) -> list[Event]:
         try:
             events = self._ray.get(self._mailbox.take.remote(), timeout=PATIENCE_S)
-        except Exception as e:
-            print("XX take", repr(e)[:600])
+        except Exception:
             if not self._ray.is_initialized():
                 raise
             return []
