@@ -87,6 +87,7 @@ class RayExecutor:
             raise
         self._task = self._ray.remote(_perform_task)
         self._running: dict[Any, _Sent] = {}
+        self._closed = False
 
     @property
     def slots(self) -> int:
@@ -121,7 +122,10 @@ class RayExecutor:
             self._settle(self._running.pop(reference), reference)
 
     def close(self) -> None:
-        """Kill what runs; unfinished jobs go on from their last epoch another time."""
+        """Kill what runs; unfinished jobs go on from their last epoch another time. A second call does nothing."""
+        if self._closed:
+            return
+        self._closed = True
         with contextlib.suppress(Exception):  # the cluster may be gone
             for reference in self._running:
                 self._ray.cancel(reference, force=True)
