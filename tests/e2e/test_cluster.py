@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -23,7 +24,7 @@ from deepreduce.networks import ModelSource
 from deepreduce.search.depot import Depot
 from deepreduce.search.executors import EpochEnded, InlineExecutor, ProcessExecutor, Started
 from deepreduce.search.objects import UnreachableError, open_objects
-from deepreduce.search.ray_executor import RayExecutor
+from deepreduce.search.ray_executor import RayExecutor, _knock
 from deepreduce.search.spec import JobSpec, network_digest
 from deepreduce.search.store import JobStore
 from deepreduce.search.work import Job
@@ -182,8 +183,6 @@ def test_what_cannot_be_asked_of_a_cluster(lab, tmp_path, monkeypatch):
         RayExecutor(lab.store, cpus=64)
     with pytest.raises(SettingError, match="1 CPUs and 1 GPUs"):
         RayExecutor(lab.store, gpus=1)
-    with pytest.raises(SettingError, match="retries"):
-        RayExecutor(lab.store, retries=-1)
     unsendable = dataclasses.replace(make_job(tmp_path, seed=9), source=ModelSource(Unsendable()))
     with pytest.raises(SettingError, match="cannot be sent to another process: by no means"):
         lab.executor.submit(unsendable)
@@ -285,6 +284,19 @@ def test_options_that_contradict_each_other(tmp_path):
         make_executor("ray", 1, "cuda", tmp_path)
     with pytest.raises(SettingError, match=r"--store is of searches on a cluster .*--executor ray"):
         make_executor("processes", 1, "cpu", tmp_path, store="s3://b/p")
+    for options, says in (
+        ({"retries": -1}, "--retries -1 is not in"),
+        ({"cpus_per_job": 0}, "--cpus-per-job 0 is"),
+        ({"gpus_per_job": float("nan")}, "--gpus-per-job nan is"),
+        ({"store": "file://"}, "names no folder"),
+    ):
+        with pytest.raises(SettingError, match=says):
+            make_executor("ray", None, "auto", tmp_path, **options)
+    with pytest.raises(SettingError, match="--jobs 0 is"):
+        make_executor("ray", 0, "auto", tmp_path)
+    here = SimpleNamespace(util=SimpleNamespace(get_node_ip_address=lambda: "127.0.0.1"))
+    with pytest.raises(SettingError, match="no Ray cluster at localhost:1: .*refused .*ray start"):
+        _knock(here, "localhost:1")  # Ray itself would try for many minutes
     with pytest.raises(SettingError, match="did you mean 'ray'"):
         make_executor("rey", 1, "cpu", tmp_path)
     with contextlib.closing(make_executor("processes", None, "cpu", tmp_path)) as executor:

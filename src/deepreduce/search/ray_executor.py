@@ -66,10 +66,10 @@ class RayExecutor:
         gpus: float | None = None,
         retries: int = RETRIES,
     ) -> None:
-        if not 0 < cpus <= 4096 or (gpus is not None and not 0 <= gpus <= 64):
-            raise SettingError(f"{cpus:g} CPUs per job must be in (0, 4096], and {gpus or 0:g} GPUs in [0, 64]")
-        if not 0 <= retries <= 1000 or (jobs is not None and not 1 <= jobs <= 100_000):
-            raise SettingError(f"{retries} retries must be in [0, 1000], and {jobs or 1} jobs in [1, 100000]")
+        _check("--cpus-per-job", cpus, 0.001, 4096)
+        _check("--gpus-per-job", gpus or 0, 0, 64)
+        _check("--retries", retries, 0, 1000)
+        _check("--jobs", 1 if jobs is None else jobs, 1, 100_000)
         self._objects = open_objects(store)
         self._depot: Depot | None = None
         self._offered: set[str] = set()
@@ -246,6 +246,11 @@ class RayExecutor:
     def _disconnect(self) -> None:
         if self._own:
             self._ray.shutdown()
+
+
+def _check(option: str, value: float, least: float, most: float) -> None:
+    if not least <= value <= most:
+        raise SettingError(f"{option} {value:g} is not in [{least:g}, {most:g}]")
 
 
 def _import_ray(locked: bool) -> Any:
