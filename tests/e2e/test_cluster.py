@@ -295,7 +295,7 @@ def test_options_that_contradict_each_other(tmp_path):
     with pytest.raises(SettingError, match="--jobs 0 is"):
         make_executor("ray", 0, "auto", tmp_path)
     here = SimpleNamespace(util=SimpleNamespace(get_node_ip_address=lambda: "127.0.0.1"))
-    with pytest.raises(SettingError, match="no Ray cluster at localhost:1: .*refused .*ray start"):
+    with pytest.raises(SettingError, match=r"no Ray cluster at localhost:1: .*refused .*ray start"):
         _knock(here, "localhost:1")  # Ray itself would try for many minutes
     with pytest.raises(SettingError, match="did you mean 'ray'"):
         make_executor("rey", 1, "cpu", tmp_path)
