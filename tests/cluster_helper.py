@@ -12,6 +12,7 @@ ENVIRONMENT = {
     "RAY_memory_monitor_refresh_ms": "0",  # what else runs on a busy machine is no reason to kill our workers
     "RAY_enable_worker_prestart": "0",
     "RAY_prestart_worker_first_driver": "0",
+    "RAY_worker_niceness": "0",  # else they starve there
     "OMP_NUM_THREADS": "1",
 }
 
