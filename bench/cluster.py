@@ -1,7 +1,7 @@
 """A search on a Ray cluster while a worker, a node and the driver are killed, against the same search undisturbed.
 
-A cluster of four nodes on this machine (a head without cores for jobs, three with one each and scratch folders of their
-own), the store on an S3 server (moto) on 127.0.0.1. When three trainings are done a worker in mid-job is killed, at six
+A cluster of four nodes on this machine (a head without cores for jobs, three with two each and scratch folders of
+their own), the store on an S3 server (moto) on 127.0.0.1. When three trainings are done a worker in mid-job is killed, at six
 the node of another one, at nine the driver (all SIGKILL). Then two drivers are started at once: the same command again,
 and one with another folder. Every weight is compared with the search by two processes of one thread each, and every
 checkpoint that was put is counted from the S3 server's log.
@@ -36,8 +36,8 @@ PATIENCE_S = 1800
 
 
 def search(out: Path, epochs: int, *arguments: str) -> list[str]:
-    settings = ["--width=0.125", "--recipe=quick", f"--epochs={epochs}", "--data=digits", f"--out={out}"]
-    return [sys.executable, "-m", "deepreduce", "search", "resnet10", *settings, *arguments]
+    settings = ["--width=0.0625", "--recipe=quick", f"--epochs={epochs}", "--set=epoch_images=256", "--data=digits"]
+    return [sys.executable, "-m", "deepreduce", "search", "resnet6", *settings, f"--out={out}", *arguments]
 
 
 def finished(objects) -> dict[str, bytes]:
@@ -116,7 +116,7 @@ def checkpoints(log: Path) -> Counter:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--hardware", default=results_page.hardware())
     arguments = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
@@ -125,7 +125,7 @@ def main() -> None:
     subprocess.run(search(root / "alone", arguments.epochs, "--jobs=2"), check=True, stdout=subprocess.DEVNULL)
     alone_s = time.monotonic() - started
     log = root / "s3.log"
-    with log.open("wb") as file, s3_server(file) as bucket, ray_cluster(root, nodes=3) as cluster:
+    with log.open("wb") as file, s3_server(file) as bucket, ray_cluster(root, nodes=3, cores=2) as cluster:
         facts = disturbed(root, arguments.epochs, cluster, f"{bucket}/search")
     alone, first, second = (weights(root / name) for name in ("alone", "a", "b"))
     puts = checkpoints(log)
@@ -137,9 +137,10 @@ def main() -> None:
         "different epochs put": len(puts),
         "epochs put twice (a killed driver's worker, two drivers at one job)": sum(n - 1 for n in puts.values()),
         "seconds, undisturbed, two processes": f"{alone_s:.0f}",
+        "load of the machine at the end (15 min average)": f"{os.getloadavg()[2]:.0f}",
     }
     versions = f"ray {ray.__version__}, s3fs {s3fs.__version__}, moto {moto.__version__}, torch {torch.__version__}"
-    settings = f"resnet10 at width 0.125 on digits, {arguments.epochs} epochs; n = 1; {versions}."
+    settings = f"resnet6 at width 0.0625 on digits, {arguments.epochs} epochs of 256 images; n = 1; {versions}."
     table = results_page.table(["", "value"], [[name, str(value)] for name, value in facts.items()])
     page = results_page.path("cluster", arguments.hardware)
     page.write_text(results_page.head("A search on a cluster that loses its parts", f"{__doc__}\n{settings}") + table)

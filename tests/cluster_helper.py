@@ -12,13 +12,14 @@ ENVIRONMENT = {
     "RAY_memory_monitor_refresh_ms": "0",  # what else runs on a busy machine is no reason to kill our workers
     "RAY_enable_worker_prestart": "0",
     "RAY_prestart_worker_first_driver": "0",
+    "RAY_worker_niceness": "0",  # else they starve there
     "OMP_NUM_THREADS": "1",
 }
 
 
 @contextlib.contextmanager
-def ray_cluster(root: Path, nodes: int) -> Iterator[Any]:
-    """A `ray.cluster_utils.Cluster` of ``nodes`` nodes with one core each; its ports ask for a secret token."""
+def ray_cluster(root: Path, nodes: int, cores: int = 1) -> Iterator[Any]:
+    """A `ray.cluster_utils.Cluster` of ``nodes`` nodes with ``cores`` each; its ports ask for a secret token."""
     os.environ.update(ENVIRONMENT)
     _import_ray(locked=True)
     from ray.cluster_utils import Cluster
@@ -28,7 +29,7 @@ def ray_cluster(root: Path, nodes: int) -> Iterator[Any]:
     try:
         for number in range(nodes):
             scratch = {"DEEPREDUCE_SCRATCH": str(root / f"node{number}")}
-            cluster.add_node(num_cpus=1, env_vars=scratch, **quiet)
+            cluster.add_node(num_cpus=cores, env_vars=scratch, **quiet)
         yield cluster
     finally:
         cluster.shutdown()

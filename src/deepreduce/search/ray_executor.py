@@ -66,10 +66,10 @@ class RayExecutor:
         gpus: float | None = None,
         retries: int = RETRIES,
     ) -> None:
-        if not 0 < cpus <= 4096 or (gpus is not None and not 0 <= gpus <= 64):
-            raise SettingError(f"{cpus:g} CPUs per job must be in (0, 4096], and {gpus or 0:g} GPUs in [0, 64]")
-        if not 0 <= retries <= 1000 or (jobs is not None and not 1 <= jobs <= 100_000):
-            raise SettingError(f"{retries} retries must be in [0, 1000], and {jobs or 1} jobs in [1, 100000]")
+        _check("--cpus-per-job", cpus, 0.001, 4096)
+        _check("--gpus-per-job", gpus or 0, 0, 64)
+        _check("--retries", retries, 0, 1000)
+        _check("--jobs", 1 if jobs is None else jobs, 1, 100_000)
         self._objects = open_objects(store)
         self._depot: Depot | None = None
         self._offered: set[str] = set()
@@ -87,6 +87,7 @@ class RayExecutor:
             raise
         self._task = self._ray.remote(_perform_task)
         self._running: dict[Any, _Sent] = {}
+        self._closed = False
 
     @property
     def slots(self) -> int:
@@ -121,7 +122,10 @@ class RayExecutor:
             self._settle(self._running.pop(reference), reference)
 
     def close(self) -> None:
-        """Kill what runs; unfinished jobs go on from their last epoch another time."""
+        """Kill what runs; unfinished jobs go on from their last epoch another time. A second call does nothing."""
+        if self._closed:
+            return
+        self._closed = True
         with contextlib.suppress(Exception):  # the cluster may be gone
             for reference in self._running:
                 self._ray.cancel(reference, force=True)
@@ -226,14 +230,14 @@ class RayExecutor:
     def _open_mailbox(self) -> Any:
         here = self._ray.get_runtime_context().get_node_id()
         scheduling = importlib.import_module("ray.util.scheduling_strategies")
-        beside = scheduling.NodeAffinitySchedulingStrategy(here, soft=True)  # what dies, dies with the driver
-        return self._ray.remote(_mailbox_class()).options(num_cpus=0, scheduling_strategy=beside).remote()
+        beside = scheduling.NodeAffinitySchedulingStrategy(here, soft=False)  # a node that dies takes no news along
+        options = {"num_cpus": 0, "max_restarts": -1, "scheduling_strategy": beside}
+        return self._ray.remote(_mailbox_class()).options(**options).remote()
 
     def _take_events(self) -> list[Event]:
         try:
             events = self._ray.get(self._mailbox.take.remote(), timeout=PATIENCE_S)
-        except Exception as e:
-            print("XX take", repr(e)[:600])
+        except Exception:
             if not self._ray.is_initialized():
                 raise
             return []
@@ -242,6 +246,11 @@ class RayExecutor:
     def _disconnect(self) -> None:
         if self._own:
             self._ray.shutdown()
+
+
+def _check(option: str, value: float, least: float, most: float) -> None:
+    if not least <= value <= most:
+        raise SettingError(f"{option} {value:g} is not in [{least:g}, {most:g}]")
 
 
 def _import_ray(locked: bool) -> Any:
