@@ -86,10 +86,14 @@ def test_tokens_name_who_asks_and_may_end(tokens, tmp_path):
         with pytest.raises(PeerError, match="did not let us in"):
             connect(port, token=alice)
         connect(port, token=bob).close()
+        add_token(path, "bob", replace=True)
+        with pytest.raises(PeerError, match="did not let us in"):
+            connect(port, token=bob)
     accepted = [line["identity"] for line in of(tmp_path / "audit", "authentication") if line["result"] == "accepted"]
     assert accepted == ["alice", "bob", "bob"]
     assert [line["identity"] for line in of(tmp_path / "audit", "prediction")] == ["alice", "bob"]
-    assert of(tmp_path / "audit", "configuration")[0]["removed"] == ["alice"]
+    changes = [(line["new"], line["removed"]) for line in of(tmp_path / "audit", "configuration")]
+    assert changes == [([], ["alice"]), (["bob"], [])]
 
 
 def test_one_token_for_all_still_works_beside_them(tokens):
