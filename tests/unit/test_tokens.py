@@ -115,4 +115,4 @@ def test_changes_are_seen_and_a_bad_file_changes_nothing(tmp_path):
     path.chmod(0o600)
     add_token(path, "carol")
     assert file.refresh()
-    assert file.names() == ("bob", "carol")
+    assert [name for name, _ in file.entries] == ["bob", "carol"]

@@ -7,6 +7,8 @@ import os
 import signal
 import socket
 import sys
+import threading
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from queue import SimpleQueue
@@ -183,7 +185,7 @@ def serve_command(
     memory, disk = parse_bytes(max_memory, "--max-memory"), parse_bytes(max_disk, "--max-disk")
     client_disk = parse_bytes(max_client_disk, "--max-client-disk")
     _log_to_stderr(log)
-    signals = _signals()
+    stop = _until_signalled()
     from ..private.core_files import forbid_core_files
     from ..private.server import Server
 
@@ -205,7 +207,7 @@ def serve_command(
             threads=threads,
             store=store,
             grace=grace,
-            signals=signals,
+            stop=stop,
         )
     tls = None if files is None else files.context()
     token = None if token_file is None else read_token(token_file)
@@ -246,7 +248,8 @@ def serve_command(
             server.emit("serving", metrics=f"http://{shown}/metrics")
         bound = server.listen(host, port) if inherited is None else server.adopt(inherited.listener)
         if inherited is not None:
-            inherited.follow(lambda: signals.put(signal.SIGTERM))
+            inherited.follow(stop)
+        at_hangup(lambda: _reload(server, quota, quotas, files, tls))
         for notice in () if server.store is None else server.store.notices:
             typer.echo(f"note: {notice}", err=True)
         if files is None:
@@ -262,8 +265,7 @@ def serve_command(
         server.emit("serving", plan=server.plan_digest, address=address, store=kept, tls=secured)
         typer.echo(f"serving {folder} {server.plan_digest} on {address}")
         sys.stdout.flush()
-        while signals.get() == signal.SIGHUP:
-            _reload(server, quota, quotas, files, tls)
+        stop.wait()
         server.shutdown(grace)
 
 
@@ -330,18 +332,27 @@ def _log_to_stderr(style: str) -> None:
     logger.propagate = False
 
 
-def _signals() -> SimpleQueue[int]:
-    """SIGHUP, SIGTERM and SIGINT as they come; the second of the last two ends the process."""
-    come: SimpleQueue[int] = SimpleQueue()
-    stopping = False
+def _until_signalled() -> threading.Event:
+    """Set by the first SIGTERM or SIGINT; the second ends the process."""
+    stop = threading.Event()
 
     def handle(number: int, frame: object) -> None:
-        nonlocal stopping
-        if stopping and number != signal.SIGHUP:
+        if stop.is_set():
             os._exit(128 + number)
-        stopping = stopping or number != signal.SIGHUP
-        come.put(number)
+        stop.set()
 
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, handle)
-    return come
+    return stop
+
+
+def at_hangup(act: Callable[[], None]) -> None:
+    """Calls it at every SIGHUP, in a thread of its own: a signal's handler may not wait for locks."""
+    come: SimpleQueue[int] = SimpleQueue()
+
+    def run() -> None:
+        while come.get():
+            act()
+
+    threading.Thread(target=run, name="deepreduce-hangup", daemon=True).start()
+    signal.signal(signal.SIGHUP, lambda number, frame: come.put(number))

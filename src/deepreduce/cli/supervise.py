@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import signal
 import sys
+import threading
 from contextlib import ExitStack
 from pathlib import Path
-from queue import Empty, SimpleQueue
 from typing import Any
 
 import typer
 
 from ..errors import SettingError
 from .address import shown_address
+from .serve import at_hangup
 
 
 def supervise(
@@ -25,9 +25,9 @@ def supervise(
     threads: int,
     store: Path | None,
     grace: float,
-    signals: SimpleQueue[int],
+    stop: threading.Event,
 ) -> None:
-    """Until a signal ends it; SIGHUP is passed on. The processes are this command with a socket to accept from."""
+    """Until ``stop``; SIGHUP is passed on. The processes are this command with a socket to accept from."""
     from ..private.events import emit
     from ..private.nursery import Nursery
     from ..private.server import listening
@@ -55,13 +55,9 @@ def supervise(
         emit("serving", address=shown, processes=processes)
         typer.echo(line.rstrip())
         sys.stdout.flush()
-        while True:
-            try:
-                if signals.get(timeout=POLL_S) != signal.SIGHUP:
-                    break
-                supervisor.reload()
-            except Empty:
-                supervisor.keep_alive()
-                if nursery is not None:
-                    nursery.keep_alive()
+        at_hangup(supervisor.reload)
+        while not stop.wait(POLL_S):
+            supervisor.keep_alive()
+            if nursery is not None:
+                nursery.keep_alive()
         emit("stopping", processes=processes)

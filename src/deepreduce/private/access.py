@@ -101,10 +101,11 @@ class Access:
     def refresh(self) -> None:
         """Reads the file of tokens again if it has changed."""
         if self.tokens is not None:
-            before = set(self.tokens.names())
+            before = dict(self.tokens.entries)
             if self.tokens.refresh():
-                after = set(self.tokens.names())
-                self.note("configuration", what="tokens", added=sorted(after - before), removed=sorted(before - after))
+                after = dict(self.tokens.entries)
+                new = sorted(name for name in after if after[name] != before.get(name))
+                self.note("configuration", what="tokens", new=new, removed=sorted(before.keys() - after.keys()))
 
     def replace_quotas(self, quotas: Quotas) -> None:
         """From now on; for sessions that are open, too."""

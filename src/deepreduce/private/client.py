@@ -60,6 +60,9 @@ class Client:
     prepared outlives connections and processes; without, or if the server has none, it ends with the connection.
     ``store_key``: a file with the key that locks it; None: the user's (docs/service.md).
 
+    Where the server limits what this client may use, `prepare` and `predict` raise `PeerError` with the reason QUOTA;
+    nothing prepared is lost by it, and the session goes on.
+
     ``runs`` holds what the last predictions cost (`Run`), ``setup`` what the connection did, ``plan`` and
     ``plan_digest`` what the server computes. After a `SessionError` the session is over and what was prepared in memory
     is lost; `reconnect` begins another.

@@ -157,6 +157,8 @@ class TlsStream:
                 self._in.write(records)
             except ssl.SSLError:
                 self._flush()  # the alert that tells the peer
+                if self._tls.server_side:
+                    _finish(self._socket)  # which a client that has sent its hello already would else not get to read
                 raise
             else:
                 return self._flush()

@@ -18,7 +18,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Self
@@ -51,13 +51,13 @@ class Inherited:
         text = os.environ.pop(VARIABLE, None)
         return None if text is None else cls(**json.loads(text))
 
-    def follow(self, stop: Callable[[], object]) -> None:
-        """Calls ``stop`` when the supervisor wants it, or is no more."""
+    def follow(self, stop: threading.Event) -> None:
+        """Sets ``stop`` when the supervisor wants it, or is no more."""
 
         def wait() -> None:
             while os.read(0, 1):
                 pass
-            stop()
+            stop.set()
 
         threading.Thread(target=wait, daemon=True).start()
 

@@ -98,16 +98,12 @@ class TokenFile:
     def __init__(self, path: Path | str) -> None:
         self._path, self._guard = Path(path), threading.Lock()
         self._seen = self._state()
-        self._entries = read_tokens(self._path)
+        self.entries = read_tokens(self._path)
 
     def owner(self, token: str) -> str | None:
         """Whose token it is; None: nobody's."""
         self.refresh()
-        return matching(self._entries, token)
-
-    def names(self) -> tuple[str, ...]:
-        """Of all entries."""
-        return tuple(name for name, _ in self._entries)
+        return matching(self.entries, token)
 
     def refresh(self) -> bool:
         """Reads the file again if it is not the one that was read last; whether its entries are others now."""
@@ -121,7 +117,7 @@ class TokenFile:
             except DeepReduceError as error:
                 log.error("the tokens stay as they were: %s", error)
                 return False
-            changed, self._entries = entries != self._entries, entries
+            changed, self.entries = entries != self.entries, entries
             return changed
 
     def _state(self) -> tuple[int, ...]:

@@ -122,6 +122,10 @@ class SilenceError(SessionError):
     """The peer did not send, or did not read, in time."""
 
 
+class CertificateError(SessionError):
+    """The peer wants a certificate, or another one than ours."""
+
+
 class PeerError(SessionError):
     """The peer told us why it ended the session."""
 
@@ -350,7 +354,7 @@ class Channel:
             while True:
                 _, length = self._header()
                 self._content(min(length, DISCARDED), "")
-        except PeerError:
+        except (PeerError, CertificateError):
             raise
         except (SessionError, OSError):
             return
@@ -367,6 +371,11 @@ class Channel:
                 f"the {self._peer} was silent for too long", "connect again, or allow more time"
             ) from None
         except OSError as error:
+            if any(word in (getattr(error, "reason", None) or "") for word in ("CERTIFICATE", "UNKNOWN_CA")):
+                raise CertificateError(
+                    f"the {self._peer} did not let us in: it asks for a certificate of an authority that it knows",
+                    "give a certificate and its key, or other ones",
+                ) from None
             raise SessionError(f"the connection to the {self._peer} broke: {error}", "connect again") from None
 
 
