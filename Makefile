@@ -4,6 +4,9 @@
 # make check  formatting, types, all tests, and the compiled module's tests under the sanitizers
 # make sanitize  the tests marked `core` against a build with the address and undefined-behaviour sanitizers
 # make bench  throughput of the training loop against the bare network; kernels and a private ResNet18 against their floors
+# make constraints  the exact versions of everything that CI installs, for this Python (.ci/constraints-py3.X.txt); to
+#             install them: PIP_CONSTRAINT=$PWD/.ci/constraints-py3.11.txt make test
+# make audit  known advisories about those versions; exit code 3: no source of advisories can be reached
 #
 # Each target first creates .venv and installs everything it needs there.
 
@@ -23,7 +26,7 @@ CORE_TESTS  = $(shell grep -rl --include='test_*.py' 'pytest.mark.core' tests)
 # --capture=sys lets the reports through.
 PRELOAD     = $(shell $(CXX) -print-file-name=libasan.so) $(shell $(CXX) -print-file-name=libstdc++.so)
 
-.PHONY: demo test lint check sanitize stub bench clean
+.PHONY: demo test lint check sanitize stub bench constraints audit clean
 .DELETE_ON_ERROR:
 
 $(VENV)/.installed: pyproject.toml
@@ -81,6 +84,12 @@ bench: $(VENV)/.built
 # The types of the compiled module, after a change of what it offers.
 stub: $(VENV)/.built
 	$(BIN)/python -m nanobind.stubgen --quiet -m deepreduce._core -o src/deepreduce/_core.pyi
+
+constraints:
+	$(PYTHON) .ci/constraints '$(TORCH)'
+
+audit:
+	$(PYTHON) .ci/audit
 
 clean:
 	rm -rf $(VENV) $(DEMO) build dist
