@@ -14,6 +14,7 @@ import sys
 import traceback
 import urllib.request
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 
@@ -25,6 +26,7 @@ from sessions import PLAN, WEIGHTS, image, serving
 from deepreduce.private import Client, client_context, server_context, shelves
 from deepreduce.private.events import JsonLines
 from deepreduce.private.metrics import Metrics
+from deepreduce.private.session import Session
 from deepreduce.private.store import ClientStore
 from deepreduce.private.store.wrapping import Wrapping
 from deepreduce.private.transport import Channel
@@ -120,6 +122,10 @@ def work(folder: Path, counters: Metrics, protocol: str) -> None:
             client.prepare(1)
             client._shelf._batches[next(iter(client._shelf._batches))].vectors.clear()
             client.predict_integers(x)
+        with expected("a fault of the server's"), Client("127.0.0.1", port, **asks) as client:
+            client.prepare(1)
+            with patch.object(Session, "_predict", lambda self, program, material, operand: material[operand]):
+                client.predict_integers(x)
         store.close()
         with expected("a closed store"):
             store.claim_next(None)
