@@ -6,7 +6,7 @@
 # make bench  throughput of the training loop against the bare network; kernels and a private ResNet18 against their floors
 # make constraints  the exact versions of everything that CI installs, for this Python (.ci/constraints-py3.X.txt); to
 #             install them: PIP_CONSTRAINT=$PWD/.ci/constraints-py3.11.txt make test
-# make audit  known advisories about those versions; exit code 3: no source of advisories can be reached
+# make audit  known advisories about those versions; "Error 3" of it: no source of advisories can be reached, nothing is known
 #
 # Each target first creates .venv and installs everything it needs there.
 

@@ -19,7 +19,7 @@ from typing import Any, Protocol
 
 from ...errors import StoreError
 from ...folders import store_key_file
-from ..wiping import wipe
+from ..wiping import fresh_key, wipe
 from .files import sync_folder, write_all
 
 KEY = 32
@@ -85,7 +85,7 @@ class KeyFile:
         if self.given:
             raise StoreError(f"{self.name} is missing", "give the service its credential")
         temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
-        key = bytearray(os.urandom(KEY))
+        key = fresh_key(KEY)
         try:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)

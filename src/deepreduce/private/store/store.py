@@ -26,7 +26,7 @@ from pathlib import Path
 
 from ...errors import StoreError
 from ..material import Plain
-from ..wiping import wipe, wiping
+from ..wiping import fresh_key, wipe, wiping
 from .burnt import BurntList, Known
 from .database import FORMAT, Database, disk_error
 from .files import remove_unlocked, sync_folder, write_all
@@ -110,7 +110,7 @@ class Store:
 
     def add(self, batch_id: bytes, purpose: Purpose, transcript: bytes, plain: Plain) -> None:
         """Keeps a batch. Raises `StoreFullError` at a limit, `StoreError` (a full disk ...); then nothing is kept."""
-        key, size = bytearray(os.urandom(KEY)), sealed_bytes(plain)
+        key, size = fresh_key(KEY), sealed_bytes(plain)
         with self._database.transaction() as db:
             self._trust(db)
             self._make_room(db, purpose, size)
@@ -214,7 +214,7 @@ class Store:
 
     def _wrap_all(self, db: sqlite3.Connection, wrapping: Wrapping, salt: bytes) -> None:
         """Wraps what there is: nothing, or the keys of a store of format 1, which kept them as they are."""
-        secret = self._fact(db, "identity") or self._fact(db, "secret") or os.urandom(SECRET)
+        secret = self._fact(db, "identity") or self._fact(db, "secret") or fresh_key(SECRET)
         db.execute("DELETE FROM facts WHERE name = 'identity'")
         self._set_fact(db, "salt", salt)
         self._set_fact(db, "secret", wrapping.wrap(secret, BOUND_SECRET))
