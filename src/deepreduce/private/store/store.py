@@ -204,7 +204,7 @@ class Store:
             salt = os.urandom(SALT)
             wrapping, told = new_lock(sources, salt)
             if told is not None:
-                self._notice(told)
+                log.warning("%s", told)  # at once: whatever comes next may fail
             with self._database.transaction() as db:
                 if self._fact(db, "salt") is None:  # else another process was faster
                     self._wrap_all(db, wrapping, salt)
