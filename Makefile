@@ -7,6 +7,9 @@
 # make bench  throughput of the training loop against the bare network; kernels and a private ResNet18 against their floors
 # make wheel  the archives of a release in dist/: source archive, and a repaired wheel for each of WHEEL_PYTHONS; checked
 # make wheel-test  each wheel in a new environment without a compiler: install, serve, predict
+# make constraints  the exact versions of everything that CI installs, for this Python (.ci/constraints-py3.X.txt); to
+#             install them: PIP_CONSTRAINT=$PWD/.ci/constraints-py3.11.txt make test
+# make audit  known advisories about those versions; "Error 3" of it: no source of advisories can be reached, nothing is known
 #
 # Each target first creates .venv (for wheels: an environment in build/) and installs everything it needs there.
 
@@ -31,7 +34,7 @@ PRELOAD     = $(shell $(CXX) -print-file-name=libasan.so) $(shell $(CXX) -print-
 WHEEL_PYTHONS ?= $(PYTHON)
 WHEEL_TOOLS   := build/wheel-tools
 
-.PHONY: demo test lint check fuzz sanitize stub bench wheel wheel-test clean
+.PHONY: demo test lint check fuzz sanitize stub bench wheel wheel-test constraints audit clean
 .DELETE_ON_ERROR:
 
 $(VENV)/.installed: pyproject.toml
@@ -114,6 +117,12 @@ wheel: $(WHEEL_TOOLS)/.created
 
 wheel-test:
 	for python in $(WHEEL_PYTHONS); do packaging/empty_environment.sh dist $$python || exit 1; done
+
+constraints:
+	$(PYTHON) .ci/constraints '$(TORCH)'
+
+audit:
+	$(PYTHON) .ci/audit
 
 clean:
 	rm -rf $(VENV) $(DEMO) build dist

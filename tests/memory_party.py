@@ -23,6 +23,7 @@ from sessions import image, serving, weights_of
 from deepreduce.errors import DeepReduceError
 from deepreduce.plan import Relu, Rescale
 from deepreduce.private import Client, shelves
+from deepreduce.private.store.wrapping import Wrapping
 from plan_samples import conv, plan_of
 
 VEIL, PIECE = 0xA5, 64
@@ -49,6 +50,20 @@ def noting(owner, party: str, found: dict[str, str]) -> None:
     owner.put = noted
 
 
+def noting_keys(found: dict[str, str]) -> None:
+    """The keys of batches, when they are wrapped."""
+    wrap = Wrapping.wrap
+
+    def noted(self, secret, bound):
+        bound = list(bound)
+        if bound[0] == b"batch":
+            key = np.frombuffer(secret, np.uint8) ^ np.uint8(VEIL)
+            found[f"batch key {len(found)}"] = key.tobytes().hex()
+        return wrap(self, secret, bound)
+
+    Wrapping.wrap = noted
+
+
 def main(protocol: str, ending: str, folder: str) -> None:
     found: dict[str, str] = {}
 
@@ -63,6 +78,7 @@ def main(protocol: str, ending: str, folder: str) -> None:
 
     for owner in (shelves.ClientMemory, shelves.ClientStored, shelves.ServerMemory, shelves.ServerStored):
         noting(owner, owner.__name__[:6].lower(), found)
+    noting_keys(found)
     server, client = ({"store": Path(folder) / name} if folder else {} for name in ("server", "client"))
     x = image(PLAN, np.random.default_rng(3))
     with serving(PLAN, weights_of(PLAN), **server) as (_, port):

@@ -340,6 +340,24 @@ def test_a_second_signal_ends_at_once(folder):
         assert process.wait(5) == 128 + signal.SIGTERM
 
 
+def test_the_key_of_a_store(folder, tmp_path):
+    """Made and told once; another one costs nothing. No server is needed to find that out."""
+    store = ("--store", tmp_path / "s", "--store-key", tmp_path / "keys" / "key")
+    done = predict(folder, 1, folder / "0.png", *store, code=4)  # nobody listens
+    assert done.stderr.count("a key for stores is in the key file") == 1
+    key = tmp_path / "keys" / "key"
+    assert (key.stat().st_size, key.stat().st_mode & 0o777) == (32, 0o600)
+    (tmp_path / "other").write_bytes(bytes(32))
+    (tmp_path / "other").chmod(0o600)
+    done = predict(folder, 1, folder / "0.png", *store[:3], tmp_path / "other", code=2)
+    assert "is locked with another key" in done.stderr
+    assert "hint:" in done.stderr
+    done = predict(folder, 1, folder / "0.png", *store, code=4)
+    assert "a key" not in done.stderr
+    with served(folder, "--store", tmp_path / "t", "--store-key", tmp_path / "keys" / "another"):
+        assert (folder / "log").read_text().count("a key for stores is in the key file") == 1
+
+
 def test_doctor(folder):
     done = subprocess.run(
         command("doctor", "--json"), capture_output=True, text=True, check=False, timeout=60, env=environment(folder)

@@ -75,6 +75,7 @@ def test_nothing_is_left_of_what_was_used_or_dropped(protocol, ending):
 @pytest.mark.parametrize("protocol", ["fused", "delphi"])
 def test_what_is_in_the_store_is_not_in_memory(protocol, tmp_path, store_key):
     seen = look(protocol, "used", tmp_path, {"store key": store_key.read_bytes()})
+    assert sum("batch key" in name for name in seen["prepared"][0]) == 2
     for stage in ("prepared", "used"):
         assert {name.split("/")[-1] for name in seen[stage][1]} <= {"delta"}
     assert seen["closed"][1] == set()

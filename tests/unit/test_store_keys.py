@@ -179,21 +179,21 @@ def test_key_files_that_are_refused(tmp_path):
 # --- where it comes from ---------------------------------------------------------------------------------------------
 
 
-def test_a_key_file_is_made_once_and_told_once(at_home, tmp_path):
+def test_a_key_file_is_made_once_and_told_once(at_home, tmp_path, caplog):
     before = os.umask(0)
     try:
         store = filled(tmp_path / "s")
     finally:
         os.umask(before)
-    assert len(store.notices) == 1
-    assert str(at_home) in store.notices[0]
+    assert [str(at_home) in message for message in caplog.messages] == [True]
     assert stat.S_IMODE(at_home.stat().st_mode) == 0o600
     assert [path.name for path in at_home.parent.iterdir()] == ["store.key"]
     key = at_home.read_bytes()
     assert len(set(key)) > 8
     store.close()
-    assert not ClientStore(tmp_path / "s").notices
-    assert not ServerStore(tmp_path / "another", 10**9, 10**9).notices
+    ClientStore(tmp_path / "s").close()
+    ServerStore(tmp_path / "another", 10**9, 10**9).close()
+    assert len(caplog.messages) == 1
     assert at_home.read_bytes() == key
     at_home.unlink()
     unchanged_but_refused(tmp_path / "s", "locked, and there is no key in")
@@ -217,25 +217,25 @@ def test_the_variable_and_the_credential_of_a_service(at_home, tmp_path, monkeyp
     unchanged_but_refused(tmp_path / "s", "another key than the key file .*store.key")
 
 
-def test_the_keyring(at_home, tmp_path):
+def test_the_keyring(at_home, tmp_path, caplog):
     ring = Ring()
     keyring.set_keyring(ring)
     store = filled(tmp_path / "s")
-    assert "the keyring" in store.notices[0]
+    assert ["the keyring" in message for message in caplog.messages] == [True]
     assert not at_home.exists()
     ((name, text),) = ring.entries.items()
     assert name == (SERVICE, ENTRY)
     assert len(base64.b64decode(text)) == 32
     store.close()
     other = ServerStore(tmp_path / "other", 10**9, 10**9)
-    assert not other.notices
-    assert len(ring.entries) == 1
+    other.close()
+    assert len(caplog.messages) == len(ring.entries) == 1
     keyring.set_keyring(keyring.backends.fail.Keyring())  # logged in without it
     unchanged_but_refused(tmp_path / "s", "locked, and there is no key in the key file")
     keyring.set_keyring(Locked())
     unchanged_but_refused(tmp_path / "s", "the keyring cannot be used: KeyringLocked")
     keyring.set_keyring(ring)
-    assert ClientStore(tmp_path / "s").claim_next(PURPOSE).batch_id == IDS[0]
+    assert ClientStore(tmp_path / "s").count(PURPOSE) == len(IDS)
     ring.entries[name] = "no key"
     unchanged_but_refused(tmp_path / "s", "is no key of 32 bytes")
 

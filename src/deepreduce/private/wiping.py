@@ -14,7 +14,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import _core
+
 Secret = NDArray[Any] | bytearray
+
+
+def fresh_key(count: int) -> bytearray:
+    """``count`` random bytes, a multiple of 8, without the copy that `os.urandom` would leave."""
+    words = _core.random_ring(count // 8, 64)
+    with wiping(words):
+        return bytearray(words.view(np.uint8))
 
 
 def wipe(*secrets: Secret) -> None:

@@ -19,13 +19,14 @@ from typing import Any, Protocol
 
 from ...errors import StoreError
 from ...folders import store_key_file
-from ..wiping import wipe
+from ..wiping import fresh_key, wipe
 from .files import sync_folder, write_all
 
 KEY = 32
 VARIABLE = "DEEPREDUCE_STORE_KEY"
 CREDENTIAL = "deepreduce-store-key"  # its name within $CREDENTIALS_DIRECTORY
 SERVICE, ENTRY = "deepreduce", "store key"  # in the keyring
+HINT = "check its permissions, or name another file with --store-key"
 
 
 class KeySource(Protocol):
@@ -84,11 +85,11 @@ class KeyFile:
         """Whole or not at all, and never over a file that is there."""
         if self.given:
             raise StoreError(f"{self.name} is missing", "give the service its credential")
-        temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
-        key = bytearray(os.urandom(KEY))
+        temporary = self.path.with_name(f".{self.path.name}.{os.urandom(8).hex()}.tmp")
+        key = fresh_key(KEY)
         try:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             try:
                 write_all(file, memoryview(key))
                 os.fsync(file)
@@ -179,7 +180,7 @@ def key_sources(given: Path | str | None) -> tuple[KeySource, ...]:
 
 
 def _unusable(path: Path, error: OSError) -> StoreError:
-    return StoreError(f"the key file {path} cannot be used: {error.strerror or error}", "check its permissions")
+    return StoreError(f"the key file {path} cannot be used: {error.strerror or error}", HINT)
 
 
 @contextmanager

@@ -27,7 +27,7 @@ from pathlib import Path
 
 from ...errors import StoreError
 from ..material import Plain
-from ..wiping import wipe, wiping
+from ..wiping import fresh_key, wipe, wiping
 from .burnt import BurntList, Known
 from .database import FORMAT, Database, damaged_error, disk_error
 from .files import remove_unlocked, sync_folder, write_all
@@ -111,7 +111,7 @@ class Store:
 
     def add(self, batch_id: bytes, purpose: Purpose, transcript: bytes, plain: Plain) -> None:
         """Keeps a batch. Raises `StoreFullError` at a limit, `StoreError` (a full disk ...); then nothing is kept."""
-        key, size = bytearray(os.urandom(KEY)), sealed_bytes(plain)
+        key, size = fresh_key(KEY), sealed_bytes(plain)
         with self._database.transaction() as db:
             self._trust(db)
             self._make_room(db, purpose, size)
@@ -207,7 +207,7 @@ class Store:
             salt = os.urandom(SALT)
             wrapping, told = new_lock(sources, salt)
             if told is not None:
-                self._notice(told)
+                log.warning("%s", told)  # at once: whatever comes next may fail
             with self._database.transaction() as db:
                 if self._fact(db, "salt") is None:  # else another process was faster
                     self._wrap_all(db, wrapping, salt)
@@ -217,7 +217,7 @@ class Store:
 
     def _wrap_all(self, db: sqlite3.Connection, wrapping: Wrapping, salt: bytes) -> None:
         """Wraps what there is: nothing, or the keys of a store of format 1, which kept them as they are."""
-        secret = self._fact(db, "identity") or self._fact(db, "secret") or os.urandom(SECRET)
+        secret = self._fact(db, "identity") or self._fact(db, "secret") or fresh_key(SECRET)
         db.execute("DELETE FROM facts WHERE name = 'identity'")
         self._set_fact(db, "salt", salt)
         self._set_fact(db, "secret", wrapping.wrap(secret, BOUND_SECRET))

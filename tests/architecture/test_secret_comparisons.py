@@ -1,0 +1,64 @@
+"""Python compares secrets in constant time: `==` on something with a secret's name needs a reason."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PRIVATE = Path(__file__).resolve().parents[2] / "src" / "deepreduce" / "private"
+NAMES = {
+    "token", "identity", "secret", "password", "credential", "key", "keys", "store_key", "mask", "masks", "delta",
+    "seed", "labels", "shares", "pads", "rho", "token_hash", "transcript", "batch_id", "tag", "mac", "signature",
+}  # fmt: skip
+# (file, expression): why the time may depend on it.
+REASONS = {
+    (
+        "shelves.py",
+        "material.transcript != transcript",
+    ): "a hash of frames that both have seen, of the client's own batch",
+}
+
+
+def named(node: ast.expr) -> str:
+    """The last part of a name: of ``self._token.encode()`` it is ``token``."""
+    while isinstance(node, ast.Call | ast.Subscript):
+        node = node.func if isinstance(node, ast.Call) else node.value
+        if isinstance(node, ast.Attribute) and node.attr in ("encode", "tobytes", "hex", "digest", "hexdigest"):
+            node = node.value
+    name = node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
+    return name.strip("_")
+
+
+def comparisons(source: str) -> list[str]:
+    """Expressions that compare a secret by `==` or `!=`, or look it up by `in`, other than with None."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Compare):
+            sides = [node.left, *node.comparators]
+            timed = any(isinstance(op, ast.Eq | ast.NotEq) for op in node.ops)
+            lengths = any(isinstance(side, ast.Constant) for side in sides)  # "== 0", "== 'fused'"
+            if timed and not lengths and any(named(side) in NAMES for side in sides):
+                found.append(ast.unparse(node))
+    return found
+
+
+@pytest.mark.parametrize("path", sorted(PRIVATE.rglob("*.py")), ids=lambda path: path.name)
+def test_secrets_are_compared_in_constant_time(path):
+    for expression in comparisons(path.read_text()):
+        assert (path.name, expression) in REASONS, f"{path.name}: {expression}: use hmac.compare_digest, or say why not"
+
+
+def test_every_exception_is_still_there():
+    there = {(path.name, one) for path in PRIVATE.rglob("*.py") for one in comparisons(path.read_text())}
+    assert there == set(REASONS)
+
+
+def test_the_token_is_compared_in_constant_time():
+    assert "hmac.compare_digest(" in (PRIVATE / "hello.py").read_text()
+
+
+@pytest.mark.parametrize(
+    "planted", ["token == hello.token", "self._secret != found", "key.tobytes() == other", "x == identity.hex()"]
+)
+def test_a_planted_comparison_is_found(planted):
+    assert comparisons(f"def f(): return {planted}") == [planted]
