@@ -3,7 +3,8 @@
     python bench/load.py [--sessions 1 4 16 64] [--repeats 3] [--relus 12288] [--workers 1] [--json FILE] [--print]
 
 Every session is a connection of its own, from up to four client processes (bench/load_client.py); the server is a
-process with its workers (bench/load_server.py). The plan is ResNet18 with random weights of trained range (`deepreduce.export.random`).
+process with its workers (bench/load_server.py). The plan is ResNet18 with random weights of trained range
+(`deepreduce.export.random`).
 Writes bench/results/load_<hardware>_<date>.md and, beside it, all measurements as JSON.
 """
 
