@@ -40,7 +40,7 @@ from .transport import Channel, Kind
 from .vectors import Bytes
 
 NICE = 5  # workers' priority is that much lower: a quarter of a core that predictions want, too
-WORKER_S = 300.0  # a worker that says nothing for that long is given up
+WORKER_S = 120.0  # a worker that says nothing for that long is given up
 ORDER = 256  # bytes at most
 PROGRAMS = 8  # of protocols and batch sizes, kept compiled
 NO_PHASE = {"seconds": 0.0, "rounds": 0, "ops": {}}
