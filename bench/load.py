@@ -3,7 +3,8 @@
     python bench/load.py [--sessions 1 4 16 64] [--repeats 3] [--relus 12288] [--workers 1] [--json FILE] [--print]
 
 Every session is a connection of its own, from up to four client processes (bench/load_client.py); the server is a
-process with its workers. The plan is ResNet18 with random weights of trained range (`deepreduce.export.random`).
+process with its workers (bench/load_server.py). The plan is ResNet18 with random weights of trained range
+(`deepreduce.export.random`).
 Writes bench/results/load_<hardware>_<date>.md and, beside it, all measurements as JSON.
 """
 
@@ -22,7 +23,7 @@ import numpy as np
 
 import results_page
 from deepreduce.export import plan_of
-from deepreduce.plan import predict, read_plan, read_weights, write_plan, write_weights
+from deepreduce.plan import predict, read_plan, write_plan, write_weights
 from deepreduce.private.floors import linear_floor_s, measure_rates, relu_floor
 from private import POINTS
 
@@ -98,22 +99,10 @@ class Talker:
         self.process.stdout.close()
 
 
-def serve(folder: Path, settings: dict) -> None:
-    """The server's process: tells its port, serves until it is killed."""
-    from deepreduce.private import Server, server_context
-
-    plan = read_plan(folder / "plan.json")
-    weights = read_weights(folder / "weights.safetensors", plan)
-    tls = server_context(folder / "certificate.pem", folder / "key.pem")
-    server = Server(plan, weights, tls=tls, timeout_s=300, **settings)
-    print(json.dumps({"port": server.listen(), "setup_s": server.setup_s}), flush=True)
-    server.serve_forever()
-
-
 @contextlib.contextmanager
 def server(folder: Path, **settings):
     """(process tree, what clients need to connect)."""
-    with Talker(__file__, "--serve", str(folder), json.dumps(settings)) as process:
+    with Talker(str(HERE / "load_server.py"), str(folder), json.dumps(settings)) as process:
         port = process.answer()["port"]
         yield Group(process.process.pid), {"port": port, "authority": str(folder / "authority.pem")}
 
@@ -148,7 +137,9 @@ def level(folder: Path, sessions: int, workers: int) -> dict:
         prepare_s, busy = ask(talkers, [{"do": "prepare", "each": each}] * parts)
         after = tree.all_cpu_s()
         prepared = tree.bytes(tree.pid, "Rss")
+        nursery = tree.pids()[1:2]
         forked = [pid for pid in after if pid not in before]
+        shared = sum(tree.bytes(pid, "Rss") for pid in nursery)
         private = [tree.bytes(pid, "Private_Dirty") for pid in forked]
         started = tree.cpu_s(tree.pid)
         predict_s, latencies = ask(talkers, [{"do": "predict", "each": each}] * parts)
@@ -166,6 +157,7 @@ def level(folder: Path, sessions: int, workers: int) -> dict:
         "prepared_bytes": (prepared - connected) / total,
         "worker_bytes": median(private) if private else 0,
         "server_bytes": prepared,
+        "nursery_bytes": shared,
     }
 
 
@@ -256,17 +248,20 @@ def level_row(sessions: int, repeats: list[dict]) -> list[str]:
         " + ".join(f"{median(of(repeats, f'offline_{who}_cpu_s', 1e-3)):.0f}" for who in ("server", "worker")),
         " / ".join(f"{median(of(repeats, name, 1e6)):.2f}" for name in ("session_bytes", "prepared_bytes")),
         f"{median(of(repeats, 'worker_bytes', 1e6)):.1f}",
-        f"{median(of(repeats, 'server_bytes', 1e6)):.0f}",
+        " + ".join(f"{median(of(repeats, f'{who}_bytes', 1e6)):.0f}" for who in ("server", "nursery")),
     ]
 
 
 LEVELS = ["sessions", "predictions/s", "latency ms p50 / p90 / p99", "server CPU ms each", "preparations/s, times busy"]
-LEVELS += ["CPU ms each, server + worker", "server MB: session / prepared batch", "worker MB", "server MB in all"]
+LEVELS += [
+    "CPU ms each, server + worker",
+    "server MB: session / prepared batch",
+    "MB of each worker",
+    "MB of server + nursery",
+]
 
 
 def main() -> None:
-    if sys.argv[1:2] == ["--serve"]:
-        return serve(Path(sys.argv[2]), json.loads(sys.argv[3]))
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sessions", type=int, nargs="+", default=[1, 4, 16, 64])
     parser.add_argument("--repeats", type=int, default=3)

@@ -35,9 +35,9 @@ def start(folder, *options):
 
 
 @contextmanager
-def served(folder, *options):
-    """(process, port) of a supervisor whose two processes are ready."""
-    process = start(folder, "--listen", "127.0.0.1:0", "--processes", 2, *options)
+def served(folder, *options, processes=2):
+    """(process, port) of a supervisor whose processes are ready, or of a single server."""
+    process = start(folder, "--listen", "127.0.0.1:0", "--processes", processes, *options)
     try:
         line = process.stdout.readline()
         found = re.fullmatch(rf"serving \S+ {digest(PLAN)} on 127\.0\.0\.1:(\d+)\n", line)
@@ -147,3 +147,20 @@ def test_what_cannot_be_started(folder):
     assert process.wait(PATIENCE_S) != 0
     process.stdout.close()
     assert "--processes is 0" in (folder / "log").read_text()
+
+
+def test_a_busy_server_is_waited_for(folder):
+    """Not by default; then the message is one line."""
+    with served(folder, "--store", folder / "server", "--max-sessions", 1, "--workers", 0, processes=1) as (_, port):
+        command = [sys.executable, "-m", "deepreduce", "predict", f"127.0.0.1:{port}", "--prepare", "1"]
+        command += ["--store", str(folder / "client"), "--wait"]
+        settings = {"capture_output": True, "text": True, "check": False, "timeout": PATIENCE_S}
+        with connect(port, None):
+            done = subprocess.run([*command, "0"], **settings)
+            assert done.returncode != 0
+            assert "the server is busy, try again in 5 s" in done.stderr
+            assert "Traceback" not in done.stderr
+            waiting = subprocess.Popen([*command, str(PATIENCE_S)], stderr=subprocess.PIPE, text=True)
+            wait_until(lambda: len(events(folder, "refused")) == 2)
+        assert "1 prepared" in waiting.communicate(timeout=PATIENCE_S)[1]
+        assert waiting.returncode == 0

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -134,6 +135,29 @@ def test_a_worker_that_dies_while_nothing_is_asked(worked):
         patiently(lambda: client.prepare(1), PATIENCE_S)
         assert client.prepared == 2
         assert np.array_equal(client.predict_integers(X), EXACT)
+
+
+def test_a_worker_that_cannot_be_started_costs_nothing(worked, monkeypatch):
+    """Not even a session that was promised another one."""
+    server, port = worked
+    with connect(port) as client:
+        client.prepare(1)
+        for pid in children(nursery(server)):
+            os.kill(pid, signal.SIGKILL)
+        with monkeypatch.context() as patch:
+            patch.setattr(server._nursery, "worker", lambda protocol, batch: closed())
+            for _ in range(2):
+                with pytest.raises(BusyError):
+                    client.prepare(1)
+        client.prepare(1)
+        for _ in range(2):
+            assert np.array_equal(client.predict_integers(X), EXACT)
+
+
+def closed():
+    ours, theirs = socket.socketpair()
+    theirs.close()
+    return ours
 
 
 def test_a_nursery_that_dies_is_started_again(worked):

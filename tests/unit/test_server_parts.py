@@ -6,8 +6,8 @@ import logging
 import pytest
 
 from deepreduce.private.events import JsonLines, emit
-from deepreduce.private.hello import LimitError
 from deepreduce.private.limits import Memory, Rate, rated
+from deepreduce.private.transport import BusyError
 
 
 def test_a_bucket_fills_evenly():
@@ -34,7 +34,7 @@ def test_a_host_has_one_rate():
 def test_memory_is_given_back():
     memory = Memory(10)
     memory.book(7)
-    with pytest.raises(LimitError):
+    with pytest.raises(BusyError):
         memory.book(4)
     memory.release(7)
     memory.book(10)

@@ -10,6 +10,7 @@ A worker ends with its session; one that dies costs the batch that it was prepar
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
 import os
 import signal
@@ -40,8 +41,9 @@ from .vectors import Bytes
 from .wiping import wipe
 
 NICE = 5  # workers' priority is that much lower: a quarter of a core that predictions want, too
-WORKER_S = 300.0  # a worker that says nothing for that long is given up
+WORKER_S = 120.0  # a worker that says nothing for that long is given up
 ORDER = 256  # bytes at most
+PROGRAMS = 8  # of protocols and batch sizes, kept compiled
 NO_PHASE = {"seconds": 0.0, "rounds": 0, "ops": {}}
 
 
@@ -209,22 +211,22 @@ def _nursery(
     weights.clear()
     for linear in linears.values():
         linear.layout.warm()
-    programs: dict[tuple[Any, int], Program] = {}
+    compiled = functools.lru_cache(PROGRAMS)(lambda protocol, batch: compile_plan(plan, protocol, batch))
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for workers
     pipe.send(("ready", time.perf_counter() - started))
     while pipe not in wait([pipe, orders]):
         text, fds, _, _ = socket.recv_fds(orders, ORDER, 1)
-        protocol, _, batch = text.decode().partition(" ")
-        purpose: Any = (protocol, int(batch))
-        if purpose not in programs:
-            programs[purpose] = compile_plan(plan, *purpose)
-            gc.collect()
+        if not fds:  # the owner is gone
+            return
+        with socket.socket(fileno=fds[0]) as session:
+            protocol, _, batch = text.decode().partition(" ")
+            program = compiled(protocol, int(batch))
             gc.freeze()  # the collector of a worker would write to every page otherwise
-        if os.fork() == 0:
-            pipe.close()
-            orders.close()
-            _work(Link(socket.socket(fileno=fds[0])), programs[purpose], linears, threads)
-        os.close(fds[0])
+            with contextlib.suppress(OSError):  # no memory, or too many processes: the session finds its end closed
+                if os.fork() == 0:
+                    pipe.close()
+                    orders.close()
+                    _work(Link(session), program, linears, threads)
 
 
 def _work(link: Link, program: Program, linears: dict[str, OfflineLinear], threads: int) -> NoReturn:

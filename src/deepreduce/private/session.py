@@ -207,6 +207,9 @@ class Session:
                 self._offline.set_up(content)
         except BusyError as error:
             self._busy(error.retry_s, terms.program, renew=False)
+        except WorkerError as error:
+            self._refused(error, "worker")
+            self._busy(1, terms.program, renew=True)
 
     def _serve_prepare(self, terms: Terms, offline: Offline, batch_id: bytes) -> None:
         program, shelf = terms.program, terms.shelf
