@@ -40,14 +40,18 @@ same answer.json 3 || fail answers
 [ "$(field Uid | cut -f 1)" != 0 ] || fail root
 grep -q '^Max core file size *0 *0 ' "/proc/$(pid)/limits" || fail core files
 [ "$(stat -c %a /var/lib/private/deepreduce/store)" = 700 ] || fail the mode of the store
-# The same restrictions in a process that tries what they deny; that it must fail shows that they are in force here.
-# Not with its StateDirectory=: another user's would change hands, and the store takes that for a copy.
-denied() { systemd-run --quiet --pipe --wait --property DynamicUser=yes --property InaccessiblePaths=/etc/deepreduce \
-  --property ProtectSystem=strict --property MemoryDenyWriteExecute=yes --property SystemCallFilter=@system-service \
-  --property SystemCallErrorNumber=EPERM --property RestrictAddressFamilies='AF_INET AF_UNIX' \
-  --unit "deepreduce-try-$1" python3 -c "$2" 2>&1 | tail -n 1; }
-grep -hE '^(ReadOnlyPaths|InaccessiblePaths|ProtectSystem|MemoryDenyWriteExecute|RestrictAddressFamilies)=' \
-  /etc/systemd/system/deepreduce.service
+# The unit's own restrictions, in a process that tries what they deny. Without StateDirectory=: for another user the store
+# would change hands, which it takes for a copy.
+grep -E '^(DynamicUser|NoNewPrivileges|Capability|Protect|Private|Restrict|Lock|Memory|SystemCall|InaccessiblePaths|Limit)' \
+  /etc/systemd/system/deepreduce.service >restrictions
+denied() {
+  name=$1 code=$2
+  set --
+  while IFS= read -r line; do set -- "$@" --property "$line"; done <restrictions
+  systemd-run --quiet --pipe --wait --unit "deepreduce-try-$name" "$@" python3 -c "$code" 2>&1 </dev/null | tail -n 1
+}
+denied nothing 'print("a program runs under them")' | tee allowed
+grep -qx 'a program runs under them' allowed || fail the restrictions
 denied mmap 'import mmap; mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)' | tee -a denied
 denied packet 'import socket; socket.socket(socket.AF_PACKET, socket.SOCK_RAW)' | tee -a denied
 denied write 'open("/usr/file", "w")' | tee -a denied
