@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -59,12 +59,6 @@ class Fuzzer:
         if code and not broken:
             broken.append(f"exit code {code}, see {log}")
         return read_log(log.read_text(errors="replace"), time.monotonic() - started, broken)
-
-    def merge(self, into: Path, folders: Sequence[Path]) -> None:
-        """The least inputs of all folders that reach what they reach together."""
-        into.mkdir(parents=True)
-        flags = [flag for flag in self.flags if not flag.startswith("-timeout")]
-        self.launch([*flags, "-merge=1", str(into), *map(str, folders)], BUILD / self.name / "merge-log")
 
 
 def python_fuzzers() -> list[Fuzzer]:

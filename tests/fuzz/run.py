@@ -3,7 +3,7 @@
     python tests/fuzz/run.py --seconds 75                   # all of it, as `make fuzz` does
     python tests/fuzz/run.py --minutes 60 plan weights      # rounds over these targets
     python tests/fuzz/run.py --sanitized                    # the Python half over a core built with the sanitizers
-    python tests/fuzz/run.py --keep                         # what was found, minimised, into corpora/
+    python tests/fuzz/run.py --keep                         # some of what was found, into corpora/
 
 What a run finds lies below build/fuzz: NAME/corpus, NAME/log, and totals.json, which adds up over runs. An input that
 breaks a target is copied to corpora/NAME, where the tests replay it until it is mended; the exit code is then 1.
@@ -12,6 +12,7 @@ breaks a target is copied to corpora/NAME, where the tests replay it until it is
 from __future__ import annotations
 
 import argparse
+import hashlib
 import importlib.util
 import os
 import shutil
@@ -37,8 +38,8 @@ from fuzz.target import check  # noqa: E402
 from fuzz.totals import Totals, table  # noqa: E402
 
 ROUND_S = 20  # of one target, in long runs
-KEPT_BYTES = 24_000  # of what a fuzzer found, for each target, in version control; the smallest inputs first
-KEPT_EACH = 4096
+KEPT_BYTES = 8_000  # of what a fuzzer found, for each target, in version control
+KEPT = 12  # inputs of them
 
 
 def main() -> int:
@@ -96,21 +97,18 @@ def _reproduce(name: str, file: str) -> None:
 
 
 def _keep(one: Fuzzer) -> None:
-    """Inputs that reach what the kept ones do not, the smallest first."""
+    """The smallest of the inputs that libFuzzer kept, each of which reached something new."""
     folder = CORPORA / one.folder
-    merged = BUILD / one.name / "merged"
-    shutil.rmtree(merged, ignore_errors=True)
     for old in folder.glob("found-*"):
         old.unlink()
-    one.merge(merged, [folder, BUILD / one.name / "corpus"])
-    kept = {path.read_bytes() for path in folder.iterdir()}
-    spent = 0
-    for path in sorted(merged.iterdir(), key=lambda path: (path.stat().st_size, path.name)):
-        content = path.read_bytes()
-        if content in kept or len(content) > KEPT_EACH or spent + len(content) > KEPT_BYTES:
-            continue
+    known, spent = {path.read_bytes() for path in folder.iterdir()}, 0
+    found = [path.read_bytes() for path in (BUILD / one.name / "corpus").glob("*")]
+    new = sorted({*found} - known, key=lambda content: (len(content), content))
+    for content in new[:: max(1, -(-len(new) // KEPT))]:  # of every size
+        if spent + len(content) > KEPT_BYTES:
+            break
         spent += len(content)
-        (folder / f"found-{path.name[:12]}").write_bytes(content)
+        (folder / f"found-{hashlib.sha1(content).hexdigest()[:10]}").write_bytes(content)
     print(f"{one.name}: {spent:,} bytes kept")
 
 
