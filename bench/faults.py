@@ -121,6 +121,10 @@ def page_of(summary: Summary, seconds: float, workers: int) -> str:
         "threads and descriptors: as before, after every run that did not fail",
     ))  # fmt: skip
     text += "\n\n"
+    if summary.failed():
+        text += "## What failed\n\n"
+    for outcome in summary.failed():
+        text += f"- `{json.dumps(outcome.schedule.to_json())}`: {'; '.join(outcome.failures)}\n"
     for title, headers, rows in [*summary.tables(), ("What was said", ["error", "times"], errors)]:
         text += f"## {title}\n\n{results_page.table(headers, rows)}\n"
     text += (

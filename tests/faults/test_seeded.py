@@ -74,7 +74,7 @@ def test_a_summary_counts(world):
     summary.add(run(world, drawn(cell, random.Random(0))), 1, 1 << 20)
     assert len(summary.missing()) == len(matrix()) - 1
     (_, _, totals), (_, _, coverage) = summary.tables()
-    assert totals[0][:5] == ["message: other number", "1", "0", "1", "0"]
+    assert totals[1][:5] == ["message: other number", "1", "0", "1", "0"]
     assert any(row[0] == "client: online input, INPUT" and row[1].startswith("1 (1/") for row in coverage)
 
 
