@@ -6,6 +6,7 @@
 import json
 import os
 import random
+from dataclasses import astuple
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,7 @@ def test_the_sample_has_every_fault():
 def test_all_cells_are_drawn_and_a_run_can_be_repeated():
     count = len(matrix())
     assert {draw(5, run).cell for run in range(count)} == set(matrix())
+    assert list(matrix()) == sorted(matrix(), key=astuple)  # whatever order the frames came in
     assert draw(5, 2 * count + 3) == draw(5, 2 * count + 3) == Schedule.from_json(draw(5, 2 * count + 3).to_json())
 
 
