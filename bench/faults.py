@@ -11,6 +11,7 @@ import contextlib
 import json
 import multiprocessing
 import os
+import random
 import signal
 import sys
 import time
@@ -26,48 +27,58 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from faults.outcome import Outcome
 from faults.runs import run as run_one
-from faults.schedule import draw, expected, matrix
+from faults.schedule import Schedule, draw, drawn, expected, matrix
 from faults.summary import ABOUT, GROWTH_BYTES, Summary
 from faults.world import World
 
 
-def work(pipe: Connection, seed: int, nice: int) -> None:
-    """A worker: gets numbers of runs until None, answers with what came of each. Where something went wrong, it begins
+def work(pipe: Connection, nice: int) -> None:
+    """A worker: gets schedules until None, answers with what came of each. Where something went wrong, it begins
     in a new world.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent tells us to end, or is no more
     os.nice(nice)
     with contextlib.suppress(EOFError, BrokenPipeError):
-        work_on(pipe, seed)
+        work_on(pipe)
 
 
-def work_on(pipe: Connection, seed: int) -> None:
+def work_on(pipe: Connection) -> None:
     """Until there is nothing more to do."""
-    run = pipe.recv()
-    while run is not None:
+    schedule = pipe.recv()
+    while schedule is not None:
         with World() as world:
             failed = False
-            while run is not None and not failed:
+            while schedule is not None and not failed:
                 used = len(world.used["client"])
                 try:
-                    outcome = run_one(world, draw(seed, run))
+                    outcome = run_one(world, schedule)
                 except Exception:
-                    outcome = Outcome(draw(seed, run), failures=[traceback.format_exc()])
+                    outcome = Outcome(schedule, failures=[traceback.format_exc()])
                 failed = bool(outcome.failures)
-                pipe.send((run, outcome, world.rss_bytes(), len(world.used["client"]) - used))
-                run = pipe.recv()
+                pipe.send((outcome, world.rss_bytes(), len(world.used["client"]) - used))
+                schedule = pipe.recv()
+
+
+def schedules(arguments: argparse.Namespace) -> list[Schedule]:
+    """All runs that are asked for."""
+    seed = arguments.seed
+    if arguments.missed is None:
+        return [draw(seed, run) for run in range(arguments.first, arguments.first + arguments.runs)]
+    missed = json.loads(arguments.missed.read_text())["cells_missed"]
+    return [drawn(cell, random.Random(f"missed {seed} {cell}")) for cell in matrix() if str(cell) in missed]
 
 
 def many(arguments: argparse.Namespace) -> Summary:
     """All runs, or as many as fit into the time, with a bar."""
-    seed, first, count = arguments.seed, arguments.first, arguments.runs
+    everything = schedules(arguments)
+    count, numbers = len(everything), {one: n for n, one in enumerate(everything, arguments.first)}
     end = time.monotonic() + 60 * arguments.minutes
-    summary, runs = Summary(seed), iter(range(first, first + count))
+    summary, runs = Summary(arguments.seed), iter(everything)
     context = multiprocessing.get_context("spawn")
     busy = {}
     for _ in range(min(arguments.workers, count)):
         ours, theirs = context.Pipe()
-        process = context.Process(target=work, args=(theirs, seed, arguments.nice))
+        process = context.Process(target=work, args=(theirs, arguments.nice))
         process.start()
         ours.send(next(runs, None))
         busy[ours] = process
@@ -77,7 +88,7 @@ def many(arguments: argparse.Namespace) -> Summary:
         while busy:
             (pipe, *_) = wait([*busy, *(process.sentinel for process in busy.values())])
             assert isinstance(pipe, Connection), "a worker has died"
-            run, outcome, rss_bytes, used = pipe.recv()
+            outcome, rss_bytes, used = pipe.recv()
             following = next(runs, None) if time.monotonic() < end else None
             pipe.send(following)
             summary.add(outcome, busy[pipe].pid, rss_bytes)
@@ -87,8 +98,12 @@ def many(arguments: argparse.Namespace) -> Summary:
             bar.advance(task)
             if outcome.failures:
                 bar.update(task, description=f"runs, [red]{len(summary.failed())} failed[/]")
+                run = numbers[outcome.schedule]
                 bar.console.print(f"run {run} failed: {outcome.failures}", markup=False)
-                bar.console.print(f"  again: python bench/faults.py --seed {seed} --run {run}", markup=False)
+                if arguments.missed is None:
+                    bar.console.print(
+                        f"  again: python bench/faults.py --seed {summary.seed} --run {run}", markup=False
+                    )
                 bar.console.print(f"  keep: {json.dumps(outcome.schedule.to_json())}", markup=False)
     return summary
 
@@ -121,6 +136,10 @@ def page_of(summary: Summary, seconds: float, workers: int) -> str:
         "threads and descriptors: as before, after every run that did not fail",
     ))  # fmt: skip
     text += "\n\n"
+    if summary.failed():
+        text += "## What failed\n\n"
+    for outcome in summary.failed():
+        text += f"- `{json.dumps(outcome.schedule.to_json())}`: {'; '.join(outcome.failures)}\n"
     for title, headers, rows in [*summary.tables(), ("What was said", ["error", "times"], errors)]:
         text += f"## {title}\n\n{results_page.table(headers, rows)}\n"
     text += (
@@ -136,6 +155,7 @@ def main() -> None:
     parser.add_argument("--run", type=int, help="this one alone")
     parser.add_argument("--runs", type=int, default=2 * len(matrix()))
     parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--missed", type=Path, help="results (.json) of a run: the cells that it did not meet")
     parser.add_argument("--workers", type=int, default=3, help="most of the time they wait")
     parser.add_argument("--nice", type=int, default=10)
     parser.add_argument("--minutes", type=float, default=1e6, help="begin no more runs after that")

@@ -89,7 +89,9 @@ class Party:
         self.pid: int = self.wait_for("pid")
 
     def wait_for(self, name: str, timeout_s: float = WAIT_S) -> Any:
-        """The value of the next line with that name; None if the process ended before. Raises `TimeoutError`."""
+        """The value of the first line with that name; None if the process ended before. Raises `TimeoutError`."""
+        if (said := self.found(name)) is not None:  # a child may be faster than who tells of it
+            return said
         limit = time.monotonic() + timeout_s
         while True:
             line = self._parties.line(max(0.0, limit - time.monotonic()))

@@ -34,6 +34,7 @@ ATTEMPTS = 3  # at a run in which the machine was too slow for a time limit
 COMMAND_S = 1.0  # within which a command is killed
 MOST_REPEATS = 1000  # of a client whose server will be killed
 CLOCK = "clock of a process"
+SILENT = "silent for too long"
 
 
 def run(world: World, schedule: Schedule) -> Outcome:
@@ -47,9 +48,11 @@ def run(world: World, schedule: Schedule) -> Outcome:
 
 
 def _too_slow(outcome: Outcome) -> bool:
-    """Silence where nothing was lost; or a party that began to wait so late that it did not notice a pause."""
+    """Silence where nothing was lost, or before the fault; or a pause that a party began to wait for too late."""
+    if not outcome.applied and SILENT in outcome.error:
+        return True
     paused = outcome.schedule.cell.fault in ("late", "paused too long")
-    return any("silent for too long" in text or (paused and text == UNDUE) for text in outcome.failures)
+    return any(SILENT in text or (paused and text == UNDUE) for text in outcome.failures)
 
 
 def _run(world: World, schedule: Schedule) -> Outcome:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import random
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from typing import Any
 
 from deepreduce.private.transport import Kind
@@ -70,7 +70,7 @@ class Schedule:
 
 @functools.cache
 def matrix() -> tuple[Cell, ...]:
-    """All cells that can be met. Faults that a side cannot do to itself at a frame are not in it."""
+    """All cells that can be met, sorted: frames of the two sides are recorded in an order that changes."""
     found = {}
     for protocol in PROTOCOLS:
         for known in (False, True):
@@ -81,7 +81,7 @@ def matrix() -> tuple[Cell, ...]:
         for tenth in range(TENTHS):
             found[Cell("point", "killed at a point of its store", side, ANY, str(tenth))] = None
             found[Cell("command", "killed at any time", side, ANY, str(tenth))] = None
-    return tuple(found)
+    return tuple(sorted(found, key=astuple))
 
 
 def draw(seed: int, run: int) -> Schedule:

@@ -82,7 +82,8 @@ class Summary:
         """(title, headers, rows) of the page."""
         data = self.to_json()
         headers = ["fault", "runs", "exact answer", "clear error", "killed", "slowest s, asking", "slowest s, server"]
-        totals = [
+        totals = [["all", *(_shown(value) for value in _counts([o for o in self.outcomes if o.applied]).values())]]
+        totals += [
             [f"{family}: {fault}", *(_shown(value) for value in counts.values())]
             for family, faults in data["families"].items()
             for fault, counts in faults.items()
