@@ -62,8 +62,9 @@ def running(objects, done: dict[str, bytes]) -> list[tuple[str, int, int]]:
 def strike(objects, driver, results: int) -> tuple[str, int, int]:
     """A running job, once there are so many results."""
     wait_for(lambda: len(finished(objects)) >= results, driver)
-    wait_for(lambda: running(objects, finished(objects)), driver)
-    return running(objects, finished(objects))[0]
+    found: list[tuple[str, int, int]] = []
+    wait_for(lambda: found.extend(running(objects, finished(objects))) or found, driver)
+    return found[0]
 
 
 def disturbed(root: Path, epochs: int, cluster, url: str) -> dict:
