@@ -1,7 +1,7 @@
 """A search on a Ray cluster while a worker, a node and the driver are killed, against the same search undisturbed.
 
-A cluster of four nodes on this machine (a head without cores for jobs, three with two each and scratch folders of
-their own), the store on an S3 server (moto) on 127.0.0.1. When three trainings are done a worker in mid-job is killed, at six
+A cluster of four nodes on this machine (a head without cores for jobs, three with two each and scratch folders of their
+own), the store on an S3 server (moto) on 127.0.0.1. When three trainings are done a worker in mid-job is killed, at six
 the node of another one, at nine the driver (all SIGKILL). Then two drivers are started at once: the same command again,
 and one with another folder. Every weight is compared with the search by two processes of one thread each, and every
 checkpoint that was put is counted from the S3 server's log.
@@ -62,8 +62,9 @@ def running(objects, done: dict[str, bytes]) -> list[tuple[str, int, int]]:
 def strike(objects, driver, results: int) -> tuple[str, int, int]:
     """A running job, once there are so many results."""
     wait_for(lambda: len(finished(objects)) >= results, driver)
-    wait_for(lambda: running(objects, finished(objects)), driver)
-    return running(objects, finished(objects))[0]
+    found: list[tuple[str, int, int]] = []
+    wait_for(lambda: found.extend(running(objects, finished(objects))) or found, driver)
+    return found[0]
 
 
 def disturbed(root: Path, epochs: int, cluster, url: str) -> dict:
