@@ -199,10 +199,6 @@ def test_who_gets_in(folder, tmp_path):
 
 def test_plain_only_where_both_sides_say_so(folder):
     ask = (folder / "0.png", "--no-store")
-    with served(folder, "--insecure") as (_, port):
-        assert "plain TCP" in (folder / "log").read_text()
-        assert "plain TCP" in predict(folder, port, *ask, "--insecure").stderr
-        assert "does the server speak TLS?" in predict(folder, port, *ask, code=4).stderr
     with served(folder) as (_, port):
         predict(folder, port, *ask, "--insecure", "--timeout", 5, code=4)
         for wrong in (["--insecure", "--tls"], ["--tls-key", "x"]):
@@ -212,6 +208,10 @@ def test_plain_only_where_both_sides_say_so(folder):
             command("predict", f"127.0.0.1:{port}", *ask), capture_output=True, text=True, check=False, env=elsewhere
         )
         assert done.returncode == 2 and "no development authority" in done.stderr
+    with served(folder, "--insecure") as (_, port):
+        assert "plain TCP" in (folder / "log").read_text()
+        assert "plain TCP" in predict(folder, port, *ask, "--insecure").stderr
+        assert "does the server speak TLS?" in predict(folder, port, *ask, code=4).stderr
 
 
 def deepreduce(*arguments, error=None):
