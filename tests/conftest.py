@@ -3,6 +3,7 @@
 import contextlib
 import os
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -16,19 +17,19 @@ with contextlib.suppress(ImportError):  # the private half is tested without it,
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+# Stores of tests are locked with a key of their own: the user's keyring and folders are left alone. Set here, since
+# some modules open stores when they are imported.
+_keys = tempfile.TemporaryDirectory(prefix="deepreduce-test-key-")
+KEY_FILE = Path(_keys.name) / "store.key"
+KEY_FILE.write_bytes(os.urandom(32))
+KEY_FILE.chmod(0o600)
+os.environ["DEEPREDUCE_STORE_KEY"] = str(KEY_FILE)
 
-@pytest.fixture(scope="session", autouse=True)
-def store_key(tmp_path_factory):
-    """Stores of tests are locked with a key of their own: the user's keyring and folders are left alone."""
-    before = os.environ.get("DEEPREDUCE_STORE_KEY")
-    path = tmp_path_factory.mktemp("key") / "store.key"
-    path.write_bytes(os.urandom(32))
-    path.chmod(0o600)
-    os.environ["DEEPREDUCE_STORE_KEY"] = str(path)
-    yield path
-    os.environ.pop("DEEPREDUCE_STORE_KEY")
-    if before is not None:
-        os.environ["DEEPREDUCE_STORE_KEY"] = before
+
+@pytest.fixture(scope="session")
+def store_key():
+    """The file with the key of all stores."""
+    return KEY_FILE
 
 
 @pytest.fixture(params=_core.cpu_paths())

@@ -23,3 +23,9 @@ def forbid_core_files() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
+def forbid_as_parent() -> None:
+    """The same again in a program that was executed by a process that had called it."""
+    if resource.getrlimit(resource.RLIMIT_CORE)[1] == 0:
+        forbid_core_files()

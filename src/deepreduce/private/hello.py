@@ -26,7 +26,7 @@ from ..plan.cost import BASE_OTS, OT_SETUP, POINT
 from .transport import Channel, Kind, Wire
 from .wiping import wiping
 
-VERSION = 2
+VERSION = 3
 T = TypeVar("T", "ClientHello", "ServerHello")
 K = 4  # SoftSpoken's tree depth: 4 bytes per transfer (AGREEMENT)
 HELLO_LIMIT = 4096

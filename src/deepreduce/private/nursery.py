@@ -30,6 +30,7 @@ from ..errors import PlanError, SessionError
 from ..plan import Plan
 from ..plan.messages import Protocol
 from .child import Child
+from .core_files import forbid_as_parent
 from .linear import OfflineLinear, offline_linears
 from .link import Head, Link
 from .material import Plain, ServerMaterial
@@ -198,6 +199,7 @@ def _nursery(
     """Transforms the weights, then forks a worker for each order, until the owner is gone."""
     from . import base_ot  # noqa: F401  # what every worker needs is loaded once
 
+    forbid_as_parent()
     _core.select_cpu_path(cpu_path)
     with contextlib.suppress(OSError):  # where Linux groups processes by session, priorities within do not count
         Path("/proc/self/autogroup").write_text(str(NICE))
