@@ -19,7 +19,7 @@ from deepreduce.private import preparation
 from deepreduce.private.fused import FusedServer
 
 FALSE_ALARM = 1e-6
-COUNT = 96
+COUNT = 80
 KINDS = {
     "server": {"UPLOAD", "CHOICES", "PRODUCTS", "INPUT", "ANSWERS"},
     "client": {"RESPONSE", "GARBLED", "LABELS", "RESULT", "decrypted", "opened"},
