@@ -75,7 +75,8 @@ def main() -> int:
 def _fuzz(fuzzers: Sequence[Fuzzer], seconds: float, each: float, *, rounds: bool) -> Totals:
     """Slices of time for all, once or in rounds until the time is spent; what this run did."""
     here, end = Totals(), time.monotonic() + seconds
-    overall = Totals.read(BUILD / "totals.json")
+    kept = BUILD / ("totals-sanitized.json" if CORE in os.environ else "totals.json")
+    overall = Totals.read(kept)
     while time.monotonic() < end:
         for one in fuzzers:
             if rounds and time.monotonic() > end:
@@ -84,7 +85,7 @@ def _fuzz(fuzzers: Sequence[Fuzzer], seconds: float, each: float, *, rounds: boo
             print(f"{one.name}: {found}", flush=True)
             for totals in (here, overall):
                 totals.add(one.name, found)
-            overall.write(BUILD / "totals.json")
+            overall.write(kept)
         if not rounds:
             break
     return here
