@@ -128,6 +128,12 @@ def sanitized_environment() -> dict[str, str]:
     }
 
 
+def cmake() -> str | None:
+    """The one of this environment, or the machine's."""
+    beside = Path(sys.executable).with_name("cmake")
+    return str(beside) if beside.exists() else shutil.which("cmake")
+
+
 def _other_core(path: str) -> None:
     """In place of the module that is installed."""
     import deepreduce
@@ -143,9 +149,11 @@ def _build(folder: Path, what: str, *settings: str) -> None:
     """With clang, the address and undefined-behaviour sanitizers, and coverage."""
     chosen = ["-DCMAKE_CXX_COMPILER=clang++", "-DCMAKE_BUILD_TYPE=RelWithDebInfo"]
     chosen += ["-DDEEPREDUCE_FUZZ=ON", "-DDEEPREDUCE_SANITIZE=ON", *settings]
+    program = cmake()
+    assert program is not None
     for command in (
-        ["cmake", "-S", str(ROOT), "-B", str(folder), *chosen],
-        ["cmake", "--build", str(folder), "--target", what],
+        [program, "-S", str(ROOT), "-B", str(folder), *chosen],
+        [program, "--build", str(folder), "--target", what],
     ):
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:

@@ -29,6 +29,7 @@ from fuzz.fuzzers import (  # noqa: E402
     CORE,
     CORPORA,
     Fuzzer,
+    cmake,
     core_fuzzers,
     python_fuzzers,
     sanitized_environment,
@@ -95,6 +96,7 @@ def _reproduce(name: str, file: str) -> None:
     """One input through its target, with whatever it raises."""
     chosen = {one.name: one for one in all_targets(torch=True)}[name]
     check(chosen, Path(file).read_bytes())
+    print(f"{name}: a value, or an error of ours, within its bounds")
 
 
 def _keep(one: Fuzzer) -> None:
@@ -123,7 +125,7 @@ def _available(only: str | None) -> list[Fuzzer]:
         else:
             missing.append("the Python half is fuzzed with atheris: pip install atheris")
     if only != "python":
-        if shutil.which("clang++") and shutil.which("cmake"):
+        if shutil.which("clang++") and cmake():
             fuzzers += core_fuzzers()
         else:
             missing.append("the core is fuzzed with libFuzzer: apt-get install clang libclang-rt-14-dev")
