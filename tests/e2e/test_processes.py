@@ -26,7 +26,7 @@ PATIENCE_S = 90.0
 
 
 def start(folder, *options):
-    command = [sys.executable, "-m", "deepreduce", "serve", folder / "plan", "--log", "json", *options]
+    command = [sys.executable, "-m", "deepreduce", "serve", folder / "plan", "--insecure", "--log", "json", *options]
     with (folder / "log").open("w") as log:
         return subprocess.Popen(
             list(map(str, command)), stdout=subprocess.PIPE, stderr=log, text=True,
@@ -152,7 +152,7 @@ def test_what_cannot_be_started(folder):
 def test_a_busy_server_is_waited_for(folder):
     """Not by default; then the message is one line."""
     with served(folder, "--store", folder / "server", "--max-sessions", 1, "--workers", 0, processes=1) as (_, port):
-        command = [sys.executable, "-m", "deepreduce", "predict", f"127.0.0.1:{port}", "--prepare", "1"]
+        command = [sys.executable, "-m", "deepreduce", "predict", f"127.0.0.1:{port}", "--insecure", "--prepare", "1"]
         command += ["--store", str(folder / "client"), "--wait"]
         settings = {"capture_output": True, "text": True, "check": False, "timeout": PATIENCE_S}
         with connect(port, None):

@@ -1,8 +1,10 @@
 """The version follows the tag, has a fallback where there is none, and decides nothing."""
 
+import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tomllib
 from pathlib import Path
 
@@ -61,14 +63,21 @@ def test_without_git_the_fallback_is_the_version(tmp_path):
     assert version_of(tmp_path) == FALLBACK
 
 
+def told_version(folder):
+    """Of the package in ``folder``, with what it needs, but without what makes an installation editable."""
+    command = [sys.executable, "-S", "-m", "deepreduce", "--version"]
+    paths = f"{folder}{os.pathsep}{sysconfig.get_path('purelib')}"
+    environment = {"PATH": "", "PYTHONPATH": paths}
+    return subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True, env=environment).stdout
+
+
 def test_the_source_tree_alone_has_a_version(tmp_path):
     """Without installation, git and _version.py; it says so, and is of the same lineage."""
     shutil.copytree(
         Path(deepreduce.__file__).parent, tmp_path / "deepreduce", ignore=shutil.ignore_patterns("*.so", "_version.py")
     )
-    command = [sys.executable, "-m", "deepreduce", "--version"]
-    done = subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True, env={"PATH": ""})
-    assert done.stdout == f"deepreduce {FALLBACK}+source\n"
+    done = told_version(tmp_path)
+    assert done == f"deepreduce {FALLBACK}+source\n"
 
 
 def test_an_installation_says_what_was_written_when_it_was_built(tmp_path):
@@ -77,9 +86,8 @@ def test_an_installation_says_what_was_written_when_it_was_built(tmp_path):
     )
     (template,) = (one["template"] for one in SETTINGS["tool"]["scikit-build"]["generate"])
     (tmp_path / "deepreduce" / "_version.py").write_text(template.replace("${version}", "7.8.9"))
-    command = [sys.executable, "-m", "deepreduce", "--version"]
-    done = subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True, env={"PATH": ""})
-    assert done.stdout == "deepreduce 7.8.9\n"
+    done = told_version(tmp_path)
+    assert done == "deepreduce 7.8.9\n"
 
 
 def test_no_digest_depends_on_the_version(monkeypatch):

@@ -83,7 +83,7 @@ SPELLED_OUT = """{
     "input_fraction": 4,
     "ring_bits": 32
   },
-  "version": 3
+  "version": 2
 }
 """
 
@@ -149,12 +149,12 @@ def test_only_the_canonical_form_is_read():
         content[:-1],
         b"\xef\xbb\xbf" + content,
         json.dumps(json.loads(content)).encode(),
-        content.replace(b'"version": 3', b'"version": 3,\n  "version": 3'),
+        content.replace(b'"version": 2', b'"version": 2,\n  "version": 2'),
         content.replace(b"32", b"3\\u0032"),
         b"",
         b"[" * 100_000,
         b"9" * 5000,
-        content.replace(b'"version": 3', b'"version": ' + b"9" * 5000),
+        content.replace(b'"version": 2', b'"version": ' + b"9" * 5000),
         b"\xff" + content,
     ]
     for text in other:

@@ -181,6 +181,11 @@ def serve_command(
     host, port = parse_address(listen)
     files = server_files(host, tls_cert, tls_key, tls_client_ca, insecure)
     allowed = read_quotas(quota, quotas)
+    if processes != 1 and store is None and state is None and allowed.holds:
+        raise SettingError(
+            "what identities hold in several processes is counted in a folder, and there is none",
+            "give --state DIR, or --store DIR",
+        )
     watched = None if metrics is None else parse_address(metrics)
     memory, disk = parse_bytes(max_memory, "--max-memory"), parse_bytes(max_disk, "--max-disk")
     client_disk = parse_bytes(max_client_disk, "--max-client-disk")
@@ -343,6 +348,7 @@ def _until_signalled() -> threading.Event:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, handle)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something to read again
     return stop
 
 

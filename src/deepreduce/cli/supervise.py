@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import typer
 
-from ..errors import SettingError
+from ..errors import DeepReduceError, SettingError
 from .address import shown_address
 from .serve import at_hangup
 
@@ -32,7 +33,7 @@ def supervise(
     from ..private.nursery import Nursery
     from ..private.server import listening
     from ..private.store.server import hold
-    from ..private.supervisor import POLL_S, Supervisor
+    from ..private.supervisor import LONGEST_RESTART_S, POLL_S, RESTART_S, Supervisor
 
     host, port = address
     if processes < 1:
@@ -56,8 +57,17 @@ def supervise(
         typer.echo(line.rstrip())
         sys.stdout.flush()
         at_hangup(supervisor.reload)
+        pause_s, again = RESTART_S, 0.0
         while not stop.wait(POLL_S):
             supervisor.keep_alive()
-            if nursery is not None:
-                nursery.keep_alive()
+            if nursery is None or time.monotonic() < again:
+                continue
+            try:
+                began = nursery.keep_alive()
+            except (DeepReduceError, OSError) as error:
+                emit("failed", reason="workers", text=str(error))
+                began = True
+            if began:  # not at once again, should it go on dying
+                again = time.monotonic() + pause_s
+                pause_s = min(2 * pause_s, LONGEST_RESTART_S)
         emit("stopping", processes=processes)

@@ -11,12 +11,13 @@ import hmac
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields
 from typing import Any
 
-from ..errors import StoreError
+from ..errors import SettingError, StoreError
 from .allowance import Allowance, Asked
 from .audit import Audit
 from .hello import ClientHello, RefusedError
@@ -26,6 +27,7 @@ from .quota import Quota, QuotaError, Quotas
 from .tokens import TokenFile
 
 log = logging.getLogger("deepreduce.server")
+BOOKED_S = 30.0  # how old the count of a prediction may be when it begins
 
 Held = Callable[[str], tuple[int, int]]  # batches and bytes in the store, of an identity
 
@@ -108,9 +110,14 @@ class Access:
                 self.note("configuration", what="tokens", new=new, removed=sorted(before.keys() - after.keys()))
 
     def replace_quotas(self, quotas: Quotas) -> None:
-        """From now on; for sessions that are open, too."""
-        self.quotas = quotas
+        """From now on; for sessions that are open, too. Raises `SettingError` where they cannot be counted."""
+        if quotas.lasting and not self.ledger.lasting:
+            raise SettingError("these quotas need a folder that outlives the process", "start anew with --state DIR")
         self.note("configuration", what="quotas", default=shown_quota(quotas.default), own=sorted(quotas.own))
+        with self.guard:
+            self.quotas = quotas
+            for identity in self._guests:
+                self.ledger.hold(identity, self.holding(identity))
 
     def close(self) -> None:
         """Nobody is let in any more."""
@@ -169,6 +176,7 @@ class Guest:
         self._access = access
         self._predicted = self._prepared = 0
         self._booked: Booked | None = None
+        self._booked_at = 0.0
 
     @property
     def quota(self) -> Quota:
@@ -190,7 +198,10 @@ class Guest:
 
     def book(self, images: int) -> None:
         """Counts a prediction, unless it is counted already. Raises `QuotaError`."""
+        if self._booked is not None and time.monotonic() - self._booked_at > BOOKED_S:
+            self.give_back()  # what was asked for long ago counts now
         if self._booked is None:
+            self._booked_at = time.monotonic()
             with self.refusals("predictions"):
                 self._booked = self._access.ledger.predict(self.identity, self.quota, self._access.computation, images)
 
@@ -232,16 +243,20 @@ class Guest:
                 raise
 
     def leave(self) -> None:
-        """The session has ended, and what it held in memory with it."""
-        try:
-            self.give_back()
-            with self._access.guard:
-                self._access.remove(self)
-                if self.quota.holds:
-                    self._access.ledger.hold(self.identity, self._access.holding(self.identity))
-        except StoreError as error:
-            log.error("a session's end is not counted: %s", error)
+        """The session has ended, and what it held in memory with it. What cannot be counted keeps nothing else back."""
+        with self._access.guard:
+            self._access.remove(self)
+        for step in (self._tell_holding, self.give_back):
+            try:
+                step()
+            except StoreError as error:
+                log.error("a session's end is not counted: %s", error)
         self._access.note_only("closed", **self.names, predicted=self._predicted, prepared=self._prepared)
+
+    def _tell_holding(self) -> None:
+        with self._access.guard:
+            if self.quota.holds:
+                self._access.ledger.hold(self.identity, self._access.holding(self.identity))
 
     @contextmanager
     def refusals(self, what: str) -> Iterator[None]:

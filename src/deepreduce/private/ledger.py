@@ -39,7 +39,7 @@ CREATE TABLE counts (
   PRIMARY KEY (identity, computation)
 );
 CREATE TABLE recent (
-  number INTEGER PRIMARY KEY, identity TEXT NOT NULL, second INTEGER NOT NULL, images INTEGER NOT NULL
+  number INTEGER PRIMARY KEY AUTOINCREMENT, identity TEXT NOT NULL, second INTEGER NOT NULL, images INTEGER NOT NULL
 );
 CREATE INDEX recent_by_identity ON recent (identity, second);
 CREATE TABLE present (
@@ -241,16 +241,19 @@ class Ledger:
         with self._lock, self._errors():
             self._connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
             self._connection.execute("BEGIN IMMEDIATE")
+            refused: QuotaError | None = None
             try:
-                yield self._connection
+                try:
+                    yield self._connection
+                except QuotaError as error:
+                    refused = error
                 self._connection.execute("COMMIT")
-            except QuotaError:
-                self._connection.execute("COMMIT")
-                raise
             except BaseException:
                 with suppress(sqlite3.Error):
                     self._connection.execute("ROLLBACK")
                 raise
+            if refused is not None:
+                raise refused
 
     def _begin(self) -> None:
         with self._errors():
@@ -329,8 +332,10 @@ def _has_ended(path: Path) -> bool:
     """Whether the process of that file is no more; its file goes then."""
     try:
         file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    except OSError:
+    except FileNotFoundError:
         return True
+    except OSError:  # out of descriptors ...: nothing is known of it
+        return False
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         path.unlink(missing_ok=True)

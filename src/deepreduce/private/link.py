@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 HEAD = struct.Struct("<IQ")  # bytes of the head, bytes of the body
+MOST_HEAD, MOST_BODY = 1 << 24, 1 << 40
 Head = dict[str, Any]
 
 
@@ -34,7 +35,12 @@ class Link:
     def receive(self) -> tuple[Head, int]:
         """The head of the next message, and how many bytes of body follow, all of which must be taken."""
         length, body = HEAD.unpack(self._exactly(HEAD.size))
-        head: Head = json.loads(self._exactly(length))
+        if length > MOST_HEAD or body > MOST_BODY:
+            raise ConnectionError("the other process sent no message")
+        try:
+            head: Head = json.loads(self._exactly(length))
+        except ValueError:
+            raise ConnectionError("the other process sent no message") from None
         return head, body
 
     def take(self, array: NDArray[Any]) -> NDArray[Any]:

@@ -69,12 +69,14 @@ class Nursery:
         self.keep_alive()
         return order(self.orders, protocol, batch)
 
-    def keep_alive(self) -> None:
-        """Starts the process again if it has died."""
+    def keep_alive(self) -> bool:
+        """Starts the process again if it has died; whether it had. Raises `WorkerError`, `OSError`."""
         with self._guard:
-            if not self._child.alive():
-                self._child.__exit__(None, None, None)
-                self._child = self._begin()
+            if self._child.alive():
+                return False
+            self._child.__exit__(None, None, None)
+            self._child = self._begin()
+            return True
 
     def close(self) -> None:
         """Workers end with their sessions."""
@@ -199,10 +201,10 @@ def _nursery(
     """Transforms the weights, then forks a worker for each order, until the owner is gone."""
     from . import base_ot  # noqa: F401  # what every worker needs is loaded once
 
-    forbid_as_parent()
     _core.select_cpu_path(cpu_path)
     with contextlib.suppress(OSError):  # where Linux groups processes by session, priorities within do not count
         Path("/proc/self/autogroup").write_text(str(NICE))
+    forbid_as_parent()  # after that the file is root's
     orders = socket.socket(fileno=fd)
     started = time.perf_counter()
     try:
@@ -266,6 +268,8 @@ class _Worker:
                 raise
             except Exception as error:  # the session is told; the operator finds the kind in the log
                 return self._link.send({"do": "failed", "text": type(error).__name__})
+            finally:
+                _core.wipe_residue()
 
     def _prepare(self) -> None:
         phase = Phase()

@@ -18,6 +18,7 @@ from .program import Program, Ring
 from .roles import server_vector
 from .transport import Kind, Wire
 from .vectors import Bytes, ServerVector
+from .wiping import wiping_on_error
 
 Vectors = dict[Step, list[ServerVector]]
 Masks = dict[str, Ring]  # s of every linear op, [batch, ...]
@@ -77,7 +78,7 @@ class LocalOffline:
         linear, shape = self._linears[name], program.shapes[name]
         masks: Ring = _core.random_ring(program.batch * prod(shape), ring_bits).reshape(program.batch, -1)
         each: int = _core.he_parameters(ring_bits)["upload_bytes"]
-        with wire.meter.op(name):
+        with wiping_on_error(masks), wire.meter.op(name):
             for image in masks:
                 uploads, first = linear.new_uploads(), 0
                 for count in linear.layout.upload_frames:

@@ -79,3 +79,8 @@ class Quotas:
     def lasting(self) -> bool:
         """Whether any of them counts what must survive the process."""
         return any(one.lasting for one in (self.default, *self.own.values()))
+
+    @property
+    def holds(self) -> bool:
+        """Whether any of them limits what is held at a time."""
+        return any(one.holds for one in (self.default, *self.own.values()))

@@ -420,7 +420,12 @@ class Server:
             number = self._count
         if refused:
             self.emit("refused", address=address, reason=refused)
-            threading.Thread(target=self._turn_away, args=(sock, refused == "rate"), daemon=True).start()
+            try:
+                threading.Thread(target=self._turn_away, args=(sock, refused == "rate"), daemon=True).start()
+            except RuntimeError:  # out of threads
+                with self._guard:
+                    self._leaving -= 1
+                raise
         else:
             threading.Thread(target=self._session, args=(sock, address, number), daemon=True).start()
 

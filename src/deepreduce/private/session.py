@@ -97,7 +97,7 @@ class Session:
             self._close_offline()
             if self._terms is not None:
                 self._terms.shelf.clear()
-                self._book(self._terms.program, 0)
+                self._host.book(self._terms.program, -self._booked)  # the guest's part ends with it
             if self._guest is not None:
                 self._guest.leave()
             if self._opened:

@@ -92,7 +92,11 @@ class _Process:
         elif now >= self._again:
             self._pause_s = min(2 * self._pause_s, LONGEST_RESTART_S)
             self._close_pipes()
-            self.process = self._start()
+            try:
+                self.process = self._start()
+            except OSError as error:  # out of memory or processes: later, perhaps
+                emit("failed", reason="process", process=self._inherited.number, text=str(error))
+                self._again = now + self._pause_s
 
     def reload(self) -> None:
         """Lets it read again what may have changed."""

@@ -46,6 +46,16 @@ def wiping(*secrets: Secret) -> Iterator[None]:
         wipe(*secrets)
 
 
+@contextmanager
+def wiping_on_error(*secrets: Secret) -> Iterator[None]:
+    """They are wiped when the block ends with an error."""
+    try:
+        yield
+    except BaseException:
+        wipe(*secrets)
+        raise
+
+
 def wipe_within(holder: object) -> None:
     """Every array and bytearray among an object's attributes, also in dicts and tuples there."""
     waiting = list(vars(holder).values())

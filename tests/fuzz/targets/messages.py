@@ -27,7 +27,7 @@ from deepreduce.private.hello import (
     server_keys,
     setup_request_bytes,
 )
-from deepreduce.private.linear import Decrypted, Layout, add_uploads, encrypted_input, server_linears
+from deepreduce.private.linear import Decrypted, Layout, add_uploads, encrypted_input, offline_linears
 from deepreduce.private.roles import client_vector, server_vector
 from deepreduce.private.transport import HEADER, REASONS, Channel, Kind, PeerError
 from deepreduce.private.vectors import unpack
@@ -133,9 +133,8 @@ def dumped(content: object) -> bytes:
 @target(client_hello_seeds, most_bytes=5000, mutate=json_mutator(dumped))
 def client_hello(data: bytes) -> None:
     """What a server reads first, from anyone."""
-    token = "open sesame" if len(data) % 2 else None
-    hello = read_hello(channel(framed((Kind.HELLO, data))), token)
-    assert read_hello(channel(framed((Kind.HELLO, dumped(asdict(hello))))), token) == hello
+    hello = read_hello(channel(framed((Kind.HELLO, data))))
+    assert read_hello(channel(framed((Kind.HELLO, dumped(asdict(hello)))))) == hello
 
 
 def server_hello_seeds() -> Iterator[bytes]:
@@ -225,16 +224,15 @@ def ciphertexts() -> tuple[Layout, _core.HeClient, list[bytes], list[bytes]]:
     """The first linear op's layout, the client's keys, and the frames that both parties send for it."""
     bits = PLAN.ring.ring_bits
     client = _core.HeClient(bits)
-    linear = server_linears(PLAN, WEIGHTS, 1)["c"]
+    linear = offline_linears(PLAN, WEIGHTS, 1)["c"]
     layout = Layout(packings(PLAN)["c"], bits)
     up = list(encrypted_input(layout, np.zeros(PLAN.input_shape, np.uint64), client, 1))
     uploads, first = linear.new_uploads(), 0
     for count, frame in zip(layout.upload_frames, up, strict=True):
         add_uploads(uploads, first, count, np.frombuffer(frame, np.uint8), 1)
         first += count
-    down = list(
-        linear.respond(_core.HeServer(bits, client.public_key()), uploads, np.zeros(linear.outputs, np.uint64), 1)
-    )
+    share = np.zeros(len(layout.value_order), np.uint64)
+    down = list(linear.respond(_core.HeServer(bits, client.public_key()), uploads, share, 1))
     return layout, client, up, down
 
 

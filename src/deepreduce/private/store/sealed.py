@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from ...errors import StoreError
 from ..material import Plain
-from ..wiping import wipe, wiping
+from ..wiping import wiping, wiping_on_error
 
 KEY = 32
 MAGIC = b"DEEPRED1"
@@ -69,16 +69,16 @@ def unseal(file: int, key: bytes | bytearray, batch_id: bytes) -> Plain:
     content = _aligned(length)
     cipher, sealed = AESGCM(key), memoryview(bytearray(SEGMENT + TAG))
     view = memoryview(content)  # type: ignore[arg-type]
-    for number in range(count):
-        part = view[number * SEGMENT : (number + 1) * SEGMENT]
-        taken = sealed[: len(part) + TAG]
-        if os.preadv(file, [taken], HEADER.size + number * (SEGMENT + TAG)) != len(taken):
-            raise DamagedError("it is cut")
-        try:
-            cipher.decrypt_into(_nonce(number), taken, header + batch_id, part)
-        except InvalidTag:
-            wipe(content)
-            raise DamagedError("its content was changed") from None
+    with wiping_on_error(content):
+        for number in range(count):
+            part = view[number * SEGMENT : (number + 1) * SEGMENT]
+            taken = sealed[: len(part) + TAG]
+            if os.preadv(file, [taken], HEADER.size + number * (SEGMENT + TAG)) != len(taken):
+                raise DamagedError("it is cut")
+            try:
+                cipher.decrypt_into(_nonce(number), taken, header + batch_id, part)
+            except InvalidTag:
+                raise DamagedError("its content was changed") from None
     try:
         return _read(content)
     except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError) as error:

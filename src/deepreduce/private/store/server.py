@@ -46,12 +46,23 @@ class ServerStore(Store):
         return hashlib.sha256(b"deepreduce server" + self._secret + computation.encode()).hexdigest()[:32]
 
     def held(self, first: str, beyond: str) -> tuple[int, int]:
-        """(batches, bytes) that are ready for peers from ``first`` on and before ``beyond``, in the order of text."""
+        """(batches, bytes) that are ready for peers from ``first`` on and before ``beyond``, in the order of text.
+
+        What is stale is burnt first: a client that has lost its part must not be held to it for ever.
+        """
+        theirs, ready = (
+            "peer >= ? AND peer < ?",
+            "SELECT count(*), total(bytes) FROM batches WHERE state = 'ready' AND ",
+        )
+        stale = (first, beyond, time.time() - STALE_S)
         with self._database.reading() as db:
-            found = db.execute(
-                "SELECT count(*), total(bytes) FROM batches WHERE state = 'ready' AND peer >= ? AND peer < ?",
-                (first, beyond),
-            ).fetchone()
+            old = db.execute(f"{ready}{theirs} AND created < ?", stale).fetchone()[0]
+        if old:
+            with self._database.transaction() as db:
+                self._trust(db)
+                self._burn_until(db, f"{theirs} AND created < ?", stale, 1 << 62)
+        with self._database.reading() as db:
+            found = db.execute(ready + theirs, (first, beyond)).fetchone()
         return int(found[0]), int(found[1])
 
     def close(self) -> None:
