@@ -11,25 +11,21 @@ from pathlib import Path
 import numpy as np
 
 import deepreduce
+from deepreduce.processor import processor_name
 
 try:
     from deepreduce import _core
-    from deepreduce.private.bench import cpu_model
 
     KERNELS = f", kernels {_core.cpu_path()}"
 except ImportError:  # the learning half alone: from a source tree that was not built
     KERNELS = ""
-
-    def cpu_model() -> str:
-        return platform.processor() or platform.machine()
-
 
 RESULTS = Path(__file__).parent / "results"
 
 
 def hardware() -> str:
     """A short name of this machine for file names; --hardware overrides it."""
-    return re.sub(r"[^a-z0-9]+", "-", f"{os.cpu_count()}-core {cpu_model()}".lower().replace("(r)", "")).strip("-")
+    return re.sub(r"[^a-z0-9]+", "-", f"{os.cpu_count()}-core {processor_name()}".lower().replace("(r)", "")).strip("-")
 
 
 def path(theme: str, machine: str) -> Path:
@@ -43,7 +39,7 @@ def head(title: str, about: str) -> str:
     command = f"$ python {shlex.join(['bench/' + Path(sys.argv[0]).name, *sys.argv[1:]])}"
     return f"""# {title}, {datetime.date.today()}
 
-{cpu_model()}, {os.cpu_count()} cores{KERNELS}; deepreduce {deepreduce.__version__}, Python
+{processor_name()}, {os.cpu_count()} cores{KERNELS}; deepreduce {deepreduce.__version__}, Python
 {platform.python_version()}, numpy {np.__version__}, {platform.system()} {platform.machine()}.
 
 ```

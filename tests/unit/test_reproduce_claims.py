@@ -196,7 +196,7 @@ def test_records_are_found_by_the_labs_digests(tmp_path: Path, cifar100: Path) -
     records = Records(tmp_path / "records.jsonl")
     training = Training("resnet6")
     records.add(replace(record(training, 0, 31.0), digest=lab.spec(training, 0).digest))
-    find = lookup(lab, records)
+    find = lookup([lab], records)
     found = find(training, 0)
     assert found is not None and found.test_accuracy == 31.0
     assert find(training, 1) is None and find(training.distilled(), 0) is None

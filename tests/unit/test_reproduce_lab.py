@@ -61,7 +61,39 @@ def test_scales_share_what_is_not_distilled(brief: Lab, taught: Lab, tmp_path: P
     records = Records(tmp_path / "records.jsonl")
     records.add(replace(record(STUDENT, 0, 31.0), digest=brief.spec(STUDENT, 0).digest))
     records.add(replace(record(STUDENT.distilled(), 0, 32.0), digest=brief.spec(STUDENT.distilled(), 0).digest))
-    find = lookup(taught, records)
+    find = lookup([taught], records)
     found = find(STUDENT, 0)
     assert found is not None and found.test_accuracy == 31.0
     assert find(STUDENT.distilled(), 0) is None
+
+
+def test_medium_computes_as_the_processor_can(monkeypatch: pytest.MonkeyPatch) -> None:
+    medium = find_scale("medium")
+    digests = set()
+    for native, precision in ((True, "bf16"), (False, "fp32")):
+        monkeypatch.setattr("deepreduce.reproduce.scale.native_bf16", lambda native=native: native)
+        here = Lab(medium.for_this_processor(), Path("unused"), DIGESTS)
+        assert here.recipe(STUDENT).precision == precision
+        digests.add(here.spec(STUDENT, 1).digest)
+    assert len(digests) == 2  # precision is part of what identifies a training
+    small = find_scale("small")
+    assert small.for_this_processor() is small and small.variants() == (small,)
+
+
+def test_a_seed_is_read_in_the_precision_that_most_of_it_was_computed_in(tmp_path: Path) -> None:
+    records = Records(tmp_path / "records.jsonl")
+    labs = [Lab(variant, Path("unused"), DIGESTS) for variant in find_scale("medium").variants()]
+    other = Training("resnet6", "S3")
+    for lab, training, seed, accuracy in (
+        (labs[0], STUDENT, 1, 50.0),
+        (labs[1], STUDENT, 1, 40.0),
+        (labs[1], other, 1, 41.0),
+        (labs[0], STUDENT, 2, 51.0),
+    ):
+        settings = {"precision": lab.scale.recipe.precision}
+        made = replace(record(training, seed, accuracy), settings=settings, scale="medium")
+        records.add(replace(made, digest=lab.spec(training, seed).digest))
+    find = lookup(labs, records)
+    accuracies = [found and found.test_accuracy for found in (find(STUDENT, 1), find(other, 1), find(STUDENT, 2))]
+    assert accuracies == [40.0, 41.0, 51.0]
+    assert find(other, 2) is None

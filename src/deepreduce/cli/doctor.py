@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import json
 import platform
-import re
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from rich.markup import escape
 
 from ..errors import DeepReduceError, one_line
 from ..folders import client_store_folder, data_folder
+from ..processor import processor_flags, processor_name
 from ..version import __version__
 from .options import JsonOption
 
@@ -69,15 +69,8 @@ def examine() -> dict[str, Any]:
 
 
 def _cpu() -> dict[str, Any]:
-    try:
-        text = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        text = ""
-    model = re.search(r"model name\s*:\s*(.+)", text)
-    flags = re.search(r"flags\s*:\s*(.+)", text)
-    known = set(flags[1].split()) if flags else set()
-    name = model[1].strip() if model else platform.processor() or platform.machine()
-    return {"model": name, "features": [one for one in FEATURES if one in known]}
+    flags = processor_flags()
+    return {"model": processor_name(), "features": [one for one in FEATURES if one in flags]}
 
 
 def _core() -> dict[str, Any]:

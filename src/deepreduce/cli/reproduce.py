@@ -43,8 +43,8 @@ def reproduce_command(
     scale: Annotated[
         str,
         typer.Option(
-            help="full (the paper's setting: for accelerators), full-bf16, small (narrow and brief: hours on a CPU) or "
-            "small-taught (the same with teachers that know more)."
+            help="full (the paper's setting: for accelerators), full-bf16, medium (narrow, at full resolution: a day "
+            "on a CPU), small (narrow and brief: hours on a CPU) or small-taught (small with teachers that know more)."
         ),
     ] = "small",
     seeds: Annotated[

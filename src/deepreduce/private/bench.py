@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import re
 import shutil
 import statistics
 import subprocess
@@ -27,6 +26,7 @@ from ..plan.reference import run as run_reference
 from ..plan.reference import wrap
 from ..plan.schema import Traffic
 from ..plan.timing import Seconds, op_seconds
+from ..processor import processor_name
 from ..version import __version__
 from .client import Mode
 from .floors import Rates, linear_floor_s, measure_rates, relu_floor
@@ -130,7 +130,7 @@ def bench(
         "mode": options.mode,
         "tls": options.tls,
         "ring_bits": plan.ring.ring_bits,
-        "cpu": {"model": cpu_model(), "path": _core.cpu_path()},
+        "cpu": {"model": processor_name(), "path": _core.cpu_path()},
         "versions": {"deepreduce": __version__, "python": platform.python_version(), "numpy": np.__version__},
     }
 
@@ -277,12 +277,3 @@ def _floors(rates: Rates, floor: Any, linear_s: float) -> dict[str, Any]:
         "linear_online_seconds": linear_s,
         "rates_per_second": asdict(rates),
     }
-
-
-def cpu_model() -> str:
-    """What this machine's processor calls itself."""
-    try:
-        found = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
-    except OSError:
-        found = None
-    return found[1].strip() if found else platform.processor() or platform.machine()

@@ -175,3 +175,11 @@ CLAIMS: tuple[Claim, ...] = (
         for network, paper in (("resnet18", 2.53), ("resnet10", 4.98), ("resnet6", 11.19))
     ),
 )
+
+#: Those about stages, in the order in which their trainings are run.
+STAGE_CLAIMS = ("criticality-order", "least-critical", "most-critical", "kd-gain-by-stage", "thinning-over-channels")
+
+
+def find_claim(name: str) -> Claim:
+    """Return the claim called ``name``."""
+    return next(claim for claim in CLAIMS if claim.name == name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
@@ -74,6 +75,10 @@ class Records:
         At any scale: two scales may have a training in common.
         """
         return (network, data, seed) in self._trained
+
+    def at(self, scale: str, precision: str) -> Counter[int]:
+        """Return how many records of ``scale`` were computed in ``precision``, by seed."""
+        return Counter(r.seed for r in self if r.scale == scale and r.settings.get("precision") == precision)
 
     def add(self, record: Record) -> None:
         """Append ``record``: a line is there whole or is dropped when read. Raises `StoreError`."""

@@ -17,6 +17,7 @@ from ..train.fit import Epoch
 from ..version import __version__
 from .lab import Lab
 from .records import Record, Records
+from .scale import Scale
 from .training import Training
 
 
@@ -79,7 +80,8 @@ class _Recorder(Observer):
             spec, cost = self.lab.spec(training, seed), self.lab.cost(training)
             teacher = self.lab.teacher(training)
             forward = self.lab.cost(teacher).macs if teacher else 0
-            work = len(self.lab.data(training.data).train) * spec.recipe.epochs * (3 * cost.macs + forward)
+            images = spec.recipe.images_per_epoch(len(self.lab.data(training.data).train))
+            work = images * spec.recipe.epochs * (3 * cost.macs + forward)
             done = self.lab.store.is_done(digest)
             self.observer.planned(Planned(digest, f"{training}, seed {seed}", spec.recipe.epochs, work, done))
             if done and self.lab.store.test_accuracy(digest) is not None and digest not in self.records:
@@ -120,7 +122,7 @@ class _Recorder(Observer):
                 point=spec.point,
                 data=training.data,
                 seed=seed,
-                settings=_settings(training),
+                settings=_settings(training, self.lab.scale),
                 teacher=spec.teacher,
                 start=spec.start,
                 relus=cost.relus,
@@ -144,9 +146,11 @@ class _Recorder(Observer):
         self.observer.tested(digest, metrics)
 
 
-def _settings(training: Training) -> dict[str, Any]:
-    """What sets a training apart from the scale's, by name."""
-    settings: dict[str, Any] = {} if training.recipe is None else {"recipe": training.recipe}
+def _settings(training: Training, scale: Scale) -> dict[str, Any]:
+    """What sets a training apart from the scale's, by name; the precision where the scale leaves that open."""
+    settings: dict[str, Any] = {"precision": scale.recipe.precision} if scale.native_precision else {}
+    if training.recipe is not None:
+        settings["recipe"] = training.recipe
     if training.prune is not None:
         settings["prune"] = asdict(training.prune)
     if training.elements is not None:

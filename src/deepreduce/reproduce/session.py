@@ -83,7 +83,7 @@ def run(
     `DataError`.
     """
     observer = observer or Observer()
-    lab, records = Lab(scale, place.work), Records(place.records)
+    lab, records = Lab(scale.for_this_processor(), place.work), Records(place.records)
     wanted = wanted_trainings(studies, seeds)
     missing: dict[str, DataError] = {}
     for name in dict.fromkeys(training.data for training, _ in wanted):
@@ -113,7 +113,7 @@ def _later(
     studies: Iterable[Study], lab: Lab, records: Records, seeds: Sequence[int], missing: Iterable[str]
 ) -> list[tuple[Training, int]]:
     """What follows from what is recorded by now: the ablation's ingredients that were kept, together."""
-    found = lookup(lab, records)
+    found = lookup([lab], records)
     trainings = dict.fromkeys(
         training
         for study in studies
@@ -159,18 +159,26 @@ def write(
     """Write what is recorded of ``studies``; no images are needed. ``latency`` predicts seconds that are missing."""
     rows = [row for study in studies if isinstance(study, TableStudy) for row in study.table.rows]
     seconds = predict_missing(place.latency, rows, tell) if latency else read_latencies(place.latency)
-    lab = Lab(scale, place.work, _known_digests(place.digests).get(scale.name, {}))
-    found = lookup(lab, Records(place.records))
-    context = Context(lab, found, tuple(seeds), command, today(), figures, seconds)
+    digests = _known_digests(place.digests).get(scale.name, {})
+    labs = [Lab(variant, place.work, digests) for variant in scale.variants()]
+    found = lookup(labs, Records(place.records))
+    context = Context(labs[0], found, tuple(seeds), command, today(), figures, seconds)
     return [path for study in studies for path in study.write(place.results, context)]
 
 
-def lookup(lab: Lab, records: Records) -> Lookup:
-    """The record of a training; only what may be there is hashed."""
+def lookup(labs: Sequence[Lab], records: Records) -> Lookup:
+    """Return what finds the record of a training at a seed.
+
+    ``labs`` are those of one scale's variants. All that is found of a seed is of one variant, the one that most of its
+    records are of (of two with as many, the first), so that a seed's trainings can be compared with each other. Only
+    what may be there is hashed.
+    """
+    seen = [records.at(lab.scale.name, lab.scale.recipe.precision) for lab in labs] if len(labs) > 1 else []
 
     def find(training: Training, seed: int) -> Record | None:
         if not records.mentions(training.network, training.data, seed):
             return None
+        lab = max(zip(labs, seen, strict=True), key=lambda pair: pair[1][seed])[0] if seen else labs[0]
         try:
             return records.get(lab.spec(training, seed).digest)
         except DataError:

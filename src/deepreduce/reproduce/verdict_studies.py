@@ -8,7 +8,7 @@ from pathlib import Path
 
 from .ablation import ablate, needed
 from .ablation_page import write_ablation
-from .claims import CLAIMS, Claim, judge
+from .claims import CLAIMS, STAGE_CLAIMS, Claim, find_claim, judge
 from .claims_page import write_claims
 from .comparison import Lookup
 from .element_claims import QUESTIONS
@@ -53,6 +53,13 @@ CLAIMS_STUDY = ClaimsStudy(
     "claims",
     "What the paper claims: confirmed, refuted or undecided over at least five seeds",
     "The paper's claims",
+)
+#: The claims that cost least to test: 15 trainings a seed, teacher included. Their order is that of the queue.
+STAGES_STUDY = ClaimsStudy(
+    tuple(find_claim(name) for name in STAGE_CLAIMS),
+    "stages",
+    "The paper's claims about stages: criticality, distillation, thinning",
+    "The paper's claims about stages",
 )
 ELEMENTS_STUDY = ClaimsStudy(
     QUESTIONS,

@@ -18,6 +18,7 @@ from ..errors import ModelError, SettingError, StoreError, TrainingError
 from ..networks.network import Network
 from ..networks.source import ModelSource
 from ..networks.taps import tapped
+from ..processor import processor_name
 from ..reduce.build import reduce_to
 from ..reduce.fading import fade_to
 from ..reduce.inherit import inherit
@@ -188,7 +189,7 @@ def _unreduced(source: ModelSource, spec: JobSpec, data: Dataset) -> Network:
 
 def surroundings(device: torch.device) -> dict[str, Any]:
     """What a result depends on besides its specification."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor_name()
     return {
         "device": device.type,
         "hardware": name,

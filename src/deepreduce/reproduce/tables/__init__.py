@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from ..layers import FIGURE3, FIGURE5
 from ..study import Study
 from ..table_study import TableStudy
-from ..verdict_studies import CLAIMS_STUDY, ELEMENTS_STUDY, AblationStudy
+from ..verdict_studies import CLAIMS_STUDY, ELEMENTS_STUDY, STAGES_STUDY, AblationStudy
 from .pareto import FIGURE1, TABLE4, TABLE5
 from .pruning import TABLE8
 from .scaling import TABLE2, TABLE9
@@ -21,6 +21,7 @@ _ALL: tuple[Study, ...] = (
     *(TableStudy(table) for table in TABLES),
     FIGURE3,
     FIGURE5,
+    STAGES_STUDY,
     CLAIMS_STUDY,
     ELEMENTS_STUDY,
     AblationStudy(),
