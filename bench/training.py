@@ -26,7 +26,7 @@ import deepreduce
 import results_page
 from deepreduce.data.dataset import Dataset, Split, assemble
 from deepreduce.networks import ModelSource, count
-from deepreduce.networks.taps import tapped
+from deepreduce.networks.features import tapped
 from deepreduce.reduce.fading import fade_to
 from deepreduce.search.executors import devices
 from deepreduce.train import fit, make_recipe

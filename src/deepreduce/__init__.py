@@ -13,8 +13,8 @@ from .version import __version__
 
 if TYPE_CHECKING:
     from .export import export_network, export_point
-    from .front_door import network
     from .networks import Network, Profile, count
+    from .networks.source import network
     from .reduce import cull, front_padded, keep_blocks, linearize, reduce_to, reshape, thin
     from .search import Frontier, find_frontier
 
@@ -40,7 +40,7 @@ __all__ = [
 
 _HOME = {
     **dict.fromkeys(("Network", "Profile", "count"), "networks"),
-    "network": "front_door",
+    "network": "networks.source",
     **dict.fromkeys(("export_network", "export_point"), "export"),
     **dict.fromkeys(("cull", "front_padded", "keep_blocks", "linearize", "reduce_to", "reshape", "thin"), "reduce"),
     **dict.fromkeys(("Frontier", "find_frontier"), "search"),

@@ -30,7 +30,6 @@ MAY = {
     "reproduce": {"networks", "reduce", "data", "train", "search", "report", "plan", "export"},
     "measure": {"plan", "private", "search", "export", "data"},
     "export": {"networks", "reduce", "data", "plan", "search", "train", "_core"},
-    "front_door": {"networks"},
 }
 TORCH_FREE = {"plan", "private", "report", "cli", *ALWAYS}
 

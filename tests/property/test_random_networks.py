@@ -8,7 +8,7 @@ from torch import nn
 
 import deepreduce
 from deepreduce.networks import Network, count
-from deepreduce.networks.taps import tapped
+from deepreduce.networks.features import tapped
 from relu_oracle import relus_called
 
 SPELLINGS = ("module", "shared", "functional", "in place", "dropped in place", "method", "relu6", "none")

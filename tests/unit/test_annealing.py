@@ -10,7 +10,7 @@ from torch import nn
 
 import deepreduce
 from deepreduce.networks import ModelSource
-from deepreduce.networks.taps import tapped
+from deepreduce.networks.features import tapped
 from deepreduce.reduce.fading import fade_to
 from deepreduce.reduce.fading_relu import Fade
 from deepreduce.train import accuracy, fit, make_recipe

@@ -11,7 +11,7 @@ import deepreduce
 from deepreduce.errors import ModelError, PointError
 from deepreduce.export import lower, with_rescales
 from deepreduce.networks import ModelSource, Network, count
-from deepreduce.networks.gates import GatedReLU
+from deepreduce.networks.masked_relu import GatedReLU
 from deepreduce.plan import Relu, kept_mask
 from deepreduce.reduce import cull, linearize, reduce_to, reshape
 from deepreduce.reduce.front_padding import front_padded, without_front_padding

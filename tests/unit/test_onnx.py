@@ -12,7 +12,7 @@ from deepreduce.export import export_network, lower
 from deepreduce.export.onnx_check import onnx_difference
 from deepreduce.export.onnx_out import write_onnx
 from deepreduce.networks import ModelSource
-from deepreduce.networks.onnx_in import read_onnx
+from deepreduce.networks.onnx.importer import read_onnx
 from deepreduce.plan import decode_output, encode_input, run
 from deepreduce.reduce import reduce_to
 

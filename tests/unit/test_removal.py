@@ -10,7 +10,7 @@ from torch import nn
 
 from deepreduce.errors import PointError, SettingError
 from deepreduce.networks import ModelSource, Network
-from deepreduce.networks.gates import GatedReLU
+from deepreduce.networks.masked_relu import GatedReLU
 from deepreduce.reduce import Linearize, reduce_to
 from deepreduce.reduce.elements import METHODS
 from deepreduce.reduce.linearize import gates_of, with_gates

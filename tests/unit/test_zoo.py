@@ -5,7 +5,7 @@ import torch
 
 from deepreduce.errors import ModelError, SettingError
 from deepreduce.networks import ZOO, ModelSource, build_zoo, count
-from deepreduce.networks.trace import trace
+from deepreduce.networks.tracing.trace import trace
 
 TABLE = {  # ReLUs at 3x32x32: stem, S1, S2, S3, S4, total
     "resnet18": (65_536, 262_144, 131_072, 65_536, 32_768, 557_056),

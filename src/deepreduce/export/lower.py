@@ -22,7 +22,7 @@ from torch import fx, nn
 
 from ..errors import ModelError
 from ..networks.network import Network
-from ..networks.ops import PRODUCTS, SUMS, is_view, module_of, op_name, parents, readers, relu_kind
+from ..networks.tracing.ops import PRODUCTS, SUMS, is_view, module_of, op_name, parents, readers, relu_kind
 from ..plan import INPUT, Add, AvgPool, Concat, Flatten, MaxPool, Relu, pack_kept
 from ..reduce.linearize import require_chosen
 from .building import NONE, Building, Held, Sides

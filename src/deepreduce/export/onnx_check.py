@@ -9,7 +9,7 @@ import torch
 
 from ..errors import ModelError
 from ..networks.network import Network
-from ..networks.onnx_in import load_model, read_onnx
+from ..networks.onnx.importer import load_model, read_onnx
 from .onnx_out import TOLERANCE, run_onnx
 
 

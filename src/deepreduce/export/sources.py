@@ -15,7 +15,7 @@ from ..data.dataset import Dataset
 from ..errors import DataError, ModelError, SettingError, one_line
 from ..networks.network import Network
 from ..networks.source import ModelSource
-from ..networks.zoo import ZOO
+from ..networks.zoo.registry import ZOO
 from ..plan.arrays import read_array
 from ..reduce import reduce_to
 from ..reduce.linearize import require_chosen

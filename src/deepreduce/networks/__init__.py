@@ -5,7 +5,7 @@ from .layout import STEM, Layout, ReluSite
 from .network import Network
 from .point import Point, Term, full_point, parse_point
 from .source import ModelSource
-from .zoo import ZOO, build_zoo
+from .zoo.registry import ZOO, build_zoo
 
 __all__ = [
     "STEM",

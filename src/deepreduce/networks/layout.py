@@ -13,7 +13,7 @@ from math import prod
 from torch import fx
 
 from ..errors import ModelError, SettingError
-from .ops import is_merge, module_of, op_name, parents, readers, relu_kind
+from .tracing.ops import is_merge, module_of, op_name, parents, readers, relu_kind
 
 STEM = "stem"
 RESERVED = ("full", "none")  # what points call the unreduced network and the one without ReLUs

@@ -10,12 +10,12 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from ..errors import ModelError, SettingError
-from .gates import GatedReLU
 from .layout import Layout, find_layout
-from .ops import is_linear, is_max_pool, is_product, module_of, op_name, relu_kind
+from .masked_relu import GatedReLU
 from .point import Point, full_point
-from .shapes import BATCH, propagate_shapes
-from .trace import trace
+from .tracing.ops import is_linear, is_max_pool, is_product, module_of, op_name, relu_kind
+from .tracing.shapes import BATCH, propagate_shapes
+from .tracing.trace import trace
 
 Rebuild = Callable[[float], nn.Module]
 

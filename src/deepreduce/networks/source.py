@@ -22,8 +22,8 @@ from torch import nn
 
 from ..errors import DeepReduceError, ModelError, SettingError, nearest, one_line
 from .network import Network
-from .onnx_in import read_onnx
-from .zoo import ZOO, build_zoo
+from .onnx.importer import read_onnx
+from .zoo.registry import ZOO, build_zoo
 
 ModelLike = str | nn.Module | Callable[..., nn.Module]
 
@@ -202,3 +202,20 @@ def _where(error: BaseException) -> str:
     if isinstance(error, SyntaxError):
         return f"SyntaxError: {error.msg} ({Path(error.filename or '?').name}:{error.lineno})"
     return f"{type(error).__name__}: {one_line(error)} ({Path(frame.filename).name}:{frame.lineno})"
+
+
+def network(
+    model: ModelLike,
+    input_shape: tuple[int, int, int] = (3, 32, 32),
+    num_classes: int | None = None,
+    *,
+    width: float = 1.0,
+    stages: Mapping[str, str] | None = None,
+    seed: int = 0,
+) -> Network:
+    """Build and trace ``model``: a built-in name, ``file.py:factory``, a factory, or an ``nn.Module`` (weights kept).
+
+    ``num_classes`` None means the model's own (100 for built-in networks). Raises `ModelError` with the reason if it
+    cannot be found, traced, or has no ReLU.
+    """
+    return ModelSource(model, width, stages).build(input_shape, num_classes, seed)

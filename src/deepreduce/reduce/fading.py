@@ -8,8 +8,8 @@ from typing import cast
 from torch import fx
 
 from ..networks.network import Network
-from ..networks.ops import relu_kind
 from ..networks.point import Point, parse_point
+from ..networks.tracing.ops import relu_kind
 from .build import reduce_to
 from .fading_relu import Fade, FadingReLU, Kind
 from .front_padding import front_padded, without_front_padding

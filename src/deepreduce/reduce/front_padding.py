@@ -18,7 +18,7 @@ import torch
 from torch import fx, nn
 
 from ..networks.network import Network
-from ..networks.ops import MARGIN, PRODUCTS, SUMS, is_shape_query, module_of, parents
+from ..networks.tracing.ops import MARGIN, PRODUCTS, SUMS, is_shape_query, module_of, parents
 from .fading_relu import FadingReLU
 
 MARK = "front_padding"  # in a node's meta: True for the pads and crops made here, else the padding a layer had before

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from ..networks.network import Network
-from ..networks.ops import MAX_POOL_FUNCTIONS, MAX_POOLS, SUMS, module_of, parents, relu_kind
+from ..networks.tracing.ops import MAX_POOL_FUNCTIONS, MAX_POOLS, SUMS, module_of, parents, relu_kind
 from .front_padding import POINTWISE
 from .reshape import copy_matching_weights
 

@@ -15,8 +15,8 @@ from torch import fx, nn
 from ..errors import MissingPackageError, ModelError, SettingError, nearest, one_line
 from ..networks.counting import count
 from ..networks.network import Network
-from ..networks.ops import module_of, relu_kind
-from ..networks.shapes import BATCH
+from ..networks.tracing.ops import module_of, relu_kind
+from ..networks.tracing.shapes import BATCH
 from .front_padding import is_front_padded
 
 WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d)

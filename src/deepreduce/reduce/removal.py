@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import PointError
-from ..networks.gates import GatedReLU
+from ..networks.masked_relu import GatedReLU
 from .elements import Linearize
 from .linearize import gates_of
 from .scores import Order, Scores

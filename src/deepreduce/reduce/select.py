@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from ..errors import ModelError, PointError, nearest
 from ..networks.layout import Layout, ReluSite
 from ..networks.network import Network
-from ..networks.ops import REMOVED
 from ..networks.point import Phase, Point, Term
+from ..networks.tracing.ops import REMOVED
 from .front_padding import front_padded, is_front_padded, without_front_padding
 
 

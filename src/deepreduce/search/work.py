@@ -15,9 +15,9 @@ import torch
 from ..data.dataset import Dataset
 from ..data.snapshot import restore
 from ..errors import ModelError, SettingError, StoreError, TrainingError
+from ..networks.features import tapped
 from ..networks.network import Network
 from ..networks.source import ModelSource
-from ..networks.taps import tapped
 from ..processor import processor_name
 from ..reduce.build import reduce_to
 from ..reduce.fading import fade_to

@@ -13,7 +13,7 @@ from torch import nn
 from deepreduce.errors import PointError
 from deepreduce.export.sources import load_weights, read_calibration
 from deepreduce.networks import ModelSource
-from deepreduce.networks.onnx_in import read_onnx
+from deepreduce.networks.onnx.importer import read_onnx
 from deepreduce.networks.point import parse_point
 from deepreduce.search.target import parse_target
 from fuzz.mutators import onnx_mutator, safetensors_mutator
@@ -67,7 +67,7 @@ def bombs() -> Iterator[tuple[list[object], dict[str, object]]]:
 @target(onnx_seeds, memory_mb=768, seconds=20, most_bytes=16_000, mutate=onnx_mutator)
 def onnx(data: bytes) -> None:
     """Any ONNX file: what is read computes one row of finite shape for one image."""
-    from deepreduce.networks import onnx_in
+    from deepreduce.networks.onnx import importer as onnx_in
 
     onnx_in._read.cache_clear()
     found = read_onnx(written("network.onnx", data))

@@ -19,8 +19,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, fx, nn
 
-from ..errors import DeepReduceError, MissingPackageError, ModelError, one_line
-from .onnx_limits import LARGEST_SIDE, MAX_CONSTANT, MAX_VALUES, folded_size, module_size
+from ...errors import DeepReduceError, MissingPackageError, ModelError, one_line
+from .limits import LARGEST_SIDE, MAX_CONSTANT, MAX_VALUES, folded_size, module_size
 
 if TYPE_CHECKING:
     import onnx
@@ -129,7 +129,7 @@ class Builder:
             ) from error
 
     def _add(self, node: onnx.NodeProto) -> None:
-        from .onnx_ops import HANDLERS
+        from .operators import HANDLERS
 
         inputs = [name for name in node.input if name]
         if any(name in self.behind for name in inputs):

@@ -11,7 +11,7 @@ import copy
 import torch
 from torch import Tensor, fx, nn
 
-from ..errors import ModelError
+from ...errors import ModelError
 from .shapes import BATCH, refused_input
 
 TOLERANCE = 1e-4  # of the largest value; the same operations in the same order differ by rounding at most

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import fx, nn
 
-from ..errors import ModelError, one_line
+from ...errors import ModelError, one_line
 from .equivalence import check_equivalence
 from .functionalize import functionalize
 from .ops import is_foreign, mark_data, module_of

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from ..errors import ModelError, one_line
+from ...errors import ModelError, one_line
 
 BATCH = 2  # images in the probe; every size per image is a size over this
 

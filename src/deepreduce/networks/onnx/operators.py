@@ -13,7 +13,7 @@ from torch import fx, nn
 if TYPE_CHECKING:
     import onnx
 
-    from .onnx_in import Array, Builder
+    from .importer import Array, Builder
 
 
 def _attributes(node: onnx.NodeProto) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import fx
 
-from ..errors import ModelError
+from ...errors import ModelError
 from .ops import IN_PLACE_OPERATORS, is_view, module_of, relu_kind
 
 RELU_FUNCTIONS = {"relu": F.relu, "relu6": F.relu6}

@@ -9,7 +9,7 @@ from math import prod
 
 from torch import nn
 
-from ..errors import ModelError, SettingError, nearest
+from ...errors import ModelError, SettingError, nearest
 from .mobilenet import mobilenet_v1, mobilenet_v2
 from .resnet import four_stage, resnet6, resnet9, three_stage
 from .vgg import VGG

@@ -8,7 +8,7 @@ from torch import Tensor, fx, nn
 
 from ..errors import ModelError
 from .network import Network, shrink
-from .ops import MARGIN, REMOVED
+from .tracing.ops import MARGIN, REMOVED
 
 
 class Tapped(nn.Module):

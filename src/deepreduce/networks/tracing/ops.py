@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import fx, nn
 
-from .gates import GatedReLU
+from ..masked_relu import GatedReLU
 
 SUMS = {operator.add, operator.sub, torch.add, torch.sub, "add", "sub"}
 JOINS = {torch.cat, torch.concat, torch.concatenate, torch.stack}
