@@ -10,7 +10,7 @@ from deepreduce.export import Lowered, lower, quantise, with_rescales
 from deepreduce.export.random import random_images, with_random_weights
 from deepreduce.networks.source import ModelSource
 from deepreduce.plan import INPUT, FixedPoint, Op, Relu, Rescale, pack_kept, write_plan, write_weights
-from deepreduce.plan.infer import shape_of
+from deepreduce.plan.shapes import shape_of
 
 WAYS = ("layers", "channels", "elements")
 RING = FixedPoint(32, 8)

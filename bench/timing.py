@@ -1,4 +1,4 @@
-"""The model of seconds (`deepreduce.plan.timing`) fitted to this machine, and predicted against measured.
+"""The model of seconds (`deepreduce.plan.cost.latency`) fitted to this machine, and predicted against measured.
 
     python bench/timing.py [--model resnet18] [--point full S2+S3+S4 ...] [--network none lan wan] [--inferences 5]
 
@@ -20,9 +20,9 @@ import numpy as np
 import results_page
 from deepreduce.export import plan_of
 from deepreduce.plan import INPUT, Plan, predict, write_plan, write_weights
-from deepreduce.plan.link import Link, parse_link
-from deepreduce.plan.timing import DEFAULT, Machine, run_seconds
-from deepreduce.plan.work import op_work
+from deepreduce.plan.cost.latency import DEFAULT, Machine, run_seconds
+from deepreduce.plan.cost.network_link import Link, parse_link
+from deepreduce.plan.cost.op_counts import op_work
 from deepreduce.private.bench import BenchOptions, bench
 from deepreduce.private.floors import measure_rates
 
@@ -32,7 +32,7 @@ FIELDS = [field.name for field in fields(Machine) if field.name not in LINK_FIEL
 ABOUT = """Client and server are two processes on one machine, one thread each; medians of {inferences} inferences. The
 constants of computing are fitted to the runs over loopback, op by op and phase by phase; those of links to the shaped
 runs (lan: 1 Gb/s, 1 ms; wan: 100 Mb/s, 40 ms). `fitted` are the constants of this run, `source` those in
-src/deepreduce/plan/timing.py."""
+src/deepreduce/plan/cost/latency.py."""
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from PIL import Image
 
 import deepreduce
 from deepreduce import plan as plans
-from deepreduce.plan.files import weight_tensors
+from deepreduce.plan.serialization import weight_tensors
 
 TOOLS = ("cc", "c++", "gcc", "g++", "clang", "make", "cmake", "ninja", "ld")
 CLASSES = ("cat", "dog", "eel", "fox")

@@ -1,4 +1,6 @@
-"""A convolution laid out for the homomorphic phase, slowly: what plan/packing.py does fast, for tests and benches."""
+"""A convolution laid out for the homomorphic phase, slowly: what plan/execution/packing.py does fast, for tests and
+benches.
+"""
 
 from dataclasses import dataclass
 

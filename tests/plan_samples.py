@@ -3,7 +3,7 @@
 import numpy as np
 
 from deepreduce.plan import Add, AvgPool, Conv, FixedPoint, Flatten, Linear, Plan, Relu, Rescale
-from deepreduce.plan.files import weight_tensors
+from deepreduce.plan.serialization import weight_tensors
 
 SHIFT, WEIGHT_FRACTION = 8, 8
 

@@ -29,10 +29,10 @@ from deepreduce.plan import (
     pack_kept,
     validate,
 )
-from deepreduce.plan.infer import fractions, shape_of
 from deepreduce.plan.reference import apply, exact_nonlinear, wrap
-from deepreduce.plan.rules import MAX_FRACTION, weight_shape
 from deepreduce.plan.schema import INPUT
+from deepreduce.plan.shapes import fractions, shape_of
+from deepreduce.plan.validation import MAX_FRACTION, weight_shape
 
 CALIBRATION_IMAGES = 8
 MAX_ELEMENTS = 400

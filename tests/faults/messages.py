@@ -6,7 +6,7 @@ import random
 import time
 from collections.abc import Callable
 
-from deepreduce.plan.cost import CLAIM as CLAIM_BYTES
+from deepreduce.plan.cost.traffic import CLAIM as CLAIM_BYTES
 from deepreduce.private.transport import HEADER, Kind
 
 from .tap import Act, Tap

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from deepreduce.plan.cost import BATCH_ID
+from deepreduce.plan.cost.traffic import BATCH_ID
 from deepreduce.private.transport import HEADER, Channel, Kind
 
 Act = Callable[["Tap", bytearray], None]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from deepreduce.plan import Relu
-from deepreduce.plan.files import weight_tensors
+from deepreduce.plan.serialization import weight_tensors
 from plan_samples import conv, plan_of
 
 PLAN = plan_of(conv("c", "input", 2), Relu("r", ("c",), 4, 26, 2**20), conv("d", "r", 1))

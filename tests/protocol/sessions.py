@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from deepreduce.plan import Relu, predict
-from deepreduce.plan.files import weight_tensors
+from deepreduce.plan.serialization import weight_tensors
 from deepreduce.private import Client, Server
 from plan_samples import conv, plan_of
 

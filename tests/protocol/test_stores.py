@@ -16,7 +16,7 @@ from sessions import PLAN, TIMEOUT_S, WEIGHTS, X, differences, image, serving
 
 from deepreduce.errors import SessionError, SettingError, StoreError
 from deepreduce.plan import MaxPool, Relu, Rescale, pack_kept, run
-from deepreduce.plan.files import weight_tensors
+from deepreduce.plan.serialization import weight_tensors
 from deepreduce.private import Client, Preparer
 from deepreduce.private.material import ClientMaterial
 from deepreduce.private.store import sealed, store

@@ -11,8 +11,8 @@ from sessions import ask, differences, image, serving
 from deepreduce import _core
 from deepreduce.errors import PlanError
 from deepreduce.plan import AvgPool, MaxPool, Relu, Rescale, pack_kept, run, validate
-from deepreduce.plan.files import weight_tensors
 from deepreduce.plan.reference import exact_nonlinear
+from deepreduce.plan.serialization import weight_tensors
 from plan_samples import conv, plan_of, resnet18
 from random_plans import random_input, random_plan
 

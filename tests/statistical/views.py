@@ -15,7 +15,7 @@ from unittest.mock import patch
 import numpy as np
 
 from deepreduce.plan import Relu
-from deepreduce.plan.files import weight_tensors
+from deepreduce.plan.serialization import weight_tensors
 from deepreduce.private import Client, Server
 from deepreduce.private.fused import FusedClient
 from deepreduce.private.linear import Decrypted

@@ -4,8 +4,8 @@ import pytest
 
 from deepreduce import _core
 from deepreduce.plan import Relu, predict
-from deepreduce.plan.link import Link
-from deepreduce.plan.messages import relu_vector
+from deepreduce.plan.cost.network_link import Link
+from deepreduce.plan.execution.messages import relu_vector
 from deepreduce.private.floors import Rates, aes_calls, linear_floor_s, measure_rates, relu_floor
 from plan_samples import conv, plan_of
 

@@ -13,9 +13,9 @@ from deepreduce.export.merging import PrivateCosts
 from deepreduce.export.segments import graph_of, op_shapes
 from deepreduce.networks import ModelSource, Network
 from deepreduce.plan import PARAMETER_SETS, Add, AvgPool, Concat, Conv, Flatten, Linear, Relu, Rescale
-from deepreduce.plan.packing import choose, response_bytes, upload_bytes
-from deepreduce.plan.rules import weight_shape
-from deepreduce.plan.timing import linear_seconds
+from deepreduce.plan.cost.latency import linear_seconds
+from deepreduce.plan.execution.packing import choose, response_bytes, upload_bytes
+from deepreduce.plan.validation import weight_shape
 from deepreduce.reduce import front_padded, reduce_to
 from deepreduce.reduce.linear_graph import Link, Value, composed, identity, reads_inside, together, trimmed
 from deepreduce.reduce.merge import merge

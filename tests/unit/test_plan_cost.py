@@ -5,8 +5,8 @@ import pytest
 
 from deepreduce.errors import PlanError
 from deepreduce.plan import AvgPool, Cost, MaxPool, Relu, Rescale, Traffic, pack_kept, predict
-from deepreduce.plan.cost import vector
-from deepreduce.plan.messages import relu_vector, rescale_vector
+from deepreduce.plan.cost.traffic import vector
+from deepreduce.plan.execution.messages import relu_vector, rescale_vector
 from deepreduce.plan.schema import total
 from plan_samples import conv, plan_of, resnet18
 from random_plans import random_plan

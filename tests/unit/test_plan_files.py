@@ -21,7 +21,7 @@ from deepreduce.plan import (
     write_plan,
     write_weights,
 )
-from deepreduce.plan.files import weight_tensors
+from deepreduce.plan.serialization import weight_tensors
 from plan_samples import conv, plan_of, random_weights, resnet18
 from random_plans import plan_with_mask
 
@@ -166,7 +166,7 @@ def test_files_too_long_or_missing_are_refused(tmp_path, monkeypatch):
     with pytest.raises(PlanError, match="cannot be read"):
         read_plan(tmp_path / "none.json")
     path = write_plan(tmp_path / "plan.json", plan_with_mask()[0])
-    monkeypatch.setattr("deepreduce.plan.files.MAX_PLAN_BYTES", path.stat().st_size - 1)
+    monkeypatch.setattr("deepreduce.plan.serialization.MAX_PLAN_BYTES", path.stat().st_size - 1)
     with pytest.raises(PlanError, match="longer than"):
         read_plan(path)
     with pytest.raises(PlanError, match="at most"):

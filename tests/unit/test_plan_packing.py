@@ -7,8 +7,14 @@ import numpy as np
 import pytest
 
 from deepreduce.plan import PARAMETER_SETS, Conv, Linear, ParameterSet, packings
-from deepreduce.plan.packing import _ciphertext_bytes, _polyphase, choose, response_bytes, upload_bytes
-from deepreduce.plan.polynomials import pack_input, pack_weights, unpack_output, useful_positions, weight_polynomial
+from deepreduce.plan.execution.packing import _ciphertext_bytes, _polyphase, choose, response_bytes, upload_bytes
+from deepreduce.plan.execution.polynomials import (
+    pack_input,
+    pack_weights,
+    unpack_output,
+    useful_positions,
+    weight_polynomial,
+)
 from deepreduce.plan.reference import apply, exact_nonlinear
 from plan_samples import conv, negacyclic, resnet18
 

@@ -9,7 +9,7 @@ import torch
 from deepreduce.errors import PlanError
 from deepreduce.networks.network import shrink
 from deepreduce.plan import decode, encode, normalised, pictures_of
-from deepreduce.plan.pictures import averaged
+from deepreduce.plan.preprocessing import averaged
 from deepreduce.train.augment import Normaliser
 from plan_samples import conv, plan_of
 

@@ -24,7 +24,7 @@ from deepreduce.plan import (
     tournament,
     validate,
 )
-from deepreduce.plan.pooling import pairs_per_level
+from deepreduce.plan.execution.maxpool import pairs_per_level
 from deepreduce.plan.reference import apply, exact_nonlinear, wrap
 from plan_samples import conv, plan_of, random_weights, resnet18
 from random_plans import random_input, random_plan

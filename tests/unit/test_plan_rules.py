@@ -22,7 +22,7 @@ from deepreduce.plan import (
     shapes,
     validate,
 )
-from deepreduce.plan.rules import MAX_TOTAL_ELEMENTS
+from deepreduce.plan.validation import MAX_TOTAL_ELEMENTS
 from plan_samples import conv, plan_of, resnet18
 
 RELU = Relu("r", ("c",), 8, 20, 1000)

@@ -10,8 +10,8 @@ import pytest
 
 from deepreduce.export import plan_of
 from deepreduce.plan import INPUT, OUTPUT, predict
-from deepreduce.plan.link import Link, parse_link
-from deepreduce.plan.timing import DEFAULT, Machine, Seconds, op_seconds, run_seconds
+from deepreduce.plan.cost.latency import DEFAULT, Machine, Seconds, op_seconds, run_seconds
+from deepreduce.plan.cost.network_link import Link, parse_link
 
 BENCH = Path(__file__).parents[2] / "bench"
 # Numbers of another machine would say nothing about the constants, which are those of one machine.

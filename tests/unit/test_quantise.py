@@ -43,7 +43,7 @@ def relu(source):
 
 def lowered_of(ops, rng, shape=(2, 6, 6), spread=1.0):
     """Real weights whose channels differ in size by some powers of two."""
-    from deepreduce.plan.infer import shape_of
+    from deepreduce.plan.shapes import shape_of
 
     found, weights = {"input": shape}, {}
     for op in ops:

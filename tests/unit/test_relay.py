@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from deepreduce.errors import SettingError
-from deepreduce.plan.link import LINKS, Link, parse_link
+from deepreduce.plan.cost.network_link import LINKS, Link, parse_link
 from deepreduce.private.relay import Line, Relay, piece_bytes
 
 

@@ -235,7 +235,7 @@ def _from_network(
 
 def _costs(exported: Exported, protocol: Literal["fused", "delphi"]) -> dict[str, Any]:
     from ..plan import predict
-    from ..plan.timing import run_seconds
+    from ..plan.cost.latency import run_seconds
 
     prediction = predict(exported.plan, protocol)
     total, seconds = prediction.total, run_seconds(exported.plan, protocol, prediction=prediction)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ..errors import DataError, MissingPackageError, PlanError
 from ..plan import Plan, normalised
-from ..plan.arrays import read_array
+from ..plan.npy import read_array
 
 if TYPE_CHECKING:
     from PIL.Image import Image

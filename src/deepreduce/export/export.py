@@ -18,8 +18,8 @@ from ..data.dataset import Dataset, Split
 from ..errors import DataError, DeepReduceError, SettingError, nearest
 from ..networks.network import Network
 from ..plan import Plan, pictures_of
-from ..plan.pictures import normalised_by
-from ..plan.rules import MAX_WEIGHT_BITS
+from ..plan.preprocessing import normalised_by
+from ..plan.validation import MAX_WEIGHT_BITS
 from ..search.frontier import Frontier
 from ..train.augment import Normaliser
 from ..train.evaluate import accuracy as float_accuracy

@@ -6,10 +6,10 @@ from dataclasses import replace
 from math import inf, prod
 
 from ..plan import PARAMETER_SETS, AvgPool, Conv, Linear
-from ..plan.messages import Chunk, Protocol, rescale_vector
-from ..plan.packing import choose, response_bytes, upload_bytes
-from ..plan.rules import MAX_KERNEL, MAX_WEIGHTS, weight_shape
-from ..plan.timing import DEFAULT, Machine, linear_seconds, vector_seconds
+from ..plan.cost.latency import DEFAULT, Machine, linear_seconds, vector_seconds
+from ..plan.execution.messages import Chunk, Protocol, rescale_vector
+from ..plan.execution.packing import choose, response_bytes, upload_bytes
+from ..plan.validation import MAX_KERNEL, MAX_WEIGHTS, weight_shape
 from ..reduce.linear_graph import Link, Shape, Value
 from ..reduce.merge import merge
 from .emission import emit, op_of
@@ -30,7 +30,7 @@ def merge_ops(lowered: Lowered, *, protocol: Protocol = "fused", ring_bits: int 
 
 
 class PrivateCosts:
-    """Seconds of both parties and of a link, offline and online, by the model of `deepreduce.plan.timing`."""
+    """Seconds of both parties and of a link, offline and online, by the model of `deepreduce.plan.cost.latency`."""
 
     def __init__(self, protocol: Protocol, ring_bits: int, machine: Machine = DEFAULT) -> None:
         self.protocol, self.ring_bits, self.machine = protocol, ring_bits, machine

@@ -14,7 +14,7 @@ from ..errors import MissingPackageError, ModelError, one_line
 from ..files import write_whole
 from ..networks.network import Network
 from ..plan import INPUT, Add, AvgPool, Concat, Conv, Flatten, Linear, MaxPool, Op, Relu, Rescale, kept_mask
-from ..plan.infer import Shape, shape_of
+from ..plan.shapes import Shape, shape_of
 from .lower import lower
 from .lowered import Lowered
 from .merging import merge_ops

@@ -35,7 +35,7 @@ from ..plan import (
     validate,
 )
 from ..plan.reference import apply, exact_nonlinear
-from ..plan.rules import MARGIN, MAX_WEIGHT_BITS
+from ..plan.validation import MARGIN, MAX_WEIGHT_BITS
 from .fractions import with_fractions
 from .lowered import Lowered
 from .reals import peaks

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ..errors import SettingError
 from ..networks.source import ModelSource
 from ..plan import Conv, FixedPoint, Linear, Plan
-from ..plan.rules import MAX_WEIGHT_BITS
+from ..plan.validation import MAX_WEIGHT_BITS
 from ..reduce import reduce_to
 from .lower import lower
 from .lowered import Array, Lowered

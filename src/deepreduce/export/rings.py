@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ..errors import PlanError, SettingError
 from ..plan import Conv, FixedPoint, Linear, Plan, shapes
-from ..plan.rules import MAX_WEIGHT_BITS
+from ..plan.validation import MAX_WEIGHT_BITS
 from .lowered import Lowered
 from .quantise import ACTIVATION_BITS, MIN_WEIGHT_BITS, Weights, quantise
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..plan import INPUT, Add, Concat, Conv, Flatten, Linear
-from ..plan.infer import Shape, shape_of
+from ..plan.shapes import Shape, shape_of
 from .lowered import Lowered
 
 Reals = NDArray[np.float64]

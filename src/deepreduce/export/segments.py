@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 
 from ..plan import INPUT, Add, AvgPool, Concat, Conv, Flatten, Linear, Op, Relu
-from ..plan.infer import Shape as AnyShape
-from ..plan.infer import shape_of
+from ..plan.shapes import Shape as AnyShape
+from ..plan.shapes import shape_of
 from ..reduce.linear_graph import Array, Link, Pair, Shape, Value, identity
 from .lowered import Lowered
 

@@ -16,7 +16,7 @@ from ..errors import DataError, ModelError, SettingError, one_line
 from ..networks.network import Network
 from ..networks.source import ModelSource
 from ..networks.zoo.registry import ZOO
-from ..plan.arrays import read_array
+from ..plan.npy import read_array
 from ..reduce import reduce_to
 from ..reduce.linearize import require_chosen
 from ..train.augment import Normaliser

@@ -10,8 +10,8 @@ from typing import Any
 from ..data.dataset import Dataset
 from ..errors import PointError
 from ..plan import Plan, predict
-from ..plan.link import parse_link
-from ..plan.timing import run_seconds
+from ..plan.cost.latency import run_seconds
+from ..plan.cost.network_link import parse_link
 from ..private.bench import BenchOptions
 from ..search.frontier import FILE, KEYS, Frontier, TrainedNetwork
 from ..search.store import hold, read_json, write_json

@@ -9,7 +9,7 @@ from pathlib import Path
 from ..data.dataset import Dataset
 from ..errors import DeepReduceError, MissingPackageError, PointError
 from ..plan import digest
-from ..plan.link import parse_link
+from ..plan.cost.network_link import parse_link
 from ..private.bench import BenchOptions, bench, check_options
 from ..private.floors import Rates, measure_rates
 from ..search.frontier import Frontier, TrainedNetwork

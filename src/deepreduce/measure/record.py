@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import StoreError
-from ..plan.link import LINKS
+from ..plan.cost.network_link import LINKS
 from ..search.frontier import FILE, KEYS
 from ..search.store import read_json, write_json
 
@@ -76,7 +76,9 @@ class Summary:
 
 
 def network_name(text: str) -> str:
-    """One spelling of a network (`deepreduce.plan.link.parse_link`): it becomes part of keys and file names."""
+    """One spelling of a network (`deepreduce.plan.cost.network_link.parse_link`): it becomes part of keys and file
+    names.
+    """
     name = re.sub(r"\s+", "", text)
     return name.lower() if name.lower() in LINKS else name
 

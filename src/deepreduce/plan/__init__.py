@@ -1,14 +1,11 @@
 """The shared language of both parties: plans, their files, their meaning and their cost."""
 
-from .cost import Prediction, predict
-from .files import check_weights, decode, digest, encode, read_plan, read_weights, write_plan, write_weights
-from .infer import fractions, shapes
-from .packing import Packing, packings
-from .pictures import normalised, pictures_of
-from .pooling import tournament
+from .cost.traffic import Prediction, predict
+from .execution.maxpool import tournament
+from .execution.packing import Packing, packings
+from .execution.schedule import offline_waves, online_levels
+from .preprocessing import normalised, pictures_of
 from .reference import decode_output, encode_input, run
-from .rules import validate
-from .schedule import offline_waves, online_levels
 from .schema import (
     INPUT,
     OUTPUT,
@@ -33,6 +30,9 @@ from .schema import (
     kept_mask,
     pack_kept,
 )
+from .serialization import check_weights, decode, digest, encode, read_plan, read_weights, write_plan, write_weights
+from .shapes import fractions, shapes
+from .validation import validate
 
 __all__ = [
     "INPUT",

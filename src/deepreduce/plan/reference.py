@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import PlanError
-from .infer import fractions
-from .pooling import tournament
+from .execution.maxpool import tournament
 from .schema import INPUT, Add, AvgPool, Concat, Conv, Flatten, Linear, MaxPool, Op, Plan, Relu, Rescale, kept_mask
+from .shapes import fractions
 
 Integers: TypeAlias = NDArray[np.int64]
 Nonlinear: TypeAlias = Callable[[Relu | Rescale | MaxPool, Integers], Integers]

@@ -81,8 +81,8 @@ class AvgPool:
 class MaxPool:
     """The maximum over each window; padding never wins, as if it were minus infinity.
 
-    Computed as a tournament of ``a + relu(b - a)`` (`deepreduce.plan.pooling`). ``peak`` is the calibrated maximum of
-    the inputs' magnitude, ``window`` the ring bits that the differences may use.
+    Computed as a tournament of ``a + relu(b - a)`` (`deepreduce.plan.execution.maxpool`). ``peak`` is the calibrated
+    maximum of the inputs' magnitude, ``window`` the ring bits that the differences may use.
     """
 
     name: str
@@ -143,7 +143,8 @@ class FixedPoint:
 
 @dataclass(frozen=True, slots=True)
 class Pictures:
-    """How a client makes the network's input from a picture (`deepreduce.plan.pictures`), and what its answer means.
+    """How a client makes the network's input from a picture (`deepreduce.plan.preprocessing`), and what its answer
+    means.
 
     8-bit values over 255, minus ``mean``, over ``std`` (per channel, in units of 2^-16), averaged down to the plan's
     ``input_shape`` (rho). ``classes`` are the names of the output's places, none when nobody knows them.
@@ -201,7 +202,8 @@ class Traffic:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What an op, or a run, costs: predicted by `deepreduce.plan.cost`, measured by a session, compared by tests.
+    """What an op, or a run, costs: predicted by `deepreduce.plan.cost.traffic`, measured by a session, compared by
+    tests.
 
     ``relus`` counts comparisons (a MaxPool's too), ``rescales`` the elements of paid right shifts. Stored bytes are
     the one-time material that lies between preparation and use.

@@ -19,13 +19,13 @@ from numpy.typing import NDArray
 from .. import _core
 from ..errors import MissingPackageError, SettingError, one_line
 from ..plan import INPUT, OUTPUT, MaxPool, Plan, Relu, Rescale, digest, predict, read_plan, read_weights, shapes
-from ..plan.cost import Prediction
-from ..plan.link import parse_link
-from ..plan.messages import Protocol
+from ..plan.cost.latency import Seconds, op_seconds
+from ..plan.cost.network_link import parse_link
+from ..plan.cost.traffic import Prediction
+from ..plan.execution.messages import Protocol
 from ..plan.reference import run as run_reference
 from ..plan.reference import wrap
 from ..plan.schema import Traffic
-from ..plan.timing import Seconds, op_seconds
 from ..processor import processor_name
 from ..version import __version__
 from .client import Mode

@@ -25,8 +25,8 @@ from numpy.typing import ArrayLike, NDArray
 from .. import _core
 from ..errors import SessionError, SettingError
 from ..plan import Plan, decode_output, encode_input
-from ..plan.messages import Protocol
-from ..plan.pictures import normalised
+from ..plan.execution.messages import Protocol
+from ..plan.preprocessing import normalised
 from .allowance import Asked, ask, refusal
 from .connection import Connection, Target, closing_on_error, greet
 from .hello import MAX_BATCH, client_keys

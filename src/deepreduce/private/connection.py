@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from ..errors import SessionError
 from ..plan import Plan, encode
-from ..plan.messages import Protocol
+from ..plan.execution.messages import Protocol
 from .hello import VERSION, ClientHello, VersionError, checked_plan, greet_server
 from .meter import Phase
 from .store import ClientStore, Purpose

@@ -20,13 +20,13 @@ import numpy as np
 
 from .. import _core
 from ..plan import Conv, Linear, MaxPool, Plan, Relu, predict, shapes
-from ..plan.cost import interactive
-from ..plan.link import Link
-from ..plan.messages import Protocol, Vector, relu_vector
-from ..plan.pooling import pairs_per_level
-from ..plan.rules import weight_shape
-from ..plan.schedule import online_levels
+from ..plan.cost.network_link import Link
+from ..plan.cost.traffic import interactive
+from ..plan.execution.maxpool import pairs_per_level
+from ..plan.execution.messages import Protocol, Vector, relu_vector
+from ..plan.execution.schedule import online_levels
 from ..plan.schema import kept_mask
+from ..plan.validation import weight_shape
 
 AES_BLOCKS = 1 << 19
 MEMORY_BYTES = 1 << 28

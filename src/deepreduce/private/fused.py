@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _core
-from ..plan.messages import AND_GATE, LABEL, Chunk, Vector
+from ..plan.execution.messages import AND_GATE, LABEL, Chunk, Vector
 from .vectors import (
     Bytes,
     Ring,

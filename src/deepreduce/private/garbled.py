@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _core
-from ..plan.messages import Chunk, Vector
+from ..plan.execution.messages import Chunk, Vector
 from .vectors import (
     Bytes,
     Ring,

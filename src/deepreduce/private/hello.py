@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from .. import _core
 from ..errors import PlanError, SessionError
 from ..plan import Plan, decode
-from ..plan.cost import BASE_OTS, OT_SETUP, POINT
+from ..plan.cost.traffic import BASE_OTS, OT_SETUP, POINT
 from .transport import Channel, Kind, Wire
 from .wiping import wiping
 

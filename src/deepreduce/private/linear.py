@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from .. import _core
 from ..errors import PlanError, SessionError
 from ..plan import Conv, Linear, Packing, Plan, packings
-from ..plan.messages import HE_FRAME
-from ..plan.packing import response_bytes
-from ..plan.polynomials import pack_input, pack_weights, useful_positions
+from ..plan.execution.messages import HE_FRAME
+from ..plan.execution.packing import response_bytes
+from ..plan.execution.polynomials import pack_input, pack_weights, useful_positions
 from .wiping import wipe, wiping
 
 Ring = NDArray[np.uint64]

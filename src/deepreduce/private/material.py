@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from ..plan.messages import Vector
-from ..plan.schedule import Step
+from ..plan.execution.messages import Vector
+from ..plan.execution.schedule import Step
 from .meter import OpPhase, Phase
 from .program import Program, Ring
 from .roles import restored_client, restored_server

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from .. import _core
 from ..errors import PlanError, SessionError
 from ..plan import Plan
-from ..plan.messages import Protocol
+from ..plan.execution.messages import Protocol
 from .child import Child
 from .core_files import forbid_as_parent
 from .linear import OfflineLinear, offline_linears

@@ -9,7 +9,7 @@ from math import prod
 from typing import Protocol
 
 from .. import _core
-from ..plan.schedule import Step
+from ..plan.execution.schedule import Step
 from .hello import Keys, server_keys
 from .linear import OfflineLinear, add_uploads
 from .material import ServerMaterial

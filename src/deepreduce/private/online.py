@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from .. import _core
 from ..plan import INPUT, OUTPUT
-from ..plan.packing import bits_to_bytes
+from ..plan.execution.packing import bits_to_bytes
 from ..plan.reference import wrap
 from .material import ClientMaterial
 from .meter import Run

@@ -15,8 +15,8 @@ import numpy as np
 from .. import _core
 from ..errors import SessionError
 from ..plan import INPUT, OUTPUT
-from ..plan.cost import BATCH_ID, CLAIM
-from ..plan.schedule import Step
+from ..plan.cost.traffic import BATCH_ID, CLAIM
+from ..plan.execution.schedule import Step
 from .hello import Keys
 from .linear import Decrypted, Layout, encrypted_input
 from .material import ClientMaterial

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from .. import _core
 from ..errors import DeepReduceError, SessionError, one_line
 from ..plan import read_plan, read_weights
-from ..plan.messages import Protocol
+from ..plan.execution.messages import Protocol
 from .child import END_S, Child
 from .client import Client, Mode
 from .meter import Phase, Run

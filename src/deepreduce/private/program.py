@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..plan import INPUT, Conv, Linear, MaxPool, Op, Packing, Plan, Relu, Rescale, kept_mask, packings, tournament
-from ..plan.infer import Shape, shapes
-from ..plan.messages import Protocol, Vector, relu_vector, rescale_vector
-from ..plan.pooling import Tournament
+from ..plan.execution.maxpool import Tournament
+from ..plan.execution.messages import Protocol, Vector, relu_vector, rescale_vector
+from ..plan.execution.schedule import Step, offline_waves, online_levels, reshares
 from ..plan.reference import apply, exact_nonlinear
-from ..plan.schedule import Step, offline_waves, online_levels, reshares
+from ..plan.shapes import Shape, shapes
 from .wiping import wipe
 
 Ring = NDArray[np.uint64]  # elements of Z_2^l

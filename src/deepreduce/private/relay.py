@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Self
 
 from ..errors import SessionError
-from ..plan.link import Link
+from ..plan.cost.network_link import Link
 from .child import Child, wait_for_parent
 
 QUEUE_BYTES = 1 << 17  # before the line, as a router's

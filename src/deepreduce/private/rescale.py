@@ -7,7 +7,7 @@ from typing import Self
 import numpy as np
 
 from .. import _core
-from ..plan.messages import Chunk, Vector
+from ..plan.execution.messages import Chunk, Vector
 from .vectors import (
     Bytes,
     Ring,

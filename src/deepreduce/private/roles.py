@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..plan.messages import Vector
+from ..plan.execution.messages import Vector
 from .fused import FusedClient, FusedServer
 from .garbled import GarbledClient, GarbledServer
 from .rescale import RescaleClient, RescaleServer

@@ -23,9 +23,9 @@ from numpy.typing import NDArray
 
 from ..errors import SettingError
 from ..plan import Plan, check_weights, encode, predict, validate
-from ..plan.infer import shapes
-from ..plan.messages import Protocol
-from ..plan.packing import bits_to_bytes
+from ..plan.execution.messages import Protocol
+from ..plan.execution.packing import bits_to_bytes
+from ..plan.shapes import shapes
 from .access import Access, shown_quota
 from .audit import Audit
 from .events import Name, Observer, emit, log

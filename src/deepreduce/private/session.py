@@ -17,9 +17,9 @@ import numpy as np
 from .. import _core
 from ..errors import SessionError, StoreError
 from ..plan import INPUT, OUTPUT
-from ..plan.cost import BATCH_ID, CLAIM
-from ..plan.packing import bits_to_bytes
-from ..plan.schedule import Step
+from ..plan.cost.traffic import BATCH_ID, CLAIM
+from ..plan.execution.packing import bits_to_bytes
+from ..plan.execution.schedule import Step
 from .access import Guest
 from .allowance import ASK, asked_for
 from .events import Name

@@ -1,7 +1,7 @@
 """What the two roles of a vector of comparisons or shifts have in common: padding, chunks and the random material.
 
-A vector's protocol is five messages, each cut into chunks (plan/messages.py): choices up, garbled down, products up
-offline; labels down, answers up online. Some protocols have no choices or no products.
+A vector's protocol is five messages, each cut into chunks (plan/execution/messages.py): choices up, garbled down,
+products up offline; labels down, answers up online. Some protocols have no choices or no products.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from .. import _core
 from ..errors import SessionError
-from ..plan.messages import GROUP, HASH_KEY, OT_BLOCK, Chunk, Vector
+from ..plan.execution.messages import GROUP, HASH_KEY, OT_BLOCK, Chunk, Vector
 from .wiping import wipe
 
 Bytes = NDArray[np.uint8]

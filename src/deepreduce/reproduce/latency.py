@@ -71,7 +71,7 @@ def _predicted(training: Training) -> Prediction:
         raise MissingPackageError(
             "seconds are predicted for plans, which the compiled core must be able to run", "install deepreduce"
         ) from error
-    from ..plan.timing import run_seconds
+    from ..plan.cost.latency import run_seconds
 
     shape, classes = SHAPES[training.data]
     plan, _ = plan_of(training.network, training.point, image=shape[1], channels=shape[0], classes=classes)

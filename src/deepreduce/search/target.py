@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from math import inf
 
 from ..errors import DeepReduceError, SettingError, nearest
-from ..plan.link import parse_link
+from ..plan.cost.network_link import parse_link
 from .frontier import TrainedNetwork
 
 SECONDS = ("online", "offline", "total")

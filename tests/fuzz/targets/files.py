@@ -14,8 +14,8 @@ import safetensors.numpy
 
 from deepreduce.cli.pictures import read_input, read_picture
 from deepreduce.plan import INPUT, Pictures, digest, encode, predict
-from deepreduce.plan.files import DIGEST, read_plan, read_weights
-from deepreduce.plan.infer import shapes
+from deepreduce.plan.serialization import DIGEST, read_plan, read_weights
+from deepreduce.plan.shapes import shapes
 from deepreduce.private.program import compile_plan
 from fuzz.mutators import json_mutator, safetensors_mutator
 from fuzz.scratch import written

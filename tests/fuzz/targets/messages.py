@@ -14,7 +14,7 @@ import numpy as np
 from deepreduce import _core
 from deepreduce.errors import SessionError
 from deepreduce.plan import encode, packings
-from deepreduce.plan.messages import relu_vector, rescale_vector
+from deepreduce.plan.execution.messages import relu_vector, rescale_vector
 from deepreduce.private.base_ot import BaseReceiver, BaseSender
 from deepreduce.private.hello import (
     VERSION,

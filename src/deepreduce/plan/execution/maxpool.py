@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .infer import Shape, shape_of
-from .schema import MaxPool
+from ..schema import MaxPool
+from ..shapes import Shape, shape_of
 
 Indices = NDArray[np.int64]
 

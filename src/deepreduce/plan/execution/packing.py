@@ -20,8 +20,8 @@ from math import ceil
 import numpy as np
 from numpy.typing import NDArray
 
-from .infer import Shape, shape_of, shapes
-from .schema import PARAMETER_SETS, PRIME_BITS, Conv, Linear, ParameterSet, Plan
+from ..schema import PARAMETER_SETS, PRIME_BITS, Conv, Linear, ParameterSet, Plan
+from ..shapes import Shape, shape_of, shapes
 
 SEED_BYTES = 16
 RESPONSE_MASK_BITS = 11  # beyond the ring, of c1 after switching down

@@ -1,17 +1,14 @@
-"""Work counted op by op: what `deepreduce.plan.timing` multiplies with seconds per unit."""
+"""Work counted op by op: what `deepreduce.plan.cost.latency` multiplies with seconds per unit."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from math import prod
 
-from .cost import Prediction
-from .infer import Shape, shapes
-from .messages import Protocol, Vector, relu_vector, rescale_vector
-from .packing import Packing, packings
-from .pooling import pairs_per_level
-from .rules import weight_shape
-from .schema import (
+from ..execution.maxpool import pairs_per_level
+from ..execution.messages import Protocol, Vector, relu_vector, rescale_vector
+from ..execution.packing import Packing, packings
+from ..schema import (
     INPUT,
     OUTPUT,
     PARAMETER_SETS,
@@ -29,13 +26,16 @@ from .schema import (
     Traffic,
     kept_mask,
 )
+from ..shapes import Shape, shapes
+from ..validation import weight_shape
+from .traffic import Prediction
 
 Counts = dict[str, float]
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """Units of work by the name of the `deepreduce.plan.timing.Machine` field that tells their seconds.
+    """Units of work by the name of the `deepreduce.plan.cost.latency.Machine` field that tells their seconds.
 
     ``offline_traffic`` and ``online_traffic`` pass the link.
     """

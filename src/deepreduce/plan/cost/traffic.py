@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from math import prod
 
-from ..errors import PlanError
-from .infer import Shape, shapes
-from .messages import (
+from ...errors import PlanError
+from ..execution.maxpool import pairs_per_level
+from ..execution.messages import (
     AND_GATE,
     FRAME_HEADER,
     HE_FRAME,
@@ -22,10 +22,9 @@ from .messages import (
     relu_vector,
     rescale_vector,
 )
-from .packing import Packing, bits_to_bytes, packings, response_bytes, upload_bytes
-from .pooling import pairs_per_level
-from .schedule import offline_waves, online_levels
-from .schema import (
+from ..execution.packing import Packing, bits_to_bytes, packings, response_bytes, upload_bytes
+from ..execution.schedule import offline_waves, online_levels
+from ..schema import (
     INPUT,
     OUTPUT,
     PARAMETER_SETS,
@@ -40,6 +39,7 @@ from .schema import (
     kept_mask,
     total,
 )
+from ..shapes import Shape, shapes
 
 BATCH_ID = 16
 CLAIM = BATCH_ID + 32  # and the digest of the offline transcript

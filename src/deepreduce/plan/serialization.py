@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 
 from ..errors import PlanError, nearest, one_line
 from ..files import write_whole
-from .infer import Shape, shapes
-from .rules import check_types, field_types, validate, weight_shape
 from .schema import OPS, Conv, FixedPoint, Linear, Op, Pictures, Plan
+from .shapes import Shape, shapes
+from .validation import check_types, field_types, validate, weight_shape
 
 MAX_PLAN_BYTES = 2**26
 DIGEST = "plan"  # the key of the metadata of weights.safetensors that names their plan

@@ -1,8 +1,8 @@
 """Seconds predicted for a plan: what decides merging, picks a point under a budget, and stands beside the measurement.
 
 A model of few terms, fitted by ``bench/timing.py`` to runs of both parties on one two-core machine: work counted by
-`deepreduce.plan.work` times seconds per unit, plus what a link adds. Constants are LOCAL: they decide what is chosen,
-never what is computed.
+`deepreduce.plan.cost.op_counts` times seconds per unit, plus what a link adds. Constants are LOCAL: they decide what is
+chosen, never what is computed.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from .cost import Prediction, predict
-from .link import Link
-from .messages import Protocol, Vector
-from .packing import Packing
-from .schema import INPUT, ParameterSet, Plan, Traffic
-from .work import Counts, Work, linear_work, op_work, vector_work
+from ..execution.messages import Protocol, Vector
+from ..execution.packing import Packing
+from ..schema import INPUT, ParameterSet, Plan, Traffic
+from .network_link import Link
+from .op_counts import Counts, Work, linear_work, op_work, vector_work
+from .traffic import Prediction, predict
 
 
 @dataclass(frozen=True, slots=True)

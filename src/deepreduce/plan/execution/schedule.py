@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from .infer import Shape, shapes
-from .pooling import pairs_per_level
-from .schema import INPUT, Conv, Linear, MaxPool, Op, Plan, Relu, Rescale
+from ..schema import INPUT, Conv, Linear, MaxPool, Op, Plan, Relu, Rescale
+from ..shapes import Shape, shapes
+from .maxpool import pairs_per_level
 
 
 class Step(NamedTuple):

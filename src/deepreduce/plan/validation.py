@@ -9,7 +9,6 @@ from types import NoneType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 from ..errors import PlanError, nearest
-from .infer import Shape, fractions, shape_of
 from .schema import (
     INPUT,
     OUTPUT,
@@ -30,6 +29,7 @@ from .schema import (
     kept_mask,
     pack_kept,
 )
+from .shapes import Shape, fractions, shape_of
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./:-]{0,127}")
 MAX_OPS = 4096

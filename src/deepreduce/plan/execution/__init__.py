@@ -1,0 +1,4 @@
+"""What both parties compute alike from a plan, so that their messages fit: order, packing, polynomials, max-pooling.
+
+Every constant here is an AGREEMENT: a client and a server that differ in one cannot talk to each other.
+"""
