@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from deepreduce.export import Lowered, quantise
-from deepreduce.export.random import random_images, with_random_weights
+from deepreduce.export.synthetic import random_images, with_random_weights
 from deepreduce.plan import AvgPool, Conv, FixedPoint, MaxPool, Op, Relu, Rescale, write_plan, write_weights
 
 SIDE = 32

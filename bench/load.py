@@ -4,7 +4,7 @@
 
 Every session is a connection of its own, from up to four client processes (bench/load_client.py); the server is a
 process with its workers (bench/load_server.py). The plan is ResNet18 with random weights of trained range
-(`deepreduce.export.random`).
+(`deepreduce.export.synthetic`).
 Writes bench/results/load_<hardware>_<date>.md and, beside it, all measurements as JSON.
 """
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from deepreduce.export import Lowered, lower, quantise, with_rescales
-from deepreduce.export.random import random_images, with_random_weights
+from deepreduce.export.synthetic import random_images, with_random_weights
 from deepreduce.networks.source import ModelSource
 from deepreduce.plan import INPUT, FixedPoint, Op, Relu, Rescale, pack_kept, write_plan, write_weights
 from deepreduce.plan.shapes import shape_of

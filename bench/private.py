@@ -3,7 +3,7 @@
     python bench/private.py [--network none lan wan] [--protocol fused delphi] [--relus 114688 ...] [--inferences 5]
                             [--unmerged]
 
-Plans have random weights of trained range (`deepreduce.export.random`); --unmerged leaves linear layers apart, and
+Plans have random weights of trained range (`deepreduce.export.synthetic`); --unmerged leaves linear layers apart, and
 rescales where a ReLU was.
 Writes bench/results/private_<hardware>_<date>.md and, beside it, all measurements as JSON.
 """

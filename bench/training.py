@@ -27,7 +27,7 @@ import results_page
 from deepreduce.data.dataset import Dataset, Split, assemble
 from deepreduce.networks import ModelSource, count
 from deepreduce.networks.features import tapped
-from deepreduce.reduce.fading import fade_to
+from deepreduce.reduce.annealing import fade_to
 from deepreduce.search.executors import devices
 from deepreduce.train import fit, make_recipe
 from deepreduce.train.annealing import Annealing

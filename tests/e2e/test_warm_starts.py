@@ -5,7 +5,7 @@ import torch
 
 from deepreduce.data import snapshot
 from deepreduce.networks import ModelSource
-from deepreduce.reduce.fading_relu import FadingReLU
+from deepreduce.reduce.annealed_relu import FadingReLU
 from deepreduce.search.spec import JobSpec, network_digest
 from deepreduce.search.store import JobStore
 from deepreduce.search.work import Job, Origin, _annealed, build, perform

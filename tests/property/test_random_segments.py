@@ -6,12 +6,12 @@ from hypothesis import strategies as st
 from torch import nn
 
 from deepreduce.export import convs, lower, merge_ops
-from deepreduce.export.emission import emit
-from deepreduce.export.segments import graph_of
+from deepreduce.export.merging.eliminate import merge
+from deepreduce.export.merging.from_ops import graph_of
+from deepreduce.export.merging.to_ops import emit
 from deepreduce.networks import Network
 from deepreduce.plan import Relu
 from deepreduce.reduce import front_padded
-from deepreduce.reduce.merge import merge
 from real_ops import assert_same, randomised
 
 

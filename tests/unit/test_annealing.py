@@ -11,8 +11,8 @@ from torch import nn
 import deepreduce
 from deepreduce.networks import ModelSource
 from deepreduce.networks.features import tapped
-from deepreduce.reduce.fading import fade_to
-from deepreduce.reduce.fading_relu import Fade
+from deepreduce.reduce.annealed_relu import Fade
+from deepreduce.reduce.annealing import fade_to
 from deepreduce.train import accuracy, fit, make_recipe
 from deepreduce.train.annealing import Annealing
 from deepreduce.train.augment import Normaliser

@@ -11,7 +11,7 @@ import deepreduce
 from deepreduce.errors import ModelError
 from deepreduce.networks import ModelSource
 from deepreduce.networks.features import stage_ends, tapped
-from deepreduce.reduce.fading import fade_to
+from deepreduce.reduce.annealing import fade_to
 from deepreduce.train import Recipe, fit, make_recipe
 from deepreduce.train.attention import attention_distance, attention_map
 from deepreduce.train.augment import Batch

@@ -5,7 +5,7 @@ import pytest
 
 from deepreduce.errors import ModelError, PlanError, PointError, SettingError
 from deepreduce.export import Lowered, lower, quantise
-from deepreduce.export.random import plan_of, random_images, with_random_weights
+from deepreduce.export.synthetic import plan_of, random_images, with_random_weights
 from deepreduce.networks import ModelSource
 from deepreduce.plan import (
     Conv,

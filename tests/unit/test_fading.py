@@ -9,8 +9,8 @@ from torch import nn
 
 import deepreduce
 from deepreduce.networks import ModelSource
-from deepreduce.reduce.fading import fade_to
-from deepreduce.reduce.fading_relu import Fade, FadingReLU
+from deepreduce.reduce.annealed_relu import Fade, FadingReLU
+from deepreduce.reduce.annealing import fade_to
 from deepreduce.reduce.front_padding import front_padded, is_front_padded, without_front_padding
 
 RESNET18 = ModelSource("resnet18", 0.0625).build((3, 16, 16), 5)

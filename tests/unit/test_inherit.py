@@ -8,7 +8,7 @@ from torch import nn
 
 import deepreduce
 from deepreduce.networks import ModelSource, Network
-from deepreduce.reduce.inherit import inherit
+from deepreduce.reduce.warm_start import inherit
 
 SHAPE = (3, 32, 32)
 IMAGES = torch.randn(4, *SHAPE)

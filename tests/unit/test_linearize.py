@@ -14,8 +14,8 @@ from deepreduce.networks import ModelSource, Network, count
 from deepreduce.networks.masked_relu import GatedReLU
 from deepreduce.plan import Relu, kept_mask
 from deepreduce.reduce import cull, linearize, reduce_to, reshape
+from deepreduce.reduce.elements.linearize import require_chosen
 from deepreduce.reduce.front_padding import front_padded, without_front_padding
-from deepreduce.reduce.linearize import require_chosen
 from real_ops import assert_same, randomised
 
 IMAGES = torch.randn(3, 3, 16, 16, generator=torch.Generator().manual_seed(1))

@@ -8,17 +8,17 @@ import torch
 from torch import nn
 
 from deepreduce.export import Lowered, convs, lower, merge_ops, with_rescales
-from deepreduce.export.emission import emit
-from deepreduce.export.merging import PrivateCosts
-from deepreduce.export.segments import graph_of, op_shapes
+from deepreduce.export.merging.eliminate import merge
+from deepreduce.export.merging.from_ops import graph_of, op_shapes
+from deepreduce.export.merging.linear_graph import Link, Value, composed, identity, reads_inside, together, trimmed
+from deepreduce.export.merging.merge import PrivateCosts
+from deepreduce.export.merging.to_ops import emit
 from deepreduce.networks import ModelSource, Network
 from deepreduce.plan import PARAMETER_SETS, Add, AvgPool, Concat, Conv, Flatten, Linear, Relu, Rescale
 from deepreduce.plan.cost.latency import linear_seconds
 from deepreduce.plan.execution.packing import choose, response_bytes, upload_bytes
 from deepreduce.plan.validation import weight_shape
 from deepreduce.reduce import front_padded, reduce_to
-from deepreduce.reduce.linear_graph import Link, Value, composed, identity, reads_inside, together, trimmed
-from deepreduce.reduce.merge import merge
 from real_ops import assert_same, randomised, run
 
 

@@ -10,7 +10,7 @@ from torch import nn
 from deepreduce.errors import ModelError
 from deepreduce.export import export_network, lower
 from deepreduce.export.onnx_check import onnx_difference
-from deepreduce.export.onnx_out import write_onnx
+from deepreduce.export.onnx_export import write_onnx
 from deepreduce.networks import ModelSource
 from deepreduce.networks.onnx.importer import read_onnx
 from deepreduce.plan import decode_output, encode_input, run

@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deepreduce.errors import PlanError, SettingError
-from deepreduce.export import Lowered, quantise, with_rescales
-from deepreduce.export.quantise import rounded_peak
-from deepreduce.export.rings import NormError, check_norm, quantised
+from deepreduce.export import Lowered, with_rescales
+from deepreduce.export.quantization.precision import NormError, check_norm, quantised
+from deepreduce.export.quantization.quantize import quantise, rounded_peak
 from deepreduce.plan import (
     Add,
     AvgPool,
@@ -292,7 +292,7 @@ def test_weights_that_cannot_be_hidden_get_fewer_bits_or_a_wider_ring(side, expe
     places = side**2 / 64  # as if the map were so large: only the norm looks at it
     images = rng.uniform(-2, 2, (2, 64, 8, 8))
 
-    from deepreduce.export import rings
+    from deepreduce.export.quantization import precision as rings
 
     honest = rings.norm_squared
     with pytest.MonkeyPatch.context() as patch:

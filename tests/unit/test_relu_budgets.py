@@ -9,7 +9,7 @@ from deepreduce.cli.search_budgets import COLUMNS
 from deepreduce.errors import SettingError
 from deepreduce.networks import build_zoo
 from deepreduce.networks.network import Network
-from deepreduce.reduce.elements import METHODS, Linearize, make_linearize
+from deepreduce.reduce.elements.settings import METHODS, Linearize, make_linearize
 from deepreduce.report.records import BUDGET_KINDS, STEPS
 from deepreduce.search.budgets import BOTH, FINE, KINDS, bests, parse_budgets, refinements
 from deepreduce.search.frontier import TrainedNetwork

@@ -12,10 +12,10 @@ from deepreduce.errors import PointError, SettingError
 from deepreduce.networks import ModelSource, Network
 from deepreduce.networks.masked_relu import GatedReLU
 from deepreduce.reduce import Linearize, reduce_to
-from deepreduce.reduce.elements import METHODS
-from deepreduce.reduce.linearize import gates_of, with_gates
-from deepreduce.reduce.removal import removal
-from deepreduce.reduce.scores import Scores
+from deepreduce.reduce.elements.linearize import gates_of, with_gates
+from deepreduce.reduce.elements.pruning import removal
+from deepreduce.reduce.elements.scores import Scores
+from deepreduce.reduce.elements.settings import METHODS
 from deepreduce.train import fit, make_recipe
 from small_data import stripes_dataset
 

@@ -131,7 +131,7 @@ def export_command(
             files += write_samples(out, dataset, samples)
         written: dict[str, Any] = {"files": [str(path) for path in files]}
         if onnx is not None:
-            from ..export.onnx_out import write_onnx
+            from ..export.onnx_export import write_onnx
 
             report("write ONNX", 0, 1)
             difference = write_onnx(onnx, network, merge=merge)

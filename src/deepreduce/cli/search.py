@@ -165,7 +165,7 @@ def search_command(
     if (elements_method or elements_changes) and budgets is None:
         raise SettingError("single ReLUs are removed to meet budgets, and there are none", "add --budgets 50k,25k")
     from ..data import load
-    from ..reduce.elements import make_linearize
+    from ..reduce.elements.settings import make_linearize
     from ..search import Frontier, find_frontier
     from ..search.budgets import parse_budgets
     from ..search.target import parse_target

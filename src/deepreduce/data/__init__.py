@@ -10,8 +10,8 @@ from pathlib import Path
 
 from ..errors import DataError, nearest
 from ..folders import data_folder
-from .averaging import averaged
 from .dataset import Dataset, Split
+from .downsample import averaged
 
 __all__ = ["NAMES", "Dataset", "Split", "default_root", "load"]
 

@@ -1,12 +1,12 @@
 """From a network to a plan: the one place where torch weights become integers."""
 
 from .export import Exported, export_network, export_point, frontier_data
-from .lower import lower
-from .lowered import Lowered, convs
-from .merging import merge_ops
-from .quantise import quantise
-from .random import plan_of
-from .rescales import with_rescales
+from .lowering.ir import Lowered, convs
+from .lowering.lower import lower
+from .merging.merge import merge_ops
+from .quantization.quantize import quantise
+from .quantization.rescales import with_rescales
+from .synthetic import plan_of
 
 __all__ = [
     "Exported",

@@ -26,12 +26,12 @@ from ..train.evaluate import accuracy as float_accuracy
 from . import evaluate as plans
 from .evaluate import Progress
 from .folder import write_folder
-from .lower import lower
-from .lowered import Lowered, convs
-from .merging import merge_ops
-from .quantise import ACTIVATION_BITS, Weights
-from .rescales import with_rescales
-from .rings import RingBits, quantised
+from .lowering.ir import Lowered, convs
+from .lowering.lower import lower
+from .merging.merge import merge_ops
+from .quantization.precision import RingBits, quantised
+from .quantization.quantize import ACTIVATION_BITS, Weights
+from .quantization.rescales import with_rescales
 
 CALIBRATION_IMAGES = 128
 SPLITS = ("validation", "test")

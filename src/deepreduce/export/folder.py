@@ -12,7 +12,7 @@ from typing import Any
 from ..errors import StoreError
 from ..files import write_whole
 from ..plan import Plan, write_plan, write_weights
-from .quantise import Weights
+from .quantization.quantize import Weights
 
 PLAN, WEIGHTS, FACTS = "plan.json", "weights.safetensors", "export.json"
 

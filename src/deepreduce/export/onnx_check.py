@@ -10,7 +10,7 @@ import torch
 from ..errors import ModelError
 from ..networks.network import Network
 from ..networks.onnx.importer import load_model, read_onnx
-from .onnx_out import TOLERANCE, run_onnx
+from .onnx_export import TOLERANCE, run_onnx
 
 
 def onnx_difference(path: str | Path, network: Network, images: int = 4) -> float | None:

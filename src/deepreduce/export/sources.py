@@ -18,7 +18,7 @@ from ..networks.source import ModelSource
 from ..networks.zoo.registry import ZOO
 from ..plan.npy import read_array
 from ..reduce import reduce_to
-from ..reduce.linearize import require_chosen
+from ..reduce.elements.linearize import require_chosen
 from ..train.augment import Normaliser
 from ..train.evaluate import accuracy
 from ..train.fit import fit

@@ -86,7 +86,8 @@ class Network(nn.Module):
         return {node.meta["path"]: node for node in self.body.graph.nodes if relu_kind(node)}
 
     def kept_elements(self) -> dict[str, Tensor]:
-        """Where single elements can be removed (`deepreduce.reduce.linearize`), which are left: site -> bool [c, h, w].
+        """Where single elements can be removed (`deepreduce.reduce.elements.linearize`), which are left: site -> bool
+        [c, h, w].
 
         Sites that are not in it keep all of theirs.
         """

@@ -4,7 +4,7 @@
 
 lists the stages that keep ReLUs, thinned (``^RT``) or with one block only (``*``, ``*2`` for two), and how the network
 was reshaped. ``none`` keeps no ReLU. ``^RT[outer]`` thins in the other phase (see `deepreduce.reduce.thin`). With
-``relus=25000`` single elements were removed until that many were left (`deepreduce.reduce.linearize`).
+``relus=25000`` single elements were removed until that many were left (`deepreduce.reduce.elements.linearize`).
 """
 
 from __future__ import annotations

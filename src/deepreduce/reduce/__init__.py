@@ -1,12 +1,12 @@
 """Pure rewrites that remove ReLUs: each takes a network and returns a new one that knows its own name."""
 
+from .annealing import fade_to
 from .build import reduce_to
 from .cull import cull
-from .elements import Linearize
-from .fading import fade_to
+from .elements.linearize import linearize
+from .elements.settings import Linearize
 from .front_padding import front_padded
 from .keep_blocks import keep_blocks
-from .linearize import linearize
 from .reshape import reshape
 from .select import kept_sites
 from .thin import thin

@@ -5,8 +5,8 @@ from __future__ import annotations
 from ..errors import PointError
 from ..networks.network import Network
 from ..networks.point import Point, parse_point
+from .elements.linearize import with_gates
 from .front_padding import front_padded, without_front_padding
-from .linearize import with_gates
 from .reshape import reshape
 from .select import restrict
 

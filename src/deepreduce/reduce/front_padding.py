@@ -19,7 +19,7 @@ from torch import fx, nn
 
 from ..networks.network import Network
 from ..networks.tracing.ops import MARGIN, PRODUCTS, SUMS, is_shape_query, module_of, parents
-from .fading_relu import FadingReLU
+from .annealed_relu import FadingReLU
 
 MARK = "front_padding"  # in a node's meta: True for the pads and crops made here, else the padding a layer had before
 CONCATENATIONS = {torch.cat, torch.concat, torch.concatenate}

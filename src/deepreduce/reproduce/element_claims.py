@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..reduce.elements import METHODS, Linearize, Scoring
+from ..reduce.elements.settings import METHODS, Linearize, Scoring
 from .claims import Claim
 from .comparison import Comparison, Statistic, accuracy
 from .training import Training

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from ..reduce.elements import Linearize
+from ..reduce.elements.settings import Linearize
 from ..reduce.prune_channels import ChannelPruning
 
 Setting = tuple[str, object]

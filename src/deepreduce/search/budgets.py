@@ -16,7 +16,7 @@ from ..errors import SettingError
 from ..networks.layout import Layout
 from ..networks.point import Point, full_point, parse_point
 from ..reduce.build import reduce_to
-from ..reduce.elements import Linearize
+from ..reduce.elements.settings import Linearize
 from .frontier import TrainedNetwork
 from .target import RELU_UNITS
 from .trainings import Trainings

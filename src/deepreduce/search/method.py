@@ -12,7 +12,7 @@ from ..networks.network import Network
 from ..networks.point import Point
 from ..networks.source import ModelSource
 from ..reduce.build import reduce_to
-from ..reduce.elements import Linearize
+from ..reduce.elements.settings import Linearize
 from ..train.recipe import Recipe
 from .effort import Effort, work
 from .spec import JobSpec, network_digest

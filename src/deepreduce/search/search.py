@@ -16,7 +16,7 @@ from ..data.dataset import Dataset
 from ..errors import SettingError
 from ..networks.counting import count
 from ..networks.source import ModelLike, ModelSource
-from ..reduce.elements import Linearize
+from ..reduce.elements.settings import Linearize
 from ..train.recipe import Recipe, make_recipe, teacher_recipe_of
 from ..version import __version__
 from .budgets import Budgets, bests, kind_of, parse_budgets, refine

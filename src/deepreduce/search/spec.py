@@ -11,7 +11,7 @@ from typing import Any
 from torch import fx
 
 from ..networks.network import Network
-from ..reduce.elements import Linearize
+from ..reduce.elements.settings import Linearize
 from ..reduce.prune_channels import ChannelPruning
 from ..train.recipe import Recipe
 
@@ -23,9 +23,9 @@ class JobSpec:
     """One training. ``network`` and ``data`` are digests of content, ``teacher`` and ``start`` those of other jobs.
 
     The student distils from ``teacher``; its weights begin as those of ``start`` or, with ``recipe.warm_start``, of the
-    teacher (`deepreduce.reduce.inherit`). ``front_padding`` is that of `deepreduce.reduce.reduce_to`. Where ``point``
-    says how many elements are left (``relus=...``), ``elements`` says how the others are removed. With ``prune`` the
-    network is that of ``start``, pruned.
+    teacher (`deepreduce.reduce.warm_start`). ``front_padding`` is that of `deepreduce.reduce.reduce_to`. Where
+    ``point`` says how many elements are left (``relus=...``), ``elements`` says how the others are removed. With
+    ``prune`` the network is that of ``start``, pruned.
     """
 
     network: str

@@ -19,12 +19,12 @@ from ..networks.features import tapped
 from ..networks.network import Network
 from ..networks.source import ModelSource
 from ..processor import processor_name
+from ..reduce.annealing import fade_to
 from ..reduce.build import reduce_to
-from ..reduce.fading import fade_to
-from ..reduce.inherit import inherit
+from ..reduce.elements.pruning import removal
 from ..reduce.prune_channels import prune_channels
-from ..reduce.removal import removal
 from ..reduce.reshape import copy_matching_weights
+from ..reduce.warm_start import inherit
 from ..train.annealing import Annealing
 from ..train.augment import Normaliser
 from ..train.evaluate import accuracy

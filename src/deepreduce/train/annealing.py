@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 class Fading(Protocol):
-    """A network's fading ReLUs, c*relu(x) + (1-c)*x (`deepreduce.reduce.fading_relu.Fade`)."""
+    """A network's fading ReLUs, c*relu(x) + (1-c)*x (`deepreduce.reduce.annealed_relu.Fade`)."""
 
     def set(self, c: float) -> None:
         """Let ``c`` in [0, 1] be the share of the ReLU from now on, in the network and in its copies."""

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from ..errors import ModelError
+from ...errors import ModelError
 from .linear_graph import Array, Graph, Link, Pair, Shape, Value, composed, cut, reads_inside, together, trimmed
 
 FLAT = 1e-6  # relative: by how much a merged bias may differ between pixels (rounding)

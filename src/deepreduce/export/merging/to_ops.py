@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..plan import INPUT, Add, AvgPool, Concat, Conv, Flatten, Linear, Op
-from ..reduce.linear_graph import Array, Link, Pair, Shape, Value, enters_whole
-from ..reduce.linear_weights import in_groups, written_out
-from ..reduce.merge import is_concatenation
-from .lowered import Lowered
+from ...plan import INPUT, Add, AvgPool, Concat, Conv, Flatten, Linear, Op
+from ..lowering.ir import Lowered
+from .eliminate import is_concatenation
+from .linear_graph import Array, Link, Pair, Shape, Value, enters_whole
+from .linear_weights import in_groups, written_out
 
 
 @dataclass(frozen=True)

@@ -20,14 +20,14 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import fx, nn
 
-from ..errors import ModelError
-from ..networks.network import Network
-from ..networks.tracing.ops import PRODUCTS, SUMS, is_view, module_of, op_name, parents, readers, relu_kind
-from ..plan import INPUT, Add, AvgPool, Concat, Flatten, MaxPool, Relu, pack_kept
-from ..reduce.linearize import require_chosen
-from .building import NONE, Building, Held, Sides
+from ...errors import ModelError
+from ...networks.network import Network
+from ...networks.tracing.ops import PRODUCTS, SUMS, is_view, module_of, op_name, parents, readers, relu_kind
+from ...plan import INPUT, Add, AvgPool, Concat, Flatten, MaxPool, Relu, pack_kept
+from ...reduce.elements.linearize import require_chosen
+from .builder import NONE, Building, Held, Sides
 from .constants import constant, per_channel
-from .lowered import Array, Lowered
+from .ir import Array, Lowered
 
 PASS_THROUGH = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout)
 CONCATENATIONS = {torch.cat, torch.concat, torch.concatenate}

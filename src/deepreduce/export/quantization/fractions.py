@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from ..plan import INPUT, Conv, Linear, Op, Relu, Rescale
+from ...plan import INPUT, Conv, Linear, Op, Relu, Rescale
 
 
 def with_fractions(ops: tuple[Op, ...], exponent: Mapping[str, int], weight_bits: int, output: str) -> tuple[Op, ...]:

@@ -8,11 +8,11 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from ..errors import ModelError, PointError, nearest
-from ..networks.masked_relu import GatedReLU
-from ..networks.network import Network, relu_count
-from ..networks.tracing.ops import module_of, relu_kind
-from .select import require_network
+from ...errors import ModelError, PointError, nearest
+from ...networks.masked_relu import GatedReLU
+from ...networks.network import Network, relu_count
+from ...networks.tracing.ops import module_of, relu_kind
+from ..select import require_network
 
 GATES = "relu_gates"  # where the gates are below a network's body, by the names of the sites' graph nodes
 

@@ -10,10 +10,10 @@ from torch import fx
 from ..networks.network import Network
 from ..networks.point import Point, parse_point
 from ..networks.tracing.ops import relu_kind
+from .annealed_relu import Fade, FadingReLU, Kind
 from .build import reduce_to
-from .fading_relu import Fade, FadingReLU, Kind
+from .elements.linearize import with_gates
 from .front_padding import front_padded, without_front_padding
-from .linearize import with_gates
 from .reshape import reshape
 from .select import kept_sites
 

@@ -13,11 +13,11 @@ from ..networks.source import ModelSource
 from ..plan import Conv, FixedPoint, Linear, Plan
 from ..plan.validation import MAX_WEIGHT_BITS
 from ..reduce import reduce_to
-from .lower import lower
-from .lowered import Array, Lowered
-from .merging import merge_ops
-from .quantise import Weights, quantise
-from .rescales import with_rescales
+from .lowering.ir import Array, Lowered
+from .lowering.lower import lower
+from .merging.merge import merge_ops
+from .quantization.quantize import Weights, quantise
+from .quantization.rescales import with_rescales
 
 # Degrees of freedom of Student's t: the largest of 600 to 5000 weights of a channel is then 4 to 6 standard deviations
 # away, as in trained convolutions; normal weights would be larger against their largest.

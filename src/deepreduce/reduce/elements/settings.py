@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from math import ceil
 from typing import Any, Literal, get_args
 
-from ..errors import SettingError, nearest
+from ...errors import SettingError, nearest
 
 Scoring = Literal["taylor2", "taylor1", "gates"]
 METHODS: tuple[Scoring, ...] = get_args(Scoring)

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import PlanError
-from ..plan import (
+from ...errors import PlanError
+from ...plan import (
     INPUT,
     PARAMETER_SETS,
     VERSION,
@@ -34,11 +34,11 @@ from ..plan import (
     Rescale,
     validate,
 )
-from ..plan.reference import apply, exact_nonlinear
-from ..plan.validation import MARGIN, MAX_WEIGHT_BITS
+from ...plan.reference import apply, exact_nonlinear
+from ...plan.validation import MARGIN, MAX_WEIGHT_BITS
+from ..lowering.ir import Lowered
+from .calibration import peaks
 from .fractions import with_fractions
-from .lowered import Lowered
-from .reals import peaks
 from .scales import Reals, Scales
 
 Integers = NDArray[np.int64]

@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from math import inf, prod
 
-from ..plan import PARAMETER_SETS, AvgPool, Conv, Linear
-from ..plan.cost.latency import DEFAULT, Machine, linear_seconds, vector_seconds
-from ..plan.execution.messages import Chunk, Protocol, rescale_vector
-from ..plan.execution.packing import choose, response_bytes, upload_bytes
-from ..plan.validation import MAX_KERNEL, MAX_WEIGHTS, weight_shape
-from ..reduce.linear_graph import Link, Shape, Value
-from ..reduce.merge import merge
-from .emission import emit, op_of
-from .lowered import Lowered
-from .segments import graph_of
+from ...plan import PARAMETER_SETS, AvgPool, Conv, Linear
+from ...plan.cost.latency import DEFAULT, Machine, linear_seconds, vector_seconds
+from ...plan.execution.messages import Chunk, Protocol, rescale_vector
+from ...plan.execution.packing import choose, response_bytes, upload_bytes
+from ...plan.validation import MAX_KERNEL, MAX_WEIGHTS, weight_shape
+from ..lowering.ir import Lowered
+from .eliminate import merge
+from .from_ops import graph_of
+from .linear_graph import Link, Shape, Value
+from .to_ops import emit, op_of
 
 RATE = 1e9  # bits per second: what a byte counts against a second of computing
 ADDITION_S = 1e-9  # per element

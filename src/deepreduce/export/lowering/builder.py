@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from ..plan import INPUT, Conv, Linear, Op
-from .lowered import Array
+from ...plan import INPUT, Conv, Linear, Op
+from .ir import Array
 
 Sides = tuple[int, int, int, int]  # top, bottom, left, right
 NONE: Sides = (0, 0, 0, 0)

@@ -9,11 +9,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import PlanError, SettingError
-from ..plan import Conv, FixedPoint, Linear, Plan, shapes
-from ..plan.validation import MAX_WEIGHT_BITS
-from .lowered import Lowered
-from .quantise import ACTIVATION_BITS, MIN_WEIGHT_BITS, Weights, quantise
+from ...errors import PlanError, SettingError
+from ...plan import Conv, FixedPoint, Linear, Plan, shapes
+from ...plan.validation import MAX_WEIGHT_BITS
+from ..lowering.ir import Lowered
+from .quantize import ACTIVATION_BITS, MIN_WEIGHT_BITS, Weights, quantise
 
 RingBits = int | Literal["auto"]
 NARROW, WIDE = 32, 41  # of the two sets of homomorphic parameters: below, everything is about half as expensive
@@ -97,7 +97,7 @@ def norm_squared(plan: Plan, weights: Weights) -> tuple[float, float]:
 
 def _hidden(ring_bits: int, norm: float, outputs: float) -> bool:
     try:
-        from .. import _core
+        from ... import _core
     except ImportError:
         return ring_bits > NARROW or np.log2(max(norm, 1.0)) / 2 <= MAX_LOG2_NORM
     try:

@@ -1,4 +1,4 @@
-"""Lowered ops as a graph of values and links (`deepreduce.reduce.linear_graph`), for merging."""
+"""Lowered ops as a graph of values and links (`deepreduce.export.merging.linear_graph`), for merging."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..plan import INPUT, Add, AvgPool, Concat, Conv, Flatten, Linear, Op, Relu
-from ..plan.shapes import Shape as AnyShape
-from ..plan.shapes import shape_of
-from ..reduce.linear_graph import Array, Link, Pair, Shape, Value, identity
-from .lowered import Lowered
+from ...plan import INPUT, Add, AvgPool, Concat, Conv, Flatten, Linear, Op, Relu
+from ...plan.shapes import Shape as AnyShape
+from ...plan.shapes import shape_of
+from ..lowering.ir import Lowered
+from .linear_graph import Array, Link, Pair, Shape, Value, identity
 
 
 def graph_of(lowered: Lowered) -> dict[str, Value]:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import fx
 
-from .lowered import Array
+from .ir import Array
 
 
 def constant(value: Any) -> Any:

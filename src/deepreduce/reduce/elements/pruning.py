@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..errors import PointError
-from ..networks.masked_relu import GatedReLU
-from .elements import Linearize
+from ...errors import PointError
+from ...networks.masked_relu import GatedReLU
 from .linearize import gates_of
 from .scores import Order, Scores
+from .settings import Linearize
 
 
 def removal(settings: Linearize, budget: int) -> Removal:

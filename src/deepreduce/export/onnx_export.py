@@ -15,9 +15,9 @@ from ..files import write_whole
 from ..networks.network import Network
 from ..plan import INPUT, Add, AvgPool, Concat, Conv, Flatten, Linear, MaxPool, Op, Relu, Rescale, kept_mask
 from ..plan.shapes import Shape, shape_of
-from .lower import lower
-from .lowered import Lowered
-from .merging import merge_ops
+from .lowering.ir import Lowered
+from .lowering.lower import lower
+from .merging.merge import merge_ops
 
 if TYPE_CHECKING:
     import onnx

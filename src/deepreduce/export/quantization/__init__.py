@@ -1,0 +1,1 @@
+"""From floating point to the plan's integers: ranges are calibrated, then fractions, ring bits and rescales chosen."""
