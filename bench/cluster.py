@@ -29,7 +29,7 @@ import results_page
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from cluster_helper import ray_cluster, raylet_of, workers_of
-from deepreduce.search.objects import open_objects
+from deepreduce.jobs.cluster.object_store import open_objects
 from s3_server import s3_server
 
 PATIENCE_S = 1800

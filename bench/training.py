@@ -25,10 +25,10 @@ import torch
 import deepreduce
 import results_page
 from deepreduce.data.dataset import Dataset, Split, assemble
+from deepreduce.jobs.executors import devices
 from deepreduce.networks import ModelSource, count
 from deepreduce.networks.features import tapped
 from deepreduce.reduce.annealing import fade_to
-from deepreduce.search.executors import devices
 from deepreduce.train import fit, make_recipe
 from deepreduce.train.annealing import Annealing
 from deepreduce.train.recipe import Recipe

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from deepreduce.search.ray_executor import _import_ray
+from deepreduce.jobs.cluster.ray_executor import _import_ray
 
 ENVIRONMENT = {
     "RAY_memory_monitor_refresh_ms": "0",  # what else runs on a busy machine is no reason to kill our workers

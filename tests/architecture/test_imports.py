@@ -11,12 +11,13 @@ import deepreduce
 
 ROOT = Path(deepreduce.__file__).parent
 
-ALWAYS = {"errors", "files", "folders", "processor", "version"}
+ALWAYS = {"errors", "files", "locks", "paths", "processor", "version"}
 # package -> packages of ours that it may import besides ALWAYS
 MAY = {
     "errors": set(),
     "files": set(),
-    "folders": set(),
+    "locks": set(),
+    "paths": set(),
     "processor": set(),
     "version": {"_version"},  # written when it is installed
     "plan": set(),
@@ -25,11 +26,12 @@ MAY = {
     "reduce": {"networks"},
     "data": set(),
     "train": {"data"},
-    "search": {"networks", "reduce", "data", "train", "report", "plan"},
+    "jobs": {"networks", "reduce", "data", "train"},
+    "search": {"networks", "reduce", "data", "train", "jobs", "report", "plan"},
     "report": set(),
-    "reproduce": {"networks", "reduce", "data", "train", "search", "report", "plan", "export"},
-    "measure": {"plan", "private", "search", "export", "data"},
-    "export": {"networks", "reduce", "data", "plan", "search", "train", "_core"},
+    "reproduce": {"networks", "reduce", "data", "train", "jobs", "search", "report", "plan", "export"},
+    "measure": {"plan", "private", "jobs", "search", "export", "data"},
+    "export": {"networks", "reduce", "data", "plan", "jobs", "search", "train", "_core"},
 }
 TORCH_FREE = {"plan", "private", "report", "cli", *ALWAYS}
 

@@ -12,14 +12,14 @@ import deepreduce
 from deepreduce.cli.main import app
 from deepreduce.errors import TrainingError
 from deepreduce.export import export_point
+from deepreduce.files import read_json
+from deepreduce.jobs import executors
+from deepreduce.jobs.executors import InlineExecutor
+from deepreduce.jobs.spec import JobSpec
 from deepreduce.measure.plans import Exporter
 from deepreduce.plan import Relu, encode_input, kept_mask, normalised, predict, run
 from deepreduce.private import Client, Server
 from deepreduce.reduce import Linearize
-from deepreduce.search import executors
-from deepreduce.search.executors import InlineExecutor
-from deepreduce.search.spec import JobSpec
-from deepreduce.search.store import read_json
 from deepreduce.train import make_recipe
 from deepreduce.train.augment import Normaliser
 from small_data import stripes_dataset, write_folder

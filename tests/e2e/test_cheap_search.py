@@ -13,10 +13,10 @@ import torch
 
 import deepreduce
 from deepreduce.errors import SettingError, StoreError
+from deepreduce.jobs.executors import InlineExecutor
+from deepreduce.jobs.observer import Observer
 from deepreduce.reduce.front_padding import is_front_padded
 from deepreduce.report import write_report
-from deepreduce.search.executors import InlineExecutor
-from deepreduce.search.observer import Observer
 from deepreduce.train import accuracy, make_recipe
 from deepreduce.train.augment import Normaliser
 from small_data import stripes_dataset
@@ -192,7 +192,7 @@ def test_what_fails_in_the_second_rung_stands_as_it_was_after_the_first(tmp_path
 
 
 def test_a_teacher_that_takes_a_quarter_alone_is_refused(monkeypatch, tmp_path):
-    monkeypatch.setattr("deepreduce.search.quarter.QUARTER", 0.04)
+    monkeypatch.setattr("deepreduce.search.strategies.quarter.QUARTER", 0.04)
     with pytest.raises(SettingError, match="the teacher alone takes"):
         deepreduce.find_frontier("resnet6", DATA, width=0.0625, recipe=RECIPE, out=tmp_path, effort="quarter")
 

@@ -20,14 +20,14 @@ from cluster_helper import ray_cluster, raylet_of, workers_of
 from deepreduce.cli.executor import make_executor
 from deepreduce.data import snapshot
 from deepreduce.errors import MissingPackageError, SettingError, StoreError, TrainingError
+from deepreduce.jobs.cluster.object_store import UnreachableError, open_objects
+from deepreduce.jobs.cluster.ray_executor import RayExecutor, _knock
+from deepreduce.jobs.cluster.shared_store import Depot
+from deepreduce.jobs.executors import EpochEnded, InlineExecutor, ProcessExecutor, Started
+from deepreduce.jobs.job import Job
+from deepreduce.jobs.spec import JobSpec, network_digest
+from deepreduce.jobs.store import JobStore
 from deepreduce.networks import ModelSource
-from deepreduce.search.depot import Depot
-from deepreduce.search.executors import EpochEnded, InlineExecutor, ProcessExecutor, Started
-from deepreduce.search.objects import UnreachableError, open_objects
-from deepreduce.search.ray_executor import RayExecutor, _knock
-from deepreduce.search.spec import JobSpec, network_digest
-from deepreduce.search.store import JobStore
-from deepreduce.search.work import Job
 from deepreduce.train import make_recipe
 from small_data import stripes_dataset
 
@@ -269,7 +269,7 @@ def test_a_result_that_is_another_one_here_is_not_mixed_with_the_store(tmp_path)
 
 def test_options_of_a_cluster(tmp_path, monkeypatch):
     asked = []
-    monkeypatch.setattr("deepreduce.search.ray_executor.RayExecutor", lambda *a, **k: asked.append((a, k)))
+    monkeypatch.setattr("deepreduce.jobs.cluster.ray_executor.RayExecutor", lambda *a, **k: asked.append((a, k)))
     make_executor("ray", None, "auto", tmp_path / "store")
     make_executor("ray", 7, "auto", tmp_path, ray_address="a:1", store="s3://b/p", cpus_per_job=2, gpus_per_job=0.5)
     make_executor("ray", None, "auto", tmp_path, retries=0)

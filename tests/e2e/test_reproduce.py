@@ -14,6 +14,7 @@ import pytest
 
 from deepreduce.cli.reproduce import parse_duration, parse_seeds
 from deepreduce.errors import DataError, SettingError, StoreError
+from deepreduce.jobs.executors import InlineExecutor
 from deepreduce.reduce.prune_channels import ChannelPruning
 from deepreduce.reproduce.records import Records
 from deepreduce.reproduce.scale import Scale
@@ -21,7 +22,6 @@ from deepreduce.reproduce.session import Place, choose, run, wanted_trainings, w
 from deepreduce.reproduce.table import WITH, WITHOUT, Cell, Ranking, Row, Table, both
 from deepreduce.reproduce.table_study import TableStudy
 from deepreduce.reproduce.training import Training
-from deepreduce.search.executors import InlineExecutor
 from deepreduce.train import make_recipe
 
 BLOCKED = ("sklearn", "PIL", "pooch", "matplotlib", "plotly", "jinja2", "torch_pruning", "scipy", "deepreduce._core")

@@ -15,8 +15,8 @@ import torch
 import deepreduce
 from deepreduce.data.dataset import Split, assemble
 from deepreduce.errors import ModelError, PointError, SettingError, StoreError, TrainingError
+from deepreduce.jobs.executors import InlineExecutor
 from deepreduce.networks import build_zoo
-from deepreduce.search.executors import InlineExecutor
 from deepreduce.train import accuracy, make_recipe
 from deepreduce.train.augment import Normaliser
 from small_data import stripes, stripes_dataset, write_folder

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import deepreduce
-from deepreduce.search.store import JobStore
+from deepreduce.jobs.store import JobStore
 from small_data import write_folder
 
 STAGES = ("stem=relu", "A=layer1.*,layer2.*", "B=layer3.*,layer4.*")  # D = 2: nine trainings

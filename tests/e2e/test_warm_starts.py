@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from deepreduce.data import snapshot
+from deepreduce.jobs.job import Job, Origin, _annealed, build, perform
+from deepreduce.jobs.spec import JobSpec, network_digest
+from deepreduce.jobs.store import JobStore
 from deepreduce.networks import ModelSource
 from deepreduce.reduce.annealed_relu import FadingReLU
-from deepreduce.search.spec import JobSpec, network_digest
-from deepreduce.search.store import JobStore
-from deepreduce.search.work import Job, Origin, _annealed, build, perform
 from deepreduce.train import make_recipe
 from small_data import stripes_dataset
 

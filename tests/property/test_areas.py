@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deepreduce.search.halving import survivors
 from deepreduce.search.hypervolume import Reference, hypervolume
+from deepreduce.search.strategies.successive_halving import survivors
 
 POINT = st.tuples(st.integers(0, 60), st.integers(0, 40).map(float))
 POINTS = st.lists(POINT, max_size=8)

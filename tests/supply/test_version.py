@@ -92,8 +92,8 @@ def test_an_installation_says_what_was_written_when_it_was_built(tmp_path):
 
 def test_no_digest_depends_on_the_version(monkeypatch):
     """Jobs and plans keep their names, whoever made them: a release must not train everything again."""
+    from deepreduce.jobs.spec import JobSpec
     from deepreduce.plan import digest as plan_digest
-    from deepreduce.search.spec import JobSpec
     from deepreduce.train.recipe import Recipe
     from plan_samples import resnet18
 

@@ -8,7 +8,7 @@ from deepreduce.networks.layout import Layout, ReluSite
 from deepreduce.search import criticality, culling_order
 from deepreduce.search.candidates import all_trainings, candidates, profiling_points, unthinnable
 from deepreduce.search.criticality import RankAgreement, rank_agreement
-from deepreduce.search.lineage import parents, roots
+from deepreduce.search.strategies.warm_starts import parents, roots
 
 RESNET18 = {
     "accuracy": {"S1": 59.85, "S2": 68.79, "S3": 69.90, "S4": 63.16},

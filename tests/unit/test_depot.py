@@ -14,14 +14,14 @@ import torch
 
 from deepreduce.data import snapshot
 from deepreduce.errors import MissingPackageError, SettingError, StoreError
+from deepreduce.jobs.cluster.object_store import FolderObjects, FsspecObjects, UnreachableError, open_objects
+from deepreduce.jobs.cluster.shared_store import Depot
+from deepreduce.jobs.cluster.worker import Errand, Node, run_errand
+from deepreduce.jobs.executors import EpochEnded, InlineExecutor, Started
+from deepreduce.jobs.job import Job, Origin
+from deepreduce.jobs.spec import JobSpec, network_digest
+from deepreduce.jobs.store import JobStore
 from deepreduce.networks import ModelSource
-from deepreduce.search.depot import Depot
-from deepreduce.search.executors import EpochEnded, InlineExecutor, Started
-from deepreduce.search.node import Errand, Node, run_errand
-from deepreduce.search.objects import FolderObjects, FsspecObjects, UnreachableError, open_objects
-from deepreduce.search.spec import JobSpec, network_digest
-from deepreduce.search.store import JobStore
-from deepreduce.search.work import Job, Origin
 from deepreduce.train import make_recipe
 from deepreduce.train.checkpoint import write_checkpoint
 from s3_server import s3_server

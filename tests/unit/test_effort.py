@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deepreduce.errors import SettingError
-from deepreduce.search.effort import check_effort, shortened, work
+from deepreduce.search.compute import check_effort, shortened, work
 from deepreduce.train import make_recipe
 
 PAPER, QUICK = make_recipe("paper"), make_recipe("quick", epochs=2, batch_size=128)

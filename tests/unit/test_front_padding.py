@@ -5,9 +5,9 @@ import torch
 from torch import nn
 
 import deepreduce
+from deepreduce.jobs.spec import network_digest
 from deepreduce.networks import ModelSource, Network, count
 from deepreduce.reduce.front_padding import is_front_padded, without_front_padding
-from deepreduce.search.spec import network_digest
 
 RESNET18 = ModelSource("resnet18", 0.125).build((3, 32, 32), 10)
 POINTS = ("S2^RT+S3^RT+S4^RT", "S2+S3", "S3", "S2*+S3^RT", "S2^RT[outer]+S3", "none", "S1+S2^RT, alpha=0.5, rho=0.5")

@@ -11,12 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deepreduce.errors import StoreError
+from deepreduce.files import read_json, write_json
+from deepreduce.jobs.spec import JobSpec, network_digest
+from deepreduce.jobs.store import JobStore
+from deepreduce.jobs.workspace import Workspace
+from deepreduce.locks import hold
 from deepreduce.networks import ModelSource
 from deepreduce.reduce.front_padding import is_front_padded
 from deepreduce.search.frontier import Frontier, TrainedNetwork, pareto
-from deepreduce.search.spec import JobSpec, network_digest
-from deepreduce.search.store import JobStore, hold, read_json, write_json
-from deepreduce.search.workspace import Workspace
 from deepreduce.train import make_recipe
 
 

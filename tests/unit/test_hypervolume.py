@@ -5,8 +5,8 @@ from math import log10
 import pytest
 
 from deepreduce.errors import SettingError
-from deepreduce.search.halving import survivors
 from deepreduce.search.hypervolume import Reference, hypervolume, reference_of
+from deepreduce.search.strategies.successive_halving import survivors
 
 REFERENCE = Reference(100_000, 10.0, "chance")
 

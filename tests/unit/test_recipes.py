@@ -6,9 +6,9 @@ import pytest
 
 from deepreduce.cli.search import _recipes
 from deepreduce.errors import SettingError, StoreError
+from deepreduce.jobs.workspace import Workspace
 from deepreduce.networks import ModelSource
-from deepreduce.search.method import DEFAULTS, Method
-from deepreduce.search.workspace import Workspace
+from deepreduce.search.config import DEFAULTS, Method
 from deepreduce.train import RECIPES, make_recipe, teacher_recipe_of
 from small_data import stripes_dataset
 

@@ -9,6 +9,7 @@ import pytest
 from reproduce_fixture import lookup_of, write_cifar100
 
 from deepreduce.errors import StoreError
+from deepreduce.jobs.executors import InlineExecutor
 from deepreduce.reproduce import session
 from deepreduce.reproduce.claims import needed
 from deepreduce.reproduce.lab import Lab
@@ -19,7 +20,6 @@ from deepreduce.reproduce.study import Context
 from deepreduce.reproduce.tables import STUDIES
 from deepreduce.reproduce.training import Training
 from deepreduce.reproduce.verdict_studies import AblationStudy
-from deepreduce.search.executors import InlineExecutor
 
 
 def test_both_are_named() -> None:

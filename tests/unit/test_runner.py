@@ -5,12 +5,13 @@ from concurrent.futures import Future
 from pathlib import Path
 
 from deepreduce.errors import TrainingError
+from deepreduce.files import write_json
+from deepreduce.jobs.job import Job
+from deepreduce.jobs.observer import Observer
+from deepreduce.jobs.runner import Runner
+from deepreduce.jobs.spec import JobSpec
+from deepreduce.jobs.store import JobStore
 from deepreduce.networks import ModelSource
-from deepreduce.search.observer import Observer
-from deepreduce.search.runner import Runner
-from deepreduce.search.spec import JobSpec
-from deepreduce.search.store import JobStore, write_json
-from deepreduce.search.work import Job
 from deepreduce.train import make_recipe
 
 

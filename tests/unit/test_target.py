@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from deepreduce.errors import PlanError, SettingError
 from deepreduce.search.frontier import TrainedNetwork
-from deepreduce.search.target import choose, parse_target
+from deepreduce.search.targets import choose, parse_target
 
 
 @pytest.mark.parametrize(

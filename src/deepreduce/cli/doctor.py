@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from ..errors import DeepReduceError, one_line
-from ..folders import client_store_folder, data_folder
+from ..paths import client_store_folder, data_folder
 from ..processor import processor_flags, processor_name
 from ..version import __version__
 from .options import JsonOption

@@ -10,7 +10,7 @@ import typer
 from ..errors import SettingError, nearest
 
 if TYPE_CHECKING:
-    from ..search.executors import Executor
+    from ..jobs.executors import Executor
 
 JobsOption = Annotated[
     int | None,
@@ -68,7 +68,7 @@ def make_executor(
     if name == "ray":
         if device != "auto":
             raise SettingError(f"--device {device} cannot be chosen on a cluster", "use --gpus-per-job 1, or 0")
-        from ..search.ray_executor import RETRIES, RayExecutor
+        from ..jobs.cluster.ray_executor import RETRIES, RayExecutor
 
         return RayExecutor(
             store or str(folder),
@@ -82,7 +82,7 @@ def make_executor(
         raise SettingError(f"there is no executor {name!r}", nearest(name, ("processes", "ray")))
     if given := [option for option, value in of_ray.items() if value is not None]:
         raise SettingError(f"{given[0]} is of searches on a cluster", "add --executor ray, or leave it out")
-    from ..search.executors import ProcessExecutor
+    from ..jobs.executors import ProcessExecutor
 
     return ProcessExecutor(
         1 if jobs is None else jobs, device

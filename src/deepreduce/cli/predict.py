@@ -116,7 +116,7 @@ def predict_command(
         raise SettingError("--wait is negative", "give a number of seconds")
     started = time.perf_counter()
     console = Console(stderr=True)
-    from ..folders import client_store_folder
+    from ..paths import client_store_folder
     from ..private.client import Client
     from ..private.core_files import forbid_core_files
     from ..private.waiting import patiently

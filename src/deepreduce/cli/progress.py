@@ -15,7 +15,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from ..search.observer import Observer, Planned
+from ..jobs.observer import Observer, Planned
 from ..train.fit import Epoch
 
 

@@ -31,7 +31,7 @@ from .search_budgets import show_budgets
 
 if TYPE_CHECKING:
     from ..search import Frontier
-    from ..search.effort import Effort
+    from ..search.compute import Effort
     from ..train import Recipe
 
 
@@ -168,7 +168,7 @@ def search_command(
     from ..reduce.elements.settings import make_linearize
     from ..search import Frontier, find_frontier
     from ..search.budgets import parse_budgets
-    from ..search.target import parse_target
+    from ..search.targets import parse_target
     from .progress import watch
 
     console = Console(stderr=as_json)

@@ -15,7 +15,7 @@ from .bench_frontier import watcher
 if TYPE_CHECKING:
     from ..data.dataset import Dataset
     from ..measure import Pick
-    from ..search.target import Target
+    from ..search.targets import Target
 
 
 def pick_target(console: Console, directory: Path, targets: Sequence[Target], data: Dataset) -> Pick:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..errors import DataError, nearest
-from ..folders import data_folder
+from ..paths import data_folder
 from .dataset import Dataset, Split
 from .downsample import averaged
 

@@ -9,13 +9,14 @@ from typing import Any
 
 from ..data.dataset import Dataset
 from ..errors import PointError
+from ..files import read_json, write_json
+from ..locks import hold
 from ..plan import Plan, predict
 from ..plan.cost.latency import run_seconds
 from ..plan.cost.network_link import parse_link
 from ..private.bench import BenchOptions
 from ..search.frontier import FILE, KEYS, Frontier, TrainedNetwork
-from ..search.store import hold, read_json, write_json
-from ..search.target import Candidate, Choice, Target, choose
+from ..search.targets import Candidate, Choice, Target, choose
 from .observer import Observer
 from .plans import Exporter
 from .points import measure_frontier

@@ -9,9 +9,9 @@ from typing import Any
 
 from ..data.dataset import Dataset
 from ..errors import DeepReduceError, PointError, StoreError
+from ..files import read_json, write_json
 from ..plan import VERSION, Plan, digest, read_plan, read_weights
 from ..search.frontier import Frontier, TrainedNetwork
-from ..search.store import read_json, write_json
 from ..version import __version__
 
 PLANS, FACTS = "plans", "point.json"

@@ -8,12 +8,12 @@ from pathlib import Path
 
 from ..data.dataset import Dataset
 from ..errors import DeepReduceError, MissingPackageError, PointError
+from ..locks import hold
 from ..plan import digest
 from ..plan.cost.network_link import parse_link
 from ..private.bench import BenchOptions, bench, check_options
 from ..private.floors import Rates, measure_rates
 from ..search.frontier import Frontier, TrainedNetwork
-from ..search.store import hold
 from .observer import Observer
 from .plans import Exporter, PointPlan
 from .record import RUNS, Summary, network_name, note_summary, run_file, write_run

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import StoreError
+from ..files import read_json, write_json
 from ..plan.cost.network_link import LINKS
 from ..search.frontier import FILE, KEYS
-from ..search.store import read_json, write_json
 
 RUNS = "runs"
 

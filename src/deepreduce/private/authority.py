@@ -31,7 +31,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from ..errors import SettingError, one_line
 from ..files import write_whole
-from ..folders import config_folder
+from ..paths import config_folder
 from .identity import usable
 
 AUTHORITY_DAYS, LEAF_DAYS, RENEW_DAYS = 5 * 365, 365, 90

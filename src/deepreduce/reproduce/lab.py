@@ -10,15 +10,15 @@ from pathlib import Path
 from ..data import load
 from ..data.dataset import Dataset
 from ..errors import DataError
+from ..jobs.job import Job, Origin, build
+from ..jobs.spec import JobSpec, network_digest
+from ..jobs.store import JobStore
+from ..jobs.workspace import save_data
 from ..networks.counting import Cost, count
 from ..networks.network import Network
 from ..networks.point import parse_point
 from ..networks.source import ModelSource
 from ..reduce.build import reduce_to
-from ..search.spec import JobSpec, network_digest
-from ..search.store import JobStore
-from ..search.work import Job, Origin, build
-from ..search.workspace import save_data
 from ..train.recipe import Recipe, make_recipe
 from .scale import Scale
 from .training import Training

@@ -9,10 +9,10 @@ from dataclasses import asdict, dataclass
 from math import inf
 from typing import Any
 
-from ..search.executors import Executor
-from ..search.observer import Observer, Planned
-from ..search.runner import Runner
-from ..search.work import Job
+from ..jobs.executors import Executor
+from ..jobs.job import Job
+from ..jobs.observer import Observer, Planned
+from ..jobs.runner import Runner
 from ..train.fit import Epoch
 from ..version import __version__
 from .lab import Lab

@@ -11,9 +11,9 @@ from math import inf
 from pathlib import Path
 
 from ..errors import DataError, SettingError, StoreError, nearest
-from ..search.executors import Executor
-from ..search.observer import Observer
-from ..search.store import read_json, write_json
+from ..files import read_json, write_json
+from ..jobs.executors import Executor
+from ..jobs.observer import Observer
 from .comparison import Lookup
 from .lab import Lab
 from .latency import predict_missing, read_latencies

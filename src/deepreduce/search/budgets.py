@@ -18,8 +18,8 @@ from ..networks.point import Point, full_point, parse_point
 from ..reduce.build import reduce_to
 from ..reduce.elements.settings import Linearize
 from .frontier import TrainedNetwork
-from .target import RELU_UNITS
-from .trainings import Trainings
+from .planner import Trainings
+from .targets import RELU_UNITS
 
 FINE, BOTH = "fine", "coarse-then-fine"
 KINDS = ("coarse", FINE, BOTH)

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ModelError, PointError, StoreError, nearest
+from ..files import read_json
+from ..jobs.store import JobStore
 from ..networks.network import Network
 from ..networks.source import ModelSource
 from ..reduce.build import reduce_to
-from .store import JobStore, read_json
 
 FILE = "frontier.json"
 KEYS = ("format", "settings", "data", "criticality", "networks", "failed")

@@ -15,7 +15,7 @@ from deepreduce.export.sources import load_weights, read_calibration
 from deepreduce.networks import ModelSource
 from deepreduce.networks.onnx.importer import read_onnx
 from deepreduce.networks.point import parse_point
-from deepreduce.search.target import parse_target
+from deepreduce.search.targets import parse_target
 from fuzz.mutators import onnx_mutator, safetensors_mutator
 from fuzz.scratch import scratch, written
 from fuzz.target import target

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ...errors import StoreError
-from ...folders import store_key_file
+from ...paths import store_key_file
 from ..wiping import fresh_key, wipe
 from .files import sync_folder, write_all
 

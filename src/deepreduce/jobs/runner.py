@@ -9,9 +9,9 @@ from math import inf
 
 from ..errors import DeepReduceError, one_line
 from .executors import Event, Executor, Started
+from .job import Job
 from .observer import Observer
 from .store import JobStore
-from .work import Job
 
 
 class Runner:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from .candidates import all_trainings, candidates, profiling_points
+from ..candidates import all_trainings, candidates, profiling_points
+from ..planner import Trainings
 from .profiling import Row, check_teacher, criticality_table, order_of, plan_teacher
-from .trainings import Trainings
 
 
 def search_in_full(trainings: Trainings) -> list[Row]:

@@ -8,17 +8,14 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
-import json
-import os
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from ..errors import StoreError
-from ..files import write_whole
+from ..files import _remedy, read_json, write_json, write_whole
+from ..locks import hold
 
 LOCK_PATIENCE_S = 60.0
 
@@ -90,60 +87,3 @@ class JobStore:
         folder.mkdir(parents=True, exist_ok=True)
         with hold(folder / "lock", f"job {digest}", LOCK_PATIENCE_S):
             yield
-
-
-@contextlib.contextmanager
-def hold(path: Path, what: str, patience_s: float) -> Iterator[None]:
-    """An exclusive lock on ``path`` that the kernel releases when this process ends, even by SIGKILL.
-
-    Raises `StoreError` naming ``what`` when another process still holds it after ``patience_s`` seconds.
-    """
-    try:
-        file = path.open("a+")
-    except OSError as error:
-        raise StoreError(f"{path} cannot be written: {error.strerror}") from error
-    with file:
-        deadline = time.monotonic() + patience_s
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except OSError as error:
-                if not isinstance(error, BlockingIOError):
-                    raise StoreError(f"{path} cannot be locked: {error.strerror}", "use a local folder") from error
-                if time.monotonic() > deadline:
-                    file.seek(0)
-                    owner = file.read().strip() or "unknown"
-                    raise StoreError(f"{what} is in use by process {owner}", "wait for it or stop it") from None
-                time.sleep(0.2)
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
-        yield
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write ``content`` as JSON, whole or not at all."""
-    write_whole(path, (json.dumps(content, indent=1) + "\n").encode())
-
-
-def read_json(path: Path, keys: tuple[str, ...] = ()) -> dict[str, Any]:
-    """The JSON object in ``path`` with at least ``keys``. Raises `StoreError` naming the file and what is wrong."""
-    try:
-        content = json.loads(path.read_text())
-    except OSError as error:
-        raise StoreError(f"{path} cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise StoreError(f"{path} is damaged: it is not JSON ({error})", _remedy(path)) from error
-    missing = [key for key in keys if not isinstance(content, dict) or key not in content]
-    if missing:
-        raise StoreError(f"{path} is damaged: it has no {missing[0]!r}", _remedy(path))
-    return content  # type: ignore[no-any-return]  # JSON
-
-
-def _remedy(path: Path) -> str:
-    if path.name == "search.json":
-        return "choose another --out folder"
-    if path.name == "frontier.json":
-        return f"delete this file alone and run the search again: what is below {path.parent / 'jobs'} is kept"
-    return f"delete the folder {path.parent} and run the search again: only this job is repeated"

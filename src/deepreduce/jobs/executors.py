@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 from ..errors import DeepReduceError, SettingError, TrainingError, one_line
 from ..train.fit import Epoch
-from .work import Job, perform
+from .job import Job, perform
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ import torch
 from ..data.dataset import Dataset
 from ..data.snapshot import restore
 from ..errors import ModelError, SettingError, StoreError, TrainingError
+from ..files import write_json
 from ..networks.features import tapped
 from ..networks.network import Network
 from ..networks.source import ModelSource
@@ -31,7 +32,7 @@ from ..train.evaluate import accuracy
 from ..train.fit import Epoch, autocast, fit
 from ..train.gradual import Gradual
 from .spec import JobSpec, network_digest
-from .store import JobStore, write_json
+from .store import JobStore
 
 OnEpoch = Callable[[str, Epoch], None]
 

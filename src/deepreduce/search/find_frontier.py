@@ -14,6 +14,11 @@ import torch
 from ..data import load
 from ..data.dataset import Dataset
 from ..errors import SettingError
+from ..files import write_json
+from ..jobs.executors import Executor, InlineExecutor, ProcessExecutor
+from ..jobs.job import surroundings
+from ..jobs.observer import Observer
+from ..jobs.workspace import Workspace, save_data
 from ..networks.counting import count
 from ..networks.source import ModelLike, ModelSource
 from ..reduce.elements.settings import Linearize
@@ -21,20 +26,15 @@ from ..train.recipe import Recipe, make_recipe, teacher_recipe_of
 from ..version import __version__
 from .budgets import Budgets, bests, kind_of, parse_budgets, refine
 from .candidates import profiling_points, unthinnable
+from .compute import Effort, check_effort
+from .config import DEFAULTS, Method
 from .criticality import EXPONENT, check_exponent
-from .effort import Effort, check_effort
-from .executors import Executor, InlineExecutor, ProcessExecutor
 from .frontier import FILE, Frontier, TrainedNetwork, keep_measurements, pareto, to_records
-from .full import search_in_full
 from .hypervolume import hypervolume, reference_of
-from .method import DEFAULTS, Method
-from .observer import Observer
-from .profiling import Row, order_of
-from .quarter import Rung, full_work, quarter_budget, search_a_quarter
-from .store import write_json
-from .trainings import Trainings
-from .work import surroundings
-from .workspace import Workspace, save_data
+from .planner import Trainings
+from .strategies.full import search_in_full
+from .strategies.profiling import Row, order_of
+from .strategies.quarter import Rung, full_work, quarter_budget, search_a_quarter
 
 
 def find_frontier(
@@ -63,15 +63,15 @@ def find_frontier(
     """Search the ReLU-reduced networks of ``model`` on ``data`` and return their Pareto frontier.
 
     ``model`` is a built-in name, ``file.py:factory``, a factory or a module; ``data`` a name or a `Dataset`. ``out`` is
-    the search's folder (default: a new temporary one): the same call with the same ``out`` goes on where an earlier
-    one stopped. ``recipe`` trains every network alike, or all but the teacher, which ``teacher_recipe`` trains (if it
-    is None: ``strong-teacher`` where the recipe is ``strong``); ``alpha``, ``rho`` and the criticality ``exponent`` are
+    the search's folder (default: a new temporary one): the same call with the same ``out`` goes on where an earlier one
+    stopped. ``recipe`` trains every network alike, or all but the teacher, which ``teacher_recipe`` trains (if it is
+    None: ``strong-teacher`` where the recipe is ``strong``); ``alpha``, ``rho`` and the criticality ``exponent`` are
     the paper's. With ``front_padding`` the zero padding of reduced networks moves to the front of each linear segment,
     so that exporting can merge these exactly; without it every layer pads for itself, as in the paper, and segments
     merge only partly or not at all. ``effort``: ``full`` trains every network by the whole recipe; ``quarter`` looks
-    for the same frontier within a quarter of that work (`deepreduce.search.quarter`). For every number of ReLUs in
-    ``budgets`` (``(50_000, 25_000)`` or ``"50k,25k"``) single elements are then removed, as ``elements`` says, from the
-    whole network and from one that was found.
+    for the same frontier within a quarter of that work (`deepreduce.search.strategies.quarter`). For every number of
+    ReLUs in ``budgets`` (``(50_000, 25_000)`` or ``"50k,25k"``) single elements are then removed, as ``elements`` says,
+    from the whole network and from one that was found.
 
     ``jobs`` networks are trained at once: 1 in this process, more in worker processes, for which a script
     needs ``if __name__ == "__main__":`` around the call, and the model must be a name or an object that can be pickled.

@@ -16,8 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
-from ..errors import DeepReduceError, MissingPackageError, SettingError, StoreError, one_line
-from ..files import write_whole
+from ...errors import DeepReduceError, MissingPackageError, SettingError, StoreError, one_line
+from ...files import write_whole
 
 WHOLE = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "memory"})  # an object is there when its put ends
 TEMPORARY = ".part-"

@@ -10,8 +10,10 @@ from typing import Any
 from ..data import snapshot
 from ..data.dataset import Dataset
 from ..errors import StoreError
+from ..files import read_json, write_json
+from ..locks import hold
 from .spec import FORMAT
-from .store import JobStore, hold, read_json, write_json
+from .store import JobStore
 
 
 class Workspace:

@@ -7,17 +7,17 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from ..errors import DeepReduceError
+from ..jobs.executors import Executor
+from ..jobs.job import Job, Origin
+from ..jobs.observer import Observer, Planned
+from ..jobs.runner import Runner
+from ..jobs.spec import JobSpec
+from ..jobs.workspace import Workspace
 from ..networks.counting import Cost
 from ..networks.point import Point
-from .effort import Spending
-from .executors import Executor
+from .compute import Spending
+from .config import Method
 from .frontier import TrainedNetwork
-from .method import Method
-from .observer import Observer, Planned
-from .runner import Runner
-from .spec import JobSpec
-from .work import Job, Origin
-from .workspace import Workspace
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .candidates import Candidate
+from ..candidates import Candidate
 
 
 def parents(found: Sequence[Candidate]) -> list[int | None]:

@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from ..data.dataset import Dataset
+from ..jobs.spec import JobSpec, network_digest
 from ..networks.counting import Cost, count
 from ..networks.network import Network
 from ..networks.point import Point
@@ -14,8 +15,7 @@ from ..networks.source import ModelSource
 from ..reduce.build import reduce_to
 from ..reduce.elements.settings import Linearize
 from ..train.recipe import Recipe
-from .effort import Effort, work
-from .spec import JobSpec, network_digest
+from .compute import Effort, work
 
 # What folders of searches from before a setting was there hold implicitly: such a search can go on.
 DEFAULTS: dict[str, Any] = {"effort": "full", **{f"recipe.{f.name}": f.default for f in fields(Recipe)}}
@@ -87,7 +87,7 @@ class Method:
         return {}
 
     def work(self, spec: JobSpec, cost: Cost) -> int:
-        """MACs of a training (see `deepreduce.search.effort.work`)."""
+        """MACs of a training (see `deepreduce.search.compute.work`)."""
         return work(spec.recipe, len(self.data.train), cost.macs, self.full_macs if spec.teacher else 0)
 
     def spec(

@@ -16,15 +16,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..data.snapshot import restore
-from ..errors import DataError, DeepReduceError, StoreError
-from ..folders import scratch_folder
-from ..train.fit import Epoch
-from .depot import Depot
-from .executors import EpochEnded, Event, Started
-from .objects import open_objects
-from .store import JobStore, hold
-from .work import Job, perform
+from ...data.snapshot import restore
+from ...errors import DataError, DeepReduceError, StoreError
+from ...locks import hold
+from ...paths import scratch_folder
+from ...train.fit import Epoch
+from ..executors import EpochEnded, Event, Started
+from ..job import Job, perform
+from ..store import JobStore
+from .object_store import open_objects
+from .shared_store import Depot
 
 FETCHING_S = 3600.0  # how long one worker of a node waits for another that fetches the same
 

@@ -1,4 +1,5 @@
-"""Jobs and data of searches at a place that many machines see (`deepreduce.search.objects`), shared without locks.
+"""Jobs and data of searches at a place that many machines see (`deepreduce.jobs.cluster.object_store`), shared without
+locks.
 
     store.json                              which store this is
     data/<digest>.safetensors               a data set
@@ -21,11 +22,11 @@ import secrets
 from pathlib import Path
 from typing import Any
 
-from ..errors import StoreError
-from ..files import write_whole
-from ..train.checkpoint import is_intact
-from .objects import Objects
-from .store import JobStore
+from ...errors import StoreError
+from ...files import write_whole
+from ...train.checkpoint import is_intact
+from ..store import JobStore
+from .object_store import Objects
 
 FORMAT = 1
 MARKER = "store.json"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..errors import TrainingError
-from .criticality import criticality, culling_order
-from .trainings import Entry, Trainings
+from ...errors import TrainingError
+from ..criticality import criticality, culling_order
+from ..planner import Entry, Trainings
 
 Row = dict[str, Any]
 

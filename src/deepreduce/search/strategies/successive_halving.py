@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .hypervolume import Reference, ReluAccuracy, hypervolume
+from ..hypervolume import Reference, ReluAccuracy, hypervolume
 
 
 def survivors(points: Sequence[ReluAccuracy], count: int, reference: Reference) -> list[int]:

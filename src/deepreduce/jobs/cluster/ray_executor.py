@@ -1,7 +1,7 @@
 """Where jobs run, on a cluster: every job is a Ray task, its state is in a store that all nodes see.
 
 Ray runs tasks; what is kept, and what happens after a failure, is decided here: a task whose worker or node died is
-submitted again and goes on from its last epoch (`deepreduce.search.node`).
+submitted again and goes on from its last epoch (`deepreduce.jobs.cluster.worker`).
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import DeepReduceError, MissingPackageError, SettingError, StoreError, TrainingError, one_line
-from ..version import __version__
-from .depot import Depot
-from .executors import Event, available_cores
-from .node import Errand, run_errand
-from .objects import UnreachableError, open_objects
-from .store import JobStore
-from .work import Job
+from ...errors import DeepReduceError, MissingPackageError, SettingError, StoreError, TrainingError, one_line
+from ...version import __version__
+from ..executors import Event, available_cores
+from ..job import Job
+from ..store import JobStore
+from .object_store import UnreachableError, open_objects
+from .shared_store import Depot
+from .worker import Errand, run_errand
 
 PATIENCE_S = 10.0  # for progress, which is not worth a search
 RETRIES = 3

@@ -15,15 +15,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..errors import SettingError
-from ..networks.point import Point
-from .candidates import Candidate, all_trainings, candidates, profiling_points
-from .effort import QUARTER, shortened, work
-from .halving import survivors
-from .hypervolume import reference_of
-from .lineage import parents, roots
+from ...errors import SettingError
+from ...networks.point import Point
+from ..candidates import Candidate, all_trainings, candidates, profiling_points
+from ..compute import QUARTER, shortened, work
+from ..hypervolume import reference_of
+from ..planner import Entry, Trainings
 from .profiling import Row, check_teacher, criticality_table, order_of, plan_teacher
-from .trainings import Entry, Trainings
+from .successive_halving import survivors
+from .warm_starts import parents, roots
 
 FIRST_RUNG = 0.4  # of what the teacher leaves
 ROOT = 4  # how many short runs the first network with scaled channels is worth: the others start from it

@@ -1,0 +1,42 @@
+"""Locks on files that the kernel releases when their process ends, however it ends (``flock``)."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from .errors import StoreError
+
+
+@contextlib.contextmanager
+def hold(path: Path, what: str, patience_s: float) -> Iterator[None]:
+    """An exclusive lock on ``path`` that the kernel releases when this process ends, even by SIGKILL.
+
+    Raises `StoreError` naming ``what`` when another process still holds it after ``patience_s`` seconds.
+    """
+    try:
+        file = path.open("a+")
+    except OSError as error:
+        raise StoreError(f"{path} cannot be written: {error.strerror}") from error
+    with file:
+        deadline = time.monotonic() + patience_s
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError as error:
+                if not isinstance(error, BlockingIOError):
+                    raise StoreError(f"{path} cannot be locked: {error.strerror}", "use a local folder") from error
+                if time.monotonic() > deadline:
+                    file.seek(0)
+                    owner = file.read().strip() or "unknown"
+                    raise StoreError(f"{what} is in use by process {owner}", "wait for it or stop it") from None
+                time.sleep(0.2)
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
