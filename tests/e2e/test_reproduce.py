@@ -20,7 +20,7 @@ from deepreduce.reproduce.records import Records
 from deepreduce.reproduce.scale import Scale
 from deepreduce.reproduce.session import Place, choose, run, wanted_trainings, write
 from deepreduce.reproduce.table import WITH, WITHOUT, Cell, Ranking, Row, Table, both
-from deepreduce.reproduce.table_study import TableStudy
+from deepreduce.reproduce.tables.study import TableStudy
 from deepreduce.reproduce.training import Training
 from deepreduce.train import make_recipe
 
@@ -183,7 +183,7 @@ def test_results_on_other_data_are_not_mixed(done, tmp_path, monkeypatch):
 
 
 def test_data_that_cannot_be_had_is_an_error_only_if_nothing_else_is_left(data, tmp_path, monkeypatch):
-    monkeypatch.setattr("deepreduce.reproduce.lab.load", _refuse)
+    monkeypatch.setattr("deepreduce.reproduce.job_factory.load", _refuse)
     with pytest.raises(DataError, match="no cifar10"):
         run([TABLE], TINY, (0,), Place(tmp_path / "results", tmp_path / "work"), InlineExecutor("cpu"))
 

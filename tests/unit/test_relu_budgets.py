@@ -10,7 +10,7 @@ from deepreduce.errors import SettingError
 from deepreduce.networks import build_zoo
 from deepreduce.networks.network import Network
 from deepreduce.reduce.elements.settings import METHODS, Linearize, make_linearize
-from deepreduce.report.records import BUDGET_KINDS, STEPS
+from deepreduce.report.reading.records import BUDGET_KINDS, STEPS
 from deepreduce.search.budgets import BOTH, FINE, KINDS, bests, parse_budgets, refinements
 from deepreduce.search.frontier import TrainedNetwork
 

@@ -17,7 +17,7 @@ from report_fixture import frontier, profile, write_search
 
 from deepreduce import files
 from deepreduce.errors import MissingPackageError, SettingError, StoreError
-from deepreduce.report import distribution_figure, numbers, write_report
+from deepreduce.report import distribution_figure, formatting, write_report
 
 HOSTILE = '</script><script>window.pwned=1</script><img src=x onerror=window.pwned=1> & "quotes" $x^2$ {{ 7*7 }} %{y}'
 
@@ -249,11 +249,11 @@ def test_importing_the_report_loads_no_heavy_package() -> None:
     [(0, "0"), (999, "999"), (49_152, "49.2K"), (999_949, "999.9K"), (999_950, "1.0M"), (2.5e9, "2.5G")],
 )
 def test_short_numbers(value: float, text: str) -> None:
-    assert numbers.short(value) == text
+    assert formatting.short(value) == text
 
 
 def test_changes_are_words() -> None:
-    assert [numbers.change(points) for points in (-0.5, 0.25, 0.001)] == [
+    assert [formatting.change(points) for points in (-0.5, 0.25, 0.001)] == [
         "loses 0.50 points",
         "gains 0.25 points",
         "loses nothing",

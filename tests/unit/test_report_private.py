@@ -17,12 +17,12 @@ from report_fixture import KEYS, Json, measured_frontier, write_measured, write_
 from test_report_files import HOSTILE, _Page
 
 from deepreduce.errors import SettingError, StoreError
-from deepreduce.report import numbers, write_report
-from deepreduce.report.axis import RELUS, Axis, find_axis
-from deepreduce.report.frontier_view import compute_frontier
-from deepreduce.report.records import Network, Private
-from deepreduce.report.source import read_search
-from deepreduce.report.view import ReportView, compute_view
+from deepreduce.report import formatting, write_report
+from deepreduce.report.reading.records import Network, Private
+from deepreduce.report.reading.search_folder import read_search
+from deepreduce.report.views.axis import RELUS, Axis, find_axis
+from deepreduce.report.views.frontier import compute_frontier
+from deepreduce.report.views.report import ReportView, compute_view
 
 
 @pytest.fixture
@@ -228,5 +228,5 @@ def test_hostile_keys_and_operations_stay_text(tmp_path: Path) -> None:
     [(12.34, "12.3 s"), (1, "1 s"), (0.99996, "1 s"), (0.0213, "21.3 ms"), (0.0001, "100 us"), (4000.0, "4000 s")],
 )
 def test_seconds_read_well(value: float, text: str) -> None:
-    assert numbers.seconds(value) == text
+    assert formatting.seconds(value) == text
     assert math.isclose(float(text.split()[0]) * {"s": 1, "ms": 1e-3, "us": 1e-6}[text.split()[1]], value, rel_tol=0.01)

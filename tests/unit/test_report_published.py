@@ -14,10 +14,10 @@ from report_fixture import cifar100_frontier, frontier, measured_frontier, write
 
 from deepreduce.errors import SettingError
 from deepreduce.report import write_report
-from deepreduce.report.frontier_chart import frontier_chart
+from deepreduce.report.charts.frontier import frontier_chart
 from deepreduce.report.published import data_sets, full_size, published, published_on
-from deepreduce.report.published_view import compute_published, counted, style
-from deepreduce.report.view import ReportView, compute_view
+from deepreduce.report.views.published import compute_published, counted, style
+from deepreduce.report.views.report import ReportView, compute_view
 
 METHODS = ["DeepReDuce", "CryptoNAS", "DELPHI", "SNL", "SENet", "AutoReP", "ReLUPruner"]
 

@@ -11,12 +11,12 @@ import pytest
 from report_fixture import Json, frontier, profile, write_search
 
 from deepreduce.errors import StoreError
-from deepreduce.report.distribution_view import compute_distribution
-from deepreduce.report.frontier_view import compute_frontier
-from deepreduce.report.headline import compute_headline
-from deepreduce.report.records import Network, Profile
-from deepreduce.report.source import Search, read_search
-from deepreduce.report.view import compute_view
+from deepreduce.report.reading.records import Network, Profile
+from deepreduce.report.reading.search_folder import Search, read_search
+from deepreduce.report.views.distribution import compute_distribution
+from deepreduce.report.views.frontier import compute_frontier
+from deepreduce.report.views.headline import compute_headline
+from deepreduce.report.views.report import compute_view
 
 
 def _search(tmp_path: Path, change: Callable[[Json], object] = lambda _: None) -> Search:

@@ -12,8 +12,8 @@ import pytest
 from reproduce_fixture import lookup_of, noise
 
 from deepreduce.errors import SettingError
-from deepreduce.reproduce.ablation import ablate, base, combined, ingredients, needed
-from deepreduce.reproduce.ablation_page import write_ablation
+from deepreduce.reproduce.claims.ablation import ablate, base, combined, ingredients, needed
+from deepreduce.reproduce.claims.ablation_page import write_ablation
 from deepreduce.reproduce.records import Record
 from deepreduce.reproduce.scale import find_scale
 from deepreduce.reproduce.training import Training

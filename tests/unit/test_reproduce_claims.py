@@ -15,10 +15,10 @@ import pytest
 from reproduce_fixture import lookup_of, record, write_cifar100
 
 from deepreduce.errors import MissingPackageError
-from deepreduce.reproduce.claims import CLAIMS, Claim, judge, needed
-from deepreduce.reproduce.claims_page import write_claims
+from deepreduce.reproduce.claims.claims import CLAIMS, Claim, judge, needed
+from deepreduce.reproduce.claims.claims_page import write_claims
 from deepreduce.reproduce.comparison import Comparison, accuracy, critical, decide
-from deepreduce.reproduce.lab import Lab
+from deepreduce.reproduce.job_factory import Lab
 from deepreduce.reproduce.records import Records
 from deepreduce.reproduce.scale import find_scale
 from deepreduce.reproduce.session import lookup
@@ -251,7 +251,7 @@ def test_the_page_of_nothing(tmp_path: Path) -> None:
 
 def test_nothing_of_it_needs_a_data_set() -> None:
     """Claims are declared without loading anything."""
-    code = "from deepreduce.reproduce.claims import CLAIMS; print(len(CLAIMS))"
+    code = "from deepreduce.reproduce.claims.claims import CLAIMS; print(len(CLAIMS))"
     environment = {**os.environ, "DEEPREDUCE_DATA": "/nowhere"}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "10"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from reproduce_fixture import record
 
-from deepreduce.reproduce.lab import Lab
+from deepreduce.reproduce.job_factory import Lab
 from deepreduce.reproduce.records import Records
 from deepreduce.reproduce.scale import find_scale
 from deepreduce.reproduce.session import lookup

@@ -106,7 +106,7 @@ def test_without_scipy_only_p_is_missing(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_importing_claims_loads_no_optional_package() -> None:
     code = (
-        "import sys\nfrom deepreduce.reproduce import ablation_page, claims_page\n"
+        "import sys\nfrom deepreduce.reproduce.claims import ablation_page, claims_page\n"
         "assert not {'scipy', 'matplotlib', 'sklearn', 'jinja2', 'plotly'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

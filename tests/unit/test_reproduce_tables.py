@@ -7,11 +7,11 @@ import pytest
 
 from deepreduce.networks.counting import Cost
 from deepreduce.networks.point import parse_point
-from deepreduce.reproduce.lab import SHAPES, Lab
-from deepreduce.reproduce.layers import readings
+from deepreduce.reproduce.job_factory import SHAPES, Lab
 from deepreduce.reproduce.scale import SCALES, find_scale
 from deepreduce.reproduce.table import Row, Table, agrees, printed_count
 from deepreduce.reproduce.tables import STUDIES, TABLES
+from deepreduce.reproduce.tables.layers import readings
 from deepreduce.reproduce.training import Training
 from deepreduce.search.criticality import criticality, culling_order
 

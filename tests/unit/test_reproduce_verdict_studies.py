@@ -11,15 +11,15 @@ from reproduce_fixture import lookup_of, write_cifar100
 from deepreduce.errors import StoreError
 from deepreduce.jobs.executors import InlineExecutor
 from deepreduce.reproduce import session
-from deepreduce.reproduce.claims import needed
-from deepreduce.reproduce.lab import Lab
-from deepreduce.reproduce.published import published_points
+from deepreduce.reproduce.claims.claims import needed
+from deepreduce.reproduce.claims.studies import AblationStudy
+from deepreduce.reproduce.job_factory import Lab
 from deepreduce.reproduce.run import Outcome
 from deepreduce.reproduce.scale import find_scale
 from deepreduce.reproduce.study import Context
 from deepreduce.reproduce.tables import STUDIES
+from deepreduce.reproduce.tables.picture import published_points
 from deepreduce.reproduce.training import Training
-from deepreduce.reproduce.verdict_studies import AblationStudy
 
 
 def test_both_are_named() -> None:

@@ -108,7 +108,7 @@ def reproduce_command(
     limit = inf if time_limit is None else parse_duration(time_limit)
     place = Place(results, work or Path("reproduction") / chosen.name)
     if not no_figures:
-        from ..report.drawing import matplotlib
+        from ..report.figures.style import matplotlib
 
         matplotlib()  # missing: say so before hours of training
     outcome = None

@@ -9,13 +9,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..files import write_whole
-from .axis import find_axis
-from .figures import distribution_figure, frontier_picture
-from .figures import frontier_figure as _frontier_figure
+from .csv_table import render_csv
+from .figures.figures import distribution_figure, frontier_picture
+from .figures.figures import frontier_figure as _frontier_figure
 from .html import render_html
-from .published_view import NOTHING, chosen
-from .table import render_csv
-from .view import compute_view
+from .views.axis import find_axis
+from .views.published import NOTHING, chosen
+from .views.report import compute_view
 
 __all__ = ["distribution_figure", "frontier_figure", "write_report"]
 

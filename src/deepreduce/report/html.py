@@ -8,13 +8,13 @@ from importlib import resources
 from typing import Any
 
 from ..errors import MissingPackageError
-from . import numbers
-from .charts import compute_charts, compute_choices
-from .published_view import counted
-from .view import ReportView
+from . import formatting
+from .charts.overview import compute_charts, compute_choices
+from .views.published import counted
+from .views.report import ReportView
 
 _HINT = "pip install 'deepreduce[search]'"
-#: The functions of ``numbers.py`` that the template uses.
+#: The functions of ``formatting.py`` that the template uses.
 _FILTERS = ("whole", "short", "percent", "decimal", "duration", "seconds")
 
 
@@ -28,8 +28,8 @@ def render_html(view: ReportView) -> bytes:
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {name: getattr(numbers, name) for name in _FILTERS}
-    environment.globals |= {"times_fewer": numbers.times_fewer, "counted": counted}
+    environment.filters |= {name: getattr(formatting, name) for name in _FILTERS}
+    environment.globals |= {"times_fewer": formatting.times_fewer, "counted": counted}
     scripts = [_plotly_source(), _resource("report.js")]
     page = environment.from_string(_resource("template.html")).render(
         view=view,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
 
-from .fields import Fields
+from .reading.json_fields import Fields
 
 FORMAT = 1
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ..errors import MissingPackageError, StoreError
 from ..files import write_whole
-from .lab import SHAPES
+from .job_factory import SHAPES
 from .table import Row
 from .training import Training
 

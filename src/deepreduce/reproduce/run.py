@@ -15,7 +15,7 @@ from ..jobs.observer import Observer, Planned
 from ..jobs.runner import Runner
 from ..train.fit import Epoch
 from ..version import __version__
-from .lab import Lab
+from .job_factory import Lab
 from .records import Record, Records
 from .scale import Scale
 from .training import Training

@@ -15,13 +15,13 @@ from ..files import read_json, write_json
 from ..jobs.executors import Executor
 from ..jobs.observer import Observer
 from .comparison import Lookup
-from .lab import Lab
+from .job_factory import Lab
 from .latency import predict_missing, read_latencies
 from .records import Record, Records
 from .run import Outcome, run_missing
 from .scale import Scale
 from .study import Context, Sequel, Study
-from .table_study import TableStudy
+from .tables.study import TableStudy
 from .training import Training
 
 ALL = "all"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from .comparison import Lookup
-from .lab import Lab
+from .job_factory import Lab
 from .latency import Prediction
 from .scale import Scale
 from .training import Training

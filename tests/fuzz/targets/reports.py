@@ -10,11 +10,11 @@ from typing import Any
 
 from report_fixture import measured_frontier, run
 
+from deepreduce.report.csv_table import render_csv
 from deepreduce.report.html import render_html
-from deepreduce.report.runs import read_run
-from deepreduce.report.source import read_curve, read_search
-from deepreduce.report.table import render_csv
-from deepreduce.report.view import compute_view
+from deepreduce.report.reading.runs import read_run
+from deepreduce.report.reading.search_folder import read_curve, read_search
+from deepreduce.report.views.report import compute_view
 from fuzz.edits import joined, parts
 from fuzz.mutators import changed_json, json_mutator
 from fuzz.scratch import scratch, written

@@ -94,7 +94,7 @@ def _graph_of(module: nn.Module) -> fx.GraphModule:
 def _user_line(error: Exception) -> str:
     """`` (net.py:12)``: the last line of the traceback that is neither torch's nor ours."""
     frames = [f for f in traceback.extract_tb(error.__traceback__) if "/torch/" not in f.filename]
-    theirs = [f for f in frames if not f.filename.startswith((str(Path(__file__).parent), "<"))]
+    theirs = [f for f in frames if not f.filename.startswith((str(Path(__file__).parents[1]), "<"))]
     return f" ({Path(theirs[-1].filename).name}:{theirs[-1].lineno})" if theirs else ""
 
 

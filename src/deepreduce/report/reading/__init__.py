@@ -1,0 +1,1 @@
+"""The files of a search folder, read and checked field by field."""

@@ -1,0 +1,105 @@
+"""Reading a search folder: ``frontier.json`` strictly, the training curves forgivingly."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...errors import StoreError
+from .json_fields import Fields, is_number, read_json
+from .records import FORMAT, Budget, Criticality, Data, Effort, Failure, Network, Profile
+
+Rows = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Search:
+    """All of ``frontier.json``; ``effort`` is None for searches from before it was recorded."""
+
+    version: str
+    command: str
+    created: str
+    finished: bool
+    settings: Rows
+    versions: Rows
+    data: Data
+    profile: Profile
+    criticality: tuple[Criticality, ...]
+    networks: tuple[Network, ...]
+    failed: tuple[Failure, ...]
+    budgets: tuple[Budget, ...] = ()
+    effort: Effort | None = None
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Validation accuracy (percent, ``None`` is a gap) of one network after each epoch."""
+
+    network: Network
+    epochs: tuple[int, ...]
+    accuracies: tuple[float | None, ...]
+
+
+def read_search(directory: Path) -> Search:
+    """Read ``directory/frontier.json``, or raise a `StoreError` that names what is wrong with it."""
+    path = directory / "frontier.json"
+    hint = f"run `deepreduce search MODEL --data DATA --out {directory}` first"
+    if not directory.is_dir():
+        raise StoreError(f"there is no folder {directory}", hint)
+    if not path.is_file():
+        raise StoreError(f"{directory} holds no frontier.json", hint)
+    fields = read_json(path)
+    version = fields.raw("format")
+    if version != FORMAT or isinstance(version, bool):
+        raise StoreError(
+            f"{path} has format {version!r}, and this deepreduce reads format {FORMAT}",
+            "report with the version that searched, or run the search again",
+        )
+    search = _read(fields)
+    _check(search, path)
+    return search
+
+
+def read_curve(directory: Path, network: Network) -> Curve:
+    """The curve in the network's ``metrics.json``; `StoreError` or `ValueError` when there is no usable one."""
+    path = directory / "jobs" / network.job / "metrics.json"
+    # A diverged training writes NaN: a gap in the line, not a broken file, so constants become null here.
+    metrics = json.loads(path.read_text(encoding="utf-8"), parse_constant=lambda _: None)
+    points = Fields(metrics, str(path)).objects("history", _point)
+    if not points:
+        raise ValueError("its history is empty")
+    return Curve(network, tuple(epoch for epoch, _ in points), tuple(accuracy for _, accuracy in points))
+
+
+def _read(f: Fields) -> Search:
+    return Search(
+        version=f.text("deepreduce"),
+        command=f.text("command"),
+        created=f.text("created"),
+        finished=f.flag("finished"),
+        settings=f.child("settings").flat(),
+        versions=f.child("versions").flat(),
+        data=Data.read(f.child("data")),
+        profile=Profile.read(f.child("profile")),
+        criticality=f.objects("criticality", Criticality.read),
+        networks=f.objects("networks", Network.read),
+        failed=f.objects("failed", Failure.read),
+        budgets=f.objects("budgets", Budget.read) if f.has("budgets") else (),
+        effort=Effort.read(f) if f.has("effort") else None,
+    )
+
+
+def _check(search: Search, path: Path) -> None:
+    """What no single object can tell: rules between them."""
+    teachers = [network.name for network in search.networks if network.role == "teacher"]
+    if len(teachers) > 1:
+        raise StoreError(f"{path}: {len(teachers)} networks are the teacher ({', '.join(teachers)}), not one")
+    for network in search.networks:
+        if network.on_frontier and network.validation_accuracy is None:
+            raise StoreError(f"{path}: {network.name!r} is on the frontier but has no validation accuracy")
+
+
+def _point(f: Fields) -> tuple[int, float | None]:
+    accuracy = f.raw("validation_accuracy")
+    return f.count("epoch"), float(accuracy) if is_number(accuracy) else None

@@ -1,0 +1,1 @@
+"""What the page shows, computed from what was read: plain values, ready to be rendered."""

@@ -1,0 +1,33 @@
+"""The best network under each budget of ReLUs: of whole layers, of single elements, and of both in turn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..reading.records import BUDGET_KINDS, Budget, Network
+
+
+@dataclass(frozen=True)
+class BudgetRow:
+    """``networks`` are those of `BUDGET_KINDS`, None where there is none; ``choice`` is the most accurate of all."""
+
+    relus: int
+    networks: tuple[Network | None, ...]
+    choice: Network | None
+
+    @property
+    def kind(self) -> str:
+        """Which kind the choice is of."""
+        found = (kind for kind, network in zip(BUDGET_KINDS, self.networks, strict=True) if network == self.choice)
+        return next(found, "")
+
+
+def compute_budgets(budgets: Sequence[Budget], networks: Sequence[Network]) -> tuple[BudgetRow, ...]:
+    """The rows of the table, jobs looked up."""
+    known = {network.job: network for network in networks}
+
+    def of(job: str | None) -> Network | None:
+        return None if job is None else known.get(job)
+
+    return tuple(BudgetRow(b.relus, tuple(map(of, b.jobs)), of(b.choice)) for b in budgets)

@@ -1,0 +1,2 @@
+"""The paper's claims and our questions as comparisons over seeds, each with a verdict: confirmed, refuted or undecided.
+"""
