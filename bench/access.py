@@ -18,9 +18,9 @@ from pathlib import Path
 import numpy as np
 
 import results_page
-from deepreduce.private import Client, Quota, Quotas, Server, client_context, server_context
-from deepreduce.private.authority import make_certificates
-from deepreduce.private.tokens import add_token
+from deepreduce.inference import Client, Quota, Quotas, Server, client_context, server_context
+from deepreduce.inference.access.development_ca import make_certificates
+from deepreduce.inference.access.tokens import add_token
 
 sys.path[:0] = [str(Path(__file__).parents[1] / "tests"), str(Path(__file__).parents[1] / "tests" / "protocol")]
 from sessions import PLAN, WEIGHTS, X  # noqa: E402

@@ -17,9 +17,9 @@ import numpy as np
 
 import results_page
 from deepreduce.data import load
+from deepreduce.inference import Client
 from deepreduce.plan import encode_input, normalised, read_plan, read_weights
 from deepreduce.plan.reference import answers
-from deepreduce.private import Client
 
 AHEAD = 25  # preparations at a time
 

@@ -18,9 +18,9 @@ import numpy as np
 
 import results_page
 from deepreduce import _core
+from deepreduce.benchmark.roofline import measure_rates
+from deepreduce.inference.protocol.linear import Decrypted, OfflineLinear, OnlineLinear, add_uploads, encrypted_input
 from deepreduce.plan import Conv, FixedPoint, Plan, packings
-from deepreduce.private.floors import measure_rates
-from deepreduce.private.linear import Decrypted, OfflineLinear, OnlineLinear, add_uploads, encrypted_input
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from two_party import fresh, ot_pair  # a dealer for the base transfers: insecure, for tests and measurements

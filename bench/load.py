@@ -22,9 +22,9 @@ from statistics import median
 import numpy as np
 
 import results_page
+from deepreduce.benchmark.roofline import linear_floor_s, measure_rates, relu_floor
 from deepreduce.export import plan_of
 from deepreduce.plan import predict, read_plan, write_plan, write_weights
-from deepreduce.private.floors import linear_floor_s, measure_rates, relu_floor
 from private import POINTS
 
 HERE = Path(__file__).parent
@@ -38,7 +38,7 @@ ABOUT = """Server, its workers and all clients are on these cores, so rates are 
 client works more than its server, whose own part is the CPU time. Load average before and after, from everything that
 ran: {load}. Medians of {repeats} repeat(s), minimum to maximum in brackets. Latencies are what clients saw from image
 to answer, all repeats together. *Floor*: what AES, memory, loopback and multiply-adds of this run allow one prediction
-(src/deepreduce/private/floors.py), TLS not counted."""
+(src/deepreduce/benchmark/roofline.py), TLS not counted."""
 
 
 class Group:

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from deepreduce.errors import SessionError
-from deepreduce.private import BusyError, Client, client_context
-from deepreduce.private.waiting import pause_s
+from deepreduce.inference import BusyError, Client, client_context
+from deepreduce.inference.client.retry import pause_s
 
 clients: list[Client] = []
 AHEAD = 10  # batches that an occupying session prepares before it drops them with its connection

@@ -4,8 +4,8 @@ import json
 import sys
 from pathlib import Path
 
+from deepreduce.inference import Server, server_context
 from deepreduce.plan import read_plan, read_weights
-from deepreduce.private import Server, server_context
 
 
 def main() -> None:

@@ -11,8 +11,8 @@ import tempfile
 from pathlib import Path
 
 import results_page
+from deepreduce.benchmark.run import BenchOptions, bench
 from deepreduce.plan import MaxPool, Relu, Rescale
-from deepreduce.private.bench import BenchOptions, bench
 from layers import write_nonlinear
 
 OPS = {

@@ -14,9 +14,9 @@ import tempfile
 from pathlib import Path
 
 import results_page
+from deepreduce.benchmark.run import BenchOptions, bench
 from deepreduce.export import plan_of
 from deepreduce.plan import write_plan, write_weights
-from deepreduce.private.bench import BenchOptions, bench
 
 POINTS = {
     557_056: "full",
@@ -28,7 +28,7 @@ POINTS = {
 ABOUT = """Client and server are two processes on one machine; lan is 1 Gb/s and 1 ms round trip, wan 100 Mb/s and 40
 ms, by a relay process of our own. Seconds are medians of {inferences} inference(s) (minimum to maximum). us/ReLU is the
 wall time of the online ReLU operations, transfer included, over the ReLUs; its floor the slowest of AES, memory and
-transfer, measured in the same run (src/deepreduce/private/floors.py). Rescales: elements, and their seconds online.
+transfer, measured in the same run (src/deepreduce/benchmark/roofline.py). Rescales: elements, and their seconds online.
 Errors are in units of the last place of the output, whose largest value stands beside. Peak memory is the processes'
 own, one-time material included."""
 

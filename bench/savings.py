@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 
 import results_page
-from deepreduce.private.bench import BenchOptions, bench
-from deepreduce.private.floors import measure_rates
+from deepreduce.benchmark.roofline import measure_rates
+from deepreduce.benchmark.run import BenchOptions, bench
 from masks import WAYS, masks_of, network, relu_shapes, write_masked
 from savings_figure import draw
 

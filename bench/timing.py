@@ -18,13 +18,13 @@ from pathlib import Path
 import numpy as np
 
 import results_page
+from deepreduce.benchmark.roofline import measure_rates
+from deepreduce.benchmark.run import BenchOptions, bench
 from deepreduce.export import plan_of
 from deepreduce.plan import INPUT, Plan, predict, write_plan, write_weights
 from deepreduce.plan.cost.latency import DEFAULT, Machine, run_seconds
 from deepreduce.plan.cost.network_link import Link, parse_link
 from deepreduce.plan.cost.op_counts import op_work
-from deepreduce.private.bench import BenchOptions, bench
-from deepreduce.private.floors import measure_rates
 
 POINTS = ["full", "S2+S3+S4", "S2^RT+S3^RT+S4^RT", "S2^RT+S3^RT+S4^RT, rho=0.5", "S2^RT+S3^RT, alpha=0.5, rho=0.5"]
 LINK_FIELDS = ("link_linear_s", "link_level_s", "link_rest")

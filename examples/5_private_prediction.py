@@ -9,8 +9,8 @@ The two `with` blocks belong on two machines; then give the server `tls=server_c
 import numpy as np
 
 from deepreduce.export import plan_of
+from deepreduce.inference import Client, Server
 from deepreduce.plan import decode_output, encode_input, predict, run
-from deepreduce.private import Client, Server
 
 plan, weights = plan_of("resnet10", "S2^RT+S3^RT", width=0.125, classes=10)
 image = np.random.default_rng(0).normal(size=(1, *plan.input_shape))

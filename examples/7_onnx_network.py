@@ -15,8 +15,8 @@ from torch import nn
 
 import deepreduce
 from deepreduce.export import export_network
+from deepreduce.inference import Client, Server
 from deepreduce.plan import decode_output, encode_input, run
-from deepreduce.private import Client, Server
 
 torch.manual_seed(0)
 theirs = nn.Sequential(

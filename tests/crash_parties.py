@@ -24,10 +24,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 from sessions import PLAN, WEIGHTS, X
 
 from deepreduce.errors import DeepReduceError
-from deepreduce.private import Client, Server
-from deepreduce.private.shelves import ServerStored
-from deepreduce.private.store import database
-from deepreduce.private.transport import Channel, Kind
+from deepreduce.inference import Client, Server
+from deepreduce.inference.server.material_pool import ServerStored
+from deepreduce.inference.store import database
+from deepreduce.inference.transport.channel import Channel, Kind
 
 
 class Points:

@@ -23,13 +23,14 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from sessions import PLAN, WEIGHTS, image, serving
 
-from deepreduce.private import Client, client_context, server_context, shelves
-from deepreduce.private.events import JsonLines
-from deepreduce.private.metrics import Metrics
-from deepreduce.private.session import Session
-from deepreduce.private.store import ClientStore
-from deepreduce.private.store.wrapping import Wrapping
-from deepreduce.private.transport import Channel
+from deepreduce.inference import Client, client_context, server_context
+from deepreduce.inference.server import material_pool
+from deepreduce.inference.server.events import JsonLines
+from deepreduce.inference.server.metrics import Metrics
+from deepreduce.inference.server.session import Session
+from deepreduce.inference.store import ClientStore
+from deepreduce.inference.store.key_wrapping import Wrapping
+from deepreduce.inference.transport.channel import Channel
 
 TOKEN = "open sesame, and quickly"
 PIECE = 24
@@ -44,7 +45,12 @@ def note(name: str, content: bytes) -> None:
 
 def watch() -> None:
     """Notes masks, labels, Deltas and keys as they come to be."""
-    for owner in (shelves.ClientStored, shelves.ServerStored, shelves.ClientMemory, shelves.ServerMemory):
+    for owner in (
+        material_pool.ClientStored,
+        material_pool.ServerStored,
+        material_pool.ClientMemory,
+        material_pool.ServerMemory,
+    ):
         put = owner.put
 
         def noted(self, batch_id, material, put=put, owner=owner):

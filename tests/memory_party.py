@@ -21,9 +21,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 from sessions import image, serving, weights_of
 
 from deepreduce.errors import DeepReduceError
+from deepreduce.inference import Client
+from deepreduce.inference.server import material_pool
+from deepreduce.inference.store.key_wrapping import Wrapping
 from deepreduce.plan import Relu, Rescale
-from deepreduce.private import Client, shelves
-from deepreduce.private.store.wrapping import Wrapping
 from plan_samples import conv, plan_of
 
 VEIL, PIECE = 0xA5, 64
@@ -76,7 +77,12 @@ def main(protocol: str, ending: str, folder: str) -> None:
         if ending == "broken" and (what, done) == ("predict", 1):
             raise DeepReduceError("in the middle")
 
-    for owner in (shelves.ClientMemory, shelves.ClientStored, shelves.ServerMemory, shelves.ServerStored):
+    for owner in (
+        material_pool.ClientMemory,
+        material_pool.ClientStored,
+        material_pool.ServerMemory,
+        material_pool.ServerStored,
+    ):
         noting(owner, owner.__name__[:6].lower(), found)
     noting_keys(found)
     server, client = ({"store": Path(folder) / name} if folder else {} for name in ("server", "client"))

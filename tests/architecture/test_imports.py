@@ -21,7 +21,8 @@ MAY = {
     "processor": set(),
     "version": {"_version"},  # written when it is installed
     "plan": set(),
-    "private": {"plan", "_core"},
+    "inference": {"plan", "_core"},
+    "private": {"inference"},
     "networks": set(),
     "reduce": {"networks"},
     "data": set(),
@@ -30,10 +31,10 @@ MAY = {
     "search": {"networks", "reduce", "data", "train", "jobs", "report", "plan"},
     "report": set(),
     "reproduce": {"networks", "reduce", "data", "train", "jobs", "search", "report", "plan", "export"},
-    "measure": {"plan", "private", "jobs", "search", "export", "data"},
+    "benchmark": {"plan", "inference", "_core", "jobs", "search", "export", "data"},
     "export": {"networks", "reduce", "data", "plan", "jobs", "search", "train", "_core"},
 }
-TORCH_FREE = {"plan", "private", "report", "cli", *ALWAYS}
+TORCH_FREE = {"plan", "inference", "report", "cli", *ALWAYS}
 
 
 def imports(path: Path) -> set[str]:

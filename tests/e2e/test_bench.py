@@ -9,11 +9,11 @@ import sys
 import numpy as np
 import pytest
 
+from deepreduce.benchmark.parties import Party, peak_rss_bytes
+from deepreduce.benchmark.run import BenchOptions, bench, errors, sample_images
 from deepreduce.errors import SessionError, SettingError
+from deepreduce.inference.subprocess_call import Child
 from deepreduce.plan import digest, predict, read_plan, run, write_plan, write_weights
-from deepreduce.private.bench import BenchOptions, bench, errors, sample_images
-from deepreduce.private.child import Child
-from deepreduce.private.processes import Party, peak_rss_bytes
 from plan_samples import conv, plan_of
 from random_plans import plan_with_mask
 

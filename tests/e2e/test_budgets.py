@@ -9,16 +9,16 @@ import torch
 from typer.testing import CliRunner
 
 import deepreduce
+from deepreduce.benchmark.frontier.plan_cache import Exporter
 from deepreduce.cli.main import app
 from deepreduce.errors import TrainingError
 from deepreduce.export import export_point
 from deepreduce.files import read_json
+from deepreduce.inference import Client, Server
 from deepreduce.jobs import executors
 from deepreduce.jobs.executors import InlineExecutor
 from deepreduce.jobs.spec import JobSpec
-from deepreduce.measure.plans import Exporter
 from deepreduce.plan import Relu, encode_input, kept_mask, normalised, predict, run
-from deepreduce.private import Client, Server
 from deepreduce.reduce import Linearize
 from deepreduce.train import make_recipe
 from deepreduce.train.augment import Normaliser

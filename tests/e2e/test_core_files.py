@@ -18,7 +18,7 @@ PLAN = plan_of(conv("c", "input", 1))
 # The command runs until it has its secrets: then it says how it is protected, and dies.
 PROGRAM = """
 import ctypes, os, resource, sys
-import deepreduce.private.client, deepreduce.private.server
+import deepreduce.inference.client.client, deepreduce.inference.server.server
 from deepreduce.cli.main import run
 
 number = int(sys.argv.pop(1))
@@ -28,7 +28,7 @@ def dies(*arguments, **settings):
     print(ctypes.CDLL(None).prctl(3, 0, 0, 0, 0), *core, flush=True)  # PR_GET_DUMPABLE
     os.kill(os.getpid(), number)
 
-deepreduce.private.client.Client.__init__ = deepreduce.private.server.Server.start = dies
+deepreduce.inference.client.client.Client.__init__ = deepreduce.inference.server.server.Server.start = dies
 run()
 """
 

@@ -8,13 +8,13 @@ from typer.testing import CliRunner
 
 import deepreduce
 from deepreduce import export
+from deepreduce.benchmark.frontier import measure_frontier, pick, points
+from deepreduce.benchmark.roofline import measure_rates
+from deepreduce.benchmark.run import BenchOptions
 from deepreduce.cli.main import app
 from deepreduce.errors import ModelError, PointError, SettingError, StoreError
 from deepreduce.jobs import executors
-from deepreduce.measure import measure_frontier, pick, points
 from deepreduce.plan import digest, predict, read_plan
-from deepreduce.private.bench import BenchOptions
-from deepreduce.private.floors import measure_rates
 from deepreduce.search.targets import parse_target
 from deepreduce.train import make_recipe
 from small_data import stripes_dataset, write_folder

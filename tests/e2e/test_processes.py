@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from deepreduce.errors import SessionError
+from deepreduce.inference import Client
 from deepreduce.plan import Relu, digest, run, write_plan, write_weights
-from deepreduce.private import Client
 from plan_samples import conv, plan_of, random_weights
 
 PLAN = plan_of(conv("c", "input", 2), Relu("r", ("c",), 4, 26, 2**20), conv("d", "r", 1))

@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 
 from deepreduce.cli.main import app
 from deepreduce.errors import SessionError
+from deepreduce.inference import Client, client_context
 from deepreduce.plan import (
     Flatten,
     Linear,
@@ -32,7 +33,6 @@ from deepreduce.plan import (
     write_plan,
     write_weights,
 )
-from deepreduce.private import Client, client_context
 from plan_samples import conv, plan_of, random_weights
 
 CLASSES = ("cat", "dog [bold]", "eel")

@@ -7,8 +7,8 @@ import tempfile
 from collections import Counter
 from dataclasses import dataclass
 
-from deepreduce.private import Client, Server
-from deepreduce.private.transport import HEADER, Channel, Kind
+from deepreduce.inference import Client, Server
+from deepreduce.inference.transport.channel import HEADER, Channel, Kind
 
 from .network import DIGEST, PLAN, WEIGHTS, X
 

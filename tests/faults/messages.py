@@ -6,8 +6,8 @@ import random
 import time
 from collections.abc import Callable
 
+from deepreduce.inference.transport.channel import HEADER, Kind
 from deepreduce.plan.cost.traffic import CLAIM as CLAIM_BYTES
-from deepreduce.private.transport import HEADER, Kind
 
 from .tap import Act, Tap
 

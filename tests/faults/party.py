@@ -23,7 +23,7 @@ if __name__ == "__main__":
 
 from crash_parties import Points
 from deepreduce.errors import DeepReduceError
-from deepreduce.private import Client, Server, client_context, server_context
+from deepreduce.inference import Client, Server, client_context, server_context
 from faults.network import DIGEST, PLAN, WEIGHTS, X
 from faults.tap import Injection, Tap, tapped
 

@@ -69,7 +69,7 @@ class Clocks:
         )
         self._undo: list[Callable[[], None]] = []
         for name in MODULES:
-            module = importlib.import_module(f"deepreduce.private.{name}")
+            module = importlib.import_module(f"deepreduce.inference.{name}")
             if hasattr(module, "time"):
                 self._undo.append(lambda module=module: setattr(module, "time", time))  # type: ignore[misc]
                 module.time = shim  # type: ignore[attr-defined]

@@ -14,8 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from deepreduce.inference.transport.channel import HEADER, Channel, Kind
 from deepreduce.plan.cost.traffic import BATCH_ID
-from deepreduce.private.transport import HEADER, Channel, Kind
 
 Act = Callable[["Tap", bytearray], None]
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from deepreduce.private import shelves
-from deepreduce.private.store import store as store_module
-from deepreduce.private.transport import Channel, Reason
+from deepreduce.inference.server import material_pool
+from deepreduce.inference.store import store as store_module
+from deepreduce.inference.transport.channel import Channel, Reason
 from faults import outcome as limits
 from faults.runs import run
 from faults.schedule import FAMILIES, Cell, Schedule, draw, drawn, matrix
@@ -113,10 +113,10 @@ def test_material_that_is_used_twice_is_seen(monkeypatch):
         seen.extend([taken(self)] if not seen else [])
         return seen[0]
 
-    taken = shelves.ClientStored.take
+    taken = material_pool.ClientStored.take
 
     def patch(_):
-        monkeypatch.setattr(shelves.ClientStored, "take", take)
+        monkeypatch.setattr(material_pool.ClientStored, "take", take)
 
     found = broken(ANSWERED, monkeypatch, patch)
     assert "a batch was used twice by the client" in found

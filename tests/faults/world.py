@@ -15,7 +15,7 @@ from typing import Any, Self
 
 import trustme
 
-from deepreduce.private import Client, Server, client_context, server_context
+from deepreduce.inference import Client, Server, client_context, server_context
 
 from . import noise
 from .commands import Commands

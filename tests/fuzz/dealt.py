@@ -12,7 +12,7 @@ from unittest import mock
 
 import numpy as np
 
-from deepreduce.private import base_ot
+from deepreduce.inference.protocol import base_ot
 
 COUNT = base_ot.COUNT
 Sender, Receiver = base_ot.BaseSender, base_ot.BaseReceiver

@@ -36,7 +36,7 @@ class Wire:
 
 
 class End:
-    """A `deepreduce.private.transport.Stream`."""
+    """A `deepreduce.inference.transport.channel.Stream`."""
 
     def __init__(self, wire: Wire, side: int, edits: Sequence[Edit]) -> None:
         self.inbox = bytearray()

@@ -6,9 +6,9 @@ from contextlib import contextmanager
 
 import numpy as np
 
+from deepreduce.inference import Client, Server
 from deepreduce.plan import Relu, predict
 from deepreduce.plan.serialization import weight_tensors
-from deepreduce.private import Client, Server
 from plan_samples import conv, plan_of
 
 

@@ -12,13 +12,14 @@ import pytest
 from sessions import PLAN, TIMEOUT_S, WEIGHTS, X, serving, weights_of
 
 from deepreduce.errors import SessionError, SettingError
+from deepreduce.inference import Client, Quota, Quotas, Server, client_context, server_context
+from deepreduce.inference.access.audit_verify import check
+from deepreduce.inference.access.development_ca import make_certificates
+from deepreduce.inference.access.tokens import add_token, remove_token
+from deepreduce.inference.server import session
+from deepreduce.inference.transport.channel import HEADER, Kind, PeerError, Reason
+from deepreduce.inference.transport.handshake import HELLO_LIMIT, ClientHello
 from deepreduce.plan import Relu, digest, run
-from deepreduce.private import Client, Quota, Quotas, Server, client_context, server_context, session
-from deepreduce.private.audit_check import check
-from deepreduce.private.authority import make_certificates
-from deepreduce.private.hello import HELLO_LIMIT, ClientHello
-from deepreduce.private.tokens import add_token, remove_token
-from deepreduce.private.transport import HEADER, Kind, PeerError, Reason
 from plan_samples import conv, plan_of
 
 EXACT = run(PLAN, WEIGHTS, X)["d"]

@@ -9,11 +9,11 @@ import pytest
 from sessions import PLAN, TIMEOUT_S, WEIGHTS, X, image, serving
 
 from deepreduce.errors import SessionError
+from deepreduce.inference import Client, Preparer
+from deepreduce.inference.client.retry import patiently
+from deepreduce.inference.server.admission import Slots
+from deepreduce.inference.transport.channel import BusyError, Channel, Kind, PeerError, Reason
 from deepreduce.plan import Relu, predict, run
-from deepreduce.private import Client, Preparer
-from deepreduce.private.slots import Slots
-from deepreduce.private.transport import BusyError, Channel, Kind, PeerError, Reason
-from deepreduce.private.waiting import patiently
 from plan_samples import plan_of
 
 EXACT = run(PLAN, WEIGHTS, X)["d"]
@@ -55,7 +55,7 @@ def every_place_taken(server):
 
 def test_places_taken(monkeypatch):
     """With every place taken a preparation is refused, in the set-up or later; the same session prepares afterwards."""
-    monkeypatch.setattr("deepreduce.private.server.QUEUE_S", 0.05)
+    monkeypatch.setattr("deepreduce.inference.server.server.QUEUE_S", 0.05)
     with serving(PLAN, WEIGHTS, max_sessions=2) as (server, port), connect(port) as client:
         with every_place_taken(server):
             with pytest.raises(BusyError):
@@ -72,7 +72,7 @@ def test_places_taken(monkeypatch):
 
 
 def test_without_a_linear_op_keys_that_have_moved_on_are_renewed(monkeypatch):
-    monkeypatch.setattr("deepreduce.private.server.QUEUE_S", 0.05)
+    monkeypatch.setattr("deepreduce.inference.server.server.QUEUE_S", 0.05)
     plan = plan_of(Relu("r", ("input",), 0, 26, 2**20))
     x = image(plan, np.random.default_rng(0))
     with serving(plan, {}, max_sessions=2) as (server, port), Client("127.0.0.1", port) as client:
@@ -124,7 +124,7 @@ def test_a_busy_server_in_the_middle_of_a_prediction_ends_it(monkeypatch):
 
 
 def test_a_preparer_waits_and_tries_again(tmp_path, monkeypatch):
-    monkeypatch.setattr("deepreduce.private.preparer.pause_s", lambda error: 0.05)
+    monkeypatch.setattr("deepreduce.inference.client.background.pause_s", lambda error: 0.05)
     with (
         serving(PLAN, WEIGHTS, store=tmp_path / "s", max_sessions=2) as (_, port),
         connect(port, store=tmp_path / "c") as client,

@@ -14,9 +14,9 @@ import pytest
 from sessions import PLAN, WEIGHTS, X, serving
 
 from deepreduce.errors import SessionError
+from deepreduce.inference import Client
+from deepreduce.inference.transport.channel import PeerError, Reason
 from deepreduce.plan import run
-from deepreduce.private import Client
-from deepreduce.private.transport import PeerError, Reason
 
 EXACT = run(PLAN, WEIGHTS, X)["d"]
 MOST = 400  # points, more than there are

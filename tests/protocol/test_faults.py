@@ -8,10 +8,12 @@ import pytest
 from sessions import PLAN, TIMEOUT_S, WEIGHTS, X, ask
 
 from deepreduce.errors import SessionError
+from deepreduce.inference import Client
+from deepreduce.inference.client import connection
+from deepreduce.inference.server import server
+from deepreduce.inference.transport.channel import HEADER, Kind
+from deepreduce.inference.transport.streams import TcpStream
 from deepreduce.plan import run
-from deepreduce.private import Client, connection, server
-from deepreduce.private.streams import TcpStream
-from deepreduce.private.transport import HEADER, Kind
 
 pytestmark = pytest.mark.core
 

@@ -15,10 +15,11 @@ import numpy as np
 import pytest
 from sessions import PLAN, WEIGHTS, X, serving
 
+from deepreduce.inference import Client
+from deepreduce.inference.client import connection
+from deepreduce.inference.transport.channel import HEADER, Kind
+from deepreduce.inference.transport.streams import TcpStream
 from deepreduce.plan import run
-from deepreduce.private import Client, connection
-from deepreduce.private.streams import TcpStream
-from deepreduce.private.transport import HEADER, Kind
 
 pytestmark = pytest.mark.core
 

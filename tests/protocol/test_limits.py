@@ -11,10 +11,12 @@ import pytest
 from sessions import PLAN, TIMEOUT_S, WEIGHTS, X, ask, serving
 
 from deepreduce.errors import PlanError, SessionError, SettingError
+from deepreduce.inference import Client
+from deepreduce.inference.client import connection
+from deepreduce.inference.server import server
+from deepreduce.inference.transport.channel import HEADER, BusyError, Kind, Reason
+from deepreduce.inference.transport.handshake import SETUP, ClientHello
 from deepreduce.plan import digest, encode, predict, run
-from deepreduce.private import Client, connection, server
-from deepreduce.private.hello import SETUP, ClientHello
-from deepreduce.private.transport import HEADER, BusyError, Kind, Reason
 
 pytestmark = pytest.mark.core
 

@@ -8,10 +8,10 @@ import pytest
 from sessions import PLAN, TIMEOUT_S, WEIGHTS, X, serving
 
 from deepreduce.errors import SessionError, SettingError
+from deepreduce.inference import Client, Server
+from deepreduce.inference.server.metrics import Metrics
+from deepreduce.inference.transport.channel import BusyError, PeerError
 from deepreduce.plan import predict, run
-from deepreduce.private import Client, Server
-from deepreduce.private.metrics import Metrics
-from deepreduce.private.transport import BusyError, PeerError
 
 LIMIT = "a limit of its settings"
 
@@ -106,7 +106,7 @@ def test_a_client_that_leaves_while_it_is_greeted_was_never_open(monkeypatch, ca
     def leaves(*_):
         raise SessionError("the client left")
 
-    monkeypatch.setattr("deepreduce.private.session.greet_client", leaves)
+    monkeypatch.setattr("deepreduce.inference.server.session.greet_client", leaves)
     counters = Metrics()
     with serving(PLAN, WEIGHTS, observers=[counters.observe]) as (_, port), pytest.raises(SessionError):
         connect(port)

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from deepreduce.errors import StoreError
-from deepreduce.private.material import Plain
-from deepreduce.private.store import ClientStore, Purpose, ServerStore, database
+from deepreduce.inference.protocol.material import Plain
+from deepreduce.inference.store import ClientStore, Purpose, ServerStore, database
 
 PURPOSE = Purpose("peer", "plan", "delphi", 1)
 PLAIN = Plain({"x": np.arange(5)}, {})

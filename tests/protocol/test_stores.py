@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 from sessions import PLAN, TIMEOUT_S, WEIGHTS, X, differences, image, serving
 
 from deepreduce.errors import SessionError, SettingError, StoreError
+from deepreduce.inference import Client, Preparer
+from deepreduce.inference.protocol.material import ClientMaterial
+from deepreduce.inference.store import encrypted_file, store
+from deepreduce.inference.transport.channel import Channel, Kind, PeerError, Reason
 from deepreduce.plan import MaxPool, Relu, Rescale, pack_kept, run
 from deepreduce.plan.serialization import weight_tensors
-from deepreduce.private import Client, Preparer
-from deepreduce.private.material import ClientMaterial
-from deepreduce.private.store import sealed, store
-from deepreduce.private.transport import Channel, Kind, PeerError, Reason
 from plan_samples import conv, plan_of
 from random_plans import random_input, random_plan
 
@@ -170,7 +170,7 @@ def client_store_row(folder):
 def stolen(tmp_path, thief, row):
     batch_id, transcript, key = row
     with (tmp_path / "client" / "batches" / batch_id.hex()).open("rb") as file:
-        plain = sealed.unseal(file.fileno(), key, batch_id)
+        plain = encrypted_file.unseal(file.fileno(), key, batch_id)
     return ClientMaterial.restored(thief._program, plain, transcript, 1)
 
 
@@ -299,7 +299,7 @@ def test_full_stores(tmp_path, monkeypatch, side):
         here = "client" if threading.current_thread() is threading.main_thread() else "server"
         if here == side:
             raise OSError(28, "No space left on device")
-        sealed.seal(write, *rest)
+        encrypted_file.seal(write, *rest)
 
     with stored(tmp_path) as (server, port), connect(port, tmp_path) as client:
         client.prepare(1)

@@ -12,9 +12,9 @@ import trustme
 from sessions import PLAN, WEIGHTS, image, serving
 
 from deepreduce.errors import SessionError, SettingError
+from deepreduce.inference import Client, client_context, server_context
+from deepreduce.inference.transport.streams import TlsStream
 from deepreduce.plan import run
-from deepreduce.private import Client, client_context, server_context
-from deepreduce.private.streams import TlsStream
 
 X = image(PLAN, np.random.default_rng(5))
 

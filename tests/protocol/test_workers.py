@@ -12,11 +12,11 @@ import pytest
 from sessions import PLAN, WEIGHTS, X, differences, serving, weights_of
 
 from deepreduce.errors import PlanError, SessionError
+from deepreduce.inference import Client, Server
+from deepreduce.inference.client.retry import patiently
+from deepreduce.inference.server.workers.fork_server import NICE
+from deepreduce.inference.transport.channel import BusyError, Channel, Kind
 from deepreduce.plan import run
-from deepreduce.private import Client, Server
-from deepreduce.private.nursery import NICE
-from deepreduce.private.transport import BusyError, Channel, Kind
-from deepreduce.private.waiting import patiently
 
 EXACT = run(PLAN, WEIGHTS, X)["d"]
 PATIENCE_S = 60.0

@@ -14,9 +14,9 @@ from distinguishers import TESTS, distinguish, repeated_blocks
 from views import PLAN, SECRET_OF, images, predictions, strings, weights
 
 from deepreduce import _core
+from deepreduce.inference.protocol import client_offline
+from deepreduce.inference.protocol.nonlinear.fused import FusedServer
 from deepreduce.plan import run
-from deepreduce.private import preparation
-from deepreduce.private.fused import FusedServer
 
 FALSE_ALARM = 1e-6
 COUNT = 80
@@ -78,7 +78,7 @@ def test_nothing_comes_twice(seen, party):
 def masks(ring):
     """The client's first mask comes from ``ring`` instead of the operating system."""
     names = {name: getattr(_core, name) for name in dir(_core)}
-    return patch.object(preparation, "_core", SimpleNamespace(**{**names, "random_ring": ring}))
+    return patch.object(client_offline, "_core", SimpleNamespace(**{**names, "random_ring": ring}))
 
 
 def test_a_mask_of_zeros_is_caught():

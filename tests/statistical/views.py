@@ -14,13 +14,13 @@ from unittest.mock import patch
 
 import numpy as np
 
+from deepreduce.inference import Client, Server
+from deepreduce.inference.protocol.linear import Decrypted
+from deepreduce.inference.protocol.nonlinear.fused import FusedClient
+from deepreduce.inference.protocol.nonlinear.vector import part, unpack
+from deepreduce.inference.transport.channel import Channel, Kind
 from deepreduce.plan import Relu
 from deepreduce.plan.serialization import weight_tensors
-from deepreduce.private import Client, Server
-from deepreduce.private.fused import FusedClient
-from deepreduce.private.linear import Decrypted
-from deepreduce.private.transport import Channel, Kind
-from deepreduce.private.vectors import part, unpack
 from plan_samples import conv, plan_of
 
 HIDDEN = 4

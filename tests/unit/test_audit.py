@@ -9,9 +9,9 @@ import time
 import pytest
 
 from deepreduce.errors import SettingError, StoreError
-from deepreduce.private import audit
-from deepreduce.private.audit import FIRST, Audit
-from deepreduce.private.audit_check import BrokenChainError, check
+from deepreduce.inference.access import audit_log
+from deepreduce.inference.access.audit_log import FIRST, Audit
+from deepreduce.inference.access.audit_verify import BrokenChainError, check
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def written(path, *events):
 
 
 def events(path):
-    return [json.loads(line)["event"] for line in path.read_bytes().splitlines() if audit.parsed(line)]
+    return [json.loads(line)["event"] for line in path.read_bytes().splitlines() if audit_log.parsed(line)]
 
 
 def test_a_chain_over_restarts(path):
@@ -57,7 +57,7 @@ def test_what_was_changed_is_found(path, change):
         case "doubled":
             lines.insert(2, lines[1])
         case "put in":
-            lines.insert(2, audit.entry(0, "e", {}, "1" * 64) + b"\n")
+            lines.insert(2, audit_log.entry(0, "e", {}, "1" * 64) + b"\n")
     path.write_bytes(b"".join(lines))
     with pytest.raises(BrokenChainError, match=r"line [2-4] of .* does not follow"):
         check([path])
@@ -181,7 +181,7 @@ def test_a_line_that_does_not_follow_is_found_though_the_log_goes_on(path):
     log = Audit(path)
     log.write("a")
     with path.open("ab") as file:
-        file.write(audit.entry(0, "prediction", {}, "1" * 64) + b"\n")
+        file.write(audit_log.entry(0, "prediction", {}, "1" * 64) + b"\n")
     log.write("b")
     log.close()
     with pytest.raises(BrokenChainError, match="line 2"):
@@ -221,17 +221,17 @@ def test_a_disk_that_is_full(path, monkeypatch):
     log = Audit(path)
     log.write("a")
     write = os.write
-    monkeypatch.setattr(audit.os, "write", lambda file, data: write(file, data[:10]))
+    monkeypatch.setattr(audit_log.os, "write", lambda file, data: write(file, data[:10]))
     with pytest.raises(StoreError, match="the disk is full"):
         log.write("b")
 
     def full(file, data):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(audit.os, "write", full)
+    monkeypatch.setattr(audit_log.os, "write", full)
     with pytest.raises(StoreError, match="No space left"):
         log.write("b")
-    monkeypatch.setattr(audit.os, "write", write)
+    monkeypatch.setattr(audit_log.os, "write", write)
     log.write("c")
     log.close()
     assert events(path) == ["a", "c"]
@@ -258,7 +258,7 @@ def test_files_that_cannot_be_used(tmp_path, path):
 
 
 def test_a_file_that_is_longer_than_what_is_looked_at(path, monkeypatch):
-    monkeypatch.setattr(audit, "TAIL", 1000)
+    monkeypatch.setattr(audit_log, "TAIL", 1000)
     written(path, *("e" * 20 for _ in range(50)))
     written(path, "stopped")
     assert check([path]).lines == 51

@@ -9,8 +9,8 @@ import pytest
 from cryptography import x509
 
 from deepreduce.errors import SettingError
-from deepreduce.private import authority
-from deepreduce.private.authority import loopback_authority, loopback_pair, make_certificates
+from deepreduce.inference.access import development_ca
+from deepreduce.inference.access.development_ca import loopback_authority, loopback_pair, make_certificates
 
 
 def verified(trusted, certificate, purpose):
@@ -64,8 +64,8 @@ def test_each_certificate_is_good_for_one_thing(made):
 
 
 def test_a_handshake_with_names_on_both_sides(made):
-    from deepreduce.private import client_context, server_context
-    from deepreduce.private.identity import certificate_name
+    from deepreduce.inference import client_context, server_context
+    from deepreduce.inference.identity import certificate_name
 
     server = server_context(made / "server.pem", made / "server.key", made / "clients.pem")
     for name in ("alice", "bob.smith@example.org", "a.b"):
@@ -81,15 +81,15 @@ def test_a_stolen_authority_signs_no_other_names(made, tmp_path):
     """Its name constraints, not our care, keep it from doing so."""
     if shutil.which("openssl") is None:
         pytest.skip("needs the openssl command")
-    found = authority._Authority(
+    found = development_ca._Authority(
         x509.load_pem_x509_certificate((made / "authority.pem").read_bytes()),
-        authority._read_key(made / "authority.key"),
+        development_ca._read_key(made / "authority.key"),
         made / "authority.pem",
     )
     for number, hosts in enumerate([["bank.example"], ["10.0.0.2"], ["server.example", "fd00::2"]]):
-        pair = authority._leaf(tmp_path, f"forged{number}", found, hosts)
+        pair = development_ca._leaf(tmp_path, f"forged{number}", found, hosts)
         assert not verified(made / "authority.pem", pair.certificate, "sslserver")
-    below = authority._leaf(tmp_path, "below", found, ["a.server.example"])
+    below = development_ca._leaf(tmp_path, "below", found, ["a.server.example"])
     assert verified(made / "authority.pem", below.certificate, "sslserver")
     for number, hosts in enumerate([["only.example"], ["10.0.0.9"]]):
         folder = tmp_path / str(number)
@@ -110,14 +110,14 @@ def test_an_authority_is_kept_and_refuses_other_names(made):
 def test_what_is_near_its_end_is_renewed_over_the_same_key(tmp_path, monkeypatch):
     make_certificates(tmp_path / "d", ["a.example"], ["alice"])
     keys = {path.name: path.read_bytes() for path in (tmp_path / "d").glob("*.key")}
-    now = authority._now()
-    monkeypatch.setattr(authority, "_now", lambda: now + datetime.timedelta(days=270))
+    now = development_ca._now()
+    monkeypatch.setattr(development_ca, "_now", lambda: now + datetime.timedelta(days=270))
     assert not any(pair.new for pair in make_certificates(tmp_path / "d", [], []))
-    monkeypatch.setattr(authority, "_now", lambda: now + datetime.timedelta(days=280))
+    monkeypatch.setattr(development_ca, "_now", lambda: now + datetime.timedelta(days=280))
     pairs = make_certificates(tmp_path / "d", [], [])
     assert [(pair.certificate.name, pair.new) for pair in pairs] == [("server.pem", True), ("client-alice.pem", True)]
     assert keys == {path.name: path.read_bytes() for path in (tmp_path / "d").glob("*.key")}
-    monkeypatch.setattr(authority, "_now", lambda: now + datetime.timedelta(days=6 * 365))
+    monkeypatch.setattr(development_ca, "_now", lambda: now + datetime.timedelta(days=6 * 365))
     with pytest.raises(SettingError, match="make another in a new folder"):
         make_certificates(tmp_path / "d", [], [])
 
@@ -155,10 +155,10 @@ def test_for_this_machine(tmp_path, monkeypatch):
         loopback_authority()
     pair = loopback_pair()
     assert pair.new and not loopback_pair().new
-    assert loopback_authority() == tmp_path / "config/development/authority.pem"
+    assert loopback_authority() == tmp_path / "config/development/development_ca.pem"
     assert pair.key.stat().st_mode & 0o777 == 0o600
     assert pair.key.parent.stat().st_mode & 0o777 == 0o700
-    names = authority._names_of(x509.load_pem_x509_certificate(pair.certificate.read_bytes()))
+    names = development_ca._names_of(x509.load_pem_x509_certificate(pair.certificate.read_bytes()))
     assert set(names) == {"localhost", "127.0.0.1", "::1"}
     pair.key.parent.chmod(0o750)
     for use in (loopback_pair, loopback_authority):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from deepreduce.private.child import Child, wait_for_parent
+from deepreduce.inference.subprocess_call import Child, wait_for_parent
 
 
 def tell(pipe, *what):
@@ -35,7 +35,7 @@ def test_leaving_ends_it():
 def test_a_killed_parent_takes_its_child_along():
     code = (
         "import os, signal\n"
-        "from deepreduce.private.child import Child, wait_for_parent\n"
+        "from deepreduce.inference.subprocess_call import Child, wait_for_parent\n"
         "print(Child(wait_for_parent)._process.pid, flush=True)\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )

@@ -11,8 +11,8 @@ from deepreduce.cli.pictures import read_input, read_picture
 from deepreduce.cli.predict import _predict
 from deepreduce.data.decode import decode
 from deepreduce.errors import DataError, PlanError, SettingError
+from deepreduce.inference.transport.channel import PeerError, Reason
 from deepreduce.plan import normalised, pictures_of
-from deepreduce.private.transport import PeerError, Reason
 from plan_samples import conv, plan_of
 
 RNG = np.random.default_rng(0)

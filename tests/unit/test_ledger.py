@@ -8,8 +8,8 @@ import sqlite3
 import pytest
 
 from deepreduce.errors import SettingError, StoreError
-from deepreduce.private.ledger import DATABASE, PROCESSES, Holding, Ledger
-from deepreduce.private.quota import Quota, QuotaError, Quotas
+from deepreduce.inference.access.quota import Quota, QuotaError, Quotas
+from deepreduce.inference.access.usage_ledger import DATABASE, PROCESSES, Holding, Ledger
 
 PER_HOUR = Quota(predictions=10, window_s=3600)
 

@@ -4,7 +4,7 @@ import pytest
 
 from deepreduce.cli.quotas import read_quotas
 from deepreduce.errors import SettingError
-from deepreduce.private.quota import Quota
+from deepreduce.inference.access.quota import Quota
 
 FILE = """
 [default]

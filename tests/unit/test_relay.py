@@ -7,9 +7,9 @@ import time
 import numpy as np
 import pytest
 
+from deepreduce.benchmark.link_emulator import Line, Relay, piece_bytes
 from deepreduce.errors import SettingError
 from deepreduce.plan.cost.network_link import LINKS, Link, parse_link
-from deepreduce.private.relay import Line, Relay, piece_bytes
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,9 @@ import logging
 
 import pytest
 
-from deepreduce.private.events import JsonLines, emit
-from deepreduce.private.limits import Memory, Rate, rated
-from deepreduce.private.transport import BusyError
+from deepreduce.inference.server.events import JsonLines, emit
+from deepreduce.inference.server.limits import Memory, Rate, rated
+from deepreduce.inference.transport.channel import BusyError
 
 
 def test_a_bucket_fills_evenly():

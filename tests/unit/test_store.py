@@ -20,10 +20,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deepreduce.errors import StoreError
-from deepreduce.private.material import Plain
-from deepreduce.private.store import ClientStore, Purpose, ServerStore, StoreFullError
-from deepreduce.private.store.sealed import SEGMENT, DamagedError, seal, sealed_bytes, unseal
-from deepreduce.private.store.summary import summary
+from deepreduce.inference.protocol.material import Plain
+from deepreduce.inference.store import ClientStore, Purpose, ServerStore, StoreFullError
+from deepreduce.inference.store.encrypted_file import SEGMENT, DamagedError, seal, sealed_bytes, unseal
+from deepreduce.inference.store.summary import summary
 
 PURPOSE = Purpose("peer", "plan", "fused", 1)
 TRANSCRIPT = bytes(range(32))
@@ -458,14 +458,14 @@ def test_the_servers_limits(tmp_path, monkeypatch):
     with pytest.raises(StoreFullError):
         store.add(name(5), third, TRANSCRIPT, plain(5))
     assert (store.count(PURPOSE), store.count(other)) == (2, 2)
-    monkeypatch.setattr("deepreduce.private.store.server.STALE_S", -1.0)  # a week later
+    monkeypatch.setattr("deepreduce.inference.store.server.STALE_S", -1.0)  # a week later
     store.add(name(5), third, TRANSCRIPT, plain(5))
     assert (store.count(PURPOSE), store.count(third)) == (1, 1)
 
 
 def test_one_server_at_a_time(tmp_path):
     first = ServerStore(tmp_path / "s", 10**9, 10**9)
-    code = "import sys; from deepreduce.private.store import ServerStore; ServerStore(sys.argv[1], 10**9, 10**9)"
+    code = "import sys; from deepreduce.inference.store import ServerStore; ServerStore(sys.argv[1], 10**9, 10**9)"
     done = subprocess.run([sys.executable, "-c", code, tmp_path / "s"], capture_output=True, text=True, check=False)
     assert "another server uses the store" in done.stderr
     identity = first.identity("plan")

@@ -16,11 +16,11 @@ import numpy as np
 import pytest
 
 from deepreduce.errors import StoreError
-from deepreduce.private.material import Plain
-from deepreduce.private.store import ClientStore, Purpose, ServerStore
-from deepreduce.private.store.keys import CREDENTIAL, ENTRY, SERVICE, KeyFile
-from deepreduce.private.store.sealed import DamagedError, unseal
-from deepreduce.private.store.store import _bound
+from deepreduce.inference.protocol.material import Plain
+from deepreduce.inference.store import ClientStore, Purpose, ServerStore
+from deepreduce.inference.store.encrypted_file import DamagedError, unseal
+from deepreduce.inference.store.key_sources import CREDENTIAL, ENTRY, SERVICE, KeyFile
+from deepreduce.inference.store.store import _bound
 
 PURPOSE = Purpose("peer", "plan", "fused", 1)
 CONTENT = Plain({"mask": np.frombuffer(b"a mask of an image " * 20, np.uint8)}, {})
@@ -318,7 +318,7 @@ def test_a_server_s_store_of_format_1_keeps_its_name(tmp_path):
 
 KILLED = """
 import os, signal, sqlite3, sys
-from deepreduce.private.store import ClientStore, database
+from deepreduce.inference.store import ClientStore, database
 class Connection(sqlite3.Connection):
     def execute(self, statement, *values):
         Connection.left -= 1

@@ -6,8 +6,8 @@ import hmac
 import pytest
 
 from deepreduce.errors import SettingError
-from deepreduce.private import tokens
-from deepreduce.private.tokens import TokenFile, add_token, matching, read_tokens, remove_token
+from deepreduce.inference.access import tokens
+from deepreduce.inference.access.tokens import TokenFile, add_token, matching, read_tokens, remove_token
 
 
 def test_a_token_is_shown_once_and_its_hash_kept(tmp_path):

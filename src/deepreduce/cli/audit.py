@@ -40,8 +40,8 @@ def verify_command(
     The head, the hash of the last line, vouches for all lines before it. Keep it where the server cannot write: a chain
     alone does not show that its end was cut off, or that all of it was written anew.
     """
-    from ..private.audit import FIRST
-    from ..private.audit_check import check
+    from ..inference.access.audit_log import FIRST
+    from ..inference.access.audit_verify import check
 
     found = check(files, expect)
     if as_json:

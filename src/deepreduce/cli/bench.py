@@ -81,7 +81,7 @@ def bench_command(
     Of a search's folder every Pareto point and the full network are exported, measured, and noted in frontier.json;
     what is measured already is kept. Exit code 3 if a point could not be measured.
     """
-    from ..private.bench import BenchOptions, bench
+    from ..benchmark.run import BenchOptions, bench
 
     networks, points = network or ["none"], point or []
     console = Console(stderr=as_json)

@@ -17,9 +17,9 @@ from ..errors import MissingPackageError
 from .bars import progress_bar
 
 if TYPE_CHECKING:
-    from ..measure import Observer, Outcome
-    from ..measure.record import Summary
-    from ..private.bench import BenchOptions
+    from ..benchmark.frontier import Observer, Outcome
+    from ..benchmark.frontier.record import Summary
+    from ..benchmark.run import BenchOptions
 
 INCOMPLETE = 3  # exit code: some points could not be measured
 
@@ -40,7 +40,7 @@ def bench_frontier(
 ) -> None:
     """Measures, shows, and leaves with `INCOMPLETE` if points are missing."""
     try:
-        from ..measure import measure_frontier
+        from ..benchmark.frontier import measure_frontier
     except ImportError as error:
         raise MissingPackageError("a search's networks need torch", "pip install 'deepreduce[search]'") from error
     with progress_bar(console) as report:
@@ -56,7 +56,7 @@ def bench_frontier(
 
 def watcher(console: Console, report: Callable[[str, int, int], None]) -> Observer:
     """An observer that moves a bar and says a line for each point."""
-    from ..measure import Observer
+    from ..benchmark.frontier import Observer
 
     class Watcher(Observer):
         def progress(self, what: str, done: int, total: int) -> None:

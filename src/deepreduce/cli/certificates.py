@@ -27,7 +27,7 @@ def certificates_command(
     authority is never overwritten, and signs no other hosts than those it was made for. Its keys lie unencrypted
     in DIR and nothing can be revoked: for production use an authority of your organisation's.
     """
-    from ..private.authority import make_certificates
+    from ..inference.access.development_ca import make_certificates
 
     pairs = make_certificates(folder, host or [], client or [])
     for pair in pairs:

@@ -107,7 +107,7 @@ def _data(folder: Path) -> dict[str, Any]:
 def _store(folder: Path) -> dict[str, Any]:
     result: dict[str, Any] = {"folder": str(folder)}
     try:
-        from ..private.store.summary import summary
+        from ..inference.store.summary import summary
 
         return result | summary(folder)
     except (DeepReduceError, ImportError) as error:

@@ -20,7 +20,7 @@ from .serve import read_token
 from .tls import client_tls
 
 if TYPE_CHECKING:
-    from ..private.client import Client
+    from ..inference.client.client import Client
 
 SOME_FAILED = 1  # exit code: some files could not be answered, the others were
 TRUST = "Whom to trust, and who asks"
@@ -116,10 +116,10 @@ def predict_command(
         raise SettingError("--wait is negative", "give a number of seconds")
     started = time.perf_counter()
     console = Console(stderr=True)
+    from ..inference.client.client import Client
+    from ..inference.client.retry import patiently
+    from ..inference.core_dumps import forbid_core_files
     from ..paths import client_store_folder
-    from ..private.client import Client
-    from ..private.core_files import forbid_core_files
-    from ..private.waiting import patiently
 
     forbid_core_files()
     with ExitStack() as stack:
@@ -192,7 +192,7 @@ def _ask(
     """Answers in the order of the inputs; bad files pass through."""
     import numpy as np
 
-    from ..private.transport import PeerError, Reason
+    from ..inference.transport.channel import PeerError, Reason
 
     good = [entry for entry in inputs if "x" in entry]
     size = client.target.batch
@@ -226,8 +226,8 @@ def _predict(client: Client, images: Any, left: int, notes: list[str], wait: flo
 
     A server that refuses what it has just prepared is not asked again.
     """
-    from ..private.transport import PeerError, Reason
-    from ..private.waiting import patiently
+    from ..inference.client.retry import patiently
+    from ..inference.transport.channel import PeerError, Reason
 
     fresh = False
     while True:
@@ -246,8 +246,8 @@ def _predict(client: Client, images: Any, left: int, notes: list[str], wait: flo
 
 def _prepare(client: Client, count: int, notes: list[str], wait: float) -> None:
     """So many, or as many as a quota or a busy server leaves, if any is ready then. Raises `BusyError`, `PeerError`."""
-    from ..private.transport import BusyError, PeerError, Reason
-    from ..private.waiting import patiently
+    from ..inference.client.retry import patiently
+    from ..inference.transport.channel import BusyError, PeerError, Reason
 
     goal = client.prepared + count
     try:

@@ -27,7 +27,7 @@ from .address import parse_bytes
 from .options import parse_pairs
 
 if TYPE_CHECKING:
-    from ..private.quota import Quota, Quotas
+    from ..inference.access.quota import Quota, Quotas
 
 UNLIMITED = "unlimited"
 KEYS = ("predictions", "total", "prepared", "ready", "ready_bytes", "connections")
@@ -36,8 +36,8 @@ _SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
 
 def read_quotas(texts: Sequence[str] | None, path: Path | None) -> Quotas:
     """The options, over which the file's [default] goes, over which an identity's own goes. Raises `SettingError`."""
-    from ..private.identity import usable
-    from ..private.quota import Quota, Quotas
+    from ..inference.access.quota import Quota, Quotas
+    from ..inference.identity import usable
 
     pairs = {key.replace("-", "_"): value for key, value in parse_pairs(texts, "--quota").items()}
     default = _changed(Quota(), pairs, "--quota")

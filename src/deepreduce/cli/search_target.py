@@ -13,14 +13,14 @@ from .bars import progress_bar
 from .bench_frontier import watcher
 
 if TYPE_CHECKING:
+    from ..benchmark.frontier import Pick
     from ..data.dataset import Dataset
-    from ..measure import Pick
     from ..search.targets import Target
 
 
 def pick_target(console: Console, directory: Path, targets: Sequence[Target], data: Dataset) -> Pick:
     """Picks, measures, shows."""
-    from ..measure import pick
+    from ..benchmark.frontier import pick
 
     with progress_bar(console) as report:
         picked = pick(directory, targets, observer=watcher(console, report), data=data)

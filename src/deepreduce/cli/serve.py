@@ -25,9 +25,9 @@ from .tls import PLAIN, ServerFiles, server_files
 if TYPE_CHECKING:
     from ssl import SSLContext
 
+    from ..inference.server.server import Server
+    from ..inference.server.supervisor import Inherited
     from ..plan import Plan
-    from ..private.server import Server
-    from ..private.supervisor import Inherited
 
 warnings = logging.getLogger("deepreduce.server")
 GRACE_S = 30.0
@@ -191,12 +191,12 @@ def serve_command(
     client_disk = parse_bytes(max_client_disk, "--max-client-disk")
     _log_to_stderr(log)
     stop = _until_signalled()
-    from ..private.core_files import forbid_core_files
-    from ..private.server import Server
+    from ..inference.core_dumps import forbid_core_files
+    from ..inference.server.server import Server
 
     forbid_core_files()
     read, weights, folder = _read_plan(plan)
-    from ..private.supervisor import Inherited
+    from ..inference.server.supervisor import Inherited
 
     inherited = Inherited.found()
     workers = max(1, (os.cpu_count() or 1) - 1) if workers is None else workers
@@ -219,7 +219,7 @@ def serve_command(
     with ExitStack() as stack:
         counters = None
         if watched is not None:
-            from ..private.metrics import Metrics
+            from ..inference.server.metrics import Metrics
 
             counters = Metrics()
             stack.callback(counters.close)
@@ -292,7 +292,7 @@ def _part(workers: int, sessions: int, memory: int, inherited: Inherited | None)
     """What one of several processes gets of what all may have."""
     if inherited is None:
         return {"workers": workers, "max_sessions": sessions, "max_prepared_bytes": memory}
-    from ..private.nursery import Ordered
+    from ..inference.server.workers.fork_server import Ordered
 
     count = inherited.processes
     return {
@@ -327,7 +327,7 @@ def _read_plan(path: Path) -> tuple[Plan, dict[str, Any], Path]:
 
 
 def _log_to_stderr(style: str) -> None:
-    from ..private.events import JsonLines
+    from ..inference.server.events import JsonLines
 
     handler = logging.StreamHandler()
     handler.setFormatter(JsonLines() if style == "json" else logging.Formatter("%(asctime)s %(levelname)s %(message)s"))

@@ -29,11 +29,11 @@ def supervise(
     stop: threading.Event,
 ) -> None:
     """Until ``stop``; SIGHUP is passed on. The processes are this command with a socket to accept from."""
-    from ..private.events import emit
-    from ..private.nursery import Nursery
-    from ..private.server import listening
-    from ..private.store.server import hold
-    from ..private.supervisor import LONGEST_RESTART_S, POLL_S, RESTART_S, Supervisor
+    from ..inference.server.events import emit
+    from ..inference.server.server import listening
+    from ..inference.server.supervisor import LONGEST_RESTART_S, POLL_S, RESTART_S, Supervisor
+    from ..inference.server.workers.fork_server import Nursery
+    from ..inference.store.server import hold
 
     host, port = address
     if processes < 1:

@@ -20,7 +20,7 @@ def token_command(
 
     A running server reads FILE again by itself. Give the token to its owner, who calls predict with --token-file.
     """
-    from ..private.tokens import add_token, remove_token
+    from ..inference.access.tokens import add_token, remove_token
 
     if replace and remove:
         raise SettingError("--replace and --remove together", "give one of them")

@@ -24,7 +24,7 @@ def usage_command(
     as_json: JsonOption = False,
 ) -> None:
     """Show the images that each identity has prepared and predicted, for each plan with its weights."""
-    from ..private.ledger import DATABASE, Ledger
+    from ..inference.access.usage_ledger import DATABASE, Ledger
 
     place = folder / "state" if (folder / "state").is_dir() else folder
     if not (place / DATABASE).is_file():
@@ -53,6 +53,6 @@ def usage_command(
 
 
 def _leak(images: int) -> str:
-    from ..private.ledger import NOISE_BITS
+    from ..inference.access.usage_ledger import NOISE_BITS
 
     return f"{math.log2(images) / 2 - NOISE_BITS:.1f}" if images else "-"

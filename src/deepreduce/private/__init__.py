@@ -1,51 +1,22 @@
-"""The private half: two processes compute a network together and learn nothing else (docs/protocol.md, SECURITY.md).
-
-The names below are loaded when they are first used: a client starts without the server's half.
-"""
+"""The former name of `deepreduce.inference`, kept for one release: what it offered is here, with a warning."""
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+import warnings
+from typing import Any
 
-if TYPE_CHECKING:
-    from .client import Client
-    from .meter import OpPhase, Phase, Run
-    from .preparer import Preparer
-    from .quota import Quota, Quotas
-    from .server import Server
-    from .store import ClientStore
-    from .streams import client_context, server_context
-    from .transport import BusyError
+from .. import inference
 
-__all__ = [
-    "BusyError",
-    "Client",
-    "ClientStore",
-    "OpPhase",
-    "Phase",
-    "Preparer",
-    "Quota",
-    "Quotas",
-    "Run",
-    "Server",
-    "client_context",
-    "server_context",
-]
-
-_HOME = {
-    "BusyError": "transport",
-    "Client": "client",
-    "ClientStore": "store",
-    **dict.fromkeys(("OpPhase", "Phase", "Run"), "meter"),
-    "Preparer": "preparer",
-    **dict.fromkeys(("Quota", "Quotas"), "quota"),
-    "Server": "server",
-    **dict.fromkeys(("client_context", "server_context"), "streams"),
-}
+__all__ = list(inference.__all__)
+_RENAMED = {"Preparer": "BackgroundPreparer"}
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)
+    found = getattr(inference, _RENAMED.get(name, name))
+    if not name.startswith("__"):
+        warnings.warn(
+            f"deepreduce.private is called deepreduce.inference now: import {_RENAMED.get(name, name)} from there",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+    return found

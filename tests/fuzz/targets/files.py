@@ -13,10 +13,10 @@ import numpy as np
 import safetensors.numpy
 
 from deepreduce.cli.pictures import read_input, read_picture
+from deepreduce.inference.protocol.program import compile_plan
 from deepreduce.plan import INPUT, Pictures, digest, encode, predict
 from deepreduce.plan.serialization import DIGEST, read_plan, read_weights
 from deepreduce.plan.shapes import shapes
-from deepreduce.private.program import compile_plan
 from fuzz.mutators import json_mutator, safetensors_mutator
 from fuzz.scratch import written
 from fuzz.sessions_plan import PLAN, WEIGHTS

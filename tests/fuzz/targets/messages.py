@@ -13,10 +13,12 @@ import numpy as np
 
 from deepreduce import _core
 from deepreduce.errors import SessionError
-from deepreduce.plan import encode, packings
-from deepreduce.plan.execution.messages import relu_vector, rescale_vector
-from deepreduce.private.base_ot import BaseReceiver, BaseSender
-from deepreduce.private.hello import (
+from deepreduce.inference.protocol.base_ot import BaseReceiver, BaseSender
+from deepreduce.inference.protocol.linear import Decrypted, Layout, add_uploads, encrypted_input, offline_linears
+from deepreduce.inference.protocol.nonlinear.registry import client_vector, server_vector
+from deepreduce.inference.protocol.nonlinear.vector import unpack
+from deepreduce.inference.transport.channel import HEADER, REASONS, Channel, Kind, PeerError
+from deepreduce.inference.transport.handshake import (
     VERSION,
     ClientHello,
     ServerHello,
@@ -27,10 +29,8 @@ from deepreduce.private.hello import (
     server_keys,
     setup_request_bytes,
 )
-from deepreduce.private.linear import Decrypted, Layout, add_uploads, encrypted_input, offline_linears
-from deepreduce.private.roles import client_vector, server_vector
-from deepreduce.private.transport import HEADER, REASONS, Channel, Kind, PeerError
-from deepreduce.private.vectors import unpack
+from deepreduce.plan import encode, packings
+from deepreduce.plan.execution.messages import relu_vector, rescale_vector
 from fuzz.edits import joined, parts, patch, patched
 from fuzz.mutators import json_mutator
 from fuzz.sessions_plan import PLAN, WEIGHTS

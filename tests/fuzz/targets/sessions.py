@@ -10,10 +10,11 @@ from unittest import mock
 import numpy as np
 
 from deepreduce.errors import SessionError
+from deepreduce.inference import Client, Server
+from deepreduce.inference.client import connection
+from deepreduce.inference.server.session import Session
+from deepreduce.inference.transport.channel import HEADER, Channel, Kind
 from deepreduce.plan import run
-from deepreduce.private import Client, Server, connection
-from deepreduce.private.session import Session
-from deepreduce.private.transport import HEADER, Channel, Kind
 from fuzz.dealt import dealt_base_transfers
 from fuzz.edits import OPERATIONS, edit, edits
 from fuzz.sessions_plan import PLAN, WEIGHTS, X

@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from deepreduce.private.material import Plain
-from deepreduce.private.store import ClientStore, Purpose
-from deepreduce.private.store.burnt import ENTRY, BurntList, Known
-from deepreduce.private.store.sealed import HEADER, MAGIC, seal, unseal
-from deepreduce.private.store.summary import summary
+from deepreduce.inference.protocol.material import Plain
+from deepreduce.inference.store import ClientStore, Purpose
+from deepreduce.inference.store.encrypted_file import HEADER, MAGIC, seal, unseal
+from deepreduce.inference.store.spent_list import ENTRY, BurntList, Known
+from deepreduce.inference.store.summary import summary
 from fuzz.edits import joined, parts, patch, patched
 from fuzz.scratch import scratch, written
 from fuzz.target import target

@@ -1,0 +1,143 @@
+"""The points of a frontier measured: each exported once, run on each network, its summary kept in frontier.json."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ...data.dataset import Dataset
+from ...errors import DeepReduceError, MissingPackageError, PointError
+from ...locks import hold
+from ...plan import digest
+from ...plan.cost.network_link import parse_link
+from ...search.frontier import Frontier, TrainedNetwork
+from ..roofline import Rates, measure_rates
+from ..run import BenchOptions, bench, check_options
+from .observer import Observer
+from .plan_cache import Exporter, PointPlan
+from .record import RUNS, Summary, network_name, note_summary, run_file, write_run
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A network's summary for one ``key``, ``<protocol>@<network>``."""
+
+    network: TrainedNetwork
+    key: str
+    summary: Summary
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A point that could not be exported or run, and why."""
+
+    name: str
+    job: str
+    error: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Everything that was asked for: in the frontier's order, then in that of the networks."""
+
+    measured: tuple[Measured, ...]
+    failed: tuple[Failure, ...]
+
+
+def measure_frontier(
+    directory: Path,
+    options: BenchOptions | None = None,
+    networks: Sequence[str] = ("none",),
+    points: Sequence[str] = (),
+    again: bool = False,
+    observer: Observer | None = None,
+    data: Dataset | None = None,
+) -> Outcome:
+    """Measures the Pareto points and the full network of a finished search (or the named ``points``) on each network.
+
+    ``options.network`` is ignored; ``data`` is the search's, where it cannot be loaded by its name. What is measured
+    with the same plan and settings is kept, unless ``again``. A point that fails is left out and the others go on.
+    Raises `DeepReduceError` on a folder or settings that cannot be.
+    """
+    options, observer = options or BenchOptions(), observer or Observer()
+    names = list(dict.fromkeys(map(network_name, networks)))
+    for name in names:
+        parse_link(name)
+    check_options(options)
+    with hold(directory / "lock", str(directory), patience_s=2.0):
+        frontier = Frontier.load(directory)
+        run = _Measuring(frontier, options, again, observer, Exporter(frontier, data))
+        for network in chosen(frontier, points):
+            run.measure(network, names)
+        return Outcome(tuple(run.measured), tuple(run.failed))
+
+
+def chosen(frontier: Frontier, points: Sequence[str]) -> list[TrainedNetwork]:
+    """The named networks; without names the frontier, and the full network before it. Raises `PointError`."""
+    if points:
+        return [frontier[name] for name in dict.fromkeys(points)]
+    on_frontier = list(frontier)
+    if not on_frontier:
+        raise PointError(f"{frontier.directory} has no network on its frontier", "search again")
+    full = [n for n in frontier.networks if n.role == "teacher" and not n.on_frontier]
+    return [*full, *on_frontier]
+
+
+class _Measuring:
+    """One run over the points; what is done is written at once."""
+
+    def __init__(
+        self, frontier: Frontier, options: BenchOptions, again: bool, observer: Observer, exporter: Exporter
+    ) -> None:
+        self.frontier, self.options, self.again, self.observer = frontier, options, again, observer
+        self.exporter = exporter
+        self.rates: dict[int, Rates] = {}  # by ring bits
+        self.measured: list[Measured] = []
+        self.failed: list[Failure] = []
+
+    def measure(self, network: TrainedNetwork, names: Sequence[str]) -> None:
+        try:
+            self.observer.progress(f"{network.name}: export", 0, 1)
+            plan = self.exporter.plan(network)
+            for name in names:
+                self._on(network, plan, name)
+        except MissingPackageError:  # as true of every other point
+            raise
+        except DeepReduceError as error:
+            self.failed.append(Failure(network.name, network.job, str(error)))
+            self.observer.failed(network.name, str(error))
+
+    def _on(self, network: TrainedNetwork, plan: PointPlan, name: str) -> None:
+        key = f"{self.options.protocol}@{name}"
+        summary = None if self.again else self._before(network, key, plan)
+        if run_now := summary is None:
+            summary = self._run(network, plan, name, key)
+        assert summary is not None
+        self.measured.append(Measured(network, key, summary))
+        self.observer.measured(network.name, key, summary, run_now)
+
+    def _before(self, network: TrainedNetwork, key: str, plan: PointPlan) -> Summary | None:
+        """What was measured with this plan and these settings."""
+        summary = Summary.read(network.private.get(key))
+        if summary is None or not (self.frontier.directory / RUNS / summary.run).is_file():
+            return None
+        settings = (self.options.threads, self.options.batch)
+        same = summary.plan == digest(plan.plan) and (summary.threads, summary.batch) == settings
+        return summary if same and summary.inferences >= self.options.inferences else None
+
+    def _run(self, network: TrainedNetwork, plan: PointPlan, name: str, key: str) -> Summary:
+        def progress(what: str, done: int, total: int) -> None:
+            self.observer.progress(f"{network.name}, {key}: {what}", done, total)
+
+        directory, file = self.frontier.directory, run_file(network.job, self.options.protocol, name)
+        bits = plan.plan.ring.ring_bits
+        if bits not in self.rates:
+            progress("measure the floors", 0, 1)
+            self.rates[bits] = measure_rates(bits)
+        result = bench(plan.folder, replace(self.options, network=name), progress, self.rates[bits])
+        about = {"model": self.frontier.content["settings"]["model"], "point": network.name, "job": network.job}
+        write_run(directory, file, {**about, **result})
+        summary = Summary.of_run(result, file, plan.convs_before, plan.convs_after)
+        note_summary(directory, network.job, key, summary)
+        return summary

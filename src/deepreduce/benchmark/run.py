@@ -1,0 +1,279 @@
+"""Measures private inference: both parties as processes of this machine, predicted against measured, and the floors."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import statistics
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import _core
+from ..errors import MissingPackageError, SettingError, one_line
+from ..inference.client.client import Mode
+from ..inference.transport.meter import OpPhase, Phase, Run
+from ..plan import INPUT, OUTPUT, MaxPool, Plan, Relu, Rescale, digest, predict, read_plan, read_weights, shapes
+from ..plan.cost.latency import Seconds, op_seconds
+from ..plan.cost.network_link import parse_link
+from ..plan.cost.traffic import Prediction
+from ..plan.execution.messages import Protocol
+from ..plan.reference import run as run_reference
+from ..plan.reference import wrap
+from ..plan.schema import Traffic
+from ..processor import processor_name
+from ..version import __version__
+from .link_emulator import Relay
+from .parties import (
+    CERTIFICATE_FILE,
+    KEY_FILE,
+    PLAN_FILE,
+    WEIGHTS_FILE,
+    ClientReport,
+    ClientStart,
+    Party,
+    Progress,
+    ServerReport,
+    ServerStart,
+    run_client,
+    run_server,
+)
+from .roofline import Rates, linear_floor_s, measure_rates, relu_floor
+
+
+@dataclass(frozen=True, slots=True)
+class BenchOptions:
+    """``network``: as `parse_link` reads it. ``threads``: of each party. ``seed``: of the images."""
+
+    protocol: Protocol = "fused"
+    inferences: int = 3
+    network: str = "none"
+    threads: int = 1
+    batch: int = 1
+    mode: Mode = "prepared"
+    tls: bool = False
+    seed: int = 0
+    timeout_s: float = 600.0
+
+
+def bench(
+    folder: Path,
+    options: BenchOptions | None = None,
+    on_progress: Progress | None = None,
+    rates: Rates | None = None,
+) -> dict[str, Any]:
+    """Runs the plan of ``folder`` (plan.json, weights.safetensors) and returns what run.json holds.
+
+    ``rates``: this machine's, for a plan of the same ring; measured (a second or two) if they are not given.
+
+    Seconds of phases are the client's; of ops the server's, in whose time they follow each other (an interactive op
+    lasts there until the client's answer has come). Medians over the inferences. Raises `DeepReduceError`.
+    """
+    options, progress = options or BenchOptions(), on_progress or (lambda what, done, total: None)
+    check_options(options)
+    link = parse_link(options.network)
+    plan = read_plan(folder / PLAN_FILE)
+    weights = read_weights(folder / WEIGHTS_FILE, plan)
+    prediction = predict(plan, options.protocol, options.batch)
+    expected = op_seconds(plan, options.protocol, options.batch, link=link, prediction=prediction)
+    whole = sum(expected.values(), Seconds())
+    if rates is None:
+        progress("measure the floors", 0, 1)
+        rates = measure_rates(plan.ring.ring_bits)
+    images = sample_images(plan, options)
+    client, server = _measure(folder, plan, options, images, progress)
+    progress("check against the reference", 0, 1)
+    error, peak = errors(plan, weights, images, client.answers)
+    floor = relu_floor(plan, rates, options.protocol, options.batch, link)
+    relu_ops = [op.name for op in plan.ops if isinstance(op, Relu | MaxPool)]
+    rescale_ops = [op.name for op in plan.ops if isinstance(op, Rescale)]
+    relus = prediction.total.relus
+    return {
+        "relus": relus,
+        "online": _phase([run.online for run in client.runs], prediction.total.online, whole.online),
+        "offline": _phase([run.offline for run in client.runs], prediction.total.offline, whole.offline),
+        "us_per_relu": 1e6 * _op_seconds(server.runs, relu_ops) / relus if relus else None,
+        "floor_us_per_relu": floor.floor_us if relus else None,
+        "rescale": {"elements": prediction.total.rescales, "seconds": _op_seconds(server.runs, rescale_ops)},
+        "max_error_lsb": error,
+        "peak_rss_bytes": {"client": client.peak_rss_bytes, "server": server.peak_rss_bytes},
+        "ops": _ops(plan, prediction, expected, client.runs, server.runs),
+        "setup": {
+            "connection_seconds": client.setup.seconds,
+            "model_seconds": server.setup_s,
+            "up_bytes": client.setup.sent_bytes,
+            "down_bytes": client.setup.received_bytes,
+        },
+        "floors": _floors(rates, floor, linear_floor_s(plan, rates, options.batch)),
+        "output_peak_lsb": peak,
+        "spread": {
+            name: [min(seconds), max(seconds)]
+            for name, seconds in (
+                ("online", [run.online.seconds for run in client.runs]),
+                ("offline", [run.offline.seconds for run in client.runs]),
+            )
+        },
+        "plan_digest": digest(plan),
+        "protocol": options.protocol,
+        "network": options.network,
+        "link": None if link is None else asdict(link),
+        "threads": options.threads,
+        "inferences": options.inferences,
+        "batch": options.batch,
+        "mode": options.mode,
+        "tls": options.tls,
+        "ring_bits": plan.ring.ring_bits,
+        "cpu": {"model": processor_name(), "path": _core.cpu_path()},
+        "versions": {"deepreduce": __version__, "python": platform.python_version(), "numpy": np.__version__},
+    }
+
+
+def check_options(options: BenchOptions) -> None:
+    """Raises `SettingError` on numbers that cannot be."""
+    for name in ("inferences", "threads", "batch"):
+        if getattr(options, name) < 1:
+            raise SettingError(f"{name} is {getattr(options, name)}, at least 1 is needed")
+    parse_link(options.network)
+
+
+def sample_images(plan: Plan, options: BenchOptions) -> NDArray[np.int64]:
+    """Normalised random images as integers [inferences, batch, C, H, W], cut off at three standard deviations."""
+    rng = np.random.default_rng(options.seed)
+    real = np.clip(rng.standard_normal((options.inferences, options.batch, *plan.input_shape)), -3, 3)
+    scaled = np.rint(np.ldexp(real, plan.ring.input_fraction)).astype(np.int64)
+    return wrap(scaled, plan.ring.ring_bits)
+
+
+def errors(
+    plan: Plan, weights: Mapping[str, NDArray[Any]], images: NDArray[np.int64], answers: NDArray[np.int64]
+) -> tuple[int, int]:
+    """The largest difference of the answers from the reference, and the largest of its values, in units of the last
+    place of the output: those of an accumulator, in which one unit of an activation weighs as much as its weights.
+    """
+    worst = peak = 0
+    for x, answer in zip(images, answers, strict=True):
+        expected = run_reference(plan, weights, x)[plan.output]
+        worst = max(worst, int(np.abs(wrap(answer - expected, plan.ring.ring_bits)).max()))
+        peak = max(peak, int(np.abs(expected).max()))
+    return worst, peak
+
+
+def _measure(
+    folder: Path, plan: Plan, options: BenchOptions, images: NDArray[np.int64], progress: Progress
+) -> tuple[ClientReport, ServerReport]:
+    link, path = parse_link(options.network), _core.cpu_path()
+    with ExitStack() as stack:
+        tls = None
+        if options.tls:
+            tls = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="deepreduce-")))
+            make_certificate(tls)
+        progress("prepare the model", 0, 1)
+        start = ServerStart(folder / PLAN_FILE, folder / WEIGHTS_FILE, options.threads, options.timeout_s, path, tls)
+        server = stack.enter_context(Party("server", run_server, start))
+        port = server.receive(progress)
+        if link is not None:
+            port = stack.enter_context(Relay(link, "127.0.0.1", port)).port
+        progress("connect", 0, 1)
+        client = stack.enter_context(
+            Party(
+                "client",
+                run_client,
+                ClientStart(
+                    port,
+                    options.protocol,
+                    options.threads,
+                    options.mode,
+                    digest(plan),
+                    options.timeout_s,
+                    path,
+                    tls,
+                    images,
+                ),
+            )
+        )
+        from_client: ClientReport = client.receive(progress, server)
+        server.send(len(from_client.runs))
+        from_server: ServerReport = server.receive(progress)
+        return from_client, from_server
+
+
+def make_certificate(folder: Path) -> None:
+    """A certificate for this machine's loopback address, signed by itself, with its key, for two days."""
+    program = shutil.which("openssl")
+    if program is None:
+        raise MissingPackageError("a benchmark over TLS needs the program openssl", "install it, or use --no-tls")
+    command = [
+        *(program, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"),
+        *("-keyout", str(folder / KEY_FILE), "-out", str(folder / CERTIFICATE_FILE), "-subj", "/CN=localhost"),
+        *("-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"),
+    ]
+    try:
+        subprocess.run(command, check=True, capture_output=True, timeout=60)
+    except (OSError, subprocess.SubprocessError) as error:
+        raise SettingError(f"openssl made no certificate: {one_line(error)}", "use --no-tls") from None
+
+
+def _phase(phases: list[Phase], predicted: Traffic, predicted_s: float) -> dict[str, Any]:
+    """Medians of a phase; bytes and rounds are the same each time, and the last run's."""
+    last = phases[-1]
+    return {
+        "seconds": statistics.median(phase.seconds for phase in phases),
+        "down_bytes": last.received_bytes,
+        "up_bytes": last.sent_bytes,
+        "rounds": last.rounds,
+        "predicted_seconds": predicted_s,
+        "predicted_down_bytes": predicted.down_bytes,
+        "predicted_up_bytes": predicted.up_bytes,
+        "predicted_rounds": predicted.rounds,
+    }
+
+
+def _ops(
+    plan: Plan, prediction: Prediction, expected: Mapping[str, Seconds], client: list[Run], server: list[Run]
+) -> list[dict[str, Any]]:
+    kinds = {INPUT: "Input", **{op.name: type(op).__name__ for op in plan.ops}, OUTPUT: "Output"}
+    sizes = shapes(plan)
+    ops = []
+    for name, kind in kinds.items():
+        cost = prediction.ops[name]
+        entry: dict[str, Any] = {
+            "name": name,
+            "op": kind,
+            "shape": list(sizes[plan.output if name == OUTPUT else name]),
+        }
+        entry |= {"relus": cost.relus, "rescales": cost.rescales}
+        for phase, traffic in (("offline", cost.offline), ("online", cost.online)):
+            measured = getattr(client[-1], phase).ops.get(name, OpPhase())
+            times = [getattr(run, phase).ops.get(name, OpPhase()).seconds for run in server]
+            entry[phase] = {
+                "seconds": statistics.median(times),
+                "down_bytes": measured.received_bytes,
+                "up_bytes": measured.sent_bytes,
+                "predicted_seconds": getattr(expected[name], phase),
+                "predicted_down_bytes": traffic.down_bytes,
+                "predicted_up_bytes": traffic.up_bytes,
+                "predicted_rounds": traffic.rounds,
+            }
+        ops.append(entry)
+    return ops
+
+
+def _op_seconds(runs: list[Run], names: list[str]) -> float:
+    """The median over the runs of what the named ops took online."""
+    return statistics.median(sum(run.online.ops[name].seconds for name in names) for run in runs)
+
+
+def _floors(rates: Rates, floor: Any, linear_s: float) -> dict[str, Any]:
+    return {
+        **asdict(floor),
+        "serial_us": floor.serial_us,
+        "linear_online_seconds": linear_s,
+        "rates_per_second": asdict(rates),
+    }

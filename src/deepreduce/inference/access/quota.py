@@ -1,0 +1,86 @@
+"""What an identity may use: images per window of time and in all, prepared material, connections."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+
+from ...errors import SessionError, SettingError
+from ..settings import check_between, check_seconds
+
+DAY_S = 86400.0
+MOST = 1 << 62
+
+
+class QuotaError(SessionError):
+    """An identity has used up what it may. ``retry_s``: when to ask again; 0: that depends on the operator."""
+
+    def __init__(self, message: str, hint: str = "", retry_s: int = 0) -> None:
+        super().__init__(message, hint)
+        self.retry_s = retry_s
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """What one identity may use; None: no limit.
+
+    ``predictions``: images within any ``window_s`` seconds, ``total``: images ever. ``prepared``: images ever prepared,
+    used or not, which bounds what the noise of the encrypted answers may tell about the weights (SECURITY.md).
+    ``ready``, ``ready_bytes``: batches prepared and not used, in memory and in the store. ``connections``: at a time.
+    """
+
+    predictions: int | None = None
+    window_s: float = DAY_S
+    total: int | None = None
+    prepared: int | None = None
+    ready: int | None = None
+    ready_bytes: int | None = None
+    connections: int | None = None
+
+    def __post_init__(self) -> None:
+        check_seconds("window_s", self.window_s)
+        for one in fields(self):
+            value = getattr(self, one.name)
+            if one.name != "window_s" and value is not None:
+                check_between(f"the quota {one.name}", value, 0, MOST)
+
+    @property
+    def holds(self) -> bool:
+        """Whether it limits what is held at a time."""
+        return any(v is not None for v in (self.ready, self.ready_bytes, self.connections))
+
+    @property
+    def metered(self) -> bool:
+        """Whether a prediction or preparation may be refused, so that a client should ask before it burns anything."""
+        return any(v is not None for v in (self.predictions, self.total, self.prepared, self.ready, self.ready_bytes))
+
+    @property
+    def lasting(self) -> bool:
+        """Whether it counts what must survive the process."""
+        return any(v is not None for v in (self.predictions, self.total, self.prepared))
+
+
+@dataclass(frozen=True, slots=True)
+class Quotas:
+    """The quota of every identity: its own, or the one of all others."""
+
+    default: Quota = Quota()
+    own: Mapping[str, Quota] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.default, Quota) or not all(isinstance(one, Quota) for one in self.own.values()):
+            raise SettingError("a quota is no Quota", "make it with deepreduce.inference.Quota")
+
+    def of(self, identity: str) -> Quota:
+        """What that identity may use."""
+        return self.own.get(identity, self.default)
+
+    @property
+    def lasting(self) -> bool:
+        """Whether any of them counts what must survive the process."""
+        return any(one.lasting for one in (self.default, *self.own.values()))
+
+    @property
+    def holds(self) -> bool:
+        """Whether any of them limits what is held at a time."""
+        return any(one.holds for one in (self.default, *self.own.values()))

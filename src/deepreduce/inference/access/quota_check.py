@@ -1,0 +1,67 @@
+"""May I? A client whose use is limited asks before it burns anything (docs/protocol.md, "Quotas").
+
+client: ASK {what};     server: ALLOWANCE {granted, seconds until it is worth asking again; 0: not known}
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from enum import IntEnum
+
+from ...errors import SessionError
+from ..transport.channel import Channel, Kind, PeerError, Reason
+
+ANSWER = struct.Struct("<BI")
+ASK = 1  # byte
+
+
+class Asked(IntEnum):
+    """For what."""
+
+    PREDICTION = 1
+    PREPARATION = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """The answer. ``retry_s``: when to ask again, where that is known; else 0."""
+
+    granted: bool
+    retry_s: int = 0
+
+    def encoded(self) -> bytes:
+        """5 bytes."""
+        return ANSWER.pack(self.granted, min(self.retry_s, 0xFFFFFFFF))
+
+
+def asked_for(content: bytes) -> Asked:
+    """What a client asks. Raises `SessionError`."""
+    try:
+        return Asked(content[0])
+    except ValueError:
+        raise SessionError(f"the client asked for something unknown, {content[0]}") from None
+
+
+def ask(channel: Channel, asked: Asked) -> Allowance:
+    """The client's question, and the answer."""
+    channel.send(Kind.ASK, bytes([asked]))
+    granted, retry_s = ANSWER.unpack(channel.receive(Kind.ALLOWANCE, ANSWER.size).tobytes())
+    if granted > 1:
+        raise SessionError("the server sent an answer that is neither yes nor no", "it may be another version")
+    return Allowance(bool(granted), retry_s)
+
+
+def refusal(asked: Asked, allowance: Allowance) -> PeerError:
+    """What a client is told; the session goes on, and nothing prepared is lost."""
+    what = "predictions" if asked == Asked.PREDICTION else "preparations"
+    hint = f"try again in {shown_seconds(allowance.retry_s)}" if allowance.retry_s else "ask its operator for more"
+    return PeerError(f"the server's quota of {what} is used up", f"{hint}; what is prepared is kept", Reason.QUOTA)
+
+
+def shown_seconds(seconds: int) -> str:
+    """``45 s``, ``12 min``, ``3 h`` or ``2 d``, rounded up."""
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{-(-seconds // size)} {unit}"
+    return f"{seconds} s"

@@ -1,0 +1,343 @@
+"""The client: holds the image, learns the answer, shows the server neither.
+
+`Client.prepare` does everything that does not depend on the image; `Client.predict` then needs one message each way per
+level of ReLUs. Material is used once: it leaves memory or the store before the first byte that depends on the image is
+sent.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import ssl
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Self, get_args
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ... import _core
+from ...errors import SessionError, SettingError
+from ...plan import Plan, decode_output, encode_input
+from ...plan.execution.messages import Protocol
+from ...plan.preprocessing import normalised
+from ..access.quota_check import Asked, ask, refusal
+from ..protocol.client_offline import Preparation, Progress
+from ..protocol.client_online import predict_online
+from ..protocol.linear import Layout
+from ..protocol.material import ClientMaterial
+from ..protocol.program import Program, compile_plan
+from ..server.material_pool import ClientMemory, ClientShelf, ClientStored
+from ..settings import MAX_THREADS, check_between, check_one_of, check_seconds, check_token
+from ..store import ClientStore
+from ..transport.channel import BusyError, Kind
+from ..transport.handshake import MAX_BATCH, client_keys
+from ..transport.meter import Phase, Run
+from ..zeroize import wiping
+from .connection import Connection, Target, closing_on_error, greet
+
+Mode = Literal["prepared", "single"]
+KEPT_RUNS = 1000
+
+
+class Client:
+    """A session with a server, connected when the constructor returns; a context manager.
+
+    ``protocol``: "fused", or "delphi" for exact answers. ``batch``: images per prediction. ``threads``: of this side.
+    ``tls``: an `ssl.SSLContext` (`deepreduce.inference.client_context`), or None for plain TCP, which is for tests: it
+    keeps out nobody who can change messages; ``server_name``: what the certificate must be for, if not ``host``.
+    ``pin``: the plan's digest, if it is known. ``token``: what the server asks for. ``mode="single"`` prepares within
+    `predict` and keeps nothing. ``timeout_s``: how long the server may be silent. ``on_progress(what, done, total)`` is
+    called from the calling thread.
+
+    ``store``: a folder (made as needed) or a `ClientStore`. If the server has a store too (``stored``), what is
+    prepared outlives connections and processes; without, or if the server has none, it ends with the connection.
+    ``store_key``: a file with the key that locks it; None: the user's (docs/service.md).
+
+    Where the server limits what this client may use, `prepare` and `predict` raise `PeerError` with the reason QUOTA;
+    nothing prepared is lost by it, and the session goes on.
+
+    ``runs`` holds what the last predictions cost (`Run`), ``setup`` what the connection did, ``plan`` and
+    ``plan_digest`` what the server computes. After a `SessionError` the session is over and what was prepared in memory
+    is lost; `reconnect` begins another.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        *,
+        protocol: Protocol = "fused",
+        batch: int = 1,
+        threads: int = 1,
+        tls: ssl.SSLContext | None = None,
+        server_name: str | None = None,
+        pin: str | None = None,
+        token: str | None = None,
+        mode: Mode = "prepared",
+        timeout_s: float = 60.0,
+        store: ClientStore | Path | str | None = None,
+        store_key: Path | str | None = None,
+        on_progress: Progress | None = None,
+    ) -> None:
+        check_one_of("protocol", protocol, get_args(Protocol))
+        check_one_of("mode", mode, get_args(Mode))
+        check_between("batch", batch, 1, MAX_BATCH)
+        check_between("threads", threads, 1, MAX_THREADS)
+        check_between("port", port, 1, 65535)
+        check_seconds("timeout_s", timeout_s)
+        check_token(token)
+        keeps = store is not None and mode == "prepared"
+        self.target = Target(host, port, protocol, int(batch), tls, server_name, pin, token, timeout_s, keeps)
+        self.runs: deque[Run] = deque(maxlen=KEPT_RUNS)
+        self.setup = Phase()
+        self._mode, self._threads = mode, threads
+        self._progress = on_progress or (lambda what, done, total: None)
+        self._lock, self._process = threading.RLock(), os.getpid()
+        self._connection: Connection | None = None
+        self._preparation: Preparation | None = None
+        self._own_store = None if store is None or isinstance(store, ClientStore) else ClientStore(store, key=store_key)
+        self.store = store if isinstance(store, ClientStore) else self._own_store
+        self.plan: Plan
+        try:
+            self._connect(None)
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def prepared(self) -> int:
+        """How many predictions are prepared: on this connection, or in the store for this server, plan and settings."""
+        return len(self._shelf)
+
+    @property
+    def connected(self) -> bool:
+        """Whether the session goes on."""
+        return self._connection is not None
+
+    @property
+    def stored(self) -> bool:
+        """Whether what is prepared outlives the connection."""
+        return self._shelf.stored
+
+    @property
+    def most_prepared(self) -> int:
+        """How many predictions the server lets this client prepare ahead."""
+        return self._most_prepared
+
+    def prepare(self, n: int = 1) -> None:
+        """Prepares ``n`` more predictions, before any image is known.
+
+        Raises `SettingError` beyond what the server allows, `PeerError` (QUOTA) beyond what it lets this identity do
+        and `BusyError` when it has no room now (the session goes on, and what is prepared stays), `SessionError`,
+        `StoreError` when there is no room for it.
+        """
+        self._session()
+        check_between("preparations", n, 0, max(0, self._most_prepared - self.prepared))
+        with self._lock:
+            for done in range(n):
+                self._progress("prepare", done, n)
+                self._ask(Asked.PREPARATION)
+                with self._guarded(BusyError):
+                    batch_id, material = self._prepares().run()
+                self._shelf.put(batch_id, material)
+        self._progress("prepare", n, n)
+
+    def predict(self, x: ArrayLike) -> NDArray[np.float64]:
+        """Answers [batch, ...] in real numbers for images [batch, C, H, W]. Uses up one preparation."""
+        try:
+            images = np.asarray(x, np.float64)
+        except (TypeError, ValueError):
+            raise SettingError("the images are not an array of numbers", self._wanted()) from None
+        self._check_shape(images.shape)
+        encoded = encode_input(self.plan, images)
+        with wiping(encoded):
+            return decode_output(self.plan, self.predict_integers(encoded))
+
+    def classify(self, pictures: NDArray[np.uint8]) -> NDArray[np.float64]:
+        """Probabilities [batch, classes] for pictures uint8 [batch, C, H, W], normalised as the plan says.
+
+        The softmax is taken here: the server sees neither it nor the picture. Raises `PlanError` when the plan says
+        nothing about pictures, or these do not fit.
+        """
+        logits = self.predict(normalised(self.plan, pictures)).reshape(len(pictures), -1)
+        powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+        result: NDArray[np.float64] = powers / powers.sum(axis=1, keepdims=True)
+        return result
+
+    def predict_integers(self, x: NDArray[np.integer]) -> NDArray[np.int64]:
+        """The same as `predict` on the plan's integers, |x| < 2^(l - 1)."""
+        if not isinstance(x, np.ndarray) or not np.issubdtype(x.dtype, np.integer):
+            found = getattr(x, "dtype", type(x).__name__)
+            raise SettingError(f"the images are {found}, integers are needed", "use predict for real numbers")
+        self._check_shape(x.shape)
+        bound = 2 ** (self.plan.ring.ring_bits - 1)
+        if x.size and not -bound <= int(x.min()) <= int(x.max()) < bound:
+            raise SettingError(f"an image has a value beyond {bound - 1}", "scale it as in training")
+        self._session()  # before the lock, which a fork may have copied while it was held
+        with self._lock:
+            connection = self._session()
+            with self._guarded():
+                connection.channel.check_open()  # before anything is burnt for nothing
+            self._ask(Asked.PREDICTION)
+            batch_id, material = self._take()
+            try:
+                with self._guarded():
+                    image = np.ascontiguousarray(x, np.int64)
+                    y, run = predict_online(
+                        connection.channel, self._program, batch_id, material, image, self._progress
+                    )
+            finally:
+                material.wipe()
+            self.runs.append(run)
+            return y
+
+    def reconnect(self) -> None:
+        """Begins another session, after an error or to a server that was started anew; it must serve the same plan.
+
+        What was prepared in memory is lost, what is in the store is not.
+        """
+        with self._lock:
+            self._end()
+            self.target = replace(self.target, pin=self.plan_digest)
+            self._connect(self.plan)
+
+    def another(self) -> Client:
+        """A second client with the same settings and store, on a connection of its own."""
+        t = self.target
+        return Client(
+            t.host,
+            t.port,
+            protocol=t.protocol,
+            batch=t.batch,
+            threads=self._threads,
+            tls=t.tls,
+            server_name=t.server_name,
+            pin=self.plan_digest,
+            token=t.token,
+            mode=self._mode,
+            timeout_s=t.timeout_s,
+            store=self.store,
+        )
+
+    def abort(self) -> None:
+        """From another thread: ends the session in the middle of whatever it does."""
+        connection = self._connection
+        if connection is not None:
+            connection.channel.abort()
+
+    def close(self) -> None:
+        """Ends the session; what is prepared in memory is lost, keys are forgotten."""
+        if os.getpid() != self._process:  # the parent's session goes on
+            return
+        connection = self._connection
+        if connection is not None:
+            with contextlib.suppress(SessionError, OSError):
+                connection.channel.send(Kind.BYE)
+        self._end()
+        if self._own_store is not None:
+            self._own_store.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _connect(self, known: Plan | None) -> None:
+        started, phase = time.perf_counter(), Phase()
+        connection = greet(self.target, self.store, known, phase)
+        self.setup = phase
+        self.plan, self.plan_digest, self._most_prepared = (
+            connection.plan,
+            connection.plan_digest,
+            connection.most_prepared,
+        )
+        with closing_on_error(connection.channel):
+            if connection.plan is not known:
+                self._program: Program = compile_plan(self.plan, self.target.protocol, self.target.batch)
+            self._shelf: ClientShelf = ClientMemory()
+            if connection.stored and self.store is not None:
+                self._shelf = ClientStored(self.store, connection.purpose, self._program, self._threads)
+        self._connection = connection
+        self.setup.seconds = time.perf_counter() - started
+
+    def _ask(self, asked: Asked) -> None:
+        """Raises `PeerError` (QUOTA) when the server lets this client do no more of it; then nothing is lost."""
+        connection = self._session()
+        if not connection.metered:
+            return
+        with self._guarded():
+            allowance = ask(connection.channel, asked)
+        if not allowance.granted:
+            raise refusal(asked, allowance)
+
+    def _take(self) -> tuple[bytes, ClientMaterial]:
+        """A batch that is from now on used up."""
+        if self._mode == "single":
+            self.prepare(1)
+        taken = self._shelf.take()
+        if taken is None:
+            raise SessionError("nothing is prepared", "call prepare(n) first, or use mode='single'")
+        return taken
+
+    def _prepares(self) -> Preparation:
+        """The session's, with keys that are made when they are first needed."""
+        connection = self._session()
+        if self._preparation is None:
+            bits = self.plan.ring.ring_bits
+            layouts = {name: Layout(packing, bits) for name, packing in self._program.packings.items()}
+            with connection.channel.meter.phase(self.setup):
+                keys = client_keys(connection.channel, self.plan)
+            self._preparation = Preparation(
+                self._program, layouts, keys, connection.channel, self._threads, self._progress
+            )
+        return self._preparation
+
+    def _session(self) -> Connection:
+        if os.getpid() != self._process:  # parent and child would use the same material
+            raise SessionError("the process was forked while the session was open", "connect in each process")
+        if self._connection is None:
+            raise SessionError("the session is over", "connect again")
+        return self._connection
+
+    def _check_shape(self, shape: tuple[int, ...]) -> None:
+        if shape != (self.target.batch, *self.plan.input_shape):
+            raise SettingError(f"the images have the shape {shape}", self._wanted())
+
+    def _wanted(self) -> str:
+        return f"this session takes {(self.target.batch, *self.plan.input_shape)}"
+
+    @contextlib.contextmanager
+    def _guarded(self, *lasting: type[BusyError]) -> Iterator[None]:
+        """An error ends the session, but for those that it outlasts."""
+        outlasted: BusyError | None = None
+        try:
+            with closing_on_error(self._session().channel):
+                try:
+                    yield
+                except lasting as error:
+                    outlasted = error
+        except BaseException:
+            self._end()
+            raise
+        finally:
+            _core.wipe_residue()
+        if outlasted is not None:
+            if outlasted.renew:
+                self._preparation = None
+            raise outlasted
+
+    def _end(self) -> None:
+        connection, self._connection, self._preparation = self._connection, None, None
+        if connection is not None:
+            connection.channel.close()
+            self._shelf.clear()

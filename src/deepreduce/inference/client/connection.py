@@ -1,0 +1,126 @@
+"""A client's connection: what it needs to be made, and the greeting, after which both sides know the plan."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import socket
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from ...errors import SessionError
+from ...plan import Plan, encode
+from ...plan.execution.messages import Protocol
+from ..store import ClientStore, Purpose
+from ..transport.channel import Channel, PeerError, Reason, SilenceError, Stream
+from ..transport.handshake import VERSION, ClientHello, VersionError, checked_plan, greet_server
+from ..transport.meter import Phase
+from ..transport.streams import TcpStream, TlsStream, checked_context
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a client connects to, as what, and what it asks for; the fields are `Client`'s arguments."""
+
+    host: str
+    port: int
+    protocol: Protocol
+    batch: int
+    tls: ssl.SSLContext | None
+    server_name: str | None
+    pin: str | None
+    token: str | None = field(repr=False)
+    timeout_s: float
+    keeps: bool  # what is prepared is for the store
+
+    @property
+    def place(self) -> str:
+        """For a store."""
+        return f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """After the greeting. ``stored``: both sides have a store, so that what is prepared outlives the connection.
+    ``metered``: the client's use is limited, so that it asks before it burns anything.
+    """
+
+    channel: Channel
+    plan: Plan
+    plan_digest: str
+    most_prepared: int
+    purpose: Purpose
+    stored: bool
+    metered: bool
+
+
+def greet(target: Target, store: ClientStore | None, known: Plan | None, greeting: Phase) -> Connection:
+    """Connects. ``known``: the plan of an earlier connection. Raises `SessionError`, `StoreError`, `SettingError`."""
+    channel = Channel(_connect(target), "server", target.timeout_s)
+    with closing_on_error(channel):
+        content, digest = _known(target, store, known)
+        identity = os.urandom(32) if store is None else store.identity
+        hello = ClientHello(VERSION, target.protocol, target.batch, target.token, digest, identity.hex(), target.keeps)
+        with channel.meter.phase(greeting):
+            answer, sent = greet_server(channel, hello)
+        plan = known if sent is None and known is not None else checked_plan(answer, sent or content, target.pin)
+        if store is not None:
+            store.remember(target.place, answer.identity, answer.plan_digest, sent)
+        purpose = Purpose(answer.identity, answer.plan_digest, target.protocol, target.batch)
+        stored = target.keeps and answer.keeps
+        return Connection(channel, plan, answer.plan_digest, answer.max_prepared, purpose, stored, answer.metered)
+
+
+@contextmanager
+def closing_on_error(channel: Channel) -> Iterator[None]:
+    """After any error the session is over: the peer is told, unless it told us, and nothing half done goes on."""
+    try:
+        yield
+    except BaseException as error:
+        if isinstance(error, PeerError):
+            channel.close()
+        else:
+            channel.fail(_reason(error))
+        raise
+
+
+def _known(target: Target, store: ClientStore | None, known: Plan | None) -> tuple[bytes, str | None]:
+    """The plan that the server need not send, if there is one, and its digest."""
+    if known is not None:
+        content = encode(known)
+        return content, hashlib.sha256(content).hexdigest()
+    if store is not None:
+        for digest in (target.pin, store.plan_at(target.place)):
+            if digest is not None and (found := store.plan(digest)) is not None:
+                return found, digest
+    return b"", None
+
+
+def _reason(error: BaseException) -> Reason:
+    """What the peer is told."""
+    if isinstance(error, VersionError):
+        return Reason.VERSION
+    if isinstance(error, SilenceError):
+        return Reason.TIMEOUT
+    return Reason.MALFORMED if isinstance(error, SessionError) else Reason.INTERNAL
+
+
+def _connect(target: Target) -> Stream:
+    host, port = target.host, target.port
+    if target.tls is not None:
+        checked_context(target.tls, server_side=False)
+    try:
+        sock = socket.create_connection((host, port), target.timeout_s)
+    except (OSError, OverflowError, UnicodeError) as error:
+        raise SessionError(f"cannot connect to {host}:{port}: {error}", "is the server running there?") from None
+    try:
+        if target.tls is None:
+            return TcpStream(sock, target.timeout_s)
+        return TlsStream(sock, target.tls, target.timeout_s, server_name=target.server_name or host)
+    except (OSError, ValueError) as error:
+        sock.close()
+        plain = "WRONG_VERSION_NUMBER" in str(error)  # what comes back is not TLS
+        hint = "does the server speak TLS?" if plain else "check the certificates on both sides"
+        raise SessionError(f"TLS with {host}:{port} failed: {error}", hint) from None

@@ -1,0 +1,33 @@
+"""Waiting for a busy server: as long as it says, and each client a little differently, lest they all return at once."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from ..transport.channel import BusyError
+
+T = TypeVar("T")
+
+
+def pause_s(error: BusyError) -> float:
+    """Between half and one and a half times what the server said."""
+    return error.retry_s * random.uniform(0.5, 1.5)
+
+
+def patiently(work: Callable[[], T], wait_s: float, sleep: Callable[[float], object] = time.sleep) -> T:
+    """The result of ``work``, tried again while the server is busy.
+
+    Raises the last `BusyError` when another pause would end later than ``wait_s`` seconds from now.
+    """
+    deadline = time.monotonic() + wait_s
+    while True:
+        try:
+            return work()
+        except BusyError as error:
+            pause = pause_s(error)
+            if time.monotonic() + pause > deadline:
+                raise
+        sleep(pause)

@@ -1,0 +1,55 @@
+"""The client's online phase: one message each way per level of ReLUs (docs/protocol.md, "whole run")."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ... import _core
+from ...plan import INPUT, OUTPUT
+from ...plan.execution.packing import bits_to_bytes
+from ...plan.reference import wrap
+from ..transport.channel import Channel, Kind
+from ..transport.meter import Run
+from ..zeroize import wiping
+from .client_offline import Progress
+from .material import ClientMaterial
+from .nonlinear.vector import unpack
+from .program import Program
+
+
+def predict_online(
+    channel: Channel,
+    program: Program,
+    batch_id: bytes,
+    material: ClientMaterial,
+    x: NDArray[np.int64],
+    progress: Progress,
+) -> tuple[NDArray[np.int64], Run]:
+    """The answers to images [batch, C, H, W], and what they cost. Uses up the material: the caller wipes it."""
+    ring_bits = program.plan.ring.ring_bits
+    run = Run(material.offline)
+    with channel.meter.phase(run.online):
+        with channel.meter.op(INPUT):
+            masked = (x.view(np.uint64) - material.input_mask) & program.mask
+            content = _core.pack(masked.reshape(-1), ring_bits)
+            channel.send(Kind.INPUT, batch_id, material.transcript, content, op=INPUT)
+        for done, level in enumerate(program.levels):
+            progress("predict", done, len(program.levels))
+            answers = []
+            for step in level:
+                with channel.meter.op(step.op):
+                    for v in material.vectors[step]:
+                        for chunk in v.vector.chunks:
+                            labels = channel.receive(Kind.LABELS, chunk.labels, op=step.op)
+                            answers.append((step.op, v.answer(chunk, labels)))
+            for op, content in answers:
+                with channel.meter.op(op):
+                    channel.send(Kind.ANSWERS, content, op=op)
+        with channel.meter.op(OUTPUT):
+            count = material.output_share.size
+            content = channel.receive(Kind.RESULT, bits_to_bytes(count * ring_bits), op=OUTPUT)
+            server = unpack(content, count, ring_bits).reshape(material.output_share.shape)
+    progress("predict", len(program.levels), len(program.levels))
+    with wiping(server):
+        return wrap((server + material.output_share).view(np.int64), ring_bits), run

@@ -1,0 +1,1 @@
+"""Protocols of ReLU, MaxPool and Rescale, one file each; ``registry`` names them."""

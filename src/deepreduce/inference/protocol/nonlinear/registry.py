@@ -1,0 +1,41 @@
+"""Which protocol serves a vector: the one place that knows all of them."""
+
+from __future__ import annotations
+
+from ....plan.execution.messages import Vector
+from .fused import FusedClient, FusedServer
+from .garbled import GarbledClient, GarbledServer
+from .rescale import RescaleClient, RescaleServer
+from .vector import ClientVector, ServerVector, State
+
+
+def client_vector(vector: Vector, threads: int) -> ClientVector:
+    """The client's side of the vector's protocol, with a fresh mask."""
+    return _client(vector)(vector, threads)
+
+
+def server_vector(vector: Vector, threads: int) -> ServerVector:
+    """The server's side of the vector's protocol, with fresh seeds."""
+    return _server(vector)(vector, threads)
+
+
+def restored_client(vector: Vector, state: State, threads: int) -> ClientVector:
+    """The client's side as its `state` was, ready to answer."""
+    return _client(vector).restored(vector, state, threads)
+
+
+def restored_server(vector: Vector, state: State, threads: int) -> ServerVector:
+    """The server's side as its `state` was, ready to send labels."""
+    return _server(vector).restored(vector, state, threads)
+
+
+def _client(vector: Vector) -> type[GarbledClient] | type[FusedClient] | type[RescaleClient]:
+    if vector.protocol == "delphi":
+        return GarbledClient
+    return FusedClient if vector.function == "relu" else RescaleClient
+
+
+def _server(vector: Vector) -> type[GarbledServer] | type[FusedServer] | type[RescaleServer]:
+    if vector.protocol == "delphi":
+        return GarbledServer
+    return FusedServer if vector.function == "relu" else RescaleServer

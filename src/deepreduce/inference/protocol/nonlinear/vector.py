@@ -1,0 +1,130 @@
+"""What the two roles of a vector of comparisons or shifts have in common: padding, chunks and the random material.
+
+A vector's protocol is five messages, each cut into chunks (plan/execution/messages.py): choices up, garbled down,
+products up offline; labels down, answers up online. Some protocols have no choices or no products.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .... import _core
+from ....errors import SessionError
+from ....plan.execution.messages import GROUP, HASH_KEY, OT_BLOCK, Chunk, Vector
+from ...zeroize import wipe
+
+Bytes = NDArray[np.uint8]
+Ring = NDArray[np.uint64]
+State = Mapping[str, NDArray[Any]]  # one-time material as plain arrays, by field or "field.first element of a chunk"
+
+
+class ClientVector(Protocol):
+    """The client's side; after `receive_garbled` it is one-time material, and `answer` consumes it chunk by chunk."""
+
+    vector: Vector
+    mask: Ring  # [padded] fresh: the client's share of the result
+
+    def has_chosen(self, chunk: Chunk) -> bool:
+        """Whether the garbled material may arrive."""
+
+    def choose(self, chunk: Chunk, shares: Ring, ot: _core.OtReceiver) -> Bytes:
+        """The choices message for the chunk's shares [padded]."""
+
+    def receive_garbled(self, chunk: Chunk, content: Bytes, reverse: _core.OtSender) -> Bytes | None:
+        """Takes the garbled material, returns the products message."""
+
+    def answer(self, chunk: Chunk, content: Bytes) -> Bytes:
+        """Evaluates on the server's labels, returns the answers message."""
+
+    def state(self) -> State:
+        """What `answer` needs, before its first call; `roles.restored_client` makes a vector of it again."""
+
+
+class ServerVector(Protocol):
+    """The server's side; after `receive_products` it is one-time material."""
+
+    vector: Vector
+
+    def garble(self, chunk: Chunk, choices: Bytes | None, ot: _core.OtSender, reverse: _core.OtReceiver) -> Bytes:
+        """The garbled message for the client's choices."""
+
+    def receive_products(self, chunk: Chunk, content: Bytes) -> None:
+        """Takes the products message."""
+
+    def labels(self, chunk: Chunk, shares: Ring) -> Bytes:
+        """The labels message for the chunk's shares [padded]."""
+
+    def close(self, chunk: Chunk, shares: Ring, content: Bytes) -> Ring:
+        """The server's share of the result [padded] from the answers message."""
+
+    def state(self) -> State:
+        """What `labels` and `close` need, before their first call; for `roles.restored_server`."""
+
+
+def by_chunk(name: str, parts: Mapping[int, NDArray[Any]]) -> State:
+    """A field that every chunk has, as a state holds it."""
+    return {f"{name}.{first}": part for first, part in parts.items()}
+
+
+def of_chunks(state: State, name: str) -> dict[int, NDArray[Any]]:
+    """The inverse of `by_chunk`."""
+    prefix = f"{name}."
+    return {int(key[len(prefix) :]): part for key, part in state.items() if key.startswith(prefix)}
+
+
+def unpack(content: Bytes, count: int, bits: int) -> Ring:
+    """``count`` ring elements of a peer's message. Raises `SessionError` where no party would have packed them so."""
+    try:
+        values: Ring = _core.unpack(content, count, bits)
+    except ValueError:
+        raise SessionError("the peer sent ring elements that cannot be read", "connect again") from None
+    return values
+
+
+def pad(values: Ring) -> Ring:
+    """A vector with zeros up to a whole group."""
+    missing = -len(values) % GROUP
+    return np.concatenate([values, np.zeros(missing, np.uint64)]) if missing else np.ascontiguousarray(values)
+
+
+def part(values: Ring, chunk: Chunk) -> Ring:
+    """The chunk's part of a padded vector."""
+    return values[chunk.first : chunk.first + chunk.padded]
+
+
+def group(chunk: Chunk) -> int:
+    """The number of the chunk's first group within its vector."""
+    return chunk.first // GROUP
+
+
+def random_bytes(count: int) -> Bytes:
+    """uint8 [count], fresh, and without the copy that `os.urandom` would leave."""
+    words: Ring = _core.random_ring(-(-count // 8), 64)
+    return words.view(np.uint8)[:count]
+
+
+def extend_receiver(ot: _core.OtReceiver, bits: Bytes, threads: int = 1) -> tuple[Bytes, Bytes]:
+    """The message for packed choice bits, and the blocks they chose, uint8 [8 * len(bits) * 16]."""
+    rounded = -(-len(bits) * 8 // OT_BLOCK) * OT_BLOCK
+    choices = bits if rounded == len(bits) * 8 else np.concatenate([bits, np.zeros(rounded // 8 - len(bits), np.uint8)])
+    blocks = np.empty(rounded * 16, np.uint8)
+    correction = ot.extend(choices, blocks, threads)
+    if choices is not bits:
+        wipe(choices)
+    return correction, blocks[: len(bits) * 8 * 16]
+
+
+def extend_sender(ot: _core.OtSender, count: int, correction: Bytes, threads: int = 1) -> Bytes:
+    """The blocks of the zero choices of ``count`` transfers, uint8 [count * 16]."""
+    rounded = -(-count // OT_BLOCK) * OT_BLOCK
+    blocks: Bytes = ot.extend(rounded, correction, threads).reshape(-1)
+    return blocks[: count * 16]
+
+
+def split_key(chunk: Chunk, content: Bytes) -> tuple[Bytes | None, Bytes]:
+    """The hash key at the head of the first chunk's garbled material, and the rest."""
+    return (content[:HASH_KEY], content[HASH_KEY:]) if chunk.first == 0 else (None, content)

@@ -1,0 +1,1 @@
+"""The server: sessions, admission, limits, prepared material and supervision."""

@@ -1,0 +1,68 @@
+"""What a server lends: memory to all sessions together, and new work to each address by the minute."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from ipaddress import IPv6Address, ip_address
+
+from ..transport.channel import BusyError
+
+RETRY_S = 5  # for memory, which is free when clients use what they have
+ADDRESSES = 1 << 16  # whose rate is remembered
+
+
+class Memory:
+    """Bytes of prepared material that sessions may hold together, as predicted."""
+
+    def __init__(self, most: int) -> None:
+        self._most, self._booked = most, 0
+        self._guard = threading.Lock()
+
+    def book(self, size: int) -> None:
+        """Raises `BusyError` when so much is not left."""
+        with self._guard:
+            if self._booked + size > self._most:
+                raise BusyError(RETRY_S)
+            self._booked += size
+
+    def release(self, size: int) -> None:
+        """Gives it back."""
+        with self._guard:
+            self._booked -= size
+
+
+class Rate:
+    """A bucket of tokens for each address: ``per_minute`` come in evenly, as many may be saved up. None: no limit."""
+
+    def __init__(self, per_minute: float | None, now: Callable[[], float] = time.monotonic) -> None:
+        self._per_minute, self._now = per_minute, now
+        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()  # tokens, at what time
+        self._guard = threading.Lock()
+
+    def take(self, address: str) -> bool:
+        """Whether the address may do one more thing now."""
+        if self._per_minute is None:
+            return True
+        address, most = rated(address), max(1.0, self._per_minute)
+        with self._guard:
+            now = self._now()
+            tokens, then = self._buckets.pop(address, (most, now))
+            tokens = min(most, tokens + (now - then) * self._per_minute / 60)
+            allowed = tokens >= 1
+            self._buckets[address] = (tokens - allowed, now)
+            while len(self._buckets) > ADDRESSES:  # the one that was quiet for longest has the fullest bucket
+                self._buckets.popitem(last=False)
+            return allowed
+
+
+def rated(address: str) -> str:
+    """Whose rate it is: an IPv6 host has a whole network of addresses."""
+    with contextlib.suppress(ValueError):
+        found = ip_address(address.partition("%")[0])
+        if isinstance(found, IPv6Address) and found.ipv4_mapped is None:
+            return f"{int(found) >> 64:x}/64"
+    return address

@@ -1,0 +1,198 @@
+"""Where a party keeps prepared material until it is used: in memory, for one connection, or in a store."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from typing import Protocol
+
+from ...errors import SessionError, StoreError
+from ..protocol.material import ClientMaterial, ServerMaterial
+from ..protocol.program import Program
+from ..store import ClientStore, Purpose, ServerStore
+
+
+class BatchError(SessionError):
+    """The client named material that is not there, or not the same."""
+
+
+class ClientShelf(Protocol):
+    """The client's."""
+
+    stored: bool  # outlives the connection
+
+    def __len__(self) -> int:
+        """Batches that are ready."""
+
+    def put(self, batch_id: bytes, material: ClientMaterial) -> None:
+        """Keeps a batch. Raises `StoreError`."""
+
+    def take(self) -> tuple[bytes, ClientMaterial] | None:
+        """The oldest batch, which from now on counts as used; None if there is none."""
+
+    def clear(self) -> None:
+        """The connection has ended."""
+
+
+class ClientMemory:
+    """Batches of one connection."""
+
+    stored = False
+
+    def __init__(self) -> None:
+        self._batches: OrderedDict[bytes, ClientMaterial] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def put(self, batch_id: bytes, material: ClientMaterial) -> None:
+        """Keeps a batch."""
+        with self._lock:
+            self._batches[batch_id] = material
+
+    def take(self) -> tuple[bytes, ClientMaterial] | None:
+        """The oldest batch."""
+        with self._lock:
+            return self._batches.popitem(last=False) if self._batches else None
+
+    def clear(self) -> None:
+        """Material ends with its connection."""
+        with self._lock:
+            for material in self._batches.values():
+                material.wipe()
+            self._batches.clear()
+
+
+class ClientStored:
+    """The batches of a store that fit one server, plan, protocol and batch size."""
+
+    stored = True
+
+    def __init__(self, store: ClientStore, purpose: Purpose, program: Program, threads: int) -> None:
+        self._store, self._purpose, self._program, self._threads = store, purpose, program, threads
+
+    def __len__(self) -> int:
+        return self._store.count(self._purpose)
+
+    def put(self, batch_id: bytes, material: ClientMaterial) -> None:
+        """On the disk when this returns, and nowhere else."""
+        plain = material.plain()
+        try:
+            self._store.add(batch_id, self._purpose, material.transcript, plain)
+        finally:
+            plain.wipe()
+
+    def take(self) -> tuple[bytes, ClientMaterial] | None:
+        """The oldest batch, burnt on the disk."""
+        claimed = self._store.claim_next(self._purpose)
+        if claimed is None:
+            return None
+        material = ClientMaterial.restored(self._program, claimed.plain, claimed.transcript, self._threads)
+        return claimed.batch_id, material
+
+    def clear(self) -> None:
+        """The store keeps its batches."""
+
+
+class ServerShelf(Protocol):
+    """The server's, of one session."""
+
+    stored: bool
+
+    def __len__(self) -> int:
+        """Batches in memory."""
+
+    def holds(self, batch_id: bytes) -> bool:
+        """Whether a batch of that id is in memory."""
+
+    def put(self, batch_id: bytes, material: ServerMaterial) -> None:
+        """Keeps a batch. Raises `StoreError`."""
+
+    def take(self, batch_id: bytes, transcript: bytes) -> ServerMaterial:
+        """The batch, which from now on counts as used.
+
+        Raises `BatchError` if there is none of that id for this client, or if it was prepared differently.
+        """
+
+    def clear(self) -> None:
+        """The session has ended."""
+
+
+class ServerMemory:
+    """Batches of one session."""
+
+    stored = False
+
+    def __init__(self) -> None:
+        self._batches: dict[bytes, ServerMaterial] = {}
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def holds(self, batch_id: bytes) -> bool:
+        """Whether a batch of that id is here."""
+        return batch_id in self._batches
+
+    def put(self, batch_id: bytes, material: ServerMaterial) -> None:
+        """Keeps a batch."""
+        self._batches[batch_id] = material
+
+    def take(self, batch_id: bytes, transcript: bytes) -> ServerMaterial:
+        """The batch, no longer here."""
+        return _same(self._batches.pop(batch_id, None), transcript)
+
+    def clear(self) -> None:
+        """Material ends with its session."""
+        for material in self._batches.values():
+            material.wipe()
+        self._batches.clear()
+
+
+class ServerStored:
+    """The batches of a store that belong to one client, whatever it made them for."""
+
+    stored = True
+
+    def __init__(self, store: ServerStore, purpose: Purpose, program: Program, threads: int) -> None:
+        self._store, self._purpose, self._program, self._threads = store, purpose, program, threads
+
+    def __len__(self) -> int:
+        return 0
+
+    def holds(self, batch_id: bytes) -> bool:
+        """None is in memory."""
+        return False
+
+    def put(self, batch_id: bytes, material: ServerMaterial) -> None:
+        """On the disk when this returns, and nowhere else."""
+        plain = material.plain()
+        try:
+            self._store.add(batch_id, self._purpose, material.transcript, plain)
+        finally:
+            plain.wipe()
+
+    def take(self, batch_id: bytes, transcript: bytes) -> ServerMaterial:
+        """The batch, burnt on the disk."""
+        try:
+            claimed = self._store.claim(batch_id, self._purpose.peer)
+        except StoreError as error:
+            raise BatchError(f"the client's batch cannot be read: {error.message}") from error
+        if claimed is None or claimed.purpose != self._purpose:
+            if claimed is not None:
+                claimed.plain.wipe()
+            return _same(None, transcript)
+        return _same(
+            ServerMaterial.restored(self._program, claimed.plain, claimed.transcript, self._threads), transcript
+        )
+
+    def clear(self) -> None:
+        """The store keeps its batches."""
+
+
+def _same(material: ServerMaterial | None, transcript: bytes) -> ServerMaterial:
+    if material is None or material.transcript != transcript:
+        if material is not None:
+            material.wipe()
+        raise BatchError("the client named a batch that is not prepared, or was prepared differently")
+    return material

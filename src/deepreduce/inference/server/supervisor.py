@@ -1,0 +1,172 @@
+"""Several server processes behind one port: a supervisor starts them, starts again what dies, and ends them.
+
+All accept from one listening socket that they inherit, those with fewer sessions first. What is prepared in a
+process's memory ends with its connection, so a connection is all that is pinned; what is in the store belongs to all of
+them, since a batch is claimed in one transaction, and the supervisor holds the store's lock for them. The nursery of
+workers is one for all, too: weights are transformed once.
+
+A process is the supervisor's own command, which finds in its environment what it inherits (`Inherited`). It tells on
+its standard output that it is ready, and ends when its standard input does: with the supervisor, whatever ends that.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from typing import Self
+
+from ...errors import SessionError
+from .events import emit
+
+VARIABLE = "DEEPREDUCE_INHERITED"
+POLL_S = 0.2  # between looks at the processes
+RESTART_S, LONGEST_RESTART_S = 1.0, 30.0  # before a process that died is started again; doubled each time
+SETTLED_S = 60.0  # after so long a process that dies is as good as one that never did
+END_S = 5.0  # for a process to end after its grace
+
+
+@dataclass(frozen=True, slots=True)
+class Inherited:
+    """What a server process gets: its number of how many, and descriptors (``orders``: for workers; ``lock``: of the
+    store).
+    """
+
+    number: int
+    processes: int
+    listener: int
+    orders: int | None
+    lock: int | None
+
+    @classmethod
+    def found(cls) -> Self | None:
+        """This process's, if it has a supervisor."""
+        text = os.environ.pop(VARIABLE, None)
+        return None if text is None else cls(**json.loads(text))
+
+    def follow(self, stop: threading.Event) -> None:
+        """Sets ``stop`` when the supervisor wants it, or is no more."""
+
+        def wait() -> None:
+            while os.read(0, 1):
+                pass
+            stop.set()
+
+        threading.Thread(target=wait, daemon=True).start()
+
+
+class _Process:
+    """One server process, over and over."""
+
+    def __init__(self, command: Sequence[str], inherited: Inherited) -> None:
+        self._command, self._inherited = command, inherited
+        self._pause_s, self._again = RESTART_S, 0.0
+        self.process = self._start()
+
+    def ready(self) -> str:
+        """What it says when it serves. Raises `SessionError` if it ends before."""
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            raise SessionError("a server process has ended while it was started", "its message is above")
+        return line
+
+    def keep_alive(self) -> None:
+        """Starts it again, some time after it died."""
+        if self.process.poll() is None:
+            return
+        now = time.monotonic()
+        if not self._again:
+            lived_s = now - self._started
+            self._pause_s = RESTART_S if lived_s > SETTLED_S else self._pause_s
+            self._again = now + self._pause_s
+            number, code = self._inherited.number, self.process.returncode
+            emit("failed", reason="process", process=number, code=code, restart_s=self._pause_s)
+        elif now >= self._again:
+            self._pause_s = min(2 * self._pause_s, LONGEST_RESTART_S)
+            self._close_pipes()
+            try:
+                self.process = self._start()
+            except OSError as error:  # out of memory or processes: later, perhaps
+                emit("failed", reason="process", process=self._inherited.number, text=str(error))
+                self._again = now + self._pause_s
+
+    def reload(self) -> None:
+        """Lets it read again what may have changed."""
+        with suppress(ProcessLookupError):
+            self.process.send_signal(signal.SIGHUP)
+
+    def stop(self) -> None:
+        """Not by a signal: the whole group may have had one already, and a second ends a server at once."""
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+
+    def end(self, deadline: float) -> None:
+        """Waits for it, or kills it."""
+        try:
+            self.process.wait(max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self._close_pipes()
+
+    def _start(self) -> subprocess.Popen[str]:
+        self._started, self._again = time.monotonic(), 0.0
+        inherited = self._inherited
+        fds = [fd for fd in (inherited.listener, inherited.orders, inherited.lock) if fd is not None]
+        return subprocess.Popen(
+            self._command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            pass_fds=fds,
+            start_new_session=True,  # an interrupt from the keyboard is for the supervisor, which then ends them
+            env={**os.environ, VARIABLE: json.dumps(asdict(inherited))},
+        )
+
+    def _close_pipes(self) -> None:
+        for pipe in (self.process.stdin, self.process.stdout):
+            assert pipe is not None
+            pipe.close()
+
+
+class Supervisor:
+    """``arguments``: of `deepreduce`, for a process like this one. The descriptors are the caller's to close."""
+
+    def __init__(
+        self, arguments: Sequence[str], processes: int, listener: int, orders: int | None, lock: int | None
+    ) -> None:
+        command = [sys.executable, "-m", "deepreduce", *arguments]
+        self._processes: list[_Process] = []
+        for number in range(processes):
+            self._processes.append(_Process(command, Inherited(number, processes, listener, orders, lock)))
+
+    def ready(self) -> str:
+        """Waits for all; what one says. Raises `SessionError` when one does not start."""
+        lines = [process.ready() for process in self._processes]
+        return lines[0]
+
+    def keep_alive(self) -> None:
+        """Starts again what has died."""
+        for process in self._processes:
+            process.keep_alive()
+
+    def reload(self) -> None:
+        """Passes SIGHUP on."""
+        for process in self._processes:
+            process.reload()
+
+    def end(self, grace_s: float) -> None:
+        """Lets what is being computed finish for up to ``grace_s``."""
+        for process in self._processes:
+            process.stop()
+        deadline = time.monotonic() + grace_s + END_S
+        for process in self._processes:
+            process.end(deadline)

@@ -1,0 +1,34 @@
+"""Checks of what users set, the same on both sides."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..errors import SettingError
+from .transport.handshake import MAX_TOKEN
+
+MAX_THREADS = 256
+
+
+def check_between(name: str, value: int, least: int, most: int) -> None:
+    """Raises `SettingError` unless ``value`` is an integer within the bounds."""
+    if not isinstance(value, int | np.integer) or isinstance(value, bool) or not least <= value <= most:
+        raise SettingError(f"{name} is {value!r:.40}", f"an integer from {least} to {most} is needed")
+
+
+def check_seconds(name: str, value: float) -> None:
+    """Raises `SettingError` unless ``value`` is a positive, finite number."""
+    if not isinstance(value, int | float) or not 0 < value < float("inf"):
+        raise SettingError(f"{name} is {value!r:.40}", "a positive number of seconds is needed")
+
+
+def check_token(token: str | None) -> None:
+    """Raises `SettingError` unless there is none or it is a text that a hello can carry."""
+    if token is not None and (not isinstance(token, str) or not 0 < len(token.encode()) <= MAX_TOKEN):
+        raise SettingError("the token is not a text", f"give 1 to {MAX_TOKEN} bytes of text, or None for no token")
+
+
+def check_one_of(name: str, value: str, known: tuple[str, ...]) -> None:
+    """Raises `SettingError` unless ``value`` is one of the known ones."""
+    if value not in known:
+        raise SettingError(f"unknown {name} {value!r:.40}", f"known: {', '.join(known)}")

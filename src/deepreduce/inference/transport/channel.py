@@ -1,0 +1,384 @@
+"""Frames over a byte stream: all bytes are counted, and a frame of another kind, order or length is an error.
+
+A frame is a header of 8 bytes (kind, a zero byte, sequence number mod 2^16, length, little-endian) and its content.
+Every length is known from the plan before the frame arrives, so nothing is allocated on a peer's word; only the hello
+has a maximum instead.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from enum import IntEnum
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import SessionError
+from .meter import Meter
+
+Bytes = NDArray[np.uint8]
+HEADER = struct.Struct("<BBHI")
+FAREWELL_S = 0.1  # for a frame of one byte
+BUSY = struct.Struct("<H?")  # seconds after which to try again; whether with new keys
+DISCARD_BYTES = 1 << 16  # at a time
+DISCARDED = 1 << 26  # bytes of a frame that is skipped on the way to a reason
+
+
+class Kind(IntEnum):
+    """What a frame holds. docs/protocol.md has the sequence."""
+
+    HELLO = 1
+    PLAN = 2
+    SETUP = 3
+    PREPARE = 4
+    UPLOAD = 5
+    RESPONSE = 6
+    CHOICES = 7
+    GARBLED = 8
+    PRODUCTS = 9
+    CLAIM = 10
+    INPUT = 11
+    LABELS = 12
+    ANSWERS = 13
+    RESULT = 14
+    BYE = 15
+    BUSY = 16
+    ASK = 21
+    ALLOWANCE = 22
+    ERROR = 255
+
+
+# What may still be on its way when a preparation is refused.
+OF_A_PREPARATION = (Kind.UPLOAD, Kind.CHOICES, Kind.PRODUCTS, Kind.CLAIM)
+
+
+class Reason(IntEnum):
+    """The only things that a party tells its peer about an error: fixed codes, no text, no secrets."""
+
+    VERSION = 1
+    REFUSED = 2
+    MALFORMED = 3
+    BATCH = 4
+    LIMIT = 5
+    INTERNAL = 6
+    TIMEOUT = 7
+    STOPPING = 8
+    BUSY = 20
+    QUOTA = 21
+
+
+REASONS = {
+    Reason.VERSION: (
+        "it speaks another version of the protocol",
+        "install the same version of deepreduce on both sides",
+    ),
+    Reason.REFUSED: ("it did not let us in", "check the token, or the certificate"),
+    Reason.MALFORMED: ("it could not accept a message of ours", "both sides drop the batch; connect again"),
+    Reason.BATCH: ("it does not have the prepared batch", "material is used once; prepare again"),
+    Reason.LIMIT: ("a limit of its settings was reached", "prepare fewer at a time, or try again later"),
+    Reason.QUOTA: (
+        "what it lets us use is used up",
+        "use what is prepared, try again later, or ask its operator for more",
+    ),
+    Reason.TIMEOUT: ("we were silent for too long", "connect again"),
+    Reason.STOPPING: ("it is being shut down", "connect again later; what is in stores is kept"),
+    Reason.BUSY: ("it is busy", "try again later"),
+    Reason.INTERNAL: ("it failed", "its operator finds the cause in its log"),
+}
+
+
+class Stream(Protocol):
+    """A connected byte stream. One thread may send while another receives."""
+
+    def send(self, *parts: Any) -> None:
+        """Sends all bytes of all parts."""
+
+    def receive_into(self, view: memoryview) -> int:
+        """Fills a part of the view; 0 at the end of the stream."""
+
+    def readable(self) -> bool:
+        """Whether there is something to receive, or the end of the stream."""
+
+    def set_timeout(self, seconds: float) -> None:
+        """How long a single step of sending or receiving may wait."""
+
+    def finish(self) -> None:
+        """Ends our direction, gives the peer a moment to read what was sent, and closes."""
+
+    def shutdown(self) -> None:
+        """Ends both directions under the feet of another thread, which still has to close."""
+
+    def close(self) -> None:
+        """Ends both directions; a blocked peer thread wakes up."""
+
+
+class SilenceError(SessionError):
+    """The peer did not send, or did not read, in time."""
+
+
+class CertificateError(SessionError):
+    """The peer wants a certificate, or another one than ours."""
+
+
+class PeerError(SessionError):
+    """The peer told us why it ended the session."""
+
+    def __init__(self, message: str, hint: str = "", reason: int = 0) -> None:
+        super().__init__(message, hint)
+        self.reason = reason
+
+
+class BusyError(PeerError):
+    """The server has no room now: try again in about ``retry_s`` seconds.
+
+    Nothing that was prepared is lost by it. Where a preparation was asked for the session goes on; ``renew``: with new
+    keys, since the server has lost its own.
+    """
+
+    def __init__(self, retry_s: int, renew: bool = False) -> None:
+        super().__init__(
+            f"the server is busy, try again in {retry_s} s",
+            "wait, or let `deepreduce predict --wait SECONDS` wait",
+            Reason.BUSY,
+        )
+        self.retry_s, self.renew = retry_s, renew
+
+
+class Wire(Protocol):
+    """What a phase of the protocol needs of a channel."""
+
+    meter: Meter
+
+    def send(self, kind: Kind, *parts: Bytes | bytes, op: str = "", background: bool = False) -> None:
+        """One frame."""
+
+    def receive(self, kind: Kind, length: int, op: str = "") -> Bytes:
+        """The content of the next frame, which must be of this kind and length."""
+
+
+class Channel:
+    """One side of a session's connection. One thread may send while another receives.
+
+    A frame must be complete within ``timeout_s`` of its header, however slowly it trickles.
+    """
+
+    def __init__(self, stream: Stream, peer: str, timeout_s: float) -> None:
+        self.meter = Meter()
+        self._stream = stream
+        self._peer = peer  # "server" or "client", for messages
+        self._timeout_s = timeout_s
+        self._deadline = 0.0
+        self._sending = threading.Lock()
+        self._sent = self._received = 0
+        self._digests: tuple[Any, Any] | None = None
+        self._unread = 0  # bytes of a refused request that may still come
+
+    def send(self, kind: Kind, *parts: Bytes | bytes, op: str = "", background: bool = False) -> None:
+        """One frame of all parts in turn, booked under ``op``. ``background``: a round is not begun by it."""
+        length = sum(len(part) for part in parts)
+        with self._sending:
+            header = HEADER.pack(kind, 0, self._sent & 0xFFFF, length)
+            self._sent += 1
+            try:
+                with self._stream_errors():
+                    self._stream.send(header, *parts)
+            except SessionError:
+                if not background and kind not in (Kind.ERROR, Kind.BYE):
+                    self._raise_reason()
+                raise
+            if self._digests:
+                _update(self._digests[0], header, *parts)
+        self.meter.sent(op, HEADER.size + length, background)
+
+    def receive(self, kind: Kind, length: int, op: str = "") -> Bytes:
+        """The content, uint8 [length], of the next frame, which must be of this kind and length."""
+        return self._receive(kind, length, length, op)
+
+    def receive_upto(self, kind: Kind, limit: int) -> bytes:
+        """The content of the next frame, which must be of this kind and no longer than ``limit`` bytes."""
+        return self._receive(kind, 0, limit, "").tobytes()
+
+    def next_of(self, lengths: dict[Kind, int], idle_s: float) -> Kind:
+        """Waits up to ``idle_s`` for a frame of one of the kinds, with that kind's length; its content is `content`."""
+        kind, length = self._next_header(idle_s)
+        while kind in OF_A_PREPARATION and HEADER.size + length <= self._unread:
+            self._unread -= HEADER.size + length
+            self._discard(length)
+            kind, length = self._next_header(idle_s)
+        self._unread = 0
+        expected = next((k for k in lengths if k == kind), None)
+        if expected is None:
+            raise self._malformed(f"a frame of kind {kind} instead of {', '.join(k.name for k in lengths)}")
+        if length != lengths[expected]:
+            raise self._malformed(f"a {expected.name} frame of {length} bytes instead of {lengths[expected]}")
+        return expected
+
+    def content(self, length: int) -> Bytes:
+        """The content of the frame that `next_of` announced."""
+        return self._content(length, "")
+
+    def refuse(self, retry_s: int, renew: bool, unread: int) -> None:
+        """Tells the client that the server is busy; of what it asked for up to ``unread`` bytes may still come."""
+        self.send(Kind.BUSY, BUSY.pack(retry_s, renew))
+        self._unread = unread
+
+    def turn_away(self, retry_s: int) -> None:
+        """Tells a client that comes in that the server is busy, and closes."""
+        with suppress(SessionError, OSError):
+            self.refuse(retry_s, False, 0)
+        self._stream.finish()
+
+    def readable(self) -> bool:
+        """Whether something has come that nobody has received, or the end of the stream."""
+        return self._stream.readable()
+
+    def check_open(self) -> None:
+        """Raises `SessionError` if the peer has ended the session while it was idle."""
+        if self._stream.readable():
+            kind, _ = self._header()
+            raise self._malformed(f"a frame of kind {kind} that nobody asked for")
+
+    def fail(self, reason: Reason) -> None:
+        """Tells the peer why the session ends, if it still listens, and closes."""
+        with suppress(SessionError, OSError):
+            self.send(Kind.ERROR, bytes([reason]))
+        self._stream.finish()
+
+    def farewell(self, reason: Reason) -> bool:
+        """From another thread: tells an idle peer why the session ends. False: something is being sent to it.
+
+        A peer that reads nothing, for which a frame may wait long, is not waited for.
+        """
+        if self._sending.locked():
+            return False
+        self._stream.set_timeout(FAREWELL_S)
+        with suppress(SessionError, OSError):
+            self.send(Kind.ERROR, bytes([reason]))
+        return True
+
+    def abort(self) -> None:
+        """From another thread: whoever sends or receives here gets an error at once."""
+        self._stream.shutdown()
+
+    def close(self) -> None:
+        """Ends the connection."""
+        self._stream.close()
+
+    @contextmanager
+    def transcript(self) -> Iterator[tuple[Any, Any]]:
+        """While open, every frame is hashed: (sent, received) SHA-256."""
+        self._digests = hashlib.sha256(), hashlib.sha256()
+        try:
+            yield self._digests
+        finally:
+            self._digests = None
+
+    def _receive(self, kind: Kind, least: int, most: int, op: str) -> Bytes:
+        found, length = self._header()
+        if found != kind:
+            raise self._malformed(f"a frame of kind {found} instead of {kind.name}")
+        if not least <= length <= most:
+            raise self._malformed(f"a {kind.name} frame of {length} bytes, {most} expected")
+        return self._content(length, op)
+
+    def _header(self) -> tuple[int, int]:
+        header = bytearray(HEADER.size)
+        self._deadline = float("inf")  # waiting for the peer to work; the stream's own limit holds
+        self._fill(memoryview(header))
+        self._deadline = time.monotonic() + self._timeout_s
+        kind, zero, sequence, length = HEADER.unpack(header)
+        if kind == Kind.ERROR and zero == 0 and length == 1:
+            code = bytearray(1)
+            self._fill(memoryview(code))
+            text, hint = REASONS.get(code[0], ("it gave an unknown reason", ""))  # type: ignore[call-overload]
+            raise PeerError(f"the {self._peer} ended the session: {text}", hint, code[0])
+        if zero or sequence != self._received & 0xFFFF:
+            raise self._malformed(f"frame number {sequence} instead of {self._received & 0xFFFF}")
+        self._received += 1
+        if kind == Kind.BUSY and length == BUSY.size and self._peer == "server":
+            content = bytearray(BUSY.size)
+            self._fill(memoryview(content))
+            raise BusyError(*BUSY.unpack(content))
+        if self._digests:
+            self._digests[1].update(header)
+        return kind, length
+
+    def _next_header(self, idle_s: float) -> tuple[int, int]:
+        """Of a frame that may be long in coming."""
+        with self._stream_errors():
+            self._stream.set_timeout(idle_s)
+            found = self._header()
+            self._stream.set_timeout(self._timeout_s)
+        return found
+
+    def _discard(self, length: int) -> None:
+        """Reads a content that nobody wants."""
+        buffer = memoryview(bytearray(min(length, DISCARD_BYTES)))
+        while length:
+            self._fill(buffer[: min(length, len(buffer))])
+            length -= min(length, len(buffer))
+
+    def _content(self, length: int, op: str) -> Bytes:
+        content = np.empty(length, np.uint8)
+        self._fill(memoryview(content))  # type: ignore[arg-type]
+        if self._digests:
+            _update(self._digests[1], content)
+        self.meter.received(op, HEADER.size + length)
+        return content
+
+    def _fill(self, view: memoryview) -> None:
+        with self._stream_errors():
+            while len(view):
+                got = self._stream.receive_into(view)
+                if not got:
+                    raise SessionError(
+                        f"the {self._peer} closed the connection in the middle of a message",
+                        "connect again; with TLS?",
+                    )
+                view = view[got:]
+                if len(view) and time.monotonic() > self._deadline:
+                    raise TimeoutError
+                # What has begun, be it a header, has an end.
+                self._deadline = min(self._deadline, time.monotonic() + self._timeout_s)
+
+    def _raise_reason(self) -> None:
+        """After a failed send: the peer may have said why it stopped listening."""
+        try:
+            self._stream.set_timeout(1.0)
+            while True:
+                _, length = self._header()
+                self._content(min(length, DISCARDED), "")
+        except (PeerError, CertificateError):
+            raise
+        except (SessionError, OSError):
+            return
+
+    def _malformed(self, what: str) -> SessionError:
+        return SessionError(f"the {self._peer} sent {what}", "it may be another version; connect again")
+
+    @contextmanager
+    def _stream_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except TimeoutError:
+            raise SilenceError(
+                f"the {self._peer} was silent for too long", "connect again, or allow more time"
+            ) from None
+        except OSError as error:
+            if any(word in (getattr(error, "reason", None) or "") for word in ("CERTIFICATE", "UNKNOWN_CA")):
+                raise CertificateError(
+                    f"the {self._peer} did not let us in: it asks for a certificate of an authority that it knows",
+                    "give a certificate and its key, or other ones",
+                ) from None
+            raise SessionError(f"the connection to the {self._peer} broke: {error}", "connect again") from None
+
+
+def _update(digest: Any, *parts: Bytes | bytes) -> None:
+    for part in parts:
+        digest.update(part)

@@ -1,0 +1,193 @@
+"""The beginning of a session: who speaks which version, who may come in, about which plan; and the keys.
+
+1. client: HELLO {version, protocol, batch, token, known, identity, keeps}
+   server: HELLO {version, digest, parameter set, preparations allowed, identity, keeps, metered}, PLAN unless known
+   Before the server has let the client in (access.py) it sends nothing but an error, which says nothing of the plan.
+Only before the first preparation of a connection:
+2. client: SETUP point A, homomorphic public key;     server: SETUP points B, point A'
+3. client: SETUP seeds of the extension, points B';   server: SETUP seeds of the reverse extension
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import asdict, dataclass, field
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ... import _core
+from ...errors import PlanError, SessionError
+from ...plan import Plan, decode
+from ...plan.cost.traffic import BASE_OTS, OT_SETUP, POINT
+from ..zeroize import wiping
+from .channel import Channel, Kind, Wire
+
+VERSION = 3
+T = TypeVar("T", "ClientHello", "ServerHello")
+K = 4  # SoftSpoken's tree depth: 4 bytes per transfer (AGREEMENT)
+HELLO_LIMIT = 4096
+PLAN_LIMIT = 1 << 26
+MAX_BATCH = 1 << 12
+MAX_TOKEN = 1024  # bytes
+SETUP = "set-up"  # what the keys are booked under, as if it were an op
+_TYPES: dict[str, set[type]] = {"int": {int}, "bool": {bool}, "str": {str}, "str | None": {str, type(None)}}
+
+
+class RefusedError(SessionError):
+    """The client was not let in."""
+
+
+class LimitError(SessionError):
+    """The client asked for more than the server's settings allow."""
+
+
+class VersionError(SessionError):
+    """The peer speaks another version of the protocol."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClientHello:
+    """What the client asks for. ``known``: the digest of a plan that it need not be sent. ``identity``: 64 hexadecimal
+    digits, secret, to which what it prepares is bound. ``keeps``: it has a store.
+    """
+
+    version: int
+    protocol: str
+    batch: int
+    token: str | None = field(repr=False)
+    known: str | None
+    identity: str = field(repr=False)
+    keeps: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ServerHello:
+    """What the client gets. ``max_prepared``: preparations that it may hold at a time. ``identity`` names the server's
+    store, for this plan and these weights. ``keeps``: it has a store, so that what is prepared outlives the connection.
+    ``metered``: the client's use is limited; it should ask before it burns anything (allowance.py).
+    """
+
+    version: int
+    plan_digest: str
+    parameter_set: str
+    max_prepared: int
+    identity: str
+    keeps: bool
+    metered: bool = False
+
+
+@dataclass(slots=True)
+class Keys:
+    """Both directions of the OT extension. State moves forward only; it ends with the connection."""
+
+    ot: Any  # the direction of the labels: the server is sender
+    reverse: Any  # of the products: the client is sender
+    he: Any
+
+
+def greet_server(channel: Channel, hello: ClientHello) -> tuple[ServerHello, bytes | None]:
+    """The client's step 1: what the server says, and the plan's bytes unless it is the known one."""
+    channel.send(Kind.HELLO, json.dumps(asdict(hello)).encode())
+    answer = _parse(channel.receive_upto(Kind.HELLO, HELLO_LIMIT), ServerHello, "server")
+    if not re.fullmatch("[0-9a-f]{64}", answer.plan_digest) or not re.fullmatch("[0-9a-f]{32}", answer.identity):
+        raise SessionError("the server sent a hello with a wrong digest or identity", "it may be another version")
+    if answer.plan_digest == hello.known:
+        return answer, None
+    return answer, channel.receive_upto(Kind.PLAN, PLAN_LIMIT)
+
+
+def checked_plan(answer: ServerHello, content: bytes, pin: str | None) -> Plan:
+    """The plan that the server announced. Raises `SessionError` when it is another one, or not the pinned one."""
+    found = hashlib.sha256(content).hexdigest()
+    if found != answer.plan_digest:
+        raise SessionError(f"the server's plan {found[:12]} is not the {answer.plan_digest[:12]} that it announced")
+    if pin is not None and found != pin:
+        raise SessionError(
+            f"the server's plan is {found[:12]}, pinned is {pin[:12]}", "ask the operator which is right"
+        )
+    try:
+        plan = decode(content)
+    except PlanError as error:
+        raise SessionError(f"the server sent a plan that cannot be used: {error.message}", error.hint) from None
+    if plan.parameter_set != answer.parameter_set:
+        raise SessionError(f"the server announced {answer.parameter_set!r:.40}, its plan says {plan.parameter_set}")
+    return plan
+
+
+def read_hello(channel: Channel) -> ClientHello:
+    """The server's step 1, first half: who asks for what. Nobody is let in by it."""
+    hello = _parse(channel.receive_upto(Kind.HELLO, HELLO_LIMIT), ClientHello, "client")
+    if not re.fullmatch("[0-9a-f]{64}", hello.identity):
+        raise SessionError("the client sent a hello with a wrong identity", "it may be another version")
+    return hello
+
+
+def greet_client(channel: Channel, hello: ClientHello, answer: ServerHello, plan: bytes) -> None:
+    """The server's step 1, second half; ``plan``: its canonical bytes."""
+    channel.send(Kind.HELLO, json.dumps(asdict(answer)).encode())
+    if hello.known != answer.plan_digest:
+        channel.send(Kind.PLAN, plan)
+
+
+def setup_request_bytes(ring_bits: int) -> int:
+    """The content of the first SETUP frame."""
+    return POINT + int(_core.he_parameters(ring_bits)["public_key_bytes"])
+
+
+def client_keys(channel: Channel, plan: Plan) -> Keys:
+    """The client's steps 2 and 3."""
+    from ..protocol.base_ot import BaseReceiver, BaseSender  # libsodium is for those who prepare
+
+    he = _core.HeClient(plan.ring.ring_bits)
+    sender = BaseSender()
+    channel.send(Kind.SETUP, sender.message, he.public_key(), op=SETUP)
+    answer = channel.receive(Kind.SETUP, BASE_OTS * POINT + POINT, op=SETUP).tobytes()
+    both, delta = sender.keys(answer[: BASE_OTS * POINT]), _core.Delta.random()
+    bits = delta.bits()
+    base = BaseReceiver(answer[BASE_OTS * POINT :], bits)
+    with wiping(both, bits, base.keys):
+        ot = _core.OtReceiver(K, both)
+        channel.send(Kind.SETUP, np.ascontiguousarray(ot.set_up), base.message, op=SETUP)
+        reverse = _core.OtSender(K, delta, base.keys, channel.receive(Kind.SETUP, OT_SETUP, op=SETUP))
+    return Keys(ot, reverse, he)
+
+
+def server_keys(channel: Wire, plan: Plan, request: NDArray[np.uint8]) -> Keys:
+    """The server's steps 2 and 3, for the content of the first SETUP frame."""
+    from ..protocol.base_ot import BaseReceiver, BaseSender
+
+    try:
+        he = _core.HeServer(plan.ring.ring_bits, request[POINT:].tobytes())
+    except ValueError as error:
+        raise SessionError(f"the client's public key cannot be used: {error}") from None
+    delta = _core.Delta.random()
+    bits = delta.bits()
+    base, sender = BaseReceiver(request[:POINT].tobytes(), bits), BaseSender()
+    with wiping(bits, base.keys):
+        channel.send(Kind.SETUP, base.message, sender.message, op=SETUP)
+        answer = channel.receive(Kind.SETUP, OT_SETUP + BASE_OTS * POINT, op=SETUP)
+        ot = _core.OtSender(K, delta, base.keys, np.ascontiguousarray(answer[:OT_SETUP]))
+    both = sender.keys(answer[OT_SETUP:].tobytes())
+    with wiping(both):
+        reverse = _core.OtReceiver(K, both)
+    channel.send(Kind.SETUP, np.ascontiguousarray(reverse.set_up), op=SETUP)
+    return Keys(ot, reverse, he)
+
+
+def _parse(content: bytes, kind: type[T], peer: str) -> T:
+    try:
+        data = json.loads(content)
+        version = data["version"]
+        if type(version) is int and version != VERSION:  # whose other fields may mean other things
+            raise VersionError(f"the {peer} speaks version {version}, this is {VERSION}", "install the same version")
+        hello = kind(**data)
+    except (ValueError, TypeError, KeyError, RecursionError):
+        raise SessionError(f"the {peer} sent a hello that cannot be read", "it may be another version") from None
+    for name, hint in kind.__annotations__.items():
+        if type(getattr(hello, name)) not in _TYPES[hint]:
+            raise SessionError(f"the {peer} sent a hello with a wrong {name}", "it may be another version")
+    return hello

@@ -1,7 +1,0 @@
-"""What joins the halves: points of a frontier exported, run between two processes, and written into frontier.json."""
-
-from .budget import Pick, pick
-from .observer import Observer
-from .points import Failure, Measured, Outcome, measure_frontier
-
-__all__ = ["Failure", "Measured", "Observer", "Outcome", "Pick", "measure_frontier", "pick"]
