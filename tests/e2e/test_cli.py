@@ -135,7 +135,7 @@ def test_bad_input(place, line, says):
 
 
 def test_help_lists_every_setting_of_the_recipe():
-    from deepreduce.cli.search import SETTINGS
+    from deepreduce.cli.commands.search import SETTINGS
 
     listed = {part.split(" (")[0].strip() for part in re.sub(r"\([^)]*\)", "", SETTINGS).split(",")}
     own_options = {"name", "epochs", "batch_size", "learning_rate"}

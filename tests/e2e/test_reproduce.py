@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deepreduce.cli.reproduce import parse_duration, parse_seeds
+from deepreduce.cli.commands.reproduce import parse_duration, parse_seeds
 from deepreduce.errors import DataError, SettingError, StoreError
 from deepreduce.jobs.executors import InlineExecutor
 from deepreduce.reduce.prune_channels import ChannelPruning

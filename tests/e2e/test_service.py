@@ -177,6 +177,8 @@ def test_bad_files_cost_nothing_and_others_go_on(folder):
 
 
 def test_who_gets_in(folder, tmp_path):
+    with served(folder):  # makes the development authority, whichever test comes first
+        pass
     authority = trustme.CA()
     issued = authority.issue_cert("127.0.0.1")
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")

@@ -155,7 +155,7 @@ def test_for_this_machine(tmp_path, monkeypatch):
         loopback_authority()
     pair = loopback_pair()
     assert pair.new and not loopback_pair().new
-    assert loopback_authority() == tmp_path / "config/development/development_ca.pem"
+    assert loopback_authority() == tmp_path / "config/development/authority.pem"
     assert pair.key.stat().st_mode & 0o777 == 0o600
     assert pair.key.parent.stat().st_mode & 0o777 == 0o700
     names = development_ca._names_of(x509.load_pem_x509_certificate(pair.certificate.read_bytes()))

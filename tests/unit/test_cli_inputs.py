@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deepreduce.cli.address import is_loopback, parse_address, parse_bytes, shown_address
-from deepreduce.cli.pictures import read_input, read_picture
-from deepreduce.cli.predict import _predict
+from deepreduce.cli.commands.predict import _predict
+from deepreduce.cli.images import read_input, read_picture
+from deepreduce.cli.units import is_loopback, parse_address, parse_bytes, shown_address
 from deepreduce.data.decode import decode
 from deepreduce.errors import DataError, PlanError, SettingError
 from deepreduce.inference.transport.channel import PeerError, Reason

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from deepreduce.cli.search import _recipes
+from deepreduce.cli.commands.search import _recipes
 from deepreduce.errors import SettingError, StoreError
 from deepreduce.jobs.workspace import Workspace
 from deepreduce.networks import ModelSource

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deepreduce.cli.search import ELEMENTS
-from deepreduce.cli.search_budgets import COLUMNS
+from deepreduce.cli.commands.search import ELEMENTS
+from deepreduce.cli.output.search_results import COLUMNS
 from deepreduce.errors import SettingError
 from deepreduce.networks import build_zoo
 from deepreduce.networks.network import Network

@@ -12,19 +12,16 @@ from rich.markup import escape
 
 from ..errors import DeepReduceError, one_line
 from ..version import __version__
-from .audit import audit_app
-from .bench import bench_command
-from .certificates import certificates_command
-from .doctor import doctor_command
-from .export import export_command
-from .inspect import inspect_command
-from .predict import predict_command
-from .report import report_command
-from .reproduce import reproduce_command
-from .search import search_command
-from .serve import serve_command
-from .token import token_command
-from .usage import usage_command
+from .commands.access import audit_app, certificates_command, token_command, usage_command
+from .commands.bench import bench_command
+from .commands.doctor import doctor_command
+from .commands.export import export_command
+from .commands.inspect import inspect_command
+from .commands.predict import predict_command
+from .commands.report import report_command
+from .commands.reproduce import reproduce_command
+from .commands.search import search_command
+from .commands.serve import serve_command
 
 app = typer.Typer(
     name="deepreduce",

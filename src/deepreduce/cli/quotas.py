@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import SettingError, nearest
-from .address import parse_bytes
 from .options import parse_pairs
+from .units import parse_bytes
 
 if TYPE_CHECKING:
     from ..inference.access.quota import Quota, Quotas

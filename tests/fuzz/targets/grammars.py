@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from deepreduce.cli.address import parse_address, parse_bytes, shown_address
 from deepreduce.cli.options import parse_pairs, parse_shape, parse_size
+from deepreduce.cli.units import parse_address, parse_bytes, shown_address
 from deepreduce.errors import DeepReduceError
 from deepreduce.plan.cost.network_link import parse_link
 from fuzz.target import target

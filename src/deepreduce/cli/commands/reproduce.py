@@ -17,8 +17,8 @@ from rich.markdown import Markdown
 from rich.markup import escape
 from rich.table import Table
 
-from ..errors import SettingError
-from .executor import (
+from ...errors import SettingError
+from ..executor import (
     CpusOption,
     DeviceOption,
     ExecutorOption,
@@ -29,10 +29,10 @@ from .executor import (
     StoreOption,
     make_executor,
 )
-from .options import JsonOption
+from ..options import JsonOption
 
 if TYPE_CHECKING:
-    from ..reproduce.run import Outcome
+    from ...reproduce.run import Outcome
 
 
 def reproduce_command(
@@ -93,9 +93,9 @@ def reproduce_command(
     again. All trainings of the first seed come first, then those of the next, so that a run that is stopped leaves
     whole seeds. Exit code 3 if trainings failed.
     """
-    from ..reproduce.scale import find_scale
-    from ..reproduce.session import Place, choose, write
-    from ..reproduce.tables import STUDIES
+    from ...reproduce.scale import find_scale
+    from ...reproduce.session import Place, choose, write
+    from ...reproduce.tables import STUDIES
 
     console = Console(stderr=as_json)
     if listing:
@@ -108,13 +108,13 @@ def reproduce_command(
     limit = inf if time_limit is None else parse_duration(time_limit)
     place = Place(results, work or Path("reproduction") / chosen.name)
     if not no_figures:
-        from ..report.figures.style import matplotlib
+        from ...report.figures.style import matplotlib
 
         matplotlib()  # missing: say so before hours of training
     outcome = None
     if not no_run and any(study.trainings for study in studies):
-        from ..reproduce.session import run
-        from .progress import watch
+        from ...reproduce.session import run
+        from ..output.search_progress import watch
 
         runs_on = make_executor(
             executor,
@@ -169,8 +169,8 @@ def parse_duration(text: str) -> float:
 
 
 def _list(console: Console, as_json: bool) -> None:
-    from ..reproduce.scale import SCALES
-    from ..reproduce.tables import STUDIES
+    from ...reproduce.scale import SCALES
+    from ...reproduce.tables import STUDIES
 
     if as_json:
         scales = {scale.name: scale.description for scale in SCALES.values()}

@@ -11,10 +11,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from .options import JsonOption, ModelArgument, StageOption, WidthOption, parse_pairs, parse_shape
+from ..options import JsonOption, ModelArgument, StageOption, WidthOption, parse_pairs, parse_shape
 
 if TYPE_CHECKING:
-    from ..networks import Profile
+    from ...networks import Profile
 
 
 def inspect_command(
@@ -38,9 +38,9 @@ def inspect_command(
     """Count ReLUs, parameters and multiply-accumulates of MODEL, per layer and per stage, for one image."""
     given = None if input_shape is None else parse_shape(input_shape)
     stages = parse_pairs(stage, "--stage")
-    from ..networks import ModelSource, count
-    from ..reduce import reduce_to
-    from ..reduce.elements.linearize import require_chosen
+    from ...networks import ModelSource, count
+    from ...reduce import reduce_to
+    from ...reduce.elements.linearize import require_chosen
 
     source = ModelSource(model, width, stages or None)
     shape = given or source.input_shape() or (3, 32, 32)
@@ -49,7 +49,7 @@ def inspect_command(
     profile = count(network)
     content = {"model": model, "point": str(network.point), "input": list(shape), **profile.to_json()}
     if figure is not None:
-        from ..report import distribution_figure
+        from ...report import distribution_figure
 
         distribution_figure(content, figure)
     if as_json:

@@ -4,30 +4,27 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import socket
 import sys
-import threading
-from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from queue import SimpleQueue
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from ..errors import DeepReduceError, PlanError, SettingError
-from .address import is_loopback, parse_address, parse_bytes, shown_address
-from .options import StoreKeyOption
-from .quotas import read_quotas
-from .tls import PLAIN, ServerFiles, server_files
+from ...errors import DeepReduceError, PlanError, SettingError
+from ..credentials import PLAIN, ServerFiles, read_token, server_files
+from ..options import StoreKeyOption
+from ..quotas import read_quotas
+from ..signals import at_hangup, until_signalled
+from ..units import is_loopback, parse_address, parse_bytes, shown_address
 
 if TYPE_CHECKING:
     from ssl import SSLContext
 
-    from ..inference.server.server import Server
-    from ..inference.server.supervisor import Inherited
-    from ..plan import Plan
+    from ...inference.server.server import Server
+    from ...inference.server.supervisor import Inherited
+    from ...plan import Plan
 
 warnings = logging.getLogger("deepreduce.server")
 GRACE_S = 30.0
@@ -190,13 +187,13 @@ def serve_command(
     memory, disk = parse_bytes(max_memory, "--max-memory"), parse_bytes(max_disk, "--max-disk")
     client_disk = parse_bytes(max_client_disk, "--max-client-disk")
     _log_to_stderr(log)
-    stop = _until_signalled()
-    from ..inference.core_dumps import forbid_core_files
-    from ..inference.server.server import Server
+    stop = until_signalled()
+    from ...inference.core_dumps import forbid_core_files
+    from ...inference.server.server import Server
 
     forbid_core_files()
     read, weights, folder = _read_plan(plan)
-    from ..inference.server.supervisor import Inherited
+    from ...inference.server.supervisor import Inherited
 
     inherited = Inherited.found()
     workers = max(1, (os.cpu_count() or 1) - 1) if workers is None else workers
@@ -219,7 +216,7 @@ def serve_command(
     with ExitStack() as stack:
         counters = None
         if watched is not None:
-            from ..inference.server.metrics import Metrics
+            from ...inference.server.metrics import Metrics
 
             counters = Metrics()
             stack.callback(counters.close)
@@ -292,7 +289,7 @@ def _part(workers: int, sessions: int, memory: int, inherited: Inherited | None)
     """What one of several processes gets of what all may have."""
     if inherited is None:
         return {"workers": workers, "max_sessions": sessions, "max_prepared_bytes": memory}
-    from ..inference.server.workers.fork_server import Ordered
+    from ...inference.server.workers.fork_server import Ordered
 
     count = inherited.processes
     return {
@@ -304,20 +301,8 @@ def _part(workers: int, sessions: int, memory: int, inherited: Inherited | None)
     }
 
 
-def read_token(path: Path) -> str:
-    """The first line of a file. Raises `SettingError`."""
-    try:
-        lines = path.read_text("utf-8").splitlines()
-    except (OSError, UnicodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is no text"
-        raise SettingError(f"the token file {path} cannot be read: {reason}", "check the path") from None
-    if not lines or not lines[0].strip():
-        raise SettingError(f"the token file {path} is empty", "write the token into its first line")
-    return lines[0].strip()
-
-
 def _read_plan(path: Path) -> tuple[Plan, dict[str, Any], Path]:
-    from ..plan import read_plan, read_weights
+    from ...plan import read_plan, read_weights
 
     folder = path.parent if path.name == "plan.json" else path
     if not folder.is_dir():
@@ -327,7 +312,7 @@ def _read_plan(path: Path) -> tuple[Plan, dict[str, Any], Path]:
 
 
 def _log_to_stderr(style: str) -> None:
-    from ..inference.server.events import JsonLines
+    from ...inference.server.events import JsonLines
 
     handler = logging.StreamHandler()
     handler.setFormatter(JsonLines() if style == "json" else logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
@@ -335,30 +320,3 @@ def _log_to_stderr(style: str) -> None:
     logger.handlers[:] = [handler]
     logger.setLevel(logging.INFO)
     logger.propagate = False
-
-
-def _until_signalled() -> threading.Event:
-    """Set by the first SIGTERM or SIGINT; the second ends the process."""
-    stop = threading.Event()
-
-    def handle(number: int, frame: object) -> None:
-        if stop.is_set():
-            os._exit(128 + number)
-        stop.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, handle)
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something to read again
-    return stop
-
-
-def at_hangup(act: Callable[[], None]) -> None:
-    """Calls it at every SIGHUP, in a thread of its own: a signal's handler may not wait for locks."""
-    come: SimpleQueue[int] = SimpleQueue()
-
-    def run() -> None:
-        while come.get():
-            act()
-
-    threading.Thread(target=run, name="deepreduce-hangup", daemon=True).start()
-    signal.signal(signal.SIGHUP, lambda number, frame: come.put(number))

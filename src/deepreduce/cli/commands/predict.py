@@ -12,15 +12,14 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from ..errors import DeepReduceError, SettingError
-from .address import parse_address
-from .bars import Report, progress_bar
-from .options import JsonOption, StoreKeyOption
-from .serve import read_token
-from .tls import client_tls
+from ...errors import DeepReduceError, SettingError
+from ..credentials import client_tls, read_token
+from ..options import JsonOption, StoreKeyOption
+from ..output.progress_bar import Report, progress_bar
+from ..units import parse_address
 
 if TYPE_CHECKING:
-    from ..inference.client.client import Client
+    from ...inference.client.client import Client
 
 SOME_FAILED = 1  # exit code: some files could not be answered, the others were
 TRUST = "Whom to trust, and who asks"
@@ -116,10 +115,10 @@ def predict_command(
         raise SettingError("--wait is negative", "give a number of seconds")
     started = time.perf_counter()
     console = Console(stderr=True)
-    from ..inference.client.client import Client
-    from ..inference.client.retry import patiently
-    from ..inference.core_dumps import forbid_core_files
-    from ..paths import client_store_folder
+    from ...inference.client.client import Client
+    from ...inference.client.retry import patiently
+    from ...inference.core_dumps import forbid_core_files
+    from ...paths import client_store_folder
 
     forbid_core_files()
     with ExitStack() as stack:
@@ -175,8 +174,8 @@ def predict_command(
 
 def _input(path: Path, client: Client, array: bool, resize: bool) -> dict[str, Any]:
     """One file: its input, or what is wrong with it, which costs the others nothing."""
-    from ..errors import MissingPackageError, PlanError
-    from .pictures import read_input
+    from ...errors import MissingPackageError, PlanError
+    from ..images import read_input
 
     try:
         return {"file": str(path), "x": read_input(path, client.plan, array=array, resize=resize)}
@@ -192,7 +191,7 @@ def _ask(
     """Answers in the order of the inputs; bad files pass through."""
     import numpy as np
 
-    from ..inference.transport.channel import PeerError, Reason
+    from ...inference.transport.channel import PeerError, Reason
 
     good = [entry for entry in inputs if "x" in entry]
     size = client.target.batch
@@ -226,8 +225,8 @@ def _predict(client: Client, images: Any, left: int, notes: list[str], wait: flo
 
     A server that refuses what it has just prepared is not asked again.
     """
-    from ..inference.client.retry import patiently
-    from ..inference.transport.channel import PeerError, Reason
+    from ...inference.client.retry import patiently
+    from ...inference.transport.channel import PeerError, Reason
 
     fresh = False
     while True:
@@ -246,8 +245,8 @@ def _predict(client: Client, images: Any, left: int, notes: list[str], wait: flo
 
 def _prepare(client: Client, count: int, notes: list[str], wait: float) -> None:
     """So many, or as many as a quota or a busy server leaves, if any is ready then. Raises `BusyError`, `PeerError`."""
-    from ..inference.client.retry import patiently
-    from ..inference.transport.channel import BusyError, PeerError, Reason
+    from ...inference.client.retry import patiently
+    from ...inference.transport.channel import BusyError, PeerError, Reason
 
     goal = client.prepared + count
     try:

@@ -12,11 +12,11 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from ..errors import MissingPackageError, SettingError
-from .bars import progress_bar
+from ...errors import MissingPackageError, SettingError
+from ..options import JsonOption, WidthOption
+from ..output.bench_tables import show_run
+from ..output.progress_bar import progress_bar
 from .bench_frontier import bench_frontier, holds_search
-from .bench_tables import show_run
-from .options import JsonOption, WidthOption
 
 NETWORK_DEFAULTS = (
     1.0,
@@ -81,7 +81,7 @@ def bench_command(
     Of a search's folder every Pareto point and the full network are exported, measured, and noted in frontier.json;
     what is measured already is kept. Exit code 3 if a point could not be measured.
     """
-    from ..benchmark.run import BenchOptions, bench
+    from ...benchmark.run import BenchOptions, bench
 
     networks, points = network or ["none"], point or []
     console = Console(stderr=as_json)
@@ -122,7 +122,7 @@ def bench_command(
         made = {"point": points[0] if points else None, "merged": None if _plan_folder(plan) else merge}
         result = {"model": plan, **made, **bench(folder, options, report)}
     if out is not None:
-        from ..files import write_whole
+        from ...files import write_whole
 
         write_whole(out, (json.dumps(result, indent=1) + "\n").encode())
     if as_json:
@@ -141,10 +141,10 @@ def _plan_folder(text: str) -> Path | None:
 
 
 def _write_random(folder: Path, network: str, point: str | None, **settings: Any) -> None:
-    from ..plan import write_plan, write_weights
+    from ...plan import write_plan, write_weights
 
     try:
-        from ..export import plan_of
+        from ...export import plan_of
     except ImportError as error:
         raise MissingPackageError(
             f"a plan of {network} is made with torch", "pip install 'deepreduce[search]', or give a plan's folder"

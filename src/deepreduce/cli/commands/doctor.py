@@ -12,11 +12,11 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from ..errors import DeepReduceError, one_line
-from ..paths import client_store_folder, data_folder
-from ..processor import processor_flags, processor_name
-from ..version import __version__
-from .options import JsonOption
+from ...errors import DeepReduceError, one_line
+from ...paths import client_store_folder, data_folder
+from ...processor import processor_flags, processor_name
+from ...version import __version__
+from ..options import JsonOption
 
 FEATURES = ("aes", "avx2", "bmi2", "vaes", "avx512f", "avx512ifma", "avx512_vnni", "amx_int8")
 # package -> (distribution, extra, what needs it)
@@ -107,7 +107,7 @@ def _data(folder: Path) -> dict[str, Any]:
 def _store(folder: Path) -> dict[str, Any]:
     result: dict[str, Any] = {"folder": str(folder)}
     try:
-        from ..inference.store.summary import summary
+        from ...inference.store.summary import summary
 
         return result | summary(folder)
     except (DeepReduceError, ImportError) as error:

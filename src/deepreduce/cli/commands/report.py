@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from .options import JsonOption
+from ..options import JsonOption
 
 
 def report_command(
@@ -32,7 +32,7 @@ def report_command(
     What `deepreduce bench DIR` measured is in the page and the table: switch the chart's axis to seconds or megabytes.
     What other papers report on the same data is in the page, too, behind a box for each method.
     """
-    from ..report import write_report
+    from ...report import write_report
 
     written = write_report(directory, x, run, published)
     if as_json:

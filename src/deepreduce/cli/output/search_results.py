@@ -1,4 +1,4 @@
-"""``deepreduce search --target``: the network that was picked under a budget, for people."""
+"""Results of a search for people: the network picked under a target, and the best under each budget."""
 
 from __future__ import annotations
 
@@ -8,19 +8,22 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
+from rich.table import Table
 
-from .bars import progress_bar
-from .bench_frontier import watcher
+from .progress_bar import progress_bar, watcher
 
 if TYPE_CHECKING:
-    from ..benchmark.frontier import Pick
-    from ..data.dataset import Dataset
-    from ..search.targets import Target
+    from ...benchmark.frontier import Pick
+    from ...data.dataset import Dataset
+    from ...search import Frontier, TrainedNetwork
+    from ...search.targets import Target
+
+COLUMNS = ("coarse", "fine", "coarse-then-fine")
 
 
 def pick_target(console: Console, directory: Path, targets: Sequence[Target], data: Dataset) -> Pick:
     """Picks, measures, shows."""
-    from ..benchmark.frontier import pick
+    from ...benchmark.frontier import pick
 
     with progress_bar(console) as report:
         picked = pick(directory, targets, observer=watcher(console, report), data=data)
@@ -52,3 +55,27 @@ def described(picked: Pick) -> list[str]:
         shown = f"predicted {target.shown(kept.predicted)}, measured {target.shown(kept.measured)}"
         lines.append(f"  {target.text}: {shown} ({100 * kept.error:+.0f} %){verdict}")
     return lines
+
+
+def show_budgets(console: Console, frontier: Frontier) -> None:
+    """A row for each budget; nothing where none was asked for."""
+    rows = frontier.content.get("budgets", [])
+    if not rows:
+        return
+    known = {network.job: network for network in frontier.networks}
+    table = Table(title="Budgets: validation / test % of the best with at most so many ReLUs", title_justify="left")
+    for name in ("ReLUs", *COLUMNS):
+        table.add_column(name, justify="right")
+    table.add_column("best")
+    for row in rows:
+        cells = [_accuracies(known.get(row[kind])) for kind in COLUMNS]
+        best = known.get(row["choice"])
+        table.add_row(f"{row['relus']:,}", *cells, "-" if best is None else escape(best.name))
+    console.print(table)
+
+
+def _accuracies(network: TrainedNetwork | None) -> str:
+    if network is None:
+        return "-"
+    test = "-" if network.test_accuracy is None else f"{network.test_accuracy:.2f}"
+    return f"{network.validation_accuracy:.2f} / {test}"

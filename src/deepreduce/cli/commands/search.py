@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from ..errors import SettingError
-from .executor import (
+from ...errors import SettingError
+from ..executor import (
     CpusOption,
     DeviceOption,
     ExecutorOption,
@@ -26,13 +26,13 @@ from .executor import (
     StoreOption,
     make_executor,
 )
-from .options import JsonOption, ModelArgument, StageOption, WidthOption, parse_pairs, parse_size
-from .search_budgets import show_budgets
+from ..options import JsonOption, ModelArgument, StageOption, WidthOption, parse_pairs, parse_size
+from ..output.search_results import show_budgets
 
 if TYPE_CHECKING:
-    from ..search import Frontier
-    from ..search.compute import Effort
-    from ..train import Recipe
+    from ...search import Frontier
+    from ...search.compute import Effort
+    from ...train import Recipe
 
 
 NOTHING_FITS = 5  # exit code: no network meets the targets
@@ -164,12 +164,12 @@ def search_command(
     elements_changes = parse_pairs(elements_settings, "--elements-set")
     if (elements_method or elements_changes) and budgets is None:
         raise SettingError("single ReLUs are removed to meet budgets, and there are none", "add --budgets 50k,25k")
-    from ..data import load
-    from ..reduce.elements.settings import make_linearize
-    from ..search import Frontier, find_frontier
-    from ..search.budgets import parse_budgets
-    from ..search.targets import parse_target
-    from .progress import watch
+    from ...data import load
+    from ...reduce.elements.settings import make_linearize
+    from ...search import Frontier, find_frontier
+    from ...search.budgets import parse_budgets
+    from ...search.targets import parse_target
+    from ..output.search_progress import watch
 
     console = Console(stderr=as_json)
     elements, sizes = make_linearize(elements_method, elements_changes), parse_budgets(budgets) if budgets else ()
@@ -213,7 +213,7 @@ def search_command(
         _show(console, frontier, out)
     unmet = False
     if targets:
-        from .search_target import pick_target
+        from ..output.search_results import pick_target
 
         unmet = pick_target(console, out, targets, dataset).network is None
         frontier = Frontier.load(out)
@@ -229,8 +229,8 @@ def _recipes(
     name: str, changes: dict[str, object], teacher_name: str | None, teacher_changes: dict[str, str]
 ) -> tuple[Recipe, Recipe]:
     """The students' recipe and the teacher's: what is changed for all is changed for the teacher, too."""
-    from ..train import make_recipe, teacher_recipe_of
-    from ..train.recipe import OF_STUDENTS
+    from ...train import make_recipe, teacher_recipe_of
+    from ...train.recipe import OF_STUDENTS
 
     chosen = make_recipe(name, **changes)
     shared = {setting: value for setting, value in changes.items() if setting not in OF_STUDENTS}

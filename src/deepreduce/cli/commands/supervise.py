@@ -11,9 +11,9 @@ from typing import Any
 
 import typer
 
-from ..errors import DeepReduceError, SettingError
-from .address import shown_address
-from .serve import at_hangup
+from ...errors import DeepReduceError, SettingError
+from ..signals import at_hangup
+from ..units import shown_address
 
 
 def supervise(
@@ -29,11 +29,11 @@ def supervise(
     stop: threading.Event,
 ) -> None:
     """Until ``stop``; SIGHUP is passed on. The processes are this command with a socket to accept from."""
-    from ..inference.server.events import emit
-    from ..inference.server.server import listening
-    from ..inference.server.supervisor import LONGEST_RESTART_S, POLL_S, RESTART_S, Supervisor
-    from ..inference.server.workers.fork_server import Nursery
-    from ..inference.store.server import hold
+    from ...inference.server.events import emit
+    from ...inference.server.server import listening
+    from ...inference.server.supervisor import LONGEST_RESTART_S, POLL_S, RESTART_S, Supervisor
+    from ...inference.server.workers.fork_server import Nursery
+    from ...inference.store.server import hold
 
     host, port = address
     if processes < 1:

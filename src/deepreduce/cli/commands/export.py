@@ -12,15 +12,15 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from ..errors import SettingError
-from .bars import progress_bar
-from .options import JsonOption, StageOption, WidthOption, parse_pairs, parse_shape
+from ...errors import SettingError
+from ..options import JsonOption, StageOption, WidthOption, parse_pairs, parse_shape
+from ..output.progress_bar import progress_bar
 
 if TYPE_CHECKING:
-    from ..data import Dataset
-    from ..export import Exported
-    from ..export.evaluate import Progress
-    from ..networks import Network
+    from ...data import Dataset
+    from ...export import Exported
+    from ...export.evaluate import Progress
+    from ...networks import Network
 
 
 def export_command(
@@ -95,7 +95,7 @@ def export_command(
     }
     stages = parse_pairs(stage, "--stage") or None
     console = Console(stderr=as_json)
-    from ..export.folder import check_folder
+    from ...export.folder import check_folder
 
     check_folder(out)
     searched = (Path(source) / "frontier.json").is_file() or (Path(source).is_dir() and not source.endswith(".onnx"))
@@ -116,7 +116,7 @@ def export_command(
         if tune:
             from safetensors.torch import save
 
-            from ..files import write_whole
+            from ...files import write_whole
 
             files.append(
                 write_whole(
@@ -125,13 +125,13 @@ def export_command(
                 )
             )
         if samples:
-            from ..export.samples import write_samples
+            from ...export.samples import write_samples
 
             assert dataset is not None  # checked above
             files += write_samples(out, dataset, samples)
         written: dict[str, Any] = {"files": [str(path) for path in files]}
         if onnx is not None:
-            from ..export.onnx_export import write_onnx
+            from ...export.onnx_export import write_onnx
 
             report("write ONNX", 0, 1)
             difference = write_onnx(onnx, network, merge=merge)
@@ -146,9 +146,9 @@ def export_command(
 def _from_search(
     folder: Path, point: str | None, data: str | None, seed: int, tune: int, settings: dict[str, Any], report: Progress
 ) -> tuple[Exported, Network, Dataset]:
-    from ..data import load
-    from ..export import export_point, frontier_data
-    from ..search import Frontier
+    from ...data import load
+    from ...export import export_point, frontier_data
+    from ...search import Frontier
 
     if tune:
         raise SettingError("--tune is for networks of your own", "a search's networks were trained as they are")
@@ -176,12 +176,12 @@ def _from_network(
     settings: dict[str, Any],
     report: Progress,
 ) -> tuple[Exported, Network, Dataset | None]:
-    from ..data import load
-    from ..export import export_network
-    from ..export.export import calibration_images, spread
-    from ..export.sources import load_network, read_calibration
-    from ..networks import ModelSource
-    from ..reduce import reduce_to
+    from ...data import load
+    from ...export import export_network
+    from ...export.export import calibration_images, spread
+    from ...export.sources import load_network, read_calibration
+    from ...networks import ModelSource
+    from ...reduce import reduce_to
 
     if data is None and calibration is None:
         raise SettingError(
@@ -198,7 +198,7 @@ def _from_network(
     full = load_network(model, images, None if dataset is None else len(dataset.classes), weights)
     scores: dict[str, float] = {}
     if tune and dataset is not None and point is not None:
-        from ..export.sources import tuned
+        from ...export.sources import tuned
 
         network, scores = tuned(full, point, dataset, tune, report)
     else:
@@ -222,7 +222,7 @@ def _from_network(
         )
     notices = [*model.notices(images), *exported.notices]
     if model.is_onnx:
-        from ..export.onnx_check import onnx_difference
+        from ...export.onnx_check import onnx_difference
 
         report("compare with onnxruntime", 0, 1)
         if (difference := onnx_difference(source, full)) is not None:
@@ -234,8 +234,8 @@ def _from_network(
 
 
 def _costs(exported: Exported, protocol: Literal["fused", "delphi"]) -> dict[str, Any]:
-    from ..plan import predict
-    from ..plan.cost.latency import run_seconds
+    from ...plan import predict
+    from ...plan.cost.latency import run_seconds
 
     prediction = predict(exported.plan, protocol)
     total, seconds = prediction.total, run_seconds(exported.plan, protocol, prediction=prediction)

@@ -11,7 +11,7 @@ from pathlib import Path
 import typer
 
 from ..errors import SettingError
-from .address import is_loopback
+from .units import is_loopback
 
 PLAIN = "plain TCP: whoever listens has the token and the plan, and whoever can interfere can be the other side"
 
@@ -96,3 +96,15 @@ def client_tls(
         # Its authority signs for this machine only, whichever of its names was given.
         return ClientTls(client_context(loopback_authority(), certificate, key), server_name or LOOPBACK[0])
     return ClientTls(client_context(authority, certificate, key), server_name)
+
+
+def read_token(path: Path) -> str:
+    """The first line of a file. Raises `SettingError`."""
+    try:
+        lines = path.read_text("utf-8").splitlines()
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is no text"
+        raise SettingError(f"the token file {path} cannot be read: {reason}", "check the path") from None
+    if not lines or not lines[0].strip():
+        raise SettingError(f"the token file {path} is empty", "write the token into its first line")
+    return lines[0].strip()

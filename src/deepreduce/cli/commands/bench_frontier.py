@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,13 +12,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from ..errors import MissingPackageError
-from .bars import progress_bar
+from ...errors import MissingPackageError
+from ..output.progress_bar import progress_bar, watcher
 
 if TYPE_CHECKING:
-    from ..benchmark.frontier import Observer, Outcome
-    from ..benchmark.frontier.record import Summary
-    from ..benchmark.run import BenchOptions
+    from ...benchmark.frontier import Outcome
+    from ...benchmark.run import BenchOptions
 
 INCOMPLETE = 3  # exit code: some points could not be measured
 
@@ -40,7 +38,7 @@ def bench_frontier(
 ) -> None:
     """Measures, shows, and leaves with `INCOMPLETE` if points are missing."""
     try:
-        from ..benchmark.frontier import measure_frontier
+        from ...benchmark.frontier import measure_frontier
     except ImportError as error:
         raise MissingPackageError("a search's networks need torch", "pip install 'deepreduce[search]'") from error
     with progress_bar(console) as report:
@@ -52,26 +50,6 @@ def bench_frontier(
         _show(console, directory, outcome)
     if outcome.failed:
         raise typer.Exit(INCOMPLETE)
-
-
-def watcher(console: Console, report: Callable[[str, int, int], None]) -> Observer:
-    """An observer that moves a bar and says a line for each point."""
-    from ..benchmark.frontier import Observer
-
-    class Watcher(Observer):
-        def progress(self, what: str, done: int, total: int) -> None:
-            report(what, done, total)
-
-        def measured(self, name: str, key: str, summary: Summary, again: bool) -> None:
-            text = f"{name}, {key}: online {_seconds(summary.online_s)}, offline {_seconds(summary.offline_s)}"
-            console.print(
-                f"  {escape(text)}{'' if again else '  [dim](measured before)[/]'}", highlight=False, soft_wrap=True
-            )
-
-        def failed(self, name: str, error: str) -> None:
-            console.print(f"  [red]left out[/] {escape(name)}: {escape(error)}", highlight=False, soft_wrap=True)
-
-    return Watcher()
 
 
 def _to_json(directory: Path, outcome: Outcome) -> dict[str, object]:
@@ -117,10 +95,6 @@ def _show(console: Console, directory: Path, outcome: Outcome) -> None:
     for failure in outcome.failed:
         console.print(f"[red]left out:[/] {escape(failure.name)}: {escape(failure.error)}", soft_wrap=True)
     console.print(f"pictures: deepreduce report {escape(shlex.quote(str(directory)))}", highlight=False, soft_wrap=True)
-
-
-def _seconds(value: float) -> str:
-    return f"{value:.2f} s" if value >= 1 else f"{1e3 * value:.1f} ms"
 
 
 def _ms(seconds: float) -> str:

@@ -1,0 +1,162 @@
+"""``deepreduce token``, ``usage``, ``audit`` and ``certificates``: who may ask a server, and what they did."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from ...errors import SettingError, StoreError
+from ..options import JsonOption
+
+
+def token_command(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Whose token: letters, digits and . _ @ + -")],
+    file: Annotated[Path, typer.Option("--file", metavar="FILE", help="The server's --tokens; made as needed.")],
+    replace: Annotated[bool, typer.Option("--replace", help="A new token; the old one ends.")] = False,
+    remove: Annotated[bool, typer.Option("--remove", help="No token for NAME any more.")] = False,
+) -> None:
+    """Make a token for NAME, print it once, and put its hash into FILE (mode 0600).
+
+    A running server reads FILE again by itself. Give the token to its owner, who calls predict with --token-file.
+    """
+    from ...inference.access.tokens import add_token, remove_token
+
+    if replace and remove:
+        raise SettingError("--replace and --remove together", "give one of them")
+    if remove:
+        remove_token(file, name)
+        typer.echo(f"{file}: no token for {name} any more; sessions that are open go on", err=True)
+        return
+    token = add_token(file, name, replace)
+    typer.echo(token)
+    typer.echo(f"{file}: the hash of a token for {name}; the token itself is shown this once", err=True)
+
+
+def usage_command(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="A server's --state, or its --store.", show_default=False)
+    ],
+    as_json: JsonOption = False,
+) -> None:
+    """Show the images that each identity has prepared and predicted, for each plan with its weights."""
+    from ...inference.access.usage_ledger import DATABASE, Ledger
+
+    place = folder / "state" if (folder / "state").is_dir() else folder
+    if not (place / DATABASE).is_file():
+        raise StoreError(f"nothing was counted in {folder}", "give the folder of serve --state or --store")
+    ledger = Ledger(place)
+    try:
+        rows: list[dict[str, Any]] = [asdict(one) for one in ledger.usage()]
+    finally:
+        ledger.close()
+    if as_json:
+        typer.echo(json.dumps(rows))
+        return
+    table = Table("identity", "computation", "images prepared", "predicted", "weights, at most 2^")
+    for row in rows:
+        table.add_row(
+            escape(row["identity"]), row["computation"][:12], f"{row['prepared']:,}", f"{row['predicted']:,}",
+            _leak(row["prepared"]),
+        )  # fmt: skip
+    console = Console()
+    console.print(table)
+    console.print(
+        "The last column: how far, at most, the noise of all answers that the identity was sent is from one that says "
+        "nothing of the weights (l <= 32; SECURITY.md, Parameters).",
+        soft_wrap=True,
+    )
+
+
+def _leak(images: int) -> str:
+    from ...inference.access.usage_ledger import NOISE_BITS
+
+    return f"{math.log2(images) / 2 - NOISE_BITS:.1f}" if images else "-"
+
+
+audit_app = typer.Typer(help="Check a server's audit log (serve --audit).", no_args_is_help=True)
+
+
+@audit_app.callback()
+def _verbs() -> None:
+    """Check a server's audit log (serve --audit)."""
+
+
+@audit_app.command("verify")
+def verify_command(
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="FILE...", help="The log; with those that were rotated away, oldest first.", show_default=False
+        ),
+    ],
+    expect: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HASH", help="A head noted earlier: it must be the hash of some line.", show_default=False
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Verify that every line holds the hash of the line before it. Exit code 1: one does not.
+
+    The head, the hash of the last line, vouches for all lines before it. Keep it where the server cannot write: a chain
+    alone does not show that its end was cut off, or that all of it was written anew.
+    """
+    from ...inference.access.audit_log import FIRST
+    from ...inference.access.audit_verify import check
+
+    found = check(files, expect)
+    if as_json:
+        typer.echo(json.dumps(asdict(found)))
+        return
+    typer.echo(f"{found.lines} lines, each follows the one before; head {found.head}")
+    if found.first != FIRST:
+        typer.echo(f"note: it goes on from a file whose last line has the hash {found.first}")
+    if found.passed_over:
+        typer.echo(f"note: {found.passed_over} pieces are no lines; the log says so after each (a crash, a full disk)")
+    if found.torn:
+        typer.echo(f"note: {found.torn} bytes at the end are no whole line: being written, or torn by a crash")
+    if not found.stopped:
+        typer.echo("note: the last line is not the server's end: it runs, or crashed, or lines were cut off")
+
+
+def certificates_command(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where they are; made as needed.", show_default=False)],
+    host: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME", help="A server's name or address, without port. Repeat for more.", show_default=False
+        ),
+    ] = None,
+    client: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="A client's identity. Repeat for each.", show_default=False),
+    ] = None,
+) -> None:
+    """Make certificates for DEVELOPMENT: an authority, one server certificate for all hosts, one for each client.
+
+    Run it again to add clients, or to renew what ends within 90 days (certificates last a year, authorities five). An
+    authority is never overwritten, and signs no other hosts than those it was made for. Its keys lie unencrypted
+    in DIR and nothing can be revoked: for production use an authority of your organisation's.
+    """
+    from ...inference.access.development_ca import make_certificates
+
+    pairs = make_certificates(folder, host or [], client or [])
+    for pair in pairs:
+        typer.echo(f"{pair.certificate} and {pair.key.name}: {'new' if pair.new else 'as they were'}")
+    names = {pair.certificate.name for pair in pairs}
+    server = "--tls-cert {0}/server.pem --tls-key {0}/server.key" if "server.pem" in names else ""
+    clients = "--tls-client-ca {0}/clients.pem" if names - {"server.pem"} else ""
+    typer.echo(f"deepreduce serve PLAN {server} {clients}".format(folder).replace("  ", " ").rstrip())
+    trust = "--tls-ca {0}/authority.pem" if server else ""
+    own = "--tls-cert {0}/client-NAME.pem --tls-key {0}/client-NAME.key" if clients else ""
+    typer.echo(f"deepreduce predict HOST:PORT IMAGE {trust} {own}".format(folder).replace("  ", " ").rstrip())
+    typer.echo("for development only: keep DIR to yourself, and give each client its own pair", err=True)

@@ -1,0 +1,1 @@
+"""What verbs show: progress on the terminal, and tables of results."""

@@ -1,0 +1,65 @@
+"""A progress bar for work that reports ``(what, done, total)``, and lines for measured points: on a terminal only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from ...benchmark.frontier import Observer
+    from ...benchmark.frontier.record import Summary
+
+Report = Callable[[str, int, int], None]
+
+
+@contextmanager
+def progress_bar(console: Console) -> Iterator[Report]:
+    """The bar, gone when the block ends."""
+    if not console.is_terminal:
+        yield lambda what, done, total: None
+        return
+    from rich.markup import escape
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, refresh_per_second=8) as bars:
+        task = bars.add_task("")
+        shown = ""
+
+        def report(what: str, done: int, total: int) -> None:
+            nonlocal shown
+            if what != shown:
+                bars.reset(task)
+                shown = what
+            bars.update(task, description=escape(what), completed=done, total=total)
+
+        yield report
+
+
+def watcher(console: Console, report: Callable[[str, int, int], None]) -> Observer:
+    """An observer that moves a bar and says a line for each point."""
+    from rich.markup import escape
+
+    from ...benchmark.frontier import Observer
+
+    class Watcher(Observer):
+        def progress(self, what: str, done: int, total: int) -> None:
+            report(what, done, total)
+
+        def measured(self, name: str, key: str, summary: Summary, again: bool) -> None:
+            text = f"{name}, {key}: online {_seconds(summary.online_s)}, offline {_seconds(summary.offline_s)}"
+            console.print(
+                f"  {escape(text)}{'' if again else '  [dim](measured before)[/]'}", highlight=False, soft_wrap=True
+            )
+
+        def failed(self, name: str, error: str) -> None:
+            console.print(f"  [red]left out[/] {escape(name)}: {escape(error)}", highlight=False, soft_wrap=True)
+
+    return Watcher()
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.2f} s" if value >= 1 else f"{1e3 * value:.1f} ms"
