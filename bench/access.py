@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 import results_page
-from deepreduce.inference import Client, Quota, Quotas, Server, client_context, server_context
+from deepreduce.inference import Client, Quota, Quotas, Server, ServerSettings, client_context, server_context
 from deepreduce.inference.access.development_ca import make_certificates
 from deepreduce.inference.access.tokens import add_token
 
@@ -81,7 +81,7 @@ def main() -> None:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=Path.cwd())))
         ports = {}
         for name, (theirs, own) in settings(folder).items():
-            server = stack.enter_context(Server(PLAN, WEIGHTS, **theirs))
+            server = stack.enter_context(Server(PLAN, WEIGHTS, ServerSettings(**theirs)))
             ports[name] = (server.listen(), own)
             server.start()
         for number in range(arguments.rounds + 2):

@@ -4,7 +4,7 @@ import json
 import sys
 from pathlib import Path
 
-from deepreduce.inference import Server, server_context
+from deepreduce.inference import Server, ServerSettings, server_context
 from deepreduce.plan import read_plan, read_weights
 
 
@@ -13,7 +13,7 @@ def main() -> None:
     plan = read_plan(folder / "plan.json")
     weights = read_weights(folder / "weights.safetensors", plan)
     tls = server_context(folder / "certificate.pem", folder / "key.pem")
-    server = Server(plan, weights, tls=tls, timeout_s=300, **settings)
+    server = Server(plan, weights, ServerSettings(tls=tls, timeout_s=300, **settings))
     del weights
     print(json.dumps({"port": server.listen()}), flush=True)
     server.serve_forever()

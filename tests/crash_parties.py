@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from sessions import PLAN, WEIGHTS, X
 
 from deepreduce.errors import DeepReduceError
-from deepreduce.inference import Client, Server
+from deepreduce.inference import Client, Server, ServerSettings
 from deepreduce.inference.server.material_pool import ServerStored
 from deepreduce.inference.store import database
 from deepreduce.inference.transport.channel import Channel, Kind
@@ -114,7 +114,7 @@ def client(order: dict) -> None:
 def server(order: dict, port: int) -> None:
     note_uses(order["log"], "server")
     Points(order["at"]).install()
-    with Server(PLAN, WEIGHTS, store=order["store"], timeout_s=5) as party:
+    with Server(PLAN, WEIGHTS, ServerSettings(store=order["store"], timeout_s=5)) as party:
         with os.fdopen(port, "w") as pipe:
             pipe.write(str(party.listen()))
         party.serve_forever()

@@ -23,7 +23,7 @@ if __name__ == "__main__":
 
 from crash_parties import Points
 from deepreduce.errors import DeepReduceError
-from deepreduce.inference import Client, Server, client_context, server_context
+from deepreduce.inference import Client, Server, ServerSettings, client_context, server_context
 from faults.network import DIGEST, PLAN, WEIGHTS, X
 from faults.tap import Injection, Tap, tapped
 
@@ -74,7 +74,9 @@ def server(order: dict[str, Any]) -> None:
     """Serves until it is ended."""
     tls = server_context(Path(order["certificate"]), Path(order["key"])) if order["tls"] else None
     seconds = order["timeout_s"]
-    with Server(PLAN, WEIGHTS, tls=tls, store=order["store"], timeout_s=seconds, idle_s=seconds) as party:
+    with Server(
+        PLAN, WEIGHTS, ServerSettings(tls=tls, store=order["store"], timeout_s=seconds, idle_s=seconds)
+    ) as party:
         tell(port=party.listen())
         party.serve_forever()
 

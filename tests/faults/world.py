@@ -9,13 +9,14 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import trustme
 
-from deepreduce.inference import Client, Server, client_context, server_context
+from deepreduce.inference import Client, Server, ServerSettings, client_context, server_context
 
 from . import noise
 from .commands import Commands
@@ -91,7 +92,7 @@ class World:
     def patience(self, seconds: float) -> None:
         """How long the long-lived servers wait for clients that connect from now on."""
         for server, _ in self.servers.values():
-            server._timeout_s = server.idle_s = seconds
+            server.settings = server.resources.settings = replace(server.settings, timeout_s=seconds, idle_s=seconds)
 
     def client(self, schedule: Schedule, name: str, port: int, timeout_s: float, stored: bool | None = None) -> Client:
         """Connects."""
@@ -139,12 +140,14 @@ class World:
         with Server(
             PLAN,
             WEIGHTS,
-            tls=self._server_tls if name == "tls" else None,
-            store=self.folder / "server" / name,
-            timeout_s=CLEAN_S,
-            idle_s=CLEAN_S,
-            max_stored_bytes=SERVER_BYTES,
-            max_client_bytes=CLIENT_BYTES,
+            ServerSettings(
+                tls=self._server_tls if name == "tls" else None,
+                store=self.folder / "server" / name,
+                timeout_s=CLEAN_S,
+                idle_s=CLEAN_S,
+                max_stored_bytes=SERVER_BYTES,
+                max_client_bytes=CLIENT_BYTES,
+            ),
             observers=(lambda event, fields: self.events.append((event, fields)),),
         ) as server:
             port = server.listen()

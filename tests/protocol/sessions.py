@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from deepreduce.inference import Client, Server
+from deepreduce.inference import Client, Server, ServerSettings
 from deepreduce.plan import Relu, predict
 from deepreduce.plan.serialization import weight_tensors
 from plan_samples import conv, plan_of
@@ -15,7 +15,8 @@ from plan_samples import conv, plan_of
 @contextmanager
 def serving(plan, weights, **settings):
     """A server in a thread; yields (server, port)."""
-    with Server(plan, weights, **settings) as server:
+    told = {name: settings.pop(name) for name in ("observers", "on_run", "fork_server") if name in settings}
+    with Server(plan, weights, ServerSettings(**settings), **told) as server:
         port = server.listen()
         server.start()
         yield server, port

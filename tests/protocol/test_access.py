@@ -12,7 +12,7 @@ import pytest
 from sessions import PLAN, TIMEOUT_S, WEIGHTS, X, serving, weights_of
 
 from deepreduce.errors import SessionError, SettingError
-from deepreduce.inference import Client, Quota, Quotas, Server, client_context, server_context
+from deepreduce.inference import Client, Quota, Quotas, Server, ServerSettings, client_context, server_context
 from deepreduce.inference.access.audit_verify import check
 from deepreduce.inference.access.development_ca import make_certificates
 from deepreduce.inference.access.tokens import add_token, remove_token
@@ -101,7 +101,7 @@ def test_one_token_for_all_still_works_beside_them(tokens):
     path, alice, _ = tokens
     with serving(PLAN, WEIGHTS, tokens=path, token="open sesame") as (server, port):
         with connect(port, token="open sesame"), connect(port, token=alice):
-            assert set(server.access._guests) == {"anonymous", "alice"}
+            assert set(server.resources.access._sessions) == {"anonymous", "alice"}
         with pytest.raises(PeerError, match="did not let us in"):
             connect(port, token="open")
 
@@ -111,7 +111,7 @@ def test_certificates_name_who_asks(certificates, tmp_path):
     with serving(PLAN, WEIGHTS, tls=mutual(ours), audit=tmp_path / "audit") as (server, port):
         with connect(port, tls=shows(ours, "alice"), mode="single") as client:
             assert np.array_equal(client.predict_integers(X), EXACT)
-            assert list(server.access._guests) == ["alice"]
+            assert list(server.resources.access._sessions) == ["alice"]
         for stranger in (client_context(ours / "authority.pem"), shows(foreign, "alice", ours)):
             for _ in range(3):
                 with pytest.raises(SessionError, match="asks for a certificate of an authority that it knows"):
@@ -249,8 +249,8 @@ def test_beyond_a_quota_nothing_prepared_is_lost(stored, tokens, tmp_path):
                 with pytest.raises(PeerError, match=r"predictions is used up \(try again in \d\d min; ") as info:
                     client.predict_integers(X)
                 assert info.value.reason == Reason.QUOTA
-                assert client.prepared == server.ready() == 2
-            server.access.replace_quotas(Quotas(Quota(predictions=3, window_s=3600)))
+                assert client.prepared == server.resources.ready() == 2
+            server.resources.access.replace_quotas(Quotas(Quota(predictions=3, window_s=3600)))
             assert np.array_equal(client.predict_integers(X), EXACT)  # the session goes on
         with connect(port, token=bob, mode="single") as client:
             client.predict_integers(X)  # whose own is not used up
@@ -274,7 +274,7 @@ def test_what_was_asked_for_and_not_done_is_given_back(tmp_path):
     with serving(PLAN, WEIGHTS, state=tmp_path / "state", quotas=Quotas(Quota(total=1))) as (server, port):
         with connect(port) as client, pytest.raises(SessionError, match="nothing is prepared"):
             client.predict_integers(X)
-        wait_for(lambda: not server.access._guests)
+        wait_for(lambda: not server.resources.access._sessions)
         with connect(port, mode="single") as client:
             client.predict_integers(X)
             with pytest.raises(PeerError, match="quota"):
@@ -291,7 +291,7 @@ def test_a_client_that_does_not_ask_is_refused_and_the_servers_part_is_kept(tmp_
         with pytest.raises(PeerError, match="what it lets us use is used up") as info:
             client.predict_integers(X)
         assert info.value.reason == Reason.QUOTA
-        assert server.store.ready() == 1
+        assert server.resources.store.ready() == 1
         client.close()
 
 
@@ -307,9 +307,9 @@ def test_material_that_may_be_ready(stored, tmp_path):
             for client in (first, second):
                 with pytest.raises(PeerError, match="quota of preparations is used up"):
                     client.prepare(1)
-            assert server.ready() == 3
+            assert server.resources.ready() == 3
             assert np.array_equal(first.predict_integers(X), EXACT)
-            wait_for(lambda: server.ready() == 2)
+            wait_for(lambda: server.resources.ready() == 2)
             second.prepare(1)
             assert np.array_equal(second.predict_integers(X), EXACT)
 
@@ -342,7 +342,7 @@ def test_connections_of_one_identity(tokens, tmp_path):
         with pytest.raises(PeerError) as info:
             connect(first, token=bob)
         assert info.value.reason == Reason.QUOTA
-        wait_for(lambda: not server.access._guests)
+        wait_for(lambda: not server.resources.access._sessions)
         connect(second, token=alice).close()
 
 
@@ -352,11 +352,11 @@ def test_images_are_counted_without_any_quota(tokens, tmp_path):
         with connect(port, token=alice, batch=2) as client:
             client.prepare(3)
             client.predict_integers(np.concatenate([X, X]))
-        usage = server.access.ledger.usage()
+        usage = server.resources.access.ledger.usage()
         assert [(one.identity, one.prepared, one.predicted) for one in usage] == [("alice", 6, 2)]
-        assert server.access.ledger.lasting
+        assert server.resources.access.ledger.lasting
     with pytest.raises(SettingError, match="needs a folder that outlives the process"):
-        Server(PLAN, WEIGHTS, quotas=Quotas(Quota(total=1)))
+        ServerSettings(quotas=Quotas(Quota(total=1)))
 
 
 def test_material_belongs_to_who_prepared_it(tokens, tmp_path):
@@ -368,7 +368,7 @@ def test_material_belongs_to_who_prepared_it(tokens, tmp_path):
         with connect(port, token=bob, store=tmp_path / "client") as client, pytest.raises(PeerError) as info:
             client.predict_integers(X)
         assert info.value.reason == Reason.BATCH
-        assert server.store.ready() == 2
+        assert server.resources.store.ready() == 2
         with connect(port, token=alice, store=tmp_path / "client") as client:
             assert np.array_equal(client.predict_integers(X), EXACT)
 
@@ -388,7 +388,7 @@ def test_the_audit_log_of_a_session(tokens, tmp_path):
             identity = client.store.identity.hex()
         wait_for(lambda: of(tmp_path / "audit", "closed"))
         with pytest.raises(SettingError):
-            Server(PLAN, WEIGHTS, tokens=tmp_path / "missing")
+            Server(PLAN, WEIGHTS, ServerSettings(tokens=tmp_path / "missing"))
     found = lines(tmp_path / "audit")
     assert [line["event"] for line in found] == [
         "started", "authentication", "authentication", "authentication", "preparation", "preparation", "prediction",
@@ -401,7 +401,7 @@ def test_the_audit_log_of_a_session(tokens, tmp_path):
         assert (line["identity"], line["address"], line["plan"]) == ("alice", "127.0.0.1", digest(PLAN))
         assert line["images"] == 1
     assert (found[7]["prepared"], found[7]["predicted"]) == (2, 1)
-    assert check([tmp_path / "audit"], server.access.audit_head).stopped
+    assert check([tmp_path / "audit"], server.resources.access.audit_head).stopped
     text = (tmp_path / "audit").read_text()
     assert not [secret for secret in (alice, "a wrong one", identity) if secret in text]
 
@@ -410,7 +410,7 @@ def test_what_cannot_be_written_down_does_not_happen(tmp_path, monkeypatch):
     with serving(PLAN, WEIGHTS, audit=tmp_path / "audit") as (server, port):
         client = connect(port)
         client.prepare(2)
-        server.access._audit.close()
+        server.resources.access._audit.close()
         with pytest.raises(PeerError):
             client.predict_integers(X)
         with pytest.raises(PeerError):

@@ -9,7 +9,7 @@ import pytest
 from sessions import PLAN, TIMEOUT_S, WEIGHTS, X, image, serving
 
 from deepreduce.errors import SessionError
-from deepreduce.inference import Client, Preparer
+from deepreduce.inference import BackgroundPreparer, Client
 from deepreduce.inference.client.retry import patiently
 from deepreduce.inference.server.admission import Slots
 from deepreduce.inference.transport.channel import BusyError, Channel, Kind, PeerError, Reason
@@ -49,13 +49,13 @@ def test_memory_taken_by_others_costs_a_session_nothing_that_it_has():
 
 @contextmanager
 def every_place_taken(server):
-    with server._slots.place(PATIENCE_S), server._slots.place(PATIENCE_S):  # of max_sessions=2
+    with server.resources._slots.place(PATIENCE_S), server.resources._slots.place(PATIENCE_S):  # of max_sessions=2
         yield
 
 
 def test_places_taken(monkeypatch):
     """With every place taken a preparation is refused, in the set-up or later; the same session prepares afterwards."""
-    monkeypatch.setattr("deepreduce.inference.server.server.QUEUE_S", 0.05)
+    monkeypatch.setattr("deepreduce.inference.server.resources.QUEUE_S", 0.05)
     with serving(PLAN, WEIGHTS, max_sessions=2) as (server, port), connect(port) as client:
         with every_place_taken(server):
             with pytest.raises(BusyError):
@@ -72,7 +72,7 @@ def test_places_taken(monkeypatch):
 
 
 def test_without_a_linear_op_keys_that_have_moved_on_are_renewed(monkeypatch):
-    monkeypatch.setattr("deepreduce.inference.server.server.QUEUE_S", 0.05)
+    monkeypatch.setattr("deepreduce.inference.server.resources.QUEUE_S", 0.05)
     plan = plan_of(Relu("r", ("input",), 0, 26, 2**20))
     x = image(plan, np.random.default_rng(0))
     with serving(plan, {}, max_sessions=2) as (server, port), Client("127.0.0.1", port) as client:
@@ -88,7 +88,7 @@ def test_without_a_linear_op_keys_that_have_moved_on_are_renewed(monkeypatch):
 def test_what_a_client_sends_after_a_refusal_has_an_end(monkeypatch):
     each = predict(PLAN, "delphi").total.stored_bytes_server
     with serving(PLAN, WEIGHTS, max_prepared_bytes=each, timeout_s=TIMEOUT_S) as (server, port):
-        monkeypatch.setattr(server, "offline_bytes", lambda program: 5000)
+        monkeypatch.setattr(server.resources, "offline_bytes", lambda program: 5000)
         with connect(port) as first, connect(port) as second:
             first.prepare(1)
             with pytest.raises(PeerError, match="could not accept a message"):  # one upload is longer than that
@@ -130,7 +130,7 @@ def test_a_preparer_waits_and_tries_again(tmp_path, monkeypatch):
         connect(port, store=tmp_path / "c") as client,
     ):
         other = connect(port)
-        with Preparer(client, keep=2) as preparer:
+        with BackgroundPreparer(client, keep=2) as preparer:
             with pytest.raises(SessionError, match="were not prepared within"):
                 preparer.wait(1, 0.5)
             assert preparer.error is None

@@ -143,8 +143,8 @@ def test_a_malformed_session_never_disturbs_its_neighbours(monkeypatch):
         assert len(answers) >= 5
         assert all(np.array_equal(answer, exact) for answer in answers)
         assert not failures
-        assert server.ready() == 0
-        assert server._memory._booked == 0
+        assert server.resources.ready() == 0
+        assert server.resources._memory._booked == 0
         files_after, memory_after = settled(server, threads)
         assert files_after == files
         assert memory_after < memory + GROWTH_MB

@@ -11,9 +11,10 @@ import pytest
 from sessions import PLAN, TIMEOUT_S, WEIGHTS, X, ask, serving
 
 from deepreduce.errors import PlanError, SessionError, SettingError
-from deepreduce.inference import Client
+from deepreduce.inference import Client, ServerSettings
 from deepreduce.inference.client import connection
 from deepreduce.inference.server import server
+from deepreduce.inference.server.resources import ServerResources
 from deepreduce.inference.transport.channel import HEADER, BusyError, Kind, Reason
 from deepreduce.inference.transport.handshake import SETUP, ClientHello
 from deepreduce.plan import digest, encode, predict, run
@@ -208,7 +209,7 @@ def test_settings_are_checked(weighed, settings):
     known = {k: v for k, v in settings.items() if k in ("threads", "timeout_s", "token")}
     if known:
         with pytest.raises(SettingError):
-            server.Server(PLAN, WEIGHTS, **known)
+            ServerSettings(**known)
 
 
 def test_a_server_must_listen_first():
@@ -275,13 +276,13 @@ def test_a_token_that_is_no_text_is_a_wrong_token(caplog):
 @pytest.mark.parametrize("value", ["\x1b[2Jx", "\ud800", "", "A" * 64])
 def test_names_from_a_server_are_hexadecimal(monkeypatch, weighed, field, value):
     """They are shown, and kept in the store."""
-    terms = server.Server.terms
+    terms = ServerResources.terms
 
     def lying(self, hello, identity):
         found = terms(self, hello, identity)
         return replace(found, answer=replace(found.answer, **{field: value}))
 
-    monkeypatch.setattr(server.Server, "terms", lying)
+    monkeypatch.setattr(ServerResources, "terms", lying)
     with pytest.raises(SessionError, match="wrong digest or identity"):
         Client("127.0.0.1", weighed[1], timeout_s=TIMEOUT_S)
 

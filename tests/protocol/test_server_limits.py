@@ -8,7 +8,7 @@ import pytest
 from sessions import PLAN, TIMEOUT_S, WEIGHTS, X, serving
 
 from deepreduce.errors import SessionError, SettingError
-from deepreduce.inference import Client, Server
+from deepreduce.inference import Client, ServerSettings
 from deepreduce.inference.server.metrics import Metrics
 from deepreduce.inference.transport.channel import BusyError, PeerError
 from deepreduce.plan import predict, run
@@ -49,7 +49,7 @@ def test_a_client_that_prepares_more_than_it_may_loses_its_oldest(tmp_path):
             client.prepare(most)
             with pytest.raises(SettingError, match="an integer from 0 to 0"):
                 client.prepare(1)
-            assert client.prepared == most == server.store.ready()
+            assert client.prepared == most == server.resources.store.ready()
         with connect(port, store=tmp_path / "b") as client:
             client.prepare(1)
     with serving(PLAN, WEIGHTS, store=tmp_path / "server", max_stored_bytes=10) as (_, port):
@@ -57,7 +57,7 @@ def test_a_client_that_prepares_more_than_it_may_loses_its_oldest(tmp_path):
             connect(port, store=tmp_path / "c")
         connect(port).close()  # without a store it may
     with pytest.raises(SettingError):
-        Server(PLAN, WEIGHTS, rate=0)
+        ServerSettings(rate=0)
 
 
 def test_events_and_counters_of_a_session(tmp_path, caplog):
@@ -68,7 +68,7 @@ def test_events_and_counters_of_a_session(tmp_path, caplog):
         server,
         port,
     ):
-        counters.follow(server.ready, server.stored_bytes)
+        counters.follow(server.resources.ready, server.resources.stored_bytes)
         with pytest.raises(SessionError):
             connect(port, token="wrong")
         with connect(port, token="open sesame", store=tmp_path / "c") as client:
@@ -80,7 +80,7 @@ def test_events_and_counters_of_a_session(tmp_path, caplog):
             time.sleep(0.01)
         page = {sample.name: sample.value for one in counters._registry.collect() for sample in one.samples}
         assert page["deepreduce_preparations_ready"] == 1
-        assert page["deepreduce_store_bytes"] == server.store.bytes_used() > 0
+        assert page["deepreduce_store_bytes"] == server.resources.store.bytes_used() > 0
         assert page["deepreduce_sessions"] == 0
     events = [(record.event, record.fields) for record in caplog.records if hasattr(record, "event")]
     assert [name for name, _ in events] == [

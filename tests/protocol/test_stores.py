@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from sessions import PLAN, TIMEOUT_S, WEIGHTS, X, differences, image, serving
 
 from deepreduce.errors import SessionError, SettingError, StoreError
-from deepreduce.inference import Client, Preparer
+from deepreduce.inference import BackgroundPreparer, Client
 from deepreduce.inference.protocol.material import ClientMaterial
 from deepreduce.inference.store import encrypted_file, store
 from deepreduce.inference.transport.channel import Channel, Kind, PeerError, Reason
@@ -118,7 +118,7 @@ def test_two_images_in_one_connection_and_from_many_threads(tmp_path):
         with ThreadPoolExecutor(3) as pool:
             answers = list(pool.map(lambda i: others[i % 3].predict_integers(X), range(6)))
         assert all(np.array_equal(answer, EXACT) for answer in answers)
-        assert client.prepared == server.store.ready() == 0
+        assert client.prepared == server.resources.store.ready() == 0
         for other in others:
             other.close()
 
@@ -157,7 +157,7 @@ def test_another_identity_gets_nothing_and_burns_nothing(tmp_path):
         # B shows A's batch, with the right transcript, under its own identity.
         thief._shelf.take = lambda: (batch_id, stolen(tmp_path, thief, (batch_id, transcript, key)))
         refused(thief)
-        assert server.store.ready() == 1
+        assert server.resources.store.ready() == 1
         with connect(port, tmp_path) as client:
             assert np.array_equal(client.predict_integers(X), EXACT)
 
@@ -181,7 +181,7 @@ def test_a_different_transcript_burns_both(tmp_path):
         with sqlite3.connect(tmp_path / "client" / "store.sqlite") as db:
             db.execute("UPDATE batches SET transcript = ? WHERE number = 1", (bytes(32),))
         refused(client)
-        assert client.prepared == server.store.ready() == 1
+        assert client.prepared == server.resources.store.ready() == 1
         client.reconnect()
         assert np.array_equal(client.predict_integers(X), EXACT)
         client.close()
@@ -199,7 +199,7 @@ def test_burnt_on_one_side_only(tmp_path, side):
         else:
             with sqlite3.connect(tmp_path / "server" / "store.sqlite") as db:
                 (peer,) = db.execute("SELECT DISTINCT peer FROM batches").fetchone()
-            server.store.claim(batch_id, peer)
+            server.resources.store.claim(batch_id, peer)
             refused(client)
             client.reconnect()
         assert np.array_equal(client.predict_integers(X), EXACT)
@@ -219,7 +219,7 @@ def test_a_restored_backup_is_refused(tmp_path, side):
     shutil.copytree(tmp_path / "backup", tmp_path / side)
     with stored(tmp_path) as (server, port):
         client = connect(port, tmp_path)
-        notices = client.store.notices if side == "client" else server.store.notices
+        notices = client.store.notices if side == "client" else server.resources.store.notices
         assert "copied or restored: 2 prepared batches are burnt" in notices[0]
         if side == "client":
             assert client.prepared == 0
@@ -238,7 +238,7 @@ def test_other_weights_make_another_server(tmp_path):
     others = {**WEIGHTS, "c.weight": WEIGHTS["c.weight"] + 1}
     with stored(tmp_path, weights=others) as (server, port), connect(port, tmp_path) as client:
         assert client.prepared == 0
-        assert server.store.ready() == 1
+        assert server.resources.store.ready() == 1
         client.prepare(1)
         assert np.array_equal(client.predict_integers(X), run(PLAN, others, X)["d"])
     with stored(tmp_path) as (_, port), connect(port, tmp_path) as client:
@@ -252,15 +252,15 @@ def test_without_a_store_on_either_side_it_is_as_before(tmp_path):
         assert client.store.ready() == 0
         assert np.array_equal(client.predict_integers(X), EXACT)
         with pytest.raises(SettingError, match="needs a store on both sides"):
-            Preparer(client, 1)
+            BackgroundPreparer(client, 1)
     with stored(tmp_path) as (server, port):
         with Client("127.0.0.1", port, protocol="delphi") as client:
             client.prepare(1)
-            assert server.store.ready() == 0
+            assert server.resources.store.ready() == 0
             assert np.array_equal(client.predict_integers(X), EXACT)
         with connect(port, tmp_path, mode="single") as client:
             assert np.array_equal(client.predict_integers(X), EXACT)
-            assert client.store.ready() == server.store.ready() == 0
+            assert client.store.ready() == server.resources.store.ready() == 0
 
 
 def test_nothing_is_burnt_for_a_dead_connection(tmp_path):
@@ -309,7 +309,7 @@ def test_full_stores(tmp_path, monkeypatch, side):
                 client.prepare(1)
         assert client.prepared == 1
         if side == "server":
-            assert server.store.ready() == 1
+            assert server.resources.store.ready() == 1
             client.reconnect()
         assert np.array_equal(client.predict_integers(X), EXACT)
 
@@ -318,7 +318,7 @@ def test_full_stores(tmp_path, monkeypatch, side):
 
 
 def test_a_preparer_keeps_the_store_filled(tmp_path):
-    with stored(tmp_path) as (_, port), connect(port, tmp_path) as client, Preparer(client, 2) as preparer:
+    with stored(tmp_path) as (_, port), connect(port, tmp_path) as client, BackgroundPreparer(client, 2) as preparer:
         for _ in range(4):
             preparer.wait(1, 20)
             assert np.array_equal(client.predict_integers(X), EXACT)
@@ -337,7 +337,7 @@ def test_a_preparer_tells_of_faults_of_ours(tmp_path, monkeypatch, caplog):
 
         with monkeypatch.context() as patch:
             patch.setattr(Client, "prepare", fails)
-            with Preparer(client, 1) as preparer, pytest.raises(SessionError, match="MemoryError: no room"):
+            with BackgroundPreparer(client, 1) as preparer, pytest.raises(SessionError, match="MemoryError: no room"):
                 preparer.wait(1, 5)
 
 
@@ -345,11 +345,11 @@ def test_a_preparer_tells_what_is_wrong_and_stops_at_once(tmp_path):
     with stored(tmp_path) as (server, port):
         client = connect(port, tmp_path)
         server.close()
-        with Preparer(client, 1) as preparer:
+        with BackgroundPreparer(client, 1) as preparer:
             with pytest.raises(SessionError):
                 preparer.wait(1, 20)
             assert isinstance(preparer.error, SessionError)
             started = time.monotonic()
         assert time.monotonic() - started < 2
         with pytest.raises(SettingError):
-            Preparer(client, 0)
+            BackgroundPreparer(client, 0)

@@ -12,7 +12,7 @@ import pytest
 from sessions import PLAN, WEIGHTS, X, differences, serving, weights_of
 
 from deepreduce.errors import PlanError, SessionError
-from deepreduce.inference import Client, Server
+from deepreduce.inference import Client, Server, ServerSettings
 from deepreduce.inference.client.retry import patiently
 from deepreduce.inference.server.workers.fork_server import NICE
 from deepreduce.inference.transport.channel import BusyError, Channel, Kind
@@ -37,7 +37,7 @@ def children(pid):
 
 
 def nursery(server):
-    return server._nursery._child._process.pid
+    return server.resources._fork_server._child._process.pid
 
 
 def wait_until(true):
@@ -145,7 +145,7 @@ def test_a_worker_that_cannot_be_started_costs_nothing(worked, monkeypatch):
         for pid in children(nursery(server)):
             os.kill(pid, signal.SIGKILL)
         with monkeypatch.context() as patch:
-            patch.setattr(server._nursery, "worker", lambda protocol, batch: closed())
+            patch.setattr(server.resources._fork_server, "worker", lambda protocol, batch: closed())
             for _ in range(2):
                 with pytest.raises(BusyError):
                     client.prepare(1)
@@ -166,7 +166,7 @@ def test_a_nursery_that_dies_is_started_again(worked):
         client.prepare(1)
         before = nursery(server)
         os.kill(before, signal.SIGKILL)
-        server._nursery._child._process.wait()
+        server.resources._fork_server._child._process.wait()
         client.prepare(1)  # its worker goes on
         with connect(port) as another:
             another.prepare(1)
@@ -216,5 +216,5 @@ def test_weights_that_do_not_fit_are_refused_as_without_workers():
     with pytest.raises(PlanError) as alone:
         Server(PLAN, wide)
     with pytest.raises(PlanError) as worked:
-        Server(PLAN, wide, workers=1)
+        Server(PLAN, wide, ServerSettings(workers=1))
     assert str(worked.value) == str(alone.value)

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import typer.main
 
-from deepreduce.cli.commands.serve import GRACE_S
 from deepreduce.cli.main import app
+from deepreduce.cli.server_options import GRACE_S
 
 PACKAGING = Path(__file__).resolve().parents[2] / "packaging"
 SERVE = typer.main.get_command(app).commands["serve"]

@@ -21,6 +21,7 @@ from .. import _core
 from ..errors import DeepReduceError, SessionError, one_line
 from ..inference.client.client import Client, Mode
 from ..inference.server.server import Server
+from ..inference.server.settings import ServerSettings
 from ..inference.subprocess_call import END_S, Child
 from ..inference.transport.meter import Phase, Run
 from ..inference.transport.streams import client_context, server_context
@@ -139,18 +140,15 @@ def run_server(pipe: Connection, start: ServerStart) -> ServerReport:
     with Server(
         plan,
         weights,
-        threads=start.threads,
-        tls=tls,
-        timeout_s=start.timeout_s,
+        ServerSettings(threads=start.threads, tls=tls, timeout_s=start.timeout_s, max_prepared_bytes=1 << 40),
         on_run=on_run,
-        max_prepared_bytes=1 << 40,
     ) as server:
         pipe.send(("result", server.listen()))
         server.start()
         expected = pipe.recv()
         with arrived:
             arrived.wait_for(lambda: len(runs) >= expected, END_S)
-        return ServerReport(server.setup_s, runs, peak_rss_bytes())
+        return ServerReport(server.resources.setup_s, runs, peak_rss_bytes())
 
 
 def run_client(pipe: Connection, start: ClientStart) -> ClientReport:

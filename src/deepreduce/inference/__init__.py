@@ -1,4 +1,4 @@
-"""The private half: two processes compute a network together and learn nothing else (docs/protocol.md, SECURITY.md).
+"""The private half: two processes compute a network together and learn nothing else (SECURITY.md).
 
 The names below are loaded when they are first used: a client starts without the server's half.
 """
@@ -10,25 +10,27 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .access.quota import Quota, Quotas
-    from .client.background import Preparer
+    from .client.background import BackgroundPreparer
     from .client.client import Client
     from .server.server import Server
+    from .server.settings import ServerSettings
     from .store import ClientStore
     from .transport.channel import BusyError
     from .transport.meter import OpPhase, Phase, Run
     from .transport.streams import client_context, server_context
 
 __all__ = [
+    "BackgroundPreparer",
     "BusyError",
     "Client",
     "ClientStore",
     "OpPhase",
     "Phase",
-    "Preparer",
     "Quota",
     "Quotas",
     "Run",
     "Server",
+    "ServerSettings",
     "client_context",
     "server_context",
 ]
@@ -38,9 +40,10 @@ _HOME = {
     "Client": "client.client",
     "ClientStore": "store",
     **dict.fromkeys(("OpPhase", "Phase", "Run"), "transport.meter"),
-    "Preparer": "client.background",
+    "BackgroundPreparer": "client.background",
     **dict.fromkeys(("Quota", "Quotas"), "access.quota"),
     "Server": "server.server",
+    "ServerSettings": "server.settings",
     **dict.fromkeys(("client_context", "server_context"), "transport.streams"),
 }
 

@@ -10,7 +10,7 @@ from unittest import mock
 import numpy as np
 
 from deepreduce.errors import SessionError
-from deepreduce.inference import Client, Server
+from deepreduce.inference import Client, Server, ServerSettings
 from deepreduce.inference.client import connection
 from deepreduce.inference.server.session import Session
 from deepreduce.inference.transport.channel import HEADER, Channel, Kind
@@ -34,12 +34,17 @@ def server() -> Server:
         if name == "failed":
             FAILED.append(fields)
 
-    return Server(PLAN, WEIGHTS, timeout_s=TIMEOUT_S, idle_s=TIMEOUT_S, max_prepared=2, observers=[note])
+    return Server(
+        PLAN,
+        WEIGHTS,
+        ServerSettings(timeout_s=TIMEOUT_S, idle_s=TIMEOUT_S, max_prepared=2),
+        observers=[note],
+    )
 
 
 def session(edited: int, data: bytes) -> np.ndarray | None:
     """The honest client's answer, or None: its session ended with an error of ours."""
-    party, protocol = server(), "delphi" if len(data) % 2 else "fused"
+    party, protocol = server().resources, "delphi" if len(data) % 2 else "fused"
     script = edits(data)
     wire = Wire(edited, script)
     channel = Channel(wire.ends[1], "client", TIMEOUT_S)

@@ -1,4 +1,4 @@
-"""``deepreduce serve --processes N``: the process that starts the others, and serves nobody."""
+"""``deepreduce serve --processes N``: the process that starts the server processes and serves no client itself."""
 
 from __future__ import annotations
 
@@ -6,68 +6,78 @@ import sys
 import threading
 import time
 from contextlib import ExitStack
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from ...errors import DeepReduceError, SettingError
+from ...errors import DeepReduceError
+from ..server_options import ServeSettings
 from ..signals import at_hangup
 from ..units import shown_address
 
+if TYPE_CHECKING:
+    from ...inference.server.supervisor import Supervisor
+    from ...inference.server.workers.fork_server import Nursery
+    from ...plan import Plan
+
 
 def supervise(
-    plan: Any,
+    plan: Plan,
     weights: dict[str, Any],
-    address: tuple[str, int],
-    *,
+    settings: ServeSettings,
     processes: int,
-    workers: int,
-    threads: int,
-    store: Path | None,
-    grace: float,
+    grace_s: float,
     stop: threading.Event,
 ) -> None:
-    """Until ``stop``; SIGHUP is passed on. The processes are this command with a socket to accept from."""
+    """Run ``processes`` server processes until ``stop`` is set; SIGHUP is passed on to them.
+
+    They are this command, run with a socket to accept from. Raises `SessionError` when one does not start.
+    """
     from ...inference.server.events import emit
     from ...inference.server.server import listening
-    from ...inference.server.supervisor import LONGEST_RESTART_S, POLL_S, RESTART_S, Supervisor
+    from ...inference.server.supervisor import Supervisor
     from ...inference.server.workers.fork_server import Nursery
     from ...inference.store.server import hold
 
-    host, port = address
-    if processes < 1:
-        raise SettingError(f"--processes is {processes}", "give a number from 1 on")
     with ExitStack() as stack:
-        listener = stack.enter_context(listening(host, port))
-        lock = None
-        if store is not None:
-            lock = stack.enter_context(hold(store))
-        nursery = None
-        if workers:
-            nursery = Nursery(plan, weights, threads)
-            stack.callback(nursery.close)
+        listener = stack.enter_context(listening(settings.host, settings.port))
+        store = settings.server.store
+        lock = None if store is None else stack.enter_context(hold(store))
+        fork_server = None
+        if settings.server.workers:
+            fork_server = Nursery(plan, weights, settings.server.threads)
+            stack.callback(fork_server.close)
         del weights
-        orders = None if nursery is None else nursery.orders.fileno()
+        orders = None if fork_server is None else fork_server.orders.fileno()
         supervisor = Supervisor(sys.argv[1:], processes, listener.fileno(), orders, lock)
-        stack.callback(supervisor.end, grace)
-        line = supervisor.ready()
-        shown = shown_address(host, listener.getsockname()[1])
-        emit("serving", address=shown, processes=processes)
+        stack.callback(supervisor.end, grace_s)  # before the first process is there
+        supervisor.start()
+        line = supervisor.ready(stop)
+        if line is None:  # stopped before all were ready
+            return
+        emit("serving", address=shown_address(settings.host, listener.getsockname()[1]), processes=processes)
         typer.echo(line.rstrip())
         sys.stdout.flush()
         at_hangup(supervisor.reload)
-        pause_s, again = RESTART_S, 0.0
-        while not stop.wait(POLL_S):
-            supervisor.keep_alive()
-            if nursery is None or time.monotonic() < again:
-                continue
-            try:
-                began = nursery.keep_alive()
-            except (DeepReduceError, OSError) as error:
-                emit("failed", reason="workers", text=str(error))
-                began = True
-            if began:  # not at once again, should it go on dying
-                again = time.monotonic() + pause_s
-                pause_s = min(2 * pause_s, LONGEST_RESTART_S)
+        _keep_alive(supervisor, fork_server, stop)
         emit("stopping", processes=processes)
+
+
+def _keep_alive(supervisor: Supervisor, fork_server: Nursery | None, stop: threading.Event) -> None:
+    """Start again what dies, until ``stop``; a fork server that goes on dying waits longer each time."""
+    from ...inference.server.events import emit
+    from ...inference.server.supervisor import LONGEST_RESTART_S, POLL_S, RESTART_S
+
+    pause_s, again = RESTART_S, 0.0
+    while not stop.wait(POLL_S):
+        supervisor.keep_alive()
+        if fork_server is None or time.monotonic() < again:
+            continue
+        try:
+            began = fork_server.keep_alive()
+        except (DeepReduceError, OSError) as error:
+            emit("failed", reason="workers", text=str(error))
+            began = True
+        if began:
+            again = time.monotonic() + pause_s
+            pause_s = min(2 * pause_s, LONGEST_RESTART_S)

@@ -1,4 +1,4 @@
-"""Who gets in, and what is counted of them: one `Access` for a server, one `Guest` for each session that was let in.
+"""Authentication, authorization and per-identity accounting: one `Access` a server, one `AdmittedSession` a session.
 
 Identity: the name in a client's certificate, where the server asks for one, or the name of its token, or ANONYMOUS
 (everybody who has neither, and whoever has the one token of all). Where both are asked for both must be good, and they
@@ -55,7 +55,7 @@ class Access:
         self.ledger, self.held, self._audit = ledger, held, audit
         self.computation, self.plan = computation, plan
         self.guard = threading.RLock()
-        self._guests: dict[str, list[Guest]] = {}
+        self._sessions: dict[str, list[AdmittedSession]] = {}
 
     @property
     def audit_head(self) -> str | None:
@@ -67,22 +67,22 @@ class Access:
         """Whether everybody who can connect is let in."""
         return self._token is None and self.tokens is None and not self._certificates
 
-    def admit(self, hello: ClientHello, certificate: str | None, address: str, session: int) -> Guest:
+    def admit(self, hello: ClientHello, certificate: str | None, address: str, session: int) -> AdmittedSession:
         """Lets a client in. Raises `RefusedError`, whatever is wrong with its credentials; `QuotaError`."""
         identity = self._identity(hello.token, certificate)
-        guest = Guest(self, identity, address, session)
-        self.note("authentication", **guest.names, result="accepted", by=self.means, plan=self.plan)
+        admitted = AdmittedSession(self, identity, address, session)
+        self.note("authentication", **admitted.names, result="accepted", by=self.means, plan=self.plan)
         with self.guard:
-            guests = self._guests.setdefault(identity, [])
-            guests.append(guest)
+            sessions = self._sessions.setdefault(identity, [])
+            sessions.append(admitted)
             try:
-                with guest.refusals("connections"):
-                    if guest.quota.holds:
-                        self.ledger.enter(identity, guest.quota, self.holding(identity))
+                with admitted.refusals("connections"):
+                    if admitted.quota.holds:
+                        self.ledger.enter(identity, admitted.quota, self.holding(identity))
             except BaseException:
-                self.remove(guest)
+                self.remove(admitted)
                 raise
-        return guest
+        return admitted
 
     def refused(self, address: str, session: int, why: str) -> None:
         """Tells the audit log of a client that was not let in."""
@@ -116,7 +116,7 @@ class Access:
         self.note("configuration", what="quotas", default=shown_quota(quotas.default), own=sorted(quotas.own))
         with self.guard:
             self.quotas = quotas
-            for identity in self._guests:
+            for identity in self._sessions:
                 self.ledger.hold(identity, self.holding(identity))
 
     def close(self) -> None:
@@ -125,7 +125,8 @@ class Access:
         if self._audit is not None:
             self._audit.close()
 
-    # --- for guests ---------------------------------------------------------------------------------------------------
+    # --- for admitted sessions
+    # -----------------------------------------------------------------------------------------
 
     def _identity(self, token: str | None, certificate: str | None) -> str:
         """Raises `RefusedError`. The texts are for the operator; clients get one code for all of them."""
@@ -153,18 +154,18 @@ class Access:
 
     def holding(self, identity: str) -> Holding:
         """Of this process, without the store. The caller holds ``guard``."""
-        guests = self._guests.get(identity, [])
-        return Holding(len(guests), sum(one.batches for one in guests), sum(one.size for one in guests))
+        sessions = self._sessions.get(identity, [])
+        return Holding(len(sessions), sum(one.batches for one in sessions), sum(one.size for one in sessions))
 
-    def remove(self, guest: Guest) -> None:
+    def remove(self, admitted: AdmittedSession) -> None:
         """It has left. The caller holds ``guard``."""
-        guests = self._guests[guest.identity]
-        guests.remove(guest)
-        if not guests:
-            del self._guests[guest.identity]
+        sessions = self._sessions[admitted.identity]
+        sessions.remove(admitted)
+        if not sessions:
+            del self._sessions[admitted.identity]
 
 
-class Guest:
+class AdmittedSession:
     """A session that was let in: what it holds, and what it asks for. Used by the session's thread.
 
     ``batches``, ``size``: in memory, and being prepared; what is in the store is counted there.

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 
 from ...errors import SessionError, SettingError
-from ..settings import check_between, check_seconds
+from ..checks import check_between, check_seconds
 
 DAY_S = 86400.0
 MOST = 1 << 62

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from ...errors import DeepReduceError, SessionError, SettingError, one_line
-from ..settings import check_between
+from ..checks import check_between
 from ..transport.channel import BusyError
 from .client import Client
 from .retry import pause_s
@@ -18,7 +18,7 @@ POLL_S = 0.5  # between looks at the store, which other processes use too
 RETRY_S = 5.0  # after an error
 
 
-class Preparer:
+class BackgroundPreparer:
     """Keeps ``keep`` predictions ready for ``client``, which must keep them in a store; a context manager.
 
     ``error`` is the last error, None since something was prepared; after one it tries again with a new connection. A
@@ -50,7 +50,7 @@ class Preparer:
             if not self._changed.wait_for(settled, timeout_s):
                 raise SessionError(f"{n} predictions were not prepared within {timeout_s:g} s", "allow more time")
             if self._for.prepared < n:
-                raise self.error or SessionError("preparing was stopped", "start another Preparer")
+                raise self.error or SessionError("preparing was stopped", "start another BackgroundPreparer")
 
     def close(self) -> None:
         """Stops, even in the middle of a preparation, whose material is dropped."""

@@ -28,13 +28,13 @@ from ...plan import Plan, decode_output, encode_input
 from ...plan.execution.messages import Protocol
 from ...plan.preprocessing import normalised
 from ..access.quota_check import Asked, ask, refusal
+from ..checks import MAX_THREADS, check_between, check_one_of, check_seconds, check_token
 from ..protocol.client_offline import Preparation, Progress
 from ..protocol.client_online import predict_online
 from ..protocol.linear import Layout
 from ..protocol.material import ClientMaterial
 from ..protocol.program import Program, compile_plan
 from ..server.material_pool import ClientMemory, ClientShelf, ClientStored
-from ..settings import MAX_THREADS, check_between, check_one_of, check_seconds, check_token
 from ..store import ClientStore
 from ..transport.channel import BusyError, Kind
 from ..transport.handshake import MAX_BATCH, client_keys

@@ -1,26 +1,52 @@
-"""What a session may do, and what it needs of its server."""
+"""What the sessions of one server share: the plan with its weights, limits, workers, the store, access."""
 
 from __future__ import annotations
 
+import functools
+import hashlib
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from math import prod
+from threading import Lock
+from typing import Any, get_args
 
-from ...plan import Plan
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import SettingError
+from ...plan import Plan, check_weights, encode, predict, shapes, validate
+from ...plan.execution.messages import Protocol
+from ...plan.execution.packing import bits_to_bytes
 from ..access.access import Access
-from ..protocol.linear import OnlineLinear
-from ..protocol.program import Program
-from ..protocol.server_offline import Offline
+from ..access.audit_log import Audit
+from ..access.tokens import TokenFile
+from ..access.usage_ledger import Ledger
+from ..identity import peer_of, peers_of
+from ..protocol.linear import OfflineLinear, computation, offline_linears, online_linears
+from ..protocol.program import Program, compile_plan
+from ..protocol.server_offline import LocalOffline, Offline
+from ..store import Purpose, ServerStore
+from ..store.store import STATE
 from ..transport.channel import Channel
-from ..transport.handshake import ClientHello, ServerHello
+from ..transport.handshake import MAX_BATCH, VERSION, ClientHello, LimitError, ServerHello
 from ..transport.meter import Run
-from .events import Name
-from .material_pool import ServerShelf
+from .admission import QUEUE_S, Slots
+from .events import Name, Observer, emit
+from .limits import Memory, Rate
+from .material_pool import ServerMemory, ServerShelf, ServerStored
+from .settings import ServerSettings
+from .workers.fork_server import Nursery, Ordered, RemoteOffline
+
+BEGUN = 8  # admitted preparations per compute worker
+FRAME_LIMIT = 1 << 32  # bytes that a frame's header can announce
 
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What a session may do: the program for what the client asked, where its material is kept and how much."""
+    """What one session may do: the program that its client asked for, where its material is kept, and how much."""
 
     program: Program
     shelf: ServerShelf
@@ -30,37 +56,193 @@ class Terms:
     each: int  # bytes of one preparation, predicted
 
 
-class Host(Protocol):
-    """What a session needs of its server."""
+class ServerResources:
+    """The resources of one server, shared by its sessions' threads.
 
-    plan: Plan
-    plan_bytes: bytes
-    linears: dict[str, OnlineLinear]
-    threads: int
-    access: Access
-    idle_s: float
-    stopping: bool
+    ``stopping``: the server accepts no more requests. Raises `PlanError` when the weights do not fit the plan or the
+    homomorphic parameters, `SettingError`, `StoreError`.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        weights: Mapping[str, NDArray[Any]],
+        settings: ServerSettings,
+        fork_server: Nursery | Ordered | None,
+        store_lock: int | None,
+        on_run: Callable[[Run], None] | None,
+        observers: Sequence[Observer],
+    ) -> None:
+        if not isinstance(plan, Plan):
+            raise SettingError(f"the plan is a {type(plan).__name__}", "read it with deepreduce.plan.read_plan")
+        validate(plan)
+        arrays = {name: np.asarray(value) for name, value in weights.items()}
+        check_weights(plan, arrays)
+        self.plan, self.settings, self.stopping, self._closed = plan, settings, False, False
+        self.plan_bytes = encode(plan)
+        self.plan_digest = hashlib.sha256(self.plan_bytes).hexdigest()
+        self._on_run, self._observers = on_run, tuple(observers)
+        self._prepare_weights(arrays, fork_server)
+        self._predict_sizes()
+        # Material is for these weights: under others the same shares would give another answer, and more than that.
+        self._computation = computation(self.plan_digest, arrays)
+        self.store = self._open_store(store_lock)
+        self._identity = os.urandom(16).hex() if self.store is None else self.store.identity(self._computation)
+        try:
+            self.access = self._open_access()
+        except BaseException:
+            if self.store is not None:
+                self.store.close()
+            raise
+
+    def _prepare_weights(self, arrays: dict[str, NDArray[Any]], fork_server: Nursery | Ordered | None) -> None:
+        started = time.perf_counter()
+        threads, workers = self.settings.threads, self.settings.workers
+        self.linears = online_linears(self.plan, arrays)
+        self._fork_server = fork_server
+        self._offline_linears: dict[str, OfflineLinear] = {}
+        if workers and fork_server is None:
+            self._fork_server = Nursery(self.plan, arrays, threads)
+        elif not workers:
+            self._offline_linears = offline_linears(self.plan, arrays, threads)
+        self._slots = Slots(workers * BEGUN or self.settings.max_sessions, workers or self.settings.max_sessions)
+        self.setup_s = time.perf_counter() - started
+
+    def _predict_sizes(self) -> None:
+        """Predict what one image costs; a batch takes as many times that. A hello must not set off this work."""
+        plan = self.plan
+        predicted = {name: predict(plan, name, 1).total for name in get_args(Protocol)}
+        self._stored = {name: total.stored_bytes_server for name, total in predicted.items()}
+        self._offline_up = {name: total.offline.up_bytes for name, total in predicted.items()}
+        self._largest = max(prod(plan.input_shape), prod(shapes(plan)[plan.output]))
+        self._compiled = functools.lru_cache(8)(lambda protocol, batch: compile_plan(plan, protocol, batch))
+        self._memory, self._rate = Memory(self.settings.max_prepared_bytes), Rate(self.settings.rate)
+        self._held, self._guard = 0, Lock()
+
+    def _open_store(self, lock: int | None) -> ServerStore | None:
+        chosen = self.settings
+        if chosen.store is None:
+            return None
+        most, each = chosen.max_stored_bytes, chosen.max_client_bytes
+        return ServerStore(chosen.store, most, each, key=chosen.store_key, lock=lock)
+
+    def _open_access(self) -> Access:
+        chosen, state = self.settings, self.settings.state
+        if state is None and self.store is not None:
+            state = self.store.folder / STATE
+        access = Access(
+            token=chosen.token,
+            tokens=None if chosen.tokens is None else TokenFile(chosen.tokens),
+            certificates=chosen.certificates,
+            quotas=chosen.quotas,
+            ledger=Ledger(state),
+            held=self._held_by,
+            audit=None if chosen.audit is None else Audit(chosen.audit),
+            computation=self._computation,
+            plan=self.plan_digest,
+        )
+        own = sorted(chosen.quotas.own) or None
+        access.note("started", plan=self.plan_digest, by=access.means, own_quotas=own, **chosen.shown())
+        return access
+
+    @property
+    def threads(self) -> int:
+        """Threads of each session."""
+        return self.settings.threads
+
+    def close(self) -> None:
+        """Close the store and the process that forks workers; `access` is closed by its owner, after its last note."""
+        self.stopping = self._closed = True
+        if self.store is not None:
+            self.store.close()
+        if self._fork_server is not None:
+            fork_server, self._fork_server = self._fork_server, None
+            fork_server.close()
 
     def terms(self, hello: ClientHello, identity: str) -> Terms:
         """What a client that was let in gets. Raises `LimitError` when it asks for too much."""
+        each = self._each(hello)
+        if each is None:
+            raise LimitError(f"the client asked for protocol {hello.protocol!r:.20} and batches of {hello.batch}")
+        keeps = self.store is not None and hello.keeps
+        # A file has an index besides what is predicted.
+        most = (
+            min(self.settings.max_client_bytes, self.settings.max_stored_bytes) // (each + each // 50 + (1 << 16))
+            if keeps
+            else self.settings.max_prepared
+        )
+        most = min(most, self.settings.max_prepared_bytes // each if not keeps else 1 << 20)
+        if most < 1 or each > self.settings.max_prepared_bytes:
+            raise LimitError(f"one preparation of {each} bytes is more than a limit")
+        program: Program = self._compiled(hello.protocol, hello.batch)
+        client = hashlib.sha256(b"deepreduce client" + bytes.fromhex(hello.identity)).hexdigest()
+        shelf: ServerShelf = ServerMemory()
+        if self.store is not None and keeps:
+            purpose = Purpose(peer_of(identity, client), self._computation, hello.protocol, hello.batch)
+            shelf = ServerStored(self.store, purpose, program, self.threads)
+        metered = self.access.quotas.of(identity).metered
+        answer = ServerHello(VERSION, self.plan_digest, self.plan.parameter_set, most, self._identity, keeps, metered)
+        return Terms(program, shelf, most, answer, client[:12], each)
+
+    def admits(self, address: str) -> bool:
+        """Book one more session or preparation of an address; return whether its rate allows it."""
+        return self._rate.take(address)
 
     def admit(self, address: str) -> None:
         """Books one more preparation of an address. Raises `LimitError` when they come too fast."""
+        if not self.admits(address):
+            raise LimitError("the client's address prepares too often")
 
     def book(self, program: Program, count: int) -> None:
         """Books the memory of so many preparations, or gives it back (< 0). Raises `BusyError` when there is none."""
+        size = count * max(1, self._stored[program.protocol] * program.batch)
+        if size > 0:
+            self._memory.book(size)
+        else:
+            self._memory.release(-size)
+        with self._guard:
+            self._held += count
 
     def place(self) -> AbstractContextManager[None]:
         """A place for one more preparation. Raises `BusyError` when there is none for long."""
+        return self._slots.place(min(QUEUE_S, self.settings.timeout_s / 2))
 
     def offline(self, program: Program, channel: Channel) -> Offline:
         """What a session prepares with. Raises `WorkerError`."""
+        if self._fork_server is None:
+            return LocalOffline(program, self._offline_linears, channel, self.threads)
+        worker = self._fork_server.worker(program.protocol, program.batch)
+        return RemoteOffline(program, channel, worker, self.threads, self._slots.computing)
 
     def offline_bytes(self, program: Program) -> int:
         """At least what a client sends for one preparation."""
+        return program.batch * self._offline_up[program.protocol] + (1 << 20)
 
-    def on_run(self, run: Run) -> None:
-        """Takes what an inference cost."""
+    def ready(self) -> int:
+        """Preparations in memory and in the store."""
+        return self._held + (0 if self.store is None or self._closed else self.store.ready())
+
+    def stored_bytes(self) -> int:
+        """Of the store's files."""
+        return 0 if self.store is None or self._closed else self.store.bytes_used()
 
     def emit(self, name: Name, **fields: Any) -> None:
         """Tells the operator."""
+        emit(name, self._observers, **fields)
+
+    def on_run(self, run: Run) -> None:
+        """Takes what an inference cost."""
+        if self._on_run is not None:
+            self._on_run(run)
+
+    def _held_by(self, identity: str) -> tuple[int, int]:
+        """Batches in the store, and their bytes."""
+        return (0, 0) if self.store is None or self._closed else self.store.held(*peers_of(identity))
+
+    def _each(self, hello: ClientHello) -> int | None:
+        """Bytes of one preparation, predicted; None: no such thing."""
+        if not 1 <= hello.batch <= MAX_BATCH or hello.protocol not in self._stored:
+            return None
+        if bits_to_bytes(hello.batch * self._largest * self.plan.ring.ring_bits) + (1 << 10) > FRAME_LIMIT:
+            return None
+        return max(1, self._stored[hello.protocol] * hello.batch)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -30,6 +31,7 @@ VARIABLE = "DEEPREDUCE_INHERITED"
 POLL_S = 0.2  # between looks at the processes
 RESTART_S, LONGEST_RESTART_S = 1.0, 30.0  # before a process that died is started again; doubled each time
 SETTLED_S = 60.0  # after so long a process that dies is as good as one that never did
+START_S = 600.0  # for all processes to be ready: weights are transformed first
 END_S = 5.0  # for a process to end after its grace
 
 
@@ -63,15 +65,20 @@ class Inherited:
 
 
 class _Process:
-    """One server process, over and over."""
+    """A supervised server process, restarted with exponential back-off."""
 
     def __init__(self, command: Sequence[str], inherited: Inherited) -> None:
         self._command, self._inherited = command, inherited
         self._pause_s, self._again = RESTART_S, 0.0
         self.process = self._start()
 
+    def says_something(self, patience_s: float) -> bool:
+        """Return whether `ready` would return at once: the process has printed, or has ended."""
+        assert self.process.stdout is not None
+        return bool(select.select([self.process.stdout], [], [], patience_s)[0])
+
     def ready(self) -> str:
-        """What it says when it serves. Raises `SessionError` if it ends before."""
+        """Return what it printed when it began to serve. Raises `SessionError` if it has ended instead."""
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         if not line:
@@ -138,19 +145,40 @@ class _Process:
 
 
 class Supervisor:
-    """``arguments``: of `deepreduce`, for a process like this one. The descriptors are the caller's to close."""
+    """Server processes behind one listening socket: `start` them, wait until they are `ready`, `end` them.
+
+    ``arguments``: of `deepreduce`, for a process like this one. The descriptors are the caller's to close. `end` may be
+    called at any time, so register it before `start`.
+    """
 
     def __init__(
         self, arguments: Sequence[str], processes: int, listener: int, orders: int | None, lock: int | None
     ) -> None:
-        command = [sys.executable, "-m", "deepreduce", *arguments]
+        self._command = [sys.executable, "-m", "deepreduce", *arguments]
+        self._inherited = [Inherited(number, processes, listener, orders, lock) for number in range(processes)]
         self._processes: list[_Process] = []
-        for number in range(processes):
-            self._processes.append(_Process(command, Inherited(number, processes, listener, orders, lock)))
 
-    def ready(self) -> str:
-        """Waits for all; what one says. Raises `SessionError` when one does not start."""
-        lines = [process.ready() for process in self._processes]
+    def start(self) -> None:
+        """Start all processes. Raises `OSError` where one cannot be started; those that were are ended by `end`."""
+        for inherited in self._inherited:
+            self._processes.append(_Process(self._command, inherited))
+
+    def ready(self, stop: threading.Event, limit_s: float = START_S) -> str | None:
+        """Wait until all processes serve; return the line that the first printed, or None if ``stop`` came before.
+
+        Raises `SessionError` when a process ends, or is not ready within ``limit_s`` seconds.
+        """
+        deadline = time.monotonic() + limit_s
+        lines = []
+        for process in self._processes:
+            while not process.says_something(POLL_S):
+                if stop.is_set():
+                    return None
+                if time.monotonic() > deadline:
+                    raise SessionError(
+                        f"a server process was not ready within {limit_s:.0f} s", "is the machine overloaded?"
+                    )
+            lines.append(process.ready())
         return lines[0]
 
     def keep_alive(self) -> None:

@@ -96,8 +96,9 @@ class ServerStore(Store):
 
 
 @contextmanager
-def hold(folder: Path) -> Iterator[int]:
+def hold(folder: Path | str) -> Iterator[int]:
     """The store's lock, to be inherited by the processes that are to use it together."""
+    folder = Path(folder)
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not any(folder.iterdir()):

@@ -1,2 +1,1 @@
-"""The paper's claims and our questions as comparisons over seeds, each with a verdict: confirmed, refuted or undecided.
-"""
+"""The paper's claims and our questions as comparisons over seeds, each with a verdict."""
