@@ -27,7 +27,8 @@ from deepreduce.errors import DeepReduceError
 from deepreduce.inference import Client, Server, ServerSettings
 from deepreduce.inference.server.material_pool import ServerStored
 from deepreduce.inference.store import database
-from deepreduce.inference.transport.channel import Channel, Kind
+from deepreduce.inference.transport.channel import Channel
+from deepreduce.inference.transport.frames import Kind
 
 
 class Points:

@@ -8,7 +8,8 @@ from collections import Counter
 from dataclasses import dataclass
 
 from deepreduce.inference import Client, Server
-from deepreduce.inference.transport.channel import HEADER, Channel, Kind
+from deepreduce.inference.transport.channel import Channel
+from deepreduce.inference.transport.frames import HEADER, Kind
 
 from .network import DIGEST, PLAN, WEIGHTS, X
 

@@ -6,7 +6,7 @@ import random
 import time
 from collections.abc import Callable
 
-from deepreduce.inference.transport.channel import HEADER, Kind
+from deepreduce.inference.transport.frames import HEADER, Kind
 from deepreduce.plan.cost.traffic import CLAIM as CLAIM_BYTES
 
 from .tap import Act, Tap

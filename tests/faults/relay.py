@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from deepreduce.inference.transport.channel import HEADER
+from deepreduce.inference.transport.frames import HEADER
 
 from .messages import SHORT_S
 

@@ -11,7 +11,7 @@ import random
 from dataclasses import asdict, astuple, dataclass
 from typing import Any
 
-from deepreduce.inference.transport.channel import Kind
+from deepreduce.inference.transport.frames import Kind
 
 from .frames import Frame, frame_at, frames
 from .messages import COMPARED

@@ -14,7 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from deepreduce.inference.transport.channel import HEADER, Channel, Kind
+from deepreduce.inference.transport.channel import Channel
+from deepreduce.inference.transport.frames import HEADER, Kind
 from deepreduce.plan.cost.traffic import BATCH_ID
 
 Act = Callable[["Tap", bytearray], None]

@@ -13,7 +13,8 @@ import pytest
 
 from deepreduce.inference.server import material_pool
 from deepreduce.inference.store import store as store_module
-from deepreduce.inference.transport.channel import Channel, Reason
+from deepreduce.inference.transport.channel import Channel
+from deepreduce.inference.transport.frames import Reason
 from faults import outcome as limits
 from faults.runs import run
 from faults.schedule import FAMILIES, Cell, Schedule, draw, drawn, matrix

@@ -17,7 +17,8 @@ from deepreduce.inference.access.audit_verify import check
 from deepreduce.inference.access.development_ca import make_certificates
 from deepreduce.inference.access.tokens import add_token, remove_token
 from deepreduce.inference.server import session
-from deepreduce.inference.transport.channel import HEADER, Kind, PeerError, Reason
+from deepreduce.inference.transport.errors import PeerError
+from deepreduce.inference.transport.frames import HEADER, Kind, Reason
 from deepreduce.inference.transport.handshake import HELLO_LIMIT, ClientHello
 from deepreduce.plan import Relu, digest, run
 from plan_samples import conv, plan_of

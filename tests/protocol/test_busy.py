@@ -12,7 +12,9 @@ from deepreduce.errors import SessionError
 from deepreduce.inference import BackgroundPreparer, Client
 from deepreduce.inference.client.retry import patiently
 from deepreduce.inference.server.admission import Slots
-from deepreduce.inference.transport.channel import BusyError, Channel, Kind, PeerError, Reason
+from deepreduce.inference.transport.channel import Channel
+from deepreduce.inference.transport.errors import BusyError, PeerError
+from deepreduce.inference.transport.frames import Kind, Reason
 from deepreduce.plan import Relu, predict, run
 from plan_samples import plan_of
 

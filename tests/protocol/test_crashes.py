@@ -15,7 +15,8 @@ from sessions import PLAN, WEIGHTS, X, serving
 
 from deepreduce.errors import SessionError
 from deepreduce.inference import Client
-from deepreduce.inference.transport.channel import PeerError, Reason
+from deepreduce.inference.transport.errors import PeerError
+from deepreduce.inference.transport.frames import Reason
 from deepreduce.plan import run
 
 EXACT = run(PLAN, WEIGHTS, X)["d"]

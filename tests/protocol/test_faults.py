@@ -11,7 +11,7 @@ from deepreduce.errors import SessionError
 from deepreduce.inference import Client
 from deepreduce.inference.client import connection
 from deepreduce.inference.server import server
-from deepreduce.inference.transport.channel import HEADER, Kind
+from deepreduce.inference.transport.frames import HEADER, Kind
 from deepreduce.inference.transport.streams import TcpStream
 from deepreduce.plan import run
 

@@ -17,7 +17,7 @@ from sessions import PLAN, WEIGHTS, X, serving
 
 from deepreduce.inference import Client
 from deepreduce.inference.client import connection
-from deepreduce.inference.transport.channel import HEADER, Kind
+from deepreduce.inference.transport.frames import HEADER, Kind
 from deepreduce.inference.transport.streams import TcpStream
 from deepreduce.plan import run
 

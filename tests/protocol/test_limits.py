@@ -13,10 +13,12 @@ from sessions import PLAN, TIMEOUT_S, WEIGHTS, X, ask, serving
 from deepreduce.errors import PlanError, SessionError, SettingError
 from deepreduce.inference import Client, ServerSettings
 from deepreduce.inference.client import connection
+from deepreduce.inference.protocol.key_setup import SETUP
 from deepreduce.inference.server import server
 from deepreduce.inference.server.resources import ServerResources
-from deepreduce.inference.transport.channel import HEADER, BusyError, Kind, Reason
-from deepreduce.inference.transport.handshake import SETUP, ClientHello
+from deepreduce.inference.transport.errors import BusyError
+from deepreduce.inference.transport.frames import HEADER, Kind, Reason
+from deepreduce.inference.transport.handshake import ClientHello
 from deepreduce.plan import digest, encode, predict, run
 
 pytestmark = pytest.mark.core

@@ -10,7 +10,7 @@ from sessions import PLAN, TIMEOUT_S, WEIGHTS, X, serving
 from deepreduce.errors import SessionError, SettingError
 from deepreduce.inference import Client, ServerSettings
 from deepreduce.inference.server.metrics import Metrics
-from deepreduce.inference.transport.channel import BusyError, PeerError
+from deepreduce.inference.transport.errors import BusyError, PeerError
 from deepreduce.plan import predict, run
 
 LIMIT = "a limit of its settings"

@@ -18,7 +18,9 @@ from deepreduce.errors import SessionError, SettingError, StoreError
 from deepreduce.inference import BackgroundPreparer, Client
 from deepreduce.inference.protocol.material import ClientMaterial
 from deepreduce.inference.store import encrypted_file, store
-from deepreduce.inference.transport.channel import Channel, Kind, PeerError, Reason
+from deepreduce.inference.transport.channel import Channel
+from deepreduce.inference.transport.errors import PeerError
+from deepreduce.inference.transport.frames import Kind, Reason
 from deepreduce.plan import MaxPool, Relu, Rescale, pack_kept, run
 from deepreduce.plan.serialization import weight_tensors
 from plan_samples import conv, plan_of

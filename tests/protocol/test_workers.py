@@ -14,8 +14,10 @@ from sessions import PLAN, WEIGHTS, X, differences, serving, weights_of
 from deepreduce.errors import PlanError, SessionError
 from deepreduce.inference import Client, Server, ServerSettings
 from deepreduce.inference.client.retry import patiently
-from deepreduce.inference.server.workers.fork_server import NICE
-from deepreduce.inference.transport.channel import BusyError, Channel, Kind
+from deepreduce.inference.server.workers.worker import NICE
+from deepreduce.inference.transport.channel import Channel
+from deepreduce.inference.transport.errors import BusyError
+from deepreduce.inference.transport.frames import Kind
 from deepreduce.plan import run
 
 EXACT = run(PLAN, WEIGHTS, X)["d"]

@@ -18,7 +18,8 @@ from deepreduce.inference import Client, Server
 from deepreduce.inference.protocol.linear import Decrypted
 from deepreduce.inference.protocol.nonlinear.fused import FusedClient
 from deepreduce.inference.protocol.nonlinear.vector import part, unpack
-from deepreduce.inference.transport.channel import Channel, Kind
+from deepreduce.inference.transport.channel import Channel
+from deepreduce.inference.transport.frames import Kind
 from deepreduce.plan import Relu
 from deepreduce.plan.serialization import weight_tensors
 from plan_samples import conv, plan_of

@@ -11,7 +11,8 @@ from deepreduce.cli.images import read_input, read_picture
 from deepreduce.cli.units import is_loopback, parse_address, parse_bytes, shown_address
 from deepreduce.data.decode import decode
 from deepreduce.errors import DataError, PlanError, SettingError
-from deepreduce.inference.transport.channel import PeerError, Reason
+from deepreduce.inference.transport.errors import PeerError
+from deepreduce.inference.transport.frames import Reason
 from deepreduce.plan import normalised, pictures_of
 from plan_samples import conv, plan_of
 

@@ -7,7 +7,7 @@ import pytest
 
 from deepreduce.inference.server.events import JsonLines, emit
 from deepreduce.inference.server.limits import Memory, Rate, rated
-from deepreduce.inference.transport.channel import BusyError
+from deepreduce.inference.transport.errors import BusyError
 
 
 def test_a_bucket_fills_evenly():

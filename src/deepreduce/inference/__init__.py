@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .server.server import Server
     from .server.settings import ServerSettings
     from .store import ClientStore
-    from .transport.channel import BusyError
+    from .transport.errors import BusyError
     from .transport.meter import OpPhase, Phase, Run
     from .transport.streams import client_context, server_context
 

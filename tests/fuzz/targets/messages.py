@@ -14,20 +14,20 @@ import numpy as np
 from deepreduce import _core
 from deepreduce.errors import SessionError
 from deepreduce.inference.protocol.base_ot import BaseReceiver, BaseSender
+from deepreduce.inference.protocol.key_setup import client_keys, server_keys, setup_request_bytes
 from deepreduce.inference.protocol.linear import Decrypted, Layout, add_uploads, encrypted_input, offline_linears
 from deepreduce.inference.protocol.nonlinear.registry import client_vector, server_vector
 from deepreduce.inference.protocol.nonlinear.vector import unpack
-from deepreduce.inference.transport.channel import HEADER, REASONS, Channel, Kind, PeerError
+from deepreduce.inference.transport.channel import Channel
+from deepreduce.inference.transport.errors import PeerError
+from deepreduce.inference.transport.frames import HEADER, REASONS, Kind
 from deepreduce.inference.transport.handshake import (
     VERSION,
     ClientHello,
     ServerHello,
     checked_plan,
-    client_keys,
     greet_server,
     read_hello,
-    server_keys,
-    setup_request_bytes,
 )
 from deepreduce.plan import encode, packings
 from deepreduce.plan.execution.messages import relu_vector, rescale_vector

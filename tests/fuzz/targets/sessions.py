@@ -13,7 +13,8 @@ from deepreduce.errors import SessionError
 from deepreduce.inference import Client, Server, ServerSettings
 from deepreduce.inference.client import connection
 from deepreduce.inference.server.session import Session
-from deepreduce.inference.transport.channel import HEADER, Channel, Kind
+from deepreduce.inference.transport.channel import Channel
+from deepreduce.inference.transport.frames import HEADER, Kind
 from deepreduce.plan import run
 from fuzz.dealt import dealt_base_transfers
 from fuzz.edits import OPERATIONS, edit, edits

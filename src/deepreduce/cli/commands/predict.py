@@ -191,7 +191,8 @@ def _ask(
     """Answers in the order of the inputs; bad files pass through."""
     import numpy as np
 
-    from ...inference.transport.channel import PeerError, Reason
+    from ...inference.transport.errors import PeerError
+    from ...inference.transport.frames import Reason
 
     good = [entry for entry in inputs if "x" in entry]
     size = client.target.batch
@@ -226,7 +227,8 @@ def _predict(client: Client, images: Any, left: int, notes: list[str], wait: flo
     A server that refuses what it has just prepared is not asked again.
     """
     from ...inference.client.retry import patiently
-    from ...inference.transport.channel import PeerError, Reason
+    from ...inference.transport.errors import PeerError
+    from ...inference.transport.frames import Reason
 
     fresh = False
     while True:
@@ -246,7 +248,8 @@ def _predict(client: Client, images: Any, left: int, notes: list[str], wait: flo
 def _prepare(client: Client, count: int, notes: list[str], wait: float) -> None:
     """So many, or as many as a quota or a busy server leaves, if any is ready then. Raises `BusyError`, `PeerError`."""
     from ...inference.client.retry import patiently
-    from ...inference.transport.channel import BusyError, PeerError, Reason
+    from ...inference.transport.errors import BusyError, PeerError
+    from ...inference.transport.frames import Reason
 
     goal = client.prepared + count
     try:

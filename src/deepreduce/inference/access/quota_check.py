@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from ...errors import SessionError
-from ..transport.channel import Channel, Kind, PeerError, Reason
+from ..transport.channel import Channel
+from ..transport.errors import PeerError
+from ..transport.frames import Kind, Reason
 
 ANSWER = struct.Struct("<BI")
 ASK = 1  # byte

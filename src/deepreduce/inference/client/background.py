@@ -9,7 +9,7 @@ from typing import Self
 
 from ...errors import DeepReduceError, SessionError, SettingError, one_line
 from ..checks import check_between
-from ..transport.channel import BusyError
+from ..transport.errors import BusyError
 from .client import Client
 from .retry import pause_s
 

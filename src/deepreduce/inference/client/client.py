@@ -31,16 +31,18 @@ from ..access.quota_check import Asked, ask, refusal
 from ..checks import MAX_THREADS, check_between, check_one_of, check_seconds, check_token
 from ..protocol.client_offline import Preparation, Progress
 from ..protocol.client_online import predict_online
+from ..protocol.key_setup import client_keys
 from ..protocol.linear import Layout
 from ..protocol.material import ClientMaterial
 from ..protocol.program import Program, compile_plan
-from ..server.material_pool import ClientMemory, ClientShelf, ClientStored
 from ..store import ClientStore
-from ..transport.channel import BusyError, Kind
-from ..transport.handshake import MAX_BATCH, client_keys
+from ..transport.errors import BusyError
+from ..transport.frames import Kind
+from ..transport.handshake import MAX_BATCH
 from ..transport.meter import Phase, Run
 from ..zeroize import wiping
 from .connection import Connection, Target, closing_on_error, greet
+from .material_pool import ClientMemory, ClientShelf, ClientStored
 
 Mode = Literal["prepared", "single"]
 KEPT_RUNS = 1000

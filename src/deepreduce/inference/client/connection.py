@@ -14,7 +14,9 @@ from ...errors import SessionError
 from ...plan import Plan, encode
 from ...plan.execution.messages import Protocol
 from ..store import ClientStore, Purpose
-from ..transport.channel import Channel, PeerError, Reason, SilenceError, Stream
+from ..transport.channel import Channel, Stream
+from ..transport.errors import PeerError, SilenceError
+from ..transport.frames import Reason
 from ..transport.handshake import VERSION, ClientHello, VersionError, checked_plan, greet_server
 from ..transport.meter import Phase
 from ..transport.streams import TcpStream, TlsStream, checked_context

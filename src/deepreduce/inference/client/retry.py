@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from ..transport.channel import BusyError
+from ..transport.errors import BusyError
 
 T = TypeVar("T")
 

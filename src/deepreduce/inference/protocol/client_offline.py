@@ -17,10 +17,12 @@ from ...errors import SessionError
 from ...plan import INPUT, OUTPUT
 from ...plan.cost.traffic import BATCH_ID, CLAIM
 from ...plan.execution.schedule import Step
-from ..transport.channel import BusyError, Channel, Kind
-from ..transport.handshake import Keys
+from ..transport.channel import Channel
+from ..transport.errors import BusyError
+from ..transport.frames import Kind
 from ..transport.meter import Phase
 from ..zeroize import wipe, wipe_unless_shared, wipe_within
+from .key_setup import Keys
 from .linear import Decrypted, Layout, encrypted_input
 from .material import ClientMaterial
 from .nonlinear.registry import client_vector

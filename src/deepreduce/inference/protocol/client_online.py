@@ -9,7 +9,8 @@ from ... import _core
 from ...plan import INPUT, OUTPUT
 from ...plan.execution.packing import bits_to_bytes
 from ...plan.reference import wrap
-from ..transport.channel import Channel, Kind
+from ..transport.channel import Channel
+from ..transport.frames import Kind
 from ..transport.meter import Run
 from ..zeroize import wiping
 from .client_offline import Progress

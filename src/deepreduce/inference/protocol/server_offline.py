@@ -10,10 +10,11 @@ from typing import Protocol
 
 from ... import _core
 from ...plan.execution.schedule import Step
-from ..transport.channel import Kind, Wire
-from ..transport.handshake import Keys, server_keys
+from ..transport.channel import Wire
+from ..transport.frames import Kind
 from ..transport.meter import Phase
 from ..zeroize import wiping_on_error
+from .key_setup import Keys, server_keys
 from .linear import OfflineLinear, add_uploads
 from .material import ServerMaterial
 from .nonlinear.registry import server_vector

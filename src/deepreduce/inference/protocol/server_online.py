@@ -10,7 +10,8 @@ import numpy as np
 from ... import _core
 from ...plan import OUTPUT
 from ...plan.execution.schedule import Step
-from ..transport.channel import Channel, Kind
+from ..transport.channel import Channel
+from ..transport.frames import Kind
 from ..transport.meter import Run
 from .linear import OnlineLinear
 from .material import ServerMaterial

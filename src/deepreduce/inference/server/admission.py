@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from math import ceil
 
-from ..transport.channel import BusyError
+from ..transport.errors import BusyError
 
 QUEUE_S = 2.0  # a preparation waits here before its client is told to come again
 LONGEST_RETRY_S = 60

@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from ipaddress import IPv6Address, ip_address
 
-from ..transport.channel import BusyError
+from ..transport.errors import BusyError
 
 RETRY_S = 5  # for memory, which is free when clients use what they have
 ADDRESSES = 1 << 16  # whose rate is remembered

@@ -38,7 +38,8 @@ from .events import Name, Observer, emit
 from .limits import Memory, Rate
 from .material_pool import ServerMemory, ServerShelf, ServerStored
 from .settings import ServerSettings
-from .workers.fork_server import Nursery, Ordered, RemoteOffline
+from .workers.fork_server import Nursery, Ordered
+from .workers.remote import RemoteOffline
 
 BEGUN = 8  # admitted preparations per compute worker
 FRAME_LIMIT = 1 << 32  # bytes that a frame's header can announce

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from ...errors import SettingError
 from ...plan import Plan
 from ..checks import check_between
-from ..transport.channel import Channel, Reason
+from ..transport.channel import Channel
+from ..transport.frames import Reason
 from ..transport.meter import Run
 from ..transport.streams import TcpStream, TlsStream
 from .events import Observer, emit, log

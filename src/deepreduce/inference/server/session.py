@@ -20,18 +20,21 @@ from ...plan.execution.packing import bits_to_bytes
 from ..access.access import AdmittedSession
 from ..access.quota import QuotaError
 from ..access.quota_check import ASK, asked_for
+from ..protocol.key_setup import setup_request_bytes
 from ..protocol.material import ServerMaterial
 from ..protocol.nonlinear.vector import Bytes, unpack
 from ..protocol.program import Program
 from ..protocol.server_offline import Offline
 from ..protocol.server_online import predict_online
-from ..transport.channel import HEADER, BusyError, Channel, Kind, PeerError, Reason, SilenceError
-from ..transport.handshake import LimitError, RefusedError, VersionError, greet_client, read_hello, setup_request_bytes
+from ..transport.channel import Channel
+from ..transport.errors import BusyError, PeerError, SilenceError
+from ..transport.frames import HEADER, Kind, Reason
+from ..transport.handshake import LimitError, RefusedError, VersionError, greet_client, read_hello
 from ..transport.meter import Phase
 from .events import Name
 from .material_pool import BatchError, ServerShelf
 from .resources import ServerResources, Terms
-from .workers.fork_server import WorkerError
+from .workers.remote import WorkerError
 
 log = logging.getLogger("deepreduce.server")
 

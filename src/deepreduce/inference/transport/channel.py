@@ -8,89 +8,24 @@ has a maximum instead.
 from __future__ import annotations
 
 import hashlib
-import struct
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from enum import IntEnum
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import SessionError
+from .errors import BusyError, CertificateError, PeerError, SilenceError
+from .frames import BUSY, HEADER, OF_A_PREPARATION, REASONS, Kind, Reason
 from .meter import Meter
 
 Bytes = NDArray[np.uint8]
-HEADER = struct.Struct("<BBHI")
 FAREWELL_S = 0.1  # for a frame of one byte
-BUSY = struct.Struct("<H?")  # seconds after which to try again; whether with new keys
 DISCARD_BYTES = 1 << 16  # at a time
 DISCARDED = 1 << 26  # bytes of a frame that is skipped on the way to a reason
-
-
-class Kind(IntEnum):
-    """What a frame holds. docs/protocol.md has the sequence."""
-
-    HELLO = 1
-    PLAN = 2
-    SETUP = 3
-    PREPARE = 4
-    UPLOAD = 5
-    RESPONSE = 6
-    CHOICES = 7
-    GARBLED = 8
-    PRODUCTS = 9
-    CLAIM = 10
-    INPUT = 11
-    LABELS = 12
-    ANSWERS = 13
-    RESULT = 14
-    BYE = 15
-    BUSY = 16
-    ASK = 21
-    ALLOWANCE = 22
-    ERROR = 255
-
-
-# What may still be on its way when a preparation is refused.
-OF_A_PREPARATION = (Kind.UPLOAD, Kind.CHOICES, Kind.PRODUCTS, Kind.CLAIM)
-
-
-class Reason(IntEnum):
-    """The only things that a party tells its peer about an error: fixed codes, no text, no secrets."""
-
-    VERSION = 1
-    REFUSED = 2
-    MALFORMED = 3
-    BATCH = 4
-    LIMIT = 5
-    INTERNAL = 6
-    TIMEOUT = 7
-    STOPPING = 8
-    BUSY = 20
-    QUOTA = 21
-
-
-REASONS = {
-    Reason.VERSION: (
-        "it speaks another version of the protocol",
-        "install the same version of deepreduce on both sides",
-    ),
-    Reason.REFUSED: ("it did not let us in", "check the token, or the certificate"),
-    Reason.MALFORMED: ("it could not accept a message of ours", "both sides drop the batch; connect again"),
-    Reason.BATCH: ("it does not have the prepared batch", "material is used once; prepare again"),
-    Reason.LIMIT: ("a limit of its settings was reached", "prepare fewer at a time, or try again later"),
-    Reason.QUOTA: (
-        "what it lets us use is used up",
-        "use what is prepared, try again later, or ask its operator for more",
-    ),
-    Reason.TIMEOUT: ("we were silent for too long", "connect again"),
-    Reason.STOPPING: ("it is being shut down", "connect again later; what is in stores is kept"),
-    Reason.BUSY: ("it is busy", "try again later"),
-    Reason.INTERNAL: ("it failed", "its operator finds the cause in its log"),
-}
 
 
 class Stream(Protocol):
@@ -116,38 +51,6 @@ class Stream(Protocol):
 
     def close(self) -> None:
         """Ends both directions; a blocked peer thread wakes up."""
-
-
-class SilenceError(SessionError):
-    """The peer did not send, or did not read, in time."""
-
-
-class CertificateError(SessionError):
-    """The peer wants a certificate, or another one than ours."""
-
-
-class PeerError(SessionError):
-    """The peer told us why it ended the session."""
-
-    def __init__(self, message: str, hint: str = "", reason: int = 0) -> None:
-        super().__init__(message, hint)
-        self.reason = reason
-
-
-class BusyError(PeerError):
-    """The server has no room now: try again in about ``retry_s`` seconds.
-
-    Nothing that was prepared is lost by it. Where a preparation was asked for the session goes on; ``renew``: with new
-    keys, since the server has lost its own.
-    """
-
-    def __init__(self, retry_s: int, renew: bool = False) -> None:
-        super().__init__(
-            f"the server is busy, try again in {retry_s} s",
-            "wait, or let `deepreduce predict --wait SECONDS` wait",
-            Reason.BUSY,
-        )
-        self.retry_s, self.renew = retry_s, renew
 
 
 class Wire(Protocol):

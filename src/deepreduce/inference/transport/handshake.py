@@ -14,26 +14,19 @@ import hashlib
 import json
 import re
 from dataclasses import asdict, dataclass, field
-from typing import Any, TypeVar
+from typing import TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
-from ... import _core
 from ...errors import PlanError, SessionError
 from ...plan import Plan, decode
-from ...plan.cost.traffic import BASE_OTS, OT_SETUP, POINT
-from ..zeroize import wiping
-from .channel import Channel, Kind, Wire
+from .channel import Channel
+from .frames import Kind
 
 VERSION = 3
 T = TypeVar("T", "ClientHello", "ServerHello")
-K = 4  # SoftSpoken's tree depth: 4 bytes per transfer (AGREEMENT)
 HELLO_LIMIT = 4096
 PLAN_LIMIT = 1 << 26
 MAX_BATCH = 1 << 12
 MAX_TOKEN = 1024  # bytes
-SETUP = "set-up"  # what the keys are booked under, as if it were an op
 _TYPES: dict[str, set[type]] = {"int": {int}, "bool": {bool}, "str": {str}, "str | None": {str, type(None)}}
 
 
@@ -80,15 +73,6 @@ class ServerHello:
     metered: bool = False
 
 
-@dataclass(slots=True)
-class Keys:
-    """Both directions of the OT extension. State moves forward only; it ends with the connection."""
-
-    ot: Any  # the direction of the labels: the server is sender
-    reverse: Any  # of the products: the client is sender
-    he: Any
-
-
 def greet_server(channel: Channel, hello: ClientHello) -> tuple[ServerHello, bytes | None]:
     """The client's step 1: what the server says, and the plan's bytes unless it is the known one."""
     channel.send(Kind.HELLO, json.dumps(asdict(hello)).encode())
@@ -131,51 +115,6 @@ def greet_client(channel: Channel, hello: ClientHello, answer: ServerHello, plan
     channel.send(Kind.HELLO, json.dumps(asdict(answer)).encode())
     if hello.known != answer.plan_digest:
         channel.send(Kind.PLAN, plan)
-
-
-def setup_request_bytes(ring_bits: int) -> int:
-    """The content of the first SETUP frame."""
-    return POINT + int(_core.he_parameters(ring_bits)["public_key_bytes"])
-
-
-def client_keys(channel: Channel, plan: Plan) -> Keys:
-    """The client's steps 2 and 3."""
-    from ..protocol.base_ot import BaseReceiver, BaseSender  # libsodium is for those who prepare
-
-    he = _core.HeClient(plan.ring.ring_bits)
-    sender = BaseSender()
-    channel.send(Kind.SETUP, sender.message, he.public_key(), op=SETUP)
-    answer = channel.receive(Kind.SETUP, BASE_OTS * POINT + POINT, op=SETUP).tobytes()
-    both, delta = sender.keys(answer[: BASE_OTS * POINT]), _core.Delta.random()
-    bits = delta.bits()
-    base = BaseReceiver(answer[BASE_OTS * POINT :], bits)
-    with wiping(both, bits, base.keys):
-        ot = _core.OtReceiver(K, both)
-        channel.send(Kind.SETUP, np.ascontiguousarray(ot.set_up), base.message, op=SETUP)
-        reverse = _core.OtSender(K, delta, base.keys, channel.receive(Kind.SETUP, OT_SETUP, op=SETUP))
-    return Keys(ot, reverse, he)
-
-
-def server_keys(channel: Wire, plan: Plan, request: NDArray[np.uint8]) -> Keys:
-    """The server's steps 2 and 3, for the content of the first SETUP frame."""
-    from ..protocol.base_ot import BaseReceiver, BaseSender
-
-    try:
-        he = _core.HeServer(plan.ring.ring_bits, request[POINT:].tobytes())
-    except ValueError as error:
-        raise SessionError(f"the client's public key cannot be used: {error}") from None
-    delta = _core.Delta.random()
-    bits = delta.bits()
-    base, sender = BaseReceiver(request[:POINT].tobytes(), bits), BaseSender()
-    with wiping(bits, base.keys):
-        channel.send(Kind.SETUP, base.message, sender.message, op=SETUP)
-        answer = channel.receive(Kind.SETUP, OT_SETUP + BASE_OTS * POINT, op=SETUP)
-        ot = _core.OtSender(K, delta, base.keys, np.ascontiguousarray(answer[:OT_SETUP]))
-    both = sender.keys(answer[OT_SETUP:].tobytes())
-    with wiping(both):
-        reverse = _core.OtReceiver(K, both)
-    channel.send(Kind.SETUP, np.ascontiguousarray(reverse.set_up), op=SETUP)
-    return Keys(ot, reverse, he)
 
 
 def _parse(content: bytes, kind: type[T], peer: str) -> T:

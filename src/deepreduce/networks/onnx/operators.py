@@ -13,7 +13,7 @@ from torch import fx, nn
 if TYPE_CHECKING:
     import onnx
 
-    from .importer import Array, Builder
+    from .builder import Array, Builder
 
 
 def _attributes(node: onnx.NodeProto) -> dict[str, Any]:

@@ -17,39 +17,27 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from .... import _core
-from ....errors import PlanError, SessionError
+from ....errors import PlanError
 from ....plan import Plan
 from ....plan.execution.messages import Protocol
 from ...core_dumps import forbid_as_parent
-from ...protocol.linear import OfflineLinear, offline_linears
-from ...protocol.material import Plain, ServerMaterial
-from ...protocol.nonlinear.vector import Bytes
-from ...protocol.program import Program, compile_plan
-from ...protocol.server_offline import LocalOffline, Masks, Vectors
+from ...protocol.linear import offline_linears
+from ...protocol.program import compile_plan
 from ...subprocess_call import Child
-from ...transport.channel import Channel, Kind
-from ...transport.meter import Meter, Phase
-from ...zeroize import wipe
-from .ipc import Head, Link
+from .ipc import Link
+from .remote import WORKER_S, WorkerError
+from .worker import NICE, _work
 
-NICE = 5  # workers' priority is that much lower: a quarter of a core that predictions want, too
-WORKER_S = 120.0  # a worker that says nothing for that long is given up
 ORDER = 256  # bytes at most
 PROGRAMS = 8  # of protocols and batch sizes, kept compiled
-NO_PHASE = {"seconds": 0.0, "rounds": 0, "ops": {}}
-
-
-class WorkerError(SessionError):
-    """A worker process is no more, or has failed."""
 
 
 class Nursery:
@@ -127,71 +115,6 @@ def order(orders: socket.socket, protocol: Protocol, batch: int) -> socket.socke
     return ours
 
 
-class RemoteOffline:
-    """The offline phase of a session, computed by a worker: `offline.Offline`."""
-
-    def __init__(
-        self, program: Program, channel: Channel, sock: socket.socket, threads: int, computing: threading.Semaphore
-    ) -> None:
-        self._program, self._channel, self._threads, self._computing = program, channel, threads, computing
-        self._link = Link(sock)
-
-    def set_up(self, request: Bytes) -> None:
-        """Agrees on keys, which stay in the worker."""
-        self._relay({"do": "set-up"}, request)
-
-    def run(self) -> tuple[Masks, Vectors]:
-        """One batch."""
-        done = self._relay({"do": "prepare"})
-        with _worker_errors():
-            arrays = {name: np.empty(shape, kind) for name, kind, shape in done["arrays"]}
-            try:
-                for array in arrays.values():
-                    self._link.take(array)
-            except BaseException:
-                wipe(*arrays.values())
-                raise
-        for op, seconds in done["seconds"].items():
-            self._channel.meter.spent(op, seconds)
-        restored = ServerMaterial.restored(self._program, Plain(arrays, {"offline": NO_PHASE}), b"", self._threads)
-        return restored.linear_masks, restored.vectors
-
-    def close(self) -> None:
-        """The worker ends."""
-        self._link.close()
-
-    def _relay(self, head: Head, *body: Bytes) -> Head:
-        """Sends and receives for the worker until it is done."""
-        told: tuple[Any, ...] = (head, *body)
-        while True:
-            with self._computing, _worker_errors():
-                if told:
-                    self._link.send(*told)
-                wish, size = self._link.receive()
-                content = self._link.take(np.empty(size, np.uint8)) if wish["do"] == "send" else None
-            told = ()
-            match wish["do"]:
-                case "send":
-                    assert content is not None
-                    self._channel.send(Kind(wish["kind"]), content, op=wish["op"])
-                case "receive":
-                    told = ({"do": "content"}, self._channel.receive(Kind(wish["kind"]), wish["length"], op=wish["op"]))
-                case "done":
-                    return wish
-                case "refused":
-                    raise SessionError(wish["text"])
-                case _:
-                    raise WorkerError(f"a worker process failed: {wish['text']}")
-
-
-@contextlib.contextmanager
-def _worker_errors() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise WorkerError(f"a worker process is no more: {error}", "connect again") from error
-
-
 # --- in the nursery -------------------------------------------------------------------------------------------------
 
 
@@ -231,71 +154,3 @@ def _nursery(
                     pipe.close()
                     orders.close()
                     _work(Link(session), program, linears, threads)
-
-
-def _work(link: Link, program: Program, linears: dict[str, OfflineLinear], threads: int) -> NoReturn:
-    """A worker's life."""
-    try:
-        os.nice(NICE)
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # which a whole service may get: a server first finishes
-        with contextlib.suppress(OSError):  # the session is over
-            _Worker(link, program, linears, threads).serve()
-    finally:
-        os._exit(0)
-
-
-class _Worker:
-    """Serves one session."""
-
-    def __init__(self, link: Link, program: Program, linears: dict[str, OfflineLinear], threads: int) -> None:
-        self._link = link
-        self._wire = _Relayed(link)
-        self._offline = LocalOffline(program, linears, self._wire, threads)
-
-    def serve(self) -> None:
-        """Until the session closes its end (`OSError`), or something fails."""
-        while True:
-            head, size = self._link.receive()
-            try:
-                if head["do"] == "set-up":
-                    self._offline.set_up(self._link.take(np.empty(size, np.uint8)))
-                    self._link.send({"do": "done"})
-                else:
-                    self._prepare()
-            except SessionError as error:
-                return self._link.send({"do": "refused", "text": error.message})
-            except OSError:
-                raise
-            except Exception as error:  # the session is told; the operator finds the kind in the log
-                return self._link.send({"do": "failed", "text": type(error).__name__})
-            finally:
-                _core.wipe_residue()
-
-    def _prepare(self) -> None:
-        phase = Phase()
-        with self._wire.meter.phase(phase):
-            masks, vectors = self._offline.run()
-        arrays = ServerMaterial(masks, vectors, b"", phase).plain().arrays
-        described = [(name, array.dtype.str, array.shape) for name, array in arrays.items()]
-        seconds = {name: op.seconds for name, op in phase.ops.items()}
-        self._link.send({"do": "done", "arrays": described, "seconds": seconds}, *arrays.values())
-        wipe(*arrays.values())  # used once, and by the session
-
-
-class _Relayed:
-    """A channel of which the session's thread has the other half: `transport.Wire`."""
-
-    def __init__(self, link: Link) -> None:
-        self.meter = Meter()
-        self._link = link
-
-    def send(self, kind: Kind, *parts: Bytes | bytes, op: str = "", background: bool = False) -> None:
-        """One frame, which may still be on its way when this returns."""
-        self._link.send({"do": "send", "kind": int(kind), "op": op}, *parts)
-
-    def receive(self, kind: Kind, length: int, op: str = "") -> Bytes:
-        """The content of the next frame."""
-        self._link.send({"do": "receive", "kind": int(kind), "length": length, "op": op})
-        _, size = self._link.receive()
-        content: Bytes = self._link.take(np.empty(size, np.uint8))
-        return content

@@ -1,0 +1,38 @@
+"""Errors of a connection."""
+
+from __future__ import annotations
+
+from ...errors import SessionError
+from .frames import Reason
+
+
+class SilenceError(SessionError):
+    """The peer did not send, or did not read, in time."""
+
+
+class CertificateError(SessionError):
+    """The peer wants a certificate, or another one than ours."""
+
+
+class PeerError(SessionError):
+    """The peer told us why it ended the session."""
+
+    def __init__(self, message: str, hint: str = "", reason: int = 0) -> None:
+        super().__init__(message, hint)
+        self.reason = reason
+
+
+class BusyError(PeerError):
+    """The server has no room now: try again in about ``retry_s`` seconds.
+
+    Nothing that was prepared is lost by it. Where a preparation was asked for the session goes on; ``renew``: with new
+    keys, since the server has lost its own.
+    """
+
+    def __init__(self, retry_s: int, renew: bool = False) -> None:
+        super().__init__(
+            f"the server is busy, try again in {retry_s} s",
+            "wait, or let `deepreduce predict --wait SECONDS` wait",
+            Reason.BUSY,
+        )
+        self.retry_s, self.renew = retry_s, renew
