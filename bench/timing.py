@@ -23,7 +23,7 @@ from deepreduce.benchmark.run import BenchOptions, bench
 from deepreduce.export import plan_of
 from deepreduce.plan import INPUT, Plan, predict, write_plan, write_weights
 from deepreduce.plan.cost.latency import DEFAULT, Machine, run_seconds
-from deepreduce.plan.cost.network_link import Link, parse_link
+from deepreduce.plan.cost.network_link import NetworkLink, parse_link
 from deepreduce.plan.cost.op_counts import op_work
 
 POINTS = ["full", "S2+S3+S4", "S2^RT+S3^RT+S4^RT", "S2^RT+S3^RT+S4^RT, rho=0.5", "S2^RT+S3^RT, alpha=0.5, rho=0.5"]
@@ -44,7 +44,7 @@ class Timed:
     result: dict
 
     @property
-    def link(self) -> Link | None:
+    def link(self) -> NetworkLink | None:
         return parse_link(self.result["network"])
 
 

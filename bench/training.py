@@ -27,8 +27,8 @@ import results_page
 from deepreduce.data.dataset import Dataset, Split, assemble
 from deepreduce.jobs.executors import devices
 from deepreduce.networks import ModelSource, count
-from deepreduce.networks.features import tapped
-from deepreduce.reduce.annealing import fade_to
+from deepreduce.networks.features import with_features
+from deepreduce.reduce.annealing import anneal_to
 from deepreduce.train import fit, make_recipe
 from deepreduce.train.annealing import Annealing
 from deepreduce.train.recipe import Recipe
@@ -103,7 +103,7 @@ def measure(case: Case, data: Dataset, device: torch.device, epochs: int) -> dic
     recipe = replace(case.recipe, epochs=epochs + 1, anneal=1.0 if case.kd == "strong" else 0.0)
     fade = None
     if recipe.anneal:
-        student, fade = fade_to(full, case.point)
+        student, fade = anneal_to(full, case.point)
     teacher = None if case.kd == "off" else ModelSource(case.model, case.width).build(full.input_shape, 100, 1)
     result = fit(
         student,
@@ -112,7 +112,7 @@ def measure(case: Case, data: Dataset, device: torch.device, epochs: int) -> dic
         device=device,
         teacher=teacher,
         gradual=[Annealing(fade, recipe.anneal)] if fade else [],
-        tap=tapped,
+        tap=with_features,
     )
     seconds = [record.seconds for record in result.history[1:]]
     rate = len(data.train) / statistics.median(seconds)

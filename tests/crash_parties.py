@@ -25,7 +25,7 @@ from sessions import PLAN, WEIGHTS, X
 
 from deepreduce.errors import DeepReduceError
 from deepreduce.inference import Client, Server, ServerSettings
-from deepreduce.inference.server.material_pool import ServerStored
+from deepreduce.inference.server.material_pool import ServerStoredPool
 from deepreduce.inference.store import database
 from deepreduce.inference.transport.channel import Channel
 from deepreduce.inference.transport.frames import Kind
@@ -84,7 +84,7 @@ def note_uses(log: str, party: str) -> None:
         with Path(log).open("ab", buffering=0) as file:
             file.write(f"{party} {batch_id.hex()}\n".encode())
 
-    send, take = Channel.send, ServerStored.take
+    send, take = Channel.send, ServerStoredPool.take
 
     def client_send(self, kind, *parts, **settings):
         if kind == Kind.INPUT:
@@ -99,7 +99,7 @@ def note_uses(log: str, party: str) -> None:
     if party == "client":
         Channel.send = client_send
     else:
-        ServerStored.take = server_take
+        ServerStoredPool.take = server_take
 
 
 def client(order: dict) -> None:

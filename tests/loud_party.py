@@ -47,9 +47,9 @@ def watch() -> None:
     """Notes masks, labels, Deltas and keys as they come to be."""
     for owner in (
         material_pool.ClientStored,
-        material_pool.ServerStored,
+        material_pool.ServerStoredPool,
         material_pool.ClientMemory,
-        material_pool.ServerMemory,
+        material_pool.ServerMemoryPool,
     ):
         put = owner.put
 

@@ -80,8 +80,8 @@ def main(protocol: str, ending: str, folder: str) -> None:
     for owner in (
         material_pool.ClientMemory,
         material_pool.ClientStored,
-        material_pool.ServerMemory,
-        material_pool.ServerStored,
+        material_pool.ServerMemoryPool,
+        material_pool.ServerStoredPool,
     ):
         noting(owner, owner.__name__[:6].lower(), found)
     noting_keys(found)

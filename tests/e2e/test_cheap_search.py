@@ -14,7 +14,7 @@ import torch
 import deepreduce
 from deepreduce.errors import SettingError, StoreError
 from deepreduce.jobs.executors import InlineExecutor
-from deepreduce.jobs.observer import Observer
+from deepreduce.jobs.observer import JobObserver
 from deepreduce.reduce.front_padding import is_front_padded
 from deepreduce.report import write_report
 from deepreduce.train import accuracy, make_recipe
@@ -140,7 +140,7 @@ def test_padding_is_recorded_and_followed(finished):
     assert exported.convs_after <= exported.convs_before
 
 
-class Totals(Observer):
+class Totals(JobObserver):
     """Keeps what was expected and what was planned."""
 
     def __init__(self) -> None:

@@ -8,7 +8,7 @@ from deepreduce.jobs.job import Job, Origin, _annealed, build, perform
 from deepreduce.jobs.spec import JobSpec, network_digest
 from deepreduce.jobs.store import JobStore
 from deepreduce.networks import ModelSource
-from deepreduce.reduce.annealed_relu import FadingReLU
+from deepreduce.reduce.annealed_relu import AnnealedReLU
 from deepreduce.train import make_recipe
 from small_data import stripes_dataset
 
@@ -83,5 +83,5 @@ def test_only_relus_of_the_origin_fade(tmp_path, begun, point, fade):
     job = Job(wanted, SOURCE, tmp_path, tmp_path)
     network, gradual = _annealed(job, build(SOURCE, wanted, DATA), DATA, build(SOURCE, spec(begun, QUICK), DATA))
     assert len(gradual) == bool(fade)
-    fading = [layer for layer in network.modules() if isinstance(layer, FadingReLU)]
+    fading = [layer for layer in network.modules() if isinstance(layer, AnnealedReLU)]
     assert sum(layer.fade.c > 0 for layer in fading) == fade

@@ -8,7 +8,7 @@ from torch import nn
 
 import deepreduce
 from deepreduce.networks import Network, count
-from deepreduce.networks.features import tapped
+from deepreduce.networks.features import with_features
 from relu_oracle import relus_called
 
 SPELLINGS = ("module", "shared", "functional", "in place", "dropped in place", "method", "relu6", "none")
@@ -117,6 +117,6 @@ def test_relus_fade_to_the_reduced_network(module, data, front_padding):
         assert torch.equal(fading(x), network(x))
     fade.set(0.0)
     assert torch.equal(fading(x), reduced(x))
-    logits, maps = tapped(reduced)(x)
+    logits, maps = with_features(reduced)(x)
     assert torch.equal(logits, reduced(x))
-    assert [m.shape[2:] for m in maps] == [m.shape[2:] for m in tapped(network)(x)[1]]
+    assert [m.shape[2:] for m in maps] == [m.shape[2:] for m in with_features(network)(x)[1]]

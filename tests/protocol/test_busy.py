@@ -11,7 +11,7 @@ from sessions import PLAN, TIMEOUT_S, WEIGHTS, X, image, serving
 from deepreduce.errors import SessionError
 from deepreduce.inference import BackgroundPreparer, Client
 from deepreduce.inference.client.retry import patiently
-from deepreduce.inference.server.admission import Slots
+from deepreduce.inference.server.admission import AdmissionQueue
 from deepreduce.inference.transport.channel import Channel
 from deepreduce.inference.transport.errors import BusyError, PeerError
 from deepreduce.inference.transport.frames import Kind, Reason
@@ -160,7 +160,7 @@ def test_patience():
 
 
 def test_places_are_given_in_turn():
-    slots, order = Slots(1, 1), []
+    slots, order = AdmissionQueue(1, 1), []
 
     def take(number):
         with slots.place(PATIENCE_S):

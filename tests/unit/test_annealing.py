@@ -10,9 +10,9 @@ from torch import nn
 
 import deepreduce
 from deepreduce.networks import ModelSource
-from deepreduce.networks.features import tapped
-from deepreduce.reduce.annealed_relu import Fade
-from deepreduce.reduce.annealing import fade_to
+from deepreduce.networks.features import with_features
+from deepreduce.reduce.annealed_relu import Anneal
+from deepreduce.reduce.annealing import anneal_to
 from deepreduce.train import accuracy, fit, make_recipe
 from deepreduce.train.annealing import Annealing
 from deepreduce.train.augment import Normaliser
@@ -33,13 +33,13 @@ def full(seed: int = 0):
 
 
 def fading(point: str = "S3", seed: int = 0):
-    return fade_to(full(seed), point)
+    return anneal_to(full(seed), point)
 
 
-class Recorder(Fade):
+class Recorder(Anneal):
     """Remembers every c."""
 
-    def __init__(self, fade: Fade) -> None:
+    def __init__(self, fade: Anneal) -> None:
         self.fade = fade
         self.seen: list[float] = []
 
@@ -51,7 +51,7 @@ class Recorder(Fade):
 def trained(recipe, seed=0, teacher=None, **options):
     network, fade = fading(seed=seed)
     recorder = Recorder(fade)
-    tap = tapped if recipe.attention_weight else None
+    tap = with_features if recipe.attention_weight else None
     result = fit(
         network, DATA, recipe, teacher=teacher, gradual=[Annealing(recorder, recipe.anneal)], tap=tap, **options
     )
@@ -127,7 +127,7 @@ def test_new_switches_off_are_the_same_training():
     plain = fit(deepreduce.reduce_to(full(), "S3"), DATA, QUICK, teacher=full(5))
     network, fade = fading()
     fade.set(0.0)
-    switched_off = fit(network, DATA, QUICK, teacher=full(5), tap=tapped)
+    switched_off = fit(network, DATA, QUICK, teacher=full(5), tap=with_features)
     with_fade, result, _ = trained(QUICK, teacher=full(5))
     for other in (switched_off, result):
         assert all(torch.equal(other.weights[name], value) for name, value in plain.weights.items())

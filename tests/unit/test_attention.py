@@ -10,8 +10,8 @@ from torch import nn
 import deepreduce
 from deepreduce.errors import ModelError
 from deepreduce.networks import ModelSource
-from deepreduce.networks.features import stage_ends, tapped
-from deepreduce.reduce.annealing import fade_to
+from deepreduce.networks.features import stage_ends, with_features
+from deepreduce.reduce.annealing import anneal_to
 from deepreduce.train import Recipe, fit, make_recipe
 from deepreduce.train.attention import attention_distance, attention_map
 from deepreduce.train.augment import Batch
@@ -70,7 +70,7 @@ def test_the_ends_of_stages_in_the_teacher_and_where_they_are_gone():
     assert [n.meta["path"] for n in stage_ends(thinned)] == [
         "layer1.1.add", "layer2.1.add", "layer3.1.relu_1", "layer4.1.add"
     ]  # fmt: skip
-    fading, _ = fade_to(RESNET18, "S3^RT")
+    fading, _ = anneal_to(RESNET18, "S3^RT")
     assert [n.meta["path"] for n in stage_ends(fading)] == [n.meta["path"] for n in stage_ends(RESNET18)]
     again = deepreduce.cull(deepreduce.cull(RESNET18, {"S1"}), {"S2"})  # a rewrite of a rewrite knows, too
     assert [n.meta["path"] for n in stage_ends(again)][:2] == ["layer1.1.add", "layer2.1.add"]
@@ -80,7 +80,7 @@ def test_the_ends_of_stages_in_the_teacher_and_where_they_are_gone():
 def test_a_tapped_network_answers_the_same_and_shares_everything(point):
     network = deepreduce.reduce_to(RESNET18, point)
     plain = copy.deepcopy(network)
-    looking = tapped(network)
+    looking = with_features(network)
     assert {id(p) for p in looking.parameters()} == {id(p) for p in network.parameters()}
     logits, maps = looking(IMAGES)
     assert torch.equal(logits, plain(IMAGES))
@@ -95,7 +95,7 @@ def test_margins_are_cropped_from_where_they_are():
     full = ModelSource("resnet18", 0.0625).build((3, 32, 32), 5)
     images = torch.randn(2, 3, 32, 32)
     padded, plain = (deepreduce.reduce_to(full, "S3^RT", front_padding=on).eval() for on in (True, False))
-    ours, theirs = (tapped(network)(images)[1] for network in (padded, plain))
+    ours, theirs = (with_features(network)(images)[1] for network in (padded, plain))
     for map_, expected, reach in zip(ours[:2], theirs[:2], (5, 6), strict=True):
         inside = (..., slice(reach, -reach), slice(reach, -reach))
         assert map_.shape == expected.shape
@@ -106,10 +106,10 @@ def test_margins_are_cropped_from_where_they_are():
 @torch.no_grad()
 def test_a_student_that_is_its_teacher_has_no_distance():
     teacher = copy.deepcopy(RESNET18).eval()
-    same, fade = fade_to(teacher, "S3", front_padding=False)
-    assert float(attention_distance(tapped(same.eval())(IMAGES)[1], tapped(teacher)(IMAGES)[1])) < 1e-12
+    same, fade = anneal_to(teacher, "S3", front_padding=False)
+    assert float(attention_distance(with_features(same.eval())(IMAGES)[1], with_features(teacher)(IMAGES)[1])) < 1e-12
     fade.set(0.0)
-    assert float(attention_distance(tapped(same)(IMAGES)[1], tapped(teacher)(IMAGES)[1])) > 1e-6
+    assert float(attention_distance(with_features(same)(IMAGES)[1], with_features(teacher)(IMAGES)[1])) > 1e-6
 
 
 def test_networks_without_maps_or_traces():
@@ -121,9 +121,9 @@ def test_networks_without_maps_or_traces():
         def forward(self, x):
             return self.layers(x)
 
-    assert tapped(deepreduce.network(Mlp(), (3, 2, 2)))(torch.randn(2, 3, 2, 2))[1] == ()
+    assert with_features(deepreduce.network(Mlp(), (3, 2, 2)))(torch.randn(2, 3, 2, 2))[1] == ()
     with pytest.raises(ModelError, match="not a traced network"):
-        tapped(Mlp())
+        with_features(Mlp())
 
 
 def test_training_with_maps_brings_them_together():
@@ -136,8 +136,8 @@ def test_training_with_maps_brings_them_together():
     distances = []
     for weight in (0.0, 1000.0):
         student = deepreduce.reduce_to(net(2), "S3")
-        fit(student, DATA, dataclasses.replace(quick, attention_weight=weight), teacher=teacher, tap=tapped)
+        fit(student, DATA, dataclasses.replace(quick, attention_weight=weight), teacher=teacher, tap=with_features)
         images = (DATA.validation.images.float() - 120) / 60
-        maps = (tapped(network.eval())(images)[1] for network in (student, teacher))
+        maps = (with_features(network.eval())(images)[1] for network in (student, teacher))
         distances.append(attention_distance(*maps).item())
     assert distances[1] < 0.5 * distances[0]

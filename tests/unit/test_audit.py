@@ -10,7 +10,7 @@ import pytest
 
 from deepreduce.errors import SettingError, StoreError
 from deepreduce.inference.access import audit_log
-from deepreduce.inference.access.audit_log import FIRST, Audit
+from deepreduce.inference.access.audit_log import FIRST, AuditLog
 from deepreduce.inference.access.audit_verify import BrokenChainError, check
 
 
@@ -20,7 +20,7 @@ def path(tmp_path):
 
 
 def written(path, *events):
-    log = Audit(path)
+    log = AuditLog(path)
     for event in events:
         log.write(event, identity="alice", images=1, why=None)
     log.close()
@@ -124,7 +124,7 @@ def test_a_crash_while_it_recovers(path):
 
 
 def test_rotation(tmp_path, path):
-    log = Audit(path)
+    log = AuditLog(path)
     log.write("a")
     path.rename(tmp_path / "audit.log.1")
     log.write("b")
@@ -148,7 +148,7 @@ def test_rotation_while_nobody_writes(tmp_path, path):
 
 def test_two_rotations_before_a_process_writes_again(tmp_path, path):
     """It goes on from where the others are, not from where it was."""
-    quiet, busy = Audit(path), Audit(path)
+    quiet, busy = AuditLog(path), AuditLog(path)
     quiet.write("a")
     for number in range(2):
         path.rename(tmp_path / f"audit.log.{number}")
@@ -162,7 +162,7 @@ def test_two_rotations_before_a_process_writes_again(tmp_path, path):
 
 
 def test_what_others_do_to_an_open_log(path):
-    log = Audit(path)
+    log = AuditLog(path)
     log.write("a")
     log.write("b")
     with path.open("ab") as file:
@@ -178,7 +178,7 @@ def test_what_others_do_to_an_open_log(path):
 
 
 def test_a_line_that_does_not_follow_is_found_though_the_log_goes_on(path):
-    log = Audit(path)
+    log = AuditLog(path)
     log.write("a")
     with path.open("ab") as file:
         file.write(audit_log.entry(0, "prediction", {}, "1" * 64) + b"\n")
@@ -189,7 +189,7 @@ def test_a_line_that_does_not_follow_is_found_though_the_log_goes_on(path):
 
 
 def writer(path, name, start):
-    log = Audit(path)
+    log = AuditLog(path)
     start.wait(60)
     for number in range(100):
         log.write("e", by=name, number=number)
@@ -218,7 +218,7 @@ def test_processes_share_a_log_through_its_rotation(tmp_path, path):
 
 
 def test_a_disk_that_is_full(path, monkeypatch):
-    log = Audit(path)
+    log = AuditLog(path)
     log.write("a")
     write = os.write
     monkeypatch.setattr(audit_log.os, "write", lambda file, data: write(file, data[:10]))
@@ -239,17 +239,17 @@ def test_a_disk_that_is_full(path, monkeypatch):
 
 
 def test_files_that_cannot_be_used(tmp_path, path):
-    log = Audit(path)
+    log = AuditLog(path)
     log.close()
     with pytest.raises(StoreError, match="cannot be written"):
         log.write("after the end")
     path.chmod(0o622)
     with pytest.raises(StoreError, match="others may write"):
-        Audit(path)
+        AuditLog(path)
     (tmp_path / "text").write_text("a diary\n")
     (tmp_path / "text").chmod(0o600)
     with pytest.raises(StoreError, match="is no audit log"):
-        Audit(tmp_path / "text")
+        AuditLog(tmp_path / "text")
     assert (tmp_path / "text").read_text() == "a diary\n"
     with pytest.raises(BrokenChainError, match="there is no line"):
         check([tmp_path / "text"])

@@ -9,8 +9,8 @@ from torch import nn
 
 import deepreduce
 from deepreduce.networks import ModelSource
-from deepreduce.reduce.annealed_relu import Fade, FadingReLU
-from deepreduce.reduce.annealing import fade_to
+from deepreduce.reduce.annealed_relu import Anneal, AnnealedReLU
+from deepreduce.reduce.annealing import anneal_to
 from deepreduce.reduce.front_padding import front_padded, is_front_padded, without_front_padding
 
 RESNET18 = ModelSource("resnet18", 0.0625).build((3, 16, 16), 5)
@@ -32,15 +32,15 @@ def randomised(network, seed=0):
 def pair(model, point, **options):
     """The reduced network and its fading form with the same weights."""
     reduced = randomised(deepreduce.reduce_to(model, point, **options))
-    fading, fade = fade_to(model, point, **options)
+    fading, fade = anneal_to(model, point, **options)
     fading.load_state_dict(reduced.state_dict())
     return reduced, fading, fade
 
 
 @pytest.mark.parametrize("kind", ["relu", "relu6"])
 def test_a_fading_relu_is_what_it_says(kind):
-    fade = Fade()
-    layer = FadingReLU(fade, kind)
+    fade = Anneal()
+    layer = AnnealedReLU(fade, kind)
     x = torch.cat([torch.randn(100, dtype=torch.float64) * 5, torch.zeros(1, dtype=torch.float64)]).requires_grad_()
     relu = F.relu if kind == "relu" else F.relu6
     for c in (1.0, 0.75, 0.3, 0.0):
@@ -82,7 +82,7 @@ def test_unfaded_with_the_teachers_weights_it_is_the_teacher(name):
     stages = teacher.layout.ranked_stages
     images = torch.randn(2, 3, 32, 32)
     for point in ("none", "+".join(stages[:2]), f"{stages[1]}^RT"):
-        fading, fade = fade_to(teacher, point, front_padding=False)
+        fading, fade = anneal_to(teacher, point, front_padding=False)
         assert torch.equal(fading.eval()(images), teacher(images))
         fade.set(0.0)
         assert torch.equal(fading(images), deepreduce.reduce_to(teacher, point, front_padding=False)(images))
@@ -94,7 +94,7 @@ def test_the_padding_moves_through_fading_relus():
     ours = {node.meta["path"]: node.meta["shape"] for node in fading.body.graph.nodes}
     assert {path: ours[path] for path in shapes} == shapes
     assert ours["relu"] == ours["bn1"] == (2, 4, 25, 25)  # a margin of front padding around 16x16
-    plain = fade_to(RESNET18, "S2+S3", front_padding=False)[0]
+    plain = anneal_to(RESNET18, "S2+S3", front_padding=False)[0]
     assert list(map(str, without_front_padding(fading).body.graph.nodes)) == list(map(str, plain.body.graph.nodes))
 
 
@@ -120,15 +120,15 @@ def test_a_users_network_of_shared_and_functional_relus_fades():
         fading.eval(), reduced.eval()
         fade.set(0.0)
         assert torch.equal(fading(images), reduced(images))
-    fading, _ = fade_to(model, "S1", front_padding=False)
+    fading, _ = anneal_to(model, "S1", front_padding=False)
     assert torch.equal(fading.eval()(images), model(images))
 
 
 def test_copies_fade_together_and_a_less_reduced_network_can_begin():
     start = deepreduce.reduce_to(RESNET18, "S2+S3+S4")
-    fading, fade = fade_to(start, "S3^RT")
+    fading, fade = anneal_to(start, "S3^RT")
     average = copy.deepcopy(fading).eval()
-    assert sum(isinstance(m, FadingReLU) for m in fading.modules()) == len(start.relu_nodes()) - 2
+    assert sum(isinstance(m, AnnealedReLU) for m in fading.modules()) == len(start.relu_nodes()) - 2
     before = average(IMAGES)
     fade.set(0.0)
     assert not torch.equal(average(IMAGES), before)
@@ -139,7 +139,7 @@ def test_copies_fade_together_and_a_less_reduced_network_can_begin():
 def test_relus_that_the_origin_of_the_weights_lacks_do_not_come_back(front_padding):
     origin = randomised(deepreduce.reduce_to(RESNET18, "S2+S3", front_padding=False))
     begin = {"front_padding": front_padding, "present": origin.relu_nodes()}
-    fading, fade = fade_to(RESNET18, "S2^RT+S3^RT", **begin)
+    fading, fade = anneal_to(RESNET18, "S2^RT+S3^RT", **begin)
     reduced = deepreduce.reduce_to(RESNET18, "S2^RT+S3^RT", front_padding=front_padding)
     for network in (fading, reduced):
         network.load_state_dict(origin.state_dict())

@@ -5,7 +5,7 @@ import pytest
 from deepreduce import _core
 from deepreduce.benchmark.roofline import Rates, aes_calls, linear_floor_s, measure_rates, relu_floor
 from deepreduce.plan import Relu, predict
-from deepreduce.plan.cost.network_link import Link
+from deepreduce.plan.cost.network_link import NetworkLink
 from deepreduce.plan.execution.messages import relu_vector
 from plan_samples import conv, plan_of
 
@@ -36,7 +36,7 @@ def test_delphi_evaluates_the_whole_circuit():
 
 
 def test_a_shaped_network_raises_the_transfer():
-    plan, link = sample(), Link(1e6, 0.01)
+    plan, link = sample(), NetworkLink(1e6, 0.01)
     online = predict(plan).ops["relu"].online
     expected = 8 * (online.down_bytes + online.up_bytes) / 1e6 + 0.01
     assert relu_floor(plan, RATES, link=link).transfer_us == pytest.approx(1e6 * expected / 64)

@@ -8,7 +8,7 @@ from torch import nn
 
 import deepreduce
 from deepreduce.networks import ModelSource, Network
-from deepreduce.reduce.warm_start import inherit
+from deepreduce.reduce.warm_start import copy_weights
 
 SHAPE = (3, 32, 32)
 IMAGES = torch.randn(4, *SHAPE)
@@ -73,7 +73,7 @@ def test_channels_that_matter_are_found(name):
     assert torch.allclose(source(IMAGES), narrow(IMAGES), atol=1e-5)
     student = deepreduce.reshape(full, alpha=0.5).eval()
     assert not torch.allclose(student(IMAGES), source(IMAGES), atol=1e-2)
-    inherit(source, student)
+    copy_weights(source, student)
     assert torch.allclose(student(IMAGES), source(IMAGES), atol=1e-5)
 
 
@@ -85,7 +85,7 @@ def test_they_are_found_wherever_they_are():
     assert torch.allclose(mixed(IMAGES), source(IMAGES), atol=1e-5)
     assert not torch.equal(mixed.body.conv1.weight, source.body.conv1.weight)
     student = deepreduce.reshape(full, alpha=0.5).eval()
-    inherit(mixed, student)
+    copy_weights(mixed, student)
     assert torch.allclose(student(IMAGES), source(IMAGES), atol=1e-5)
 
 
@@ -93,7 +93,7 @@ def test_they_are_found_wherever_they_are():
 def test_at_full_width_everything_is_copied(point):
     teacher = ModelSource("resnet18", 0.125).build(SHAPE, 5, seed=1).eval()
     student = deepreduce.reduce_to(ModelSource("resnet18", 0.125).build(SHAPE, 5, seed=2), point).eval()
-    inherit(teacher, student)
+    copy_weights(teacher, student)
     assert all(torch.equal(teacher.state_dict()[name], value) for name, value in student.state_dict().items())
     assert torch.equal(student(IMAGES), deepreduce.reduce_to(teacher, point).eval()(IMAGES))
 
@@ -102,7 +102,7 @@ def test_reduced_narrow_students_inherit_the_channels_of_the_narrow_network():
     teacher = ModelSource("resnet18", 0.125).build(SHAPE, 5, seed=1)
     narrow, student = deepreduce.reshape(teacher, alpha=0.25), deepreduce.reduce_to(teacher, "S2^RT+S3, alpha=0.25")
     for network in (narrow, student):
-        inherit(teacher, network)
+        copy_weights(teacher, network)
     assert all(torch.equal(narrow.state_dict()[name], value) for name, value in student.state_dict().items())
     known = teacher.body.state_dict()
     squares = {name: known[f"{name}.weight"].square().sum((1, 2, 3)) for name in ("conv1", "layer1.0.conv1")}
@@ -126,7 +126,7 @@ def test_what_is_not_understood_stays_fresh():
 
     source, target = (deepreduce.network(Joined(width), SHAPE) for width in (8, 4))
     before = copy.deepcopy(target.state_dict())
-    inherit(source, target)
+    copy_weights(source, target)
     assert torch.equal(target.body.fc.weight, source.body.fc.weight)
     assert torch.equal(target.body.a.weight, before["body.a.weight"])
 
@@ -144,7 +144,7 @@ def test_a_linear_layer_on_a_flattened_map_keeps_each_channels_features():
     source, target = (deepreduce.network(Flat(width), (3, 4, 4)).eval() for width in (6, 2))
     with torch.no_grad():
         source.body.conv.weight[[1, 4]] *= 9
-    inherit(source, target)
+    copy_weights(source, target)
     assert torch.equal(target.body.conv.weight, source.body.conv.weight[[1, 4]])
     expected = source.body.fc.weight.unflatten(1, (6, 16))[:, [1, 4]].flatten(1)
     assert torch.equal(target.body.fc.weight, expected)

@@ -9,7 +9,7 @@ import pytest
 
 from deepreduce.errors import SettingError, StoreError
 from deepreduce.inference.access.quota import Quota, QuotaError, Quotas
-from deepreduce.inference.access.usage_ledger import DATABASE, PROCESSES, Holding, Ledger
+from deepreduce.inference.access.usage_ledger import DATABASE, PROCESSES, Holding, UsageLedger
 
 PER_HOUR = Quota(predictions=10, window_s=3600)
 
@@ -21,7 +21,7 @@ def clock():
 
 @pytest.fixture
 def ledger(tmp_path, clock):
-    found = Ledger(tmp_path / "state", lambda: clock[0])
+    found = UsageLedger(tmp_path / "state", lambda: clock[0])
     yield found
     found.close()
 
@@ -67,11 +67,11 @@ def test_what_does_not_begin_is_given_back(ledger):
 
 def test_totals_count_all_computations_and_survive(tmp_path, clock):
     quota = Quota(total=5, prepared=7)
-    first = Ledger(tmp_path)
+    first = UsageLedger(tmp_path)
     first.predict("a", quota, "one", 3)
     first.prepare("a", quota, "one", 5)
     first.close()
-    second = Ledger(tmp_path)
+    second = UsageLedger(tmp_path)
     second.predict("a", quota, "two", 2)
     with pytest.raises(QuotaError, match="5 of 5 images in all"):
         second.predict("a", quota, "two", 1)
@@ -109,7 +109,7 @@ def test_what_is_held_at_a_time(ledger):
 
 
 def child(folder, ready, stop):
-    ledger = Ledger(folder)
+    ledger = UsageLedger(folder)
     ledger.enter("a", Quota(connections=2), Holding(1, 2, 50))
     ready.set()
     stop.wait(60)
@@ -124,7 +124,7 @@ def test_other_processes_count_while_they_live(tmp_path, end):
     process.start()
     assert ready.wait(60)
     quota = Quota(connections=2, ready=3)
-    ledger = Ledger(tmp_path)
+    ledger = UsageLedger(tmp_path)
     ledger.enter("a", quota, Holding(1))
     with pytest.raises(QuotaError, match="2 of 2 connections"):
         ledger.enter("a", quota, Holding(2))
@@ -143,7 +143,7 @@ def test_other_processes_count_while_they_live(tmp_path, end):
 
 
 def spender(folder, start, refused):
-    ledger = Ledger(folder)
+    ledger = UsageLedger(folder)
     start.wait(60)
     count = 0
     for _ in range(20):
@@ -165,13 +165,13 @@ def test_processes_together_use_no_more_than_there_is(tmp_path):
     assert sum(refused.get(timeout=60) for _ in processes) == 4 * 20 - 50
     for process in processes:
         process.join(60)
-    ledger = Ledger(tmp_path)
+    ledger = UsageLedger(tmp_path)
     assert ledger.usage()[0].predicted == 50
     ledger.close()
 
 
 def dies_after_counting(folder):
-    Ledger(folder).predict("a", Quota(total=1), "c", 1)
+    UsageLedger(folder).predict("a", Quota(total=1), "c", 1)
     os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -180,7 +180,7 @@ def test_a_kill_after_counting_counts(tmp_path):
     process.start()
     process.join(60)
     assert process.exitcode == -signal.SIGKILL
-    ledger = Ledger(tmp_path)
+    ledger = UsageLedger(tmp_path)
     with pytest.raises(QuotaError):
         ledger.predict("a", Quota(total=1), "c", 1)
     ledger.close()
@@ -198,23 +198,23 @@ def test_folders_that_cannot_be_used(tmp_path):
     (tmp_path / "open" / "file").touch()
     (tmp_path / "open").chmod(0o755)
     with pytest.raises(StoreError, match="others may read"):
-        Ledger(tmp_path / "open")
+        UsageLedger(tmp_path / "open")
     (tmp_path / "damaged").mkdir(mode=0o700)
     (tmp_path / "damaged" / DATABASE).write_bytes(b"no database" * 1000)
     with pytest.raises(StoreError, match=r"quota\.sqlite cannot be used"):
-        Ledger(tmp_path / "damaged")
+        UsageLedger(tmp_path / "damaged")
     (tmp_path / "foreign").mkdir(mode=0o700)
     with sqlite3.connect(tmp_path / "foreign" / DATABASE) as db:
         db.execute("CREATE TABLE t (x)")
     with pytest.raises(StoreError, match="another version, or is something else"):
-        Ledger(tmp_path / "foreign")
+        UsageLedger(tmp_path / "foreign")
     (tmp_path / "file").touch()
     with pytest.raises(StoreError, match="cannot be used"):
-        Ledger(tmp_path / "file")
+        UsageLedger(tmp_path / "file")
 
 
 def test_without_a_folder_it_counts_in_memory():
-    ledger = Ledger(None)
+    ledger = UsageLedger(None)
     ledger.predict("a", Quota(predictions=1), "c", 1)
     with pytest.raises(QuotaError):
         ledger.predict("a", Quota(predictions=1), "c", 1)

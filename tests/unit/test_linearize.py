@@ -11,7 +11,7 @@ import deepreduce
 from deepreduce.errors import ModelError, PointError
 from deepreduce.export import lower, with_rescales
 from deepreduce.networks import ModelSource, Network, count
-from deepreduce.networks.masked_relu import GatedReLU
+from deepreduce.networks.masked_relu import MaskedReLU
 from deepreduce.plan import Relu, kept_mask
 from deepreduce.reduce import cull, linearize, reduce_to, reshape
 from deepreduce.reduce.elements.linearize import require_chosen
@@ -74,7 +74,7 @@ def test_learned_gates_of_one_compute_the_same():
     gated = reduce_to(net(), "S1+S2, relus=100")
     expected = gated(IMAGES)
     for module in gated.modules():
-        if isinstance(module, GatedReLU):
+        if isinstance(module, MaskedReLU):
             module.learned = True
     assert torch.allclose(gated(IMAGES), expected, atol=1e-5)
 

@@ -10,7 +10,15 @@ from torch import nn
 from deepreduce.export import Lowered, convs, lower, merge_ops, with_rescales
 from deepreduce.export.merging.eliminate import merge
 from deepreduce.export.merging.from_ops import graph_of, op_shapes
-from deepreduce.export.merging.linear_graph import Link, Value, composed, identity, reads_inside, together, trimmed
+from deepreduce.export.merging.linear_graph import (
+    LinearLink,
+    Value,
+    composed,
+    identity,
+    reads_inside,
+    together,
+    trimmed,
+)
 from deepreduce.export.merging.merge import PrivateCosts
 from deepreduce.export.merging.to_ops import emit
 from deepreduce.networks import ModelSource, Network
@@ -141,18 +149,21 @@ def test_a_pool_that_nothing_merges_with_stays():
 
 
 def test_links_compose_as_their_formula_says():
-    inner, outer = Link("x", (3, 3), (2, 2), (-1, -1), 1, "weights"), Link("n", (5, 5), (2, 2), (-2, 0), 1, "weights")
+    inner, outer = (
+        LinearLink("x", (3, 3), (2, 2), (-1, -1), 1, "weights"),
+        LinearLink("n", (5, 5), (2, 2), (-2, 0), 1, "weights"),
+    )
     both = composed(outer, inner)
     assert (both.operand, both.kernel, both.stride, both.origin) == ("x", (11, 11), (4, 4), (-5, -1))
     crop = composed(identity("n", 4, (2, 2)), inner)
     assert (crop.kind, crop.kernel, crop.origin) == ("weights", (3, 3), (3, 3))
     assert composed(identity("n", 4, (2, 2)), identity("x", 4, (-2, -2))).plain
-    total = together(Link("x", (3, 3), (1, 1), (-1, -1), 4, "weights"), identity("x", 4))
+    total = together(LinearLink("x", (3, 3), (1, 1), (-1, -1), 4, "weights"), identity("x", 4))
     assert (total.kernel, total.origin, total.groups, total.kind) == ((3, 3), (-1, -1), 4, "weights")
 
 
 def test_taps_that_nothing_reads_go():
-    link = Link("x", (3, 21), (2, 2), (-1, -7), 1, "weights", weights=np.ones((2, 1, 3, 21)))
+    link = LinearLink("x", (3, 21), (2, 2), (-1, -7), 1, "weights", weights=np.ones((2, 1, 3, 21)))
     small = trimmed(link, (1, 1, 8), (2, 1, 1))
     assert (small.kernel, small.stride, small.origin) == ((1, 8), (1, 1), (0, 0))
     assert small.weights.shape == (2, 1, 1, 8)
@@ -161,10 +172,10 @@ def test_taps_that_nothing_reads_go():
 
 def test_what_no_plan_can_hold_is_never_chosen():
     costs = PrivateCosts("fused", 32)
-    wide = Link("x", (65, 65), (1, 1), (0, 0), 1, "weights")
+    wide = LinearLink("x", (65, 65), (1, 1), (0, 0), 1, "weights")
     assert costs.link(wide, Value((1, 70, 70)), Value((1, 6, 6))) == float("inf")
     assert costs.link(
-        Link("x", (70, 70), (1, 1), (0, 0), 1, "weights"), Value((1, 70, 70)), Value((4, 1, 1), vector=True)
+        LinearLink("x", (70, 70), (1, 1), (0, 0), 1, "weights"), Value((1, 70, 70)), Value((4, 1, 1), vector=True)
     )
 
 

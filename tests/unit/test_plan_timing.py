@@ -11,7 +11,7 @@ import pytest
 from deepreduce.export import plan_of
 from deepreduce.plan import INPUT, OUTPUT, predict
 from deepreduce.plan.cost.latency import DEFAULT, Machine, Seconds, op_seconds, run_seconds
-from deepreduce.plan.cost.network_link import Link, parse_link
+from deepreduce.plan.cost.network_link import NetworkLink, parse_link
 
 BENCH = Path(__file__).parents[2] / "bench"
 # Numbers of another machine would say nothing about the constants, which are those of one machine.
@@ -48,7 +48,9 @@ def test_what_was_recorded_is_predicted_within_a_quarter(plans, run):
     assert predicted.offline == pytest.approx(run["offline"]["seconds"], rel=0.25)
 
 
-@pytest.mark.parametrize("link", [None, Link(1e9, 0.001), Link(1e6, 0.5)], ids=["loopback", "lan", "slow"])
+@pytest.mark.parametrize(
+    "link", [None, NetworkLink(1e9, 0.001), NetworkLink(1e6, 0.5)], ids=["loopback", "lan", "slow"]
+)
 @pytest.mark.parametrize("protocol", ["fused", "delphi"])
 def test_a_run_is_the_sum_of_its_ops(small, protocol, link):
     ops = op_seconds(small, protocol, link=link)
@@ -61,7 +63,7 @@ def test_a_run_is_the_sum_of_its_ops(small, protocol, link):
 
 
 def test_no_run_is_faster_than_its_bytes_and_rounds(small):
-    link = Link(1e7, 0.05)
+    link = NetworkLink(1e7, 0.05)
     cost, seconds = predict(small).total, run_seconds(small, link=link)
     for phase in ("online", "offline"):
         traffic = getattr(cost, phase)
@@ -71,7 +73,7 @@ def test_no_run_is_faster_than_its_bytes_and_rounds(small):
 
 
 def test_slower_links_take_longer(small):
-    links = [None, Link(1e9, 0.001), Link(1e9, 0.01), Link(1e8, 0.01), Link(1e6, 0.01)]
+    links = [None, NetworkLink(1e9, 0.001), NetworkLink(1e9, 0.01), NetworkLink(1e8, 0.01), NetworkLink(1e6, 0.01)]
     seconds = [run_seconds(small, link=link) for link in links]
     assert [s.online for s in seconds] == sorted(s.online for s in seconds)
     assert [s.offline for s in seconds] == sorted(s.offline for s in seconds)

@@ -8,7 +8,7 @@ from deepreduce.cli.commands.search import _recipes
 from deepreduce.errors import SettingError, StoreError
 from deepreduce.jobs.workspace import Workspace
 from deepreduce.networks import ModelSource
-from deepreduce.search.config import DEFAULTS, Method
+from deepreduce.search.config import DEFAULTS, SearchConfig
 from deepreduce.train import RECIPES, make_recipe, teacher_recipe_of
 from small_data import stripes_dataset
 
@@ -17,8 +17,8 @@ SOURCE = ModelSource("resnet6", 0.0625)
 FULL = SOURCE.build(DATA.input_shape, 2, 0)
 
 
-def method(recipe, teacher_recipe=None) -> Method:
-    return Method(SOURCE, FULL, DATA, recipe, teacher_recipe or teacher_recipe_of(recipe), 0, 0.5, 0.5, 0.07)
+def method(recipe, teacher_recipe=None) -> SearchConfig:
+    return SearchConfig(SOURCE, FULL, DATA, recipe, teacher_recipe or teacher_recipe_of(recipe), 0, 0.5, 0.5, 0.07)
 
 
 def test_the_strong_recipe_has_every_ingredient():

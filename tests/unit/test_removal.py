@@ -10,7 +10,7 @@ from torch import nn
 
 from deepreduce.errors import PointError, SettingError
 from deepreduce.networks import ModelSource, Network
-from deepreduce.networks.masked_relu import GatedReLU
+from deepreduce.networks.masked_relu import MaskedReLU
 from deepreduce.reduce import Linearize, reduce_to
 from deepreduce.reduce.elements.linearize import gates_of, with_gates
 from deepreduce.reduce.elements.pruning import removal
@@ -57,7 +57,7 @@ def test_exactly_the_budget_is_left(method, budget, rounds, share, ema):
     assert set(gates.tolist()) <= {0.0, 1.0}
     assert result.best_epoch * 3 >= 6 * share - 1e-9  # three steps an epoch
     for module in network.modules():
-        if isinstance(module, GatedReLU):
+        if isinstance(module, MaskedReLU):
             assert (module.watch, module.learned, module.gate.requires_grad) == (None, False, False)
 
 
@@ -172,7 +172,7 @@ def test_scores_are_those_of_their_definition():
         gradients.append(gate.grad)
     g = torch.stack(gradients).double()
 
-    module = GatedReLU((5,))
+    module = MaskedReLU((5,))
     wanted = {"taylor1": g.abs().mean(0), "taylor2": (g.square() / 2 - g).mean(0)}
     for order, expected in wanted.items():
         scores = Scores(torch.Size([5]), order, torch.device("cpu"))

@@ -18,7 +18,7 @@ from test_report_files import HOSTILE, _Page
 
 from deepreduce.errors import SettingError, StoreError
 from deepreduce.report import formatting, write_report
-from deepreduce.report.reading.records import Network, Private
+from deepreduce.report.reading.records import Private, ReportedNetwork
 from deepreduce.report.reading.search_folder import read_search
 from deepreduce.report.views.axis import RELUS, Axis, find_axis
 from deepreduce.report.views.frontier import compute_frontier
@@ -41,9 +41,9 @@ def test_seconds_have_a_frontier_of_their_own(view: ReportView) -> None:
     assert {"S3"} <= {n.name for n in view.private.frontiers[("traffic", "fused@none")].frontier}
 
 
-def network(index: int, accuracy: float, online_s: float) -> Network:
+def network(index: int, accuracy: float, online_s: float) -> ReportedNetwork:
     private = Private("fused@none", online_s, 1.0, 1.0, 1.0, 1, 1, 1, 1, 1, 1, "a.json")
-    return Network(
+    return ReportedNetwork(
         f"n{index}", "candidate", "culled", True, 1, 1, 1, accuracy, None, f"{index:x}", 1.0, 1, False, (private,)
     )
 

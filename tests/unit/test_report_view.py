@@ -11,7 +11,7 @@ import pytest
 from report_fixture import Json, frontier, profile, write_search
 
 from deepreduce.errors import StoreError
-from deepreduce.report.reading.records import Network, Profile
+from deepreduce.report.reading.records import ReportedNetwork, ReportedProfile
 from deepreduce.report.reading.search_folder import Search, read_search
 from deepreduce.report.views.distribution import compute_distribution
 from deepreduce.report.views.frontier import compute_frontier
@@ -163,8 +163,8 @@ def test_a_network_without_accuracy_or_relus_is_not_drawn_but_named(tmp_path: Pa
     assert len(view.networks) == 24
 
 
-def _many_names(count: int, spread: float) -> list[Network]:
-    base = Network("n" * 20, "candidate", "culled", True, 1, 1, 1, 50.0, None, "a", 1.0, 1, True)
+def _many_names(count: int, spread: float) -> list[ReportedNetwork]:
+    base = ReportedNetwork("n" * 20, "candidate", "culled", True, 1, 1, 1, 50.0, None, "a", 1.0, 1, True)
     return [
         replace(base, relus=int(1000 * spread**i), validation_accuracy=60.0 + i, job=f"{i:x}") for i in range(count)
     ]
@@ -178,7 +178,7 @@ def test_names_are_written_only_where_there_is_room() -> None:
 
 
 def test_shares_add_up_and_layers_hold_what_follows_them() -> None:
-    view = compute_distribution(Profile.of(profile()))
+    view = compute_distribution(ReportedProfile.of(profile()))
     for shares in (view.stages, view.layers):
         for attribute in ("relu_share", "param_share", "mac_share"):
             assert sum(getattr(s, attribute) for s in shares) == pytest.approx(100, abs=0.01)

@@ -18,7 +18,7 @@ from deepreduce.errors import MissingPackageError
 from deepreduce.reproduce.claims.claims import CLAIMS, Claim, judge, needed
 from deepreduce.reproduce.claims.claims_page import write_claims
 from deepreduce.reproduce.comparison import Comparison, accuracy, critical, decide
-from deepreduce.reproduce.job_factory import Lab
+from deepreduce.reproduce.job_factory import JobFactory
 from deepreduce.reproduce.records import Records
 from deepreduce.reproduce.scale import find_scale
 from deepreduce.reproduce.session import lookup
@@ -166,7 +166,7 @@ def test_what_is_needed_is_seed_by_seed_and_named_once() -> None:
 
 
 def test_the_reduced_network_never_has_more_relus(tmp_path: Path, cifar100: Path) -> None:
-    lab = Lab(find_scale("full"), tmp_path)
+    lab = JobFactory(find_scale("full"), tmp_path)
     for name in (
         "thinning-over-channels",
         "depth",
@@ -192,7 +192,7 @@ def test_a_later_claim_needs_no_new_code() -> None:
 
 
 def test_records_are_found_by_the_labs_digests(tmp_path: Path, cifar100: Path) -> None:
-    lab = Lab(find_scale("small"), tmp_path)
+    lab = JobFactory(find_scale("small"), tmp_path)
     records = Records(tmp_path / "records.jsonl")
     training = Training("resnet6")
     records.add(replace(record(training, 0, 31.0), digest=lab.spec(training, 0).digest))

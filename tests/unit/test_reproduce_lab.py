@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from reproduce_fixture import record
 
-from deepreduce.reproduce.job_factory import Lab
+from deepreduce.reproduce.job_factory import JobFactory
 from deepreduce.reproduce.records import Records
 from deepreduce.reproduce.scale import find_scale
 from deepreduce.reproduce.session import lookup
@@ -19,16 +19,16 @@ STUDENT = Training("resnet6", "S2")
 
 
 @pytest.fixture(scope="module")
-def brief() -> Lab:
-    return Lab(find_scale("small"), Path("unused"), DIGESTS)
+def brief() -> JobFactory:
+    return JobFactory(find_scale("small"), Path("unused"), DIGESTS)
 
 
 @pytest.fixture(scope="module")
-def taught() -> Lab:
-    return Lab(find_scale("small-taught"), Path("unused"), DIGESTS)
+def taught() -> JobFactory:
+    return JobFactory(find_scale("small-taught"), Path("unused"), DIGESTS)
 
 
-def test_only_teachers_are_trained_for_longer(taught: Lab) -> None:
+def test_only_teachers_are_trained_for_longer(taught: JobFactory) -> None:
     student = STUDENT.distilled()
     teacher = taught.teacher(student)
     assert teacher is not None and taught.recipe(teacher).epochs == 8
@@ -36,13 +36,13 @@ def test_only_teachers_are_trained_for_longer(taught: Lab) -> None:
     assert taught.spec(student, 0).teacher == taught.spec(teacher, 0).digest != taught.spec(Training(), 0).digest
 
 
-def test_a_teachers_own_settings_stay(taught: Lab) -> None:
+def test_a_teachers_own_settings_stay(taught: JobFactory) -> None:
     teacher = taught.teacher(STUDENT.distilled(Training(settings=(("cutmix", 1.0),))))
     assert teacher is not None
     assert (taught.recipe(teacher).epochs, taught.recipe(teacher).cutmix) == (8, 1.0)
 
 
-def test_what_begins_as_its_teacher_begins_as_the_one_that_distils(taught: Lab) -> None:
+def test_what_begins_as_its_teacher_begins_as_the_one_that_distils(taught: JobFactory) -> None:
     begun = replace(STUDENT.distilled(), start=Training())
     assert taught.spec(begun, 0).start == taught.spec(begun, 0).teacher
     assert len(taught.needs(begun)) == 1
@@ -51,13 +51,13 @@ def test_what_begins_as_its_teacher_begins_as_the_one_that_distils(taught: Lab) 
     assert len(taught.needs(other)) == 2
 
 
-def test_the_papers_rule_is_that_of_the_others(brief: Lab) -> None:
+def test_the_papers_rule_is_that_of_the_others(brief: JobFactory) -> None:
     student = STUDENT.distilled()
     assert brief.teacher(student) == Training()
     assert brief.spec(student, 0).teacher == brief.spec(Training(), 0).digest
 
 
-def test_scales_share_what_is_not_distilled(brief: Lab, taught: Lab, tmp_path: Path) -> None:
+def test_scales_share_what_is_not_distilled(brief: JobFactory, taught: JobFactory, tmp_path: Path) -> None:
     records = Records(tmp_path / "records.jsonl")
     records.add(replace(record(STUDENT, 0, 31.0), digest=brief.spec(STUDENT, 0).digest))
     records.add(replace(record(STUDENT.distilled(), 0, 32.0), digest=brief.spec(STUDENT.distilled(), 0).digest))
@@ -72,7 +72,7 @@ def test_medium_computes_as_the_processor_can(monkeypatch: pytest.MonkeyPatch) -
     digests = set()
     for native, precision in ((True, "bf16"), (False, "fp32")):
         monkeypatch.setattr("deepreduce.reproduce.scale.native_bf16", lambda native=native: native)
-        here = Lab(medium.for_this_processor(), Path("unused"), DIGESTS)
+        here = JobFactory(medium.for_this_processor(), Path("unused"), DIGESTS)
         assert here.recipe(STUDENT).precision == precision
         digests.add(here.spec(STUDENT, 1).digest)
     assert len(digests) == 2  # precision is part of what identifies a training
@@ -82,7 +82,7 @@ def test_medium_computes_as_the_processor_can(monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_seed_is_read_in_the_precision_that_most_of_it_was_computed_in(tmp_path: Path) -> None:
     records = Records(tmp_path / "records.jsonl")
-    labs = [Lab(variant, Path("unused"), DIGESTS) for variant in find_scale("medium").variants()]
+    labs = [JobFactory(variant, Path("unused"), DIGESTS) for variant in find_scale("medium").variants()]
     other = Training("resnet6", "S3")
     for lab, training, seed, accuracy in (
         (labs[0], STUDENT, 1, 50.0),

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from deepreduce.networks.counting import Cost
+from deepreduce.networks.counting import NetworkCost
 from deepreduce.networks.point import parse_point
-from deepreduce.reproduce.job_factory import SHAPES, Lab
+from deepreduce.reproduce.job_factory import SHAPES, JobFactory
 from deepreduce.reproduce.scale import SCALES, find_scale
 from deepreduce.reproduce.table import Row, Table, agrees, printed_count
 from deepreduce.reproduce.tables import STUDIES, TABLES
@@ -20,12 +20,12 @@ NAMES = (1, 2, 3, 4, 5, 7, 8, 9, 10, 11, 12)
 
 
 @cache
-def lab(scale: str) -> Lab:
-    return Lab(find_scale(scale), Path("unused"), dict.fromkeys(SHAPES, "0" * 64))
+def lab(scale: str) -> JobFactory:
+    return JobFactory(find_scale(scale), Path("unused"), dict.fromkeys(SHAPES, "0" * 64))
 
 
 @cache
-def full_cost(training: Training) -> Cost:
+def full_cost(training: Training) -> NetworkCost:
     return lab("full").cost(training)
 
 
@@ -77,7 +77,7 @@ def test_every_training_has_a_job_of_its_own(scale):
 def test_the_digests_of_committed_records_do_not_move():
     """The job of the full ResNet18 at scale small, as recorded: whoever changes it makes all results unknown."""
     digest = "95804a6e9fda33fac06f3b83587c14ad983eaf8341f44ac51a460789e680f501"
-    small = Lab(find_scale("small"), Path("unused"), {"cifar100": digest})
+    small = JobFactory(find_scale("small"), Path("unused"), {"cifar100": digest})
     assert small.spec(Training(), 0).digest == "183304bcdc49a1376c112b3e"
 
 

@@ -13,8 +13,8 @@ from deepreduce.jobs.executors import InlineExecutor
 from deepreduce.reproduce import session
 from deepreduce.reproduce.claims.claims import needed
 from deepreduce.reproduce.claims.studies import AblationStudy
-from deepreduce.reproduce.job_factory import Lab
-from deepreduce.reproduce.run import Outcome
+from deepreduce.reproduce.job_factory import JobFactory
+from deepreduce.reproduce.run import RunOutcome
 from deepreduce.reproduce.scale import find_scale
 from deepreduce.reproduce.study import Context
 from deepreduce.reproduce.tables import STUDIES
@@ -28,7 +28,9 @@ def test_both_are_named() -> None:
 
 
 def test_both_are_written(tmp_path: Path) -> None:
-    context = Context(Lab(find_scale("small"), tmp_path / "work"), lookup_of(lambda t: 50.0), (0, 1, 2, 3, 4), "c", "d")
+    context = Context(
+        JobFactory(find_scale("small"), tmp_path / "work"), lookup_of(lambda t: 50.0), (0, 1, 2, 3, 4), "c", "d"
+    )
     for name in ("claims", "ablation"):
         written = STUDIES[name].write(tmp_path, context)
         folder = tmp_path / name / "small"
@@ -51,7 +53,7 @@ def test_what_is_kept_comes_later() -> None:
 def test_a_setting_that_is_the_scales_own_is_no_job_of_its_own(tmp_path: Path, monkeypatch) -> None:
     write_cifar100(tmp_path / "data")
     monkeypatch.setenv("DEEPREDUCE_DATA", str(tmp_path / "data"))
-    lab, study = Lab(find_scale("small"), tmp_path), AblationStudy()
+    lab, study = JobFactory(find_scale("small"), tmp_path), AblationStudy()
     digests = {lab.spec(training, 0).digest for training in study.trainings}
     at_scale = {lab.spec(t, 0).digest for t in study.then(lab.scale, lambda *_: None, [0])}
     # Beyond those of the scale: the average over more batches, which only the full scale asks for.
@@ -77,7 +79,7 @@ def test_what_follows_is_run_until_nothing_does_and_what_failed_once(tmp_path: P
 
     def run_missing(lab, records, wanted, *others, **options):
         runs.append([training.point for training, _ in wanted])
-        return Outcome({runs[-1][0]: "diverged"}, False)
+        return RunOutcome({runs[-1][0]: "diverged"}, False)
 
     monkeypatch.setattr(session, "run_missing", run_missing)
     place = session.Place(tmp_path / "results", tmp_path / "work")
@@ -88,7 +90,7 @@ def test_what_follows_is_run_until_nothing_does_and_what_failed_once(tmp_path: P
 
 def test_a_recipe_by_name_is_as_precise_as_its_scale(tmp_path: Path) -> None:
     for name, precision in (("full", "fp32"), ("full-bf16", "bf16")):
-        recipe = Lab(find_scale(name), tmp_path).recipe(Training(recipe="strong"))
+        recipe = JobFactory(find_scale(name), tmp_path).recipe(Training(recipe="strong"))
         assert (recipe.precision, recipe.schedule, recipe.epochs) == (precision, "cosine", 120)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from deepreduce.errors import TrainingError
 from deepreduce.files import write_json
 from deepreduce.jobs.job import Job
-from deepreduce.jobs.observer import Observer
+from deepreduce.jobs.observer import JobObserver
 from deepreduce.jobs.runner import Runner
 from deepreduce.jobs.spec import JobSpec
 from deepreduce.jobs.store import JobStore
@@ -50,7 +50,7 @@ class InstantExecutor:
         self.closed = True
 
 
-class Heard(Observer):
+class Heard(JobObserver):
     def __init__(self):
         self.tests: list[str] = []
         self.reasons: list[str] = []
@@ -87,7 +87,7 @@ def test_students_wait_for_their_teachers_and_tests_come_at_once(tmp_path):
 def test_no_more_is_submitted_than_keeps_the_workers_busy(tmp_path):
     store = JobStore(tmp_path)
     executor = InstantExecutor(store, slots=2)
-    Runner(executor, store, Observer()).run(jobs(tmp_path, *(spec(f"S{i}") for i in range(8))))
+    Runner(executor, store, JobObserver()).run(jobs(tmp_path, *(spec(f"S{i}") for i in range(8))))
     assert executor.longest == 3 and len(executor.done) == 16
 
 
@@ -105,7 +105,7 @@ def test_a_deadline_stops_the_executor_and_leaves_the_rest(tmp_path):
     store = JobStore(tmp_path)
     executor = InstantExecutor(store)
     many = jobs(tmp_path, *(spec(f"S{i}") for i in range(8)))
-    assert not Runner(executor, store, Observer()).run(many, deadline=time.monotonic() - 1)
+    assert not Runner(executor, store, JobObserver()).run(many, deadline=time.monotonic() - 1)
     assert executor.closed and not executor.done
-    assert Runner(InstantExecutor(store), store, Observer()).run(many, deadline=time.monotonic() + 60)
+    assert Runner(InstantExecutor(store), store, JobObserver()).run(many, deadline=time.monotonic() + 60)
     assert all(store.test_accuracy(job.spec.digest) == 1.0 for job in many)

@@ -6,13 +6,13 @@ import logging
 import pytest
 
 from deepreduce.inference.server.events import JsonLines, emit
-from deepreduce.inference.server.limits import Memory, Rate, rated
+from deepreduce.inference.server.limits import MemoryBudget, RateLimit, rated
 from deepreduce.inference.transport.errors import BusyError
 
 
 def test_a_bucket_fills_evenly():
     now = [0.0]
-    rate = Rate(6, lambda: now[0])
+    rate = RateLimit(6, lambda: now[0])
     assert [rate.take("a") for _ in range(7)] == [True] * 6 + [False]
     assert rate.take("b")
     now[0] = 9.9
@@ -21,7 +21,7 @@ def test_a_bucket_fills_evenly():
     assert [rate.take("a") for _ in range(3)] == [True, True, False]
     now[0] = 1e6
     assert [rate.take("a") for _ in range(7)] == [True] * 6 + [False]  # no more than a minute is saved up
-    assert all(Rate(None).take("a") for _ in range(1000))
+    assert all(RateLimit(None).take("a") for _ in range(1000))
 
 
 def test_a_host_has_one_rate():
@@ -32,7 +32,7 @@ def test_a_host_has_one_rate():
 
 
 def test_memory_is_given_back():
-    memory = Memory(10)
+    memory = MemoryBudget(10)
     memory.book(7)
     with pytest.raises(BusyError):
         memory.book(4)

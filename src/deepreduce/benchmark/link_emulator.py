@@ -19,7 +19,7 @@ from typing import Self
 
 from ..errors import SessionError
 from ..inference.subprocess_call import Child, wait_for_parent
-from ..plan.cost.network_link import Link
+from ..plan.cost.network_link import NetworkLink
 
 QUEUE_BYTES = 1 << 17  # before the line, as a router's
 PIECE_S = 0.0005  # of the line's time that one piece takes; all of it is late by the rest of the piece
@@ -27,13 +27,13 @@ MIN_PIECE, MAX_PIECE = 1 << 12, 1 << 18  # bytes
 START_S = 30.0  # to wait for the process
 
 
-class Relay:
+class LinkEmulator:
     """A process that listens on a ``port`` of 127.0.0.1 and relays every connection to a target over a link of its own.
 
     A context manager; leaving it ends the process. Raises `SessionError` when the process does not start.
     """
 
-    def __init__(self, link: Link, host: str, port: int) -> None:
+    def __init__(self, link: NetworkLink, host: str, port: int) -> None:
         self._child = Child(_serve, link, host, port)
         try:
             if not self._child.pipe.poll(START_S):
@@ -55,7 +55,7 @@ class Relay:
 class Line:
     """One direction: the schedule of pieces under way. `put` blocks while the line is full."""
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: NetworkLink) -> None:
         self._seconds_per_byte, self._delay = 8 / link.rate, link.round_trip / 2
         self._room = link.rate / 8 * self._delay + QUEUE_BYTES + 2 * piece_bytes(link)
         self._pieces: deque[tuple[float, bytes]] = deque()  # (handed over at, content); an empty one ends the line
@@ -87,19 +87,19 @@ class Line:
         return content
 
 
-def piece_bytes(link: Link) -> int:
+def piece_bytes(link: NetworkLink) -> int:
     """Bytes that are read at once."""
     return int(min(MAX_PIECE, max(MIN_PIECE, link.rate / 8 * PIECE_S)))
 
 
-def _serve(pipe: Connection, link: Link, host: str, port: int) -> None:
+def _serve(pipe: Connection, link: NetworkLink, host: str, port: int) -> None:
     listener = socket.create_server(("127.0.0.1", 0))
     threading.Thread(target=_accept, args=(listener, link, host, port), daemon=True).start()
     pipe.send(listener.getsockname()[1])
     wait_for_parent(pipe)
 
 
-def _accept(listener: socket.socket, link: Link, host: str, port: int) -> None:
+def _accept(listener: socket.socket, link: NetworkLink, host: str, port: int) -> None:
     while True:
         near, _ = listener.accept()
         try:

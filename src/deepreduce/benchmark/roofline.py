@@ -20,7 +20,7 @@ import numpy as np
 
 from .. import _core
 from ..plan import Conv, Linear, MaxPool, Plan, Relu, predict, shapes
-from ..plan.cost.network_link import Link
+from ..plan.cost.network_link import NetworkLink
 from ..plan.cost.traffic import interactive
 from ..plan.execution.maxpool import pairs_per_level
 from ..plan.execution.messages import Protocol, Vector, relu_vector
@@ -79,7 +79,7 @@ def measure_rates(ring_bits: int = 32) -> Rates:
 
 
 def relu_floor(
-    plan: Plan, rates: Rates, protocol: Protocol = "fused", batch: int = 1, link: Link | None = None
+    plan: Plan, rates: Rates, protocol: Protocol = "fused", batch: int = 1, link: NetworkLink | None = None
 ) -> ReluFloor:
     """The floor of all online comparisons of a valid plan together, per comparison; zeros if it has none."""
     predicted, found = predict(plan, protocol, batch).ops, shapes(plan)

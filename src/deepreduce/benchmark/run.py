@@ -30,7 +30,7 @@ from ..plan.reference import wrap
 from ..plan.schema import Traffic
 from ..processor import processor_name
 from ..version import __version__
-from .link_emulator import Relay
+from .link_emulator import LinkEmulator
 from .parties import (
     CERTIFICATE_FILE,
     KEY_FILE,
@@ -179,7 +179,7 @@ def _measure(
         server = stack.enter_context(Party("server", run_server, start))
         port = server.receive(progress)
         if link is not None:
-            port = stack.enter_context(Relay(link, "127.0.0.1", port)).port
+            port = stack.enter_context(LinkEmulator(link, "127.0.0.1", port)).port
         progress("connect", 0, 1)
         client = stack.enter_context(
             Party(

@@ -53,7 +53,7 @@ DEFAULT = DigitsConfig()
 
 
 @dataclass(frozen=True)
-class Layout:
+class CanvasLayout:
     """Which originals lie where on n canvases: column 0 is the digit to be read, the others are its fragments.
 
     ``sources`` (int64 [n, 1 + fragments]) indexes `originals`; ``theta`` (float [n, 1 + fragments, 2, 3]) takes canvas
@@ -102,7 +102,7 @@ def split_originals(
     return {"train": rest[~validates], "validation": rest[validates], "test": in_test.nonzero().squeeze(1)}
 
 
-def lay_out(members: Tensor, count: int, config: DigitsConfig, generator: torch.Generator) -> Layout:
+def lay_out(members: Tensor, count: int, config: DigitsConfig, generator: torch.Generator) -> CanvasLayout:
     """Place the originals ``members`` (int64 [m]) on ``count`` canvases, each of them equally often up to one."""
 
     def uniform(low: float, high: float, *shape: int) -> Tensor:
@@ -128,10 +128,10 @@ def lay_out(members: Tensor, count: int, config: DigitsConfig, generator: torch.
         degrees=uniform(*config.rotation_degrees, n, 1 + k),
     )
     contrast = torch.cat([uniform(*config.contrast, n, 1), uniform(*config.fragment_contrast, n, k)], dim=1)
-    return Layout(members[torch.cat([main, others], dim=1)], theta, contrast)
+    return CanvasLayout(members[torch.cat([main, others], dim=1)], theta, contrast)
 
 
-def draw(layout: Layout, images: Tensor, config: DigitsConfig, generator: torch.Generator) -> Tensor:
+def draw(layout: CanvasLayout, images: Tensor, config: DigitsConfig, generator: torch.Generator) -> Tensor:
     """The canvases of ``layout``, from the `originals`' ``images``: uint8 [n, 1, 32, 32]."""
     n, pieces = layout.sources.shape
     canvases = torch.empty(n, 1, SIDE, SIDE)

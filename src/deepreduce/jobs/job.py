@@ -16,16 +16,16 @@ from ..data.dataset import Dataset
 from ..data.snapshot import restore
 from ..errors import ModelError, SettingError, StoreError, TrainingError
 from ..files import write_json
-from ..networks.features import tapped
+from ..networks.features import with_features
 from ..networks.network import Network
 from ..networks.source import ModelSource
 from ..processor import processor_name
-from ..reduce.annealing import fade_to
+from ..reduce.annealing import anneal_to
 from ..reduce.build import reduce_to
 from ..reduce.elements.pruning import removal
 from ..reduce.prune_channels import prune_channels
 from ..reduce.reshape import copy_matching_weights
-from ..reduce.warm_start import inherit
+from ..reduce.warm_start import copy_weights
 from ..train.annealing import Annealing
 from ..train.augment import Normaliser
 from ..train.evaluate import accuracy
@@ -89,7 +89,7 @@ def _train(job: Job, store: JobStore, device: torch.device, on_epoch: OnEpoch) -
     start = spec.start or (spec.teacher if spec.recipe.warm_start else None)
     origin = None if start is None else others[start]
     if origin is not None and spec.prune is None:  # pruned networks begin with what is left of it
-        inherit(origin, network)
+        copy_weights(origin, network)
     trained, gradual = _annealed(job, network, data, origin)
     result = fit(
         trained,
@@ -99,7 +99,7 @@ def _train(job: Job, store: JobStore, device: torch.device, on_epoch: OnEpoch) -
         device=device,
         teacher=others.get(spec.teacher) if spec.teacher is not None else None,
         gradual=[*gradual, *_removal(spec, network)],
-        tap=tapped,
+        tap=with_features,
         checkpoint=store.checkpoint(spec.digest),
         watched=data.test if job.watch_test else None,
         on_epoch=lambda record: on_epoch(spec.digest, record),
@@ -126,7 +126,7 @@ def _annealed(job: Job, network: Network, data: Dataset, origin: Network | None)
         return network, []
     with torch.random.fork_rng(devices=[]):
         full = _unreduced(job.source, job.spec, data)
-        fading, fade = fade_to(full, job.spec.point, front_padding=job.spec.front_padding, present=present)
+        fading, fade = anneal_to(full, job.spec.point, front_padding=job.spec.front_padding, present=present)
     fading.load_state_dict(network.state_dict())
     return fading, [Annealing(fade, job.spec.recipe.anneal)]
 

@@ -19,7 +19,7 @@ class Planned:
     done: bool
 
 
-class Observer:
+class JobObserver:
     """Hears of everything, in the driver's process, and does nothing: override what is of interest."""
 
     def expect(self, jobs: int) -> None:

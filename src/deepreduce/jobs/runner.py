@@ -10,14 +10,14 @@ from math import inf
 from ..errors import DeepReduceError, one_line
 from .executors import Event, Executor, Started
 from .job import Job
-from .observer import Observer
+from .observer import JobObserver
 from .store import JobStore
 
 
 class Runner:
     """Holds what failed so far: digest -> one line saying why."""
 
-    def __init__(self, executor: Executor, store: JobStore, observer: Observer) -> None:
+    def __init__(self, executor: Executor, store: JobStore, observer: JobObserver) -> None:
         self.executor = executor
         self.store = store
         self.observer = observer

@@ -1,6 +1,6 @@
 """The paper's networks and anyone's own: built, traced, their ReLU sites found, their costs counted."""
 
-from .counting import Cost, Layer, Profile, count
+from .counting import Layer, NetworkCost, Profile, count
 from .layout import STEM, Layout, ReluSite
 from .network import Network
 from .point import Point, Term, full_point, parse_point
@@ -10,11 +10,11 @@ from .zoo.registry import ZOO, build_zoo
 __all__ = [
     "STEM",
     "ZOO",
-    "Cost",
     "Layer",
     "Layout",
     "ModelSource",
     "Network",
+    "NetworkCost",
     "Point",
     "Profile",
     "ReluSite",

@@ -19,15 +19,15 @@ WEIGHTED_FUNCTIONS = {F.conv1d, F.conv2d, F.conv3d, torch.conv2d, F.linear}
 
 
 @dataclass(frozen=True)
-class Cost:
+class NetworkCost:
     """ReLUs (ReLU6 twice), parameters and MACs."""
 
     relus: int = 0
     params: int = 0
     macs: int = 0
 
-    def __add__(self, other: Cost) -> Cost:
-        return Cost(self.relus + other.relus, self.params + other.params, self.macs + other.macs)
+    def __add__(self, other: NetworkCost) -> NetworkCost:
+        return NetworkCost(self.relus + other.relus, self.params + other.params, self.macs + other.macs)
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Layer:
     op: str
     stage: str
     shape: tuple[int, ...]
-    cost: Cost
+    cost: NetworkCost
 
 
 @dataclass(frozen=True)
@@ -50,15 +50,15 @@ class Profile:
     notices: tuple[str, ...]
 
     @property
-    def total(self) -> Cost:
+    def total(self) -> NetworkCost:
         """The whole network's cost."""
-        return sum((layer.cost for layer in self.layers), Cost())
+        return sum((layer.cost for layer in self.layers), NetworkCost())
 
     @property
-    def stages(self) -> dict[str, Cost]:
+    def stages(self) -> dict[str, NetworkCost]:
         """The cost of each stage, in order."""
         return {
-            stage: sum((layer.cost for layer in self.layers if layer.stage == stage), Cost())
+            stage: sum((layer.cost for layer in self.layers if layer.stage == stage), NetworkCost())
             for stage in self.stage_names
         }
 
@@ -88,7 +88,7 @@ def count(network: Network) -> Profile:
                 continue
         else:
             shape = node.meta["shape"][1:]
-        cost = Cost(relu_count(node), params, _macs(node))
+        cost = NetworkCost(relu_count(node), params, _macs(node))
         layers.append(Layer(node.meta["path"], _op(node), node.meta["stage"], tuple(shape), cost))
     return Profile(tuple(layers), network.layout.stages, network.notices)
 

@@ -11,8 +11,9 @@ from .network import Network, shrink
 from .tracing.ops import MARGIN, REMOVED
 
 
-class Tapped(nn.Module):
-    """A network that answers (logits, activations), made by `tapped`; layers and weights are the network's own."""
+class FeatureExtractor(nn.Module):
+    """A network that answers (logits, activations), made by `with_features`; layers and weights are the network's own.
+    """
 
     def __init__(self, body: fx.GraphModule, rho: float) -> None:
         super().__init__()
@@ -24,7 +25,7 @@ class Tapped(nn.Module):
         return self.body(shrink(images, self.rho))  # type: ignore[no-any-return]  # modules answer Any
 
 
-def tapped(network: nn.Module) -> Tapped:
+def with_features(network: nn.Module) -> FeatureExtractor:
     """``network`` (a `Network`) with the activation at the end of each stage as a further answer; nothing is copied.
 
     The graph is the network's, with more outputs: it costs what the network costs. A stage's end is its last ReLU with
@@ -41,7 +42,7 @@ def tapped(network: nn.Module) -> Tapped:
     maps = [_nominal(graph, node, copied[node]) for node in stage_ends(network)]
     graph.output((logits, tuple(maps)))
     body = fx.GraphModule(network.body, graph)
-    return Tapped(body, network.point.rho)
+    return FeatureExtractor(body, network.point.rho)
 
 
 def stage_ends(network: Network) -> list[fx.Node]:

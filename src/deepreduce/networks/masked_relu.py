@@ -11,7 +11,7 @@ from torch import Tensor, nn
 Watch = Callable[[Tensor, Tensor], None]  # (input, gradient of the output), both [n, *shape]
 
 
-class GatedReLU(nn.Module):
+class MaskedReLU(nn.Module):
     """``y = x + gate * (relu(x) - x)`` for inputs [n, *shape]: a gate of 1 keeps the element's ReLU, 0 removes it.
 
     ``gate`` [*shape] is a buffer, so that a network's weights hold its kept set and no optimizer decays it. Anything

@@ -11,7 +11,7 @@ from torch import Tensor, fx, nn
 
 from ..errors import ModelError, SettingError
 from .layout import Layout, find_layout
-from .masked_relu import GatedReLU
+from .masked_relu import MaskedReLU
 from .point import Point, full_point
 from .tracing.ops import is_linear, is_max_pool, is_product, module_of, op_name, relu_kind
 from .tracing.shapes import BATCH, propagate_shapes
@@ -92,7 +92,7 @@ class Network(nn.Module):
         Sites that are not in it keep all of theirs.
         """
         gates = {name: module_of(node) for name, node in self.relu_nodes().items()}
-        return {name: gate.kept.cpu() for name, gate in gates.items() if isinstance(gate, GatedReLU)}
+        return {name: gate.kept.cpu() for name, gate in gates.items() if isinstance(gate, MaskedReLU)}
 
     @property
     def relus(self) -> int:
@@ -139,7 +139,7 @@ def relu_count(node: fx.Node) -> int:
     """ReLUs that one image costs at ``node``: its (kept) elements, twice for ReLU6, 0 if it is no ReLU."""
     kind = relu_kind(node)
     gate = module_of(node)
-    if isinstance(gate, GatedReLU):
+    if isinstance(gate, MaskedReLU):
         return int(gate.kept.sum())
     return 0 if kind is None else elements(node) * (2 if kind == "relu6" else 1)
 

@@ -1,6 +1,6 @@
 """Pure rewrites that remove ReLUs: each takes a network and returns a new one that knows its own name."""
 
-from .annealing import fade_to
+from .annealing import anneal_to
 from .build import reduce_to
 from .cull import cull
 from .elements.linearize import linearize
@@ -13,8 +13,8 @@ from .thin import thin
 
 __all__ = [
     "Linearize",
+    "anneal_to",
     "cull",
-    "fade_to",
     "front_padded",
     "keep_blocks",
     "kept_sites",

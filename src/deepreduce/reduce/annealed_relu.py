@@ -11,7 +11,7 @@ from torch import Tensor, nn
 Kind = Literal["relu", "relu6"]
 
 
-class Fade:
+class Anneal:
     """The share c of the ReLU in every fading ReLU of one network: 1 is the ReLU, 0 the identity.
 
     Copies of the network share it, so that a moving average of the weights fades with the network it follows.
@@ -24,17 +24,17 @@ class Fade:
         """Let ``c`` in [0, 1] be the share from now on."""
         self.c = c
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Fade:
+    def __deepcopy__(self, memo: dict[int, Any]) -> Anneal:
         return self
 
 
-class FadingReLU(nn.Module):
+class AnnealedReLU(nn.Module):
     """``c*relu(x) + (1-c)*x`` of any tensor, with the c of ``fade``; nothing of it is in the ``state_dict``.
 
     It is exactly the ReLU at c = 1, and exactly its input, at no cost, at c = 0. ``kind`` may be a ReLU6.
     """
 
-    def __init__(self, fade: Fade, kind: Kind = "relu") -> None:
+    def __init__(self, fade: Anneal, kind: Kind = "relu") -> None:
         super().__init__()
         self.fade = fade
         self.kind = kind

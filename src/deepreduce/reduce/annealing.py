@@ -10,7 +10,7 @@ from torch import fx
 from ..networks.network import Network
 from ..networks.point import Point, parse_point
 from ..networks.tracing.ops import relu_kind
-from .annealed_relu import Fade, FadingReLU, Kind
+from .annealed_relu import Anneal, AnnealedReLU, Kind
 from .build import reduce_to
 from .elements.linearize import with_gates
 from .front_padding import front_padded, without_front_padding
@@ -18,9 +18,9 @@ from .reshape import reshape
 from .select import kept_sites
 
 
-def fade_to(
+def anneal_to(
     model: Network, point: Point | str, *, front_padding: bool = True, present: Collection[str] | None = None
-) -> tuple[Network, Fade]:
+) -> tuple[Network, Anneal]:
     """The network of ``point`` as `reduce_to` makes it, but with each removed ReLU fading, and what sets its c.
 
     Tensors have the names and shapes of the reduced network, whose weights it takes and which takes its weights. At
@@ -35,13 +35,13 @@ def fade_to(
         point = parse_point(point, model.layout.stages)
     reduced = reduce_to(model, point, front_padding=front_padding)
     whole = reshape(without_front_padding(model), point.alpha / model.point.alpha, point.rho / model.point.rho)
-    body, fade = whole.copy_body(), Fade()
+    body, fade = whole.copy_body(), Anneal()
     kept = {site.name for site in kept_sites(model.layout, point)}
     removed = [node for node in body.graph.nodes if relu_kind(node) and node.meta["path"] not in kept]
-    gone = Fade(0.0)
+    gone = Anneal(0.0)
     for index, node in enumerate(removed):
         fades = present is None or node.meta["path"] in present
-        _replace(body, node, f"fading_{index}", FadingReLU(fade if fades else gone, cast(Kind, relu_kind(node))))
+        _replace(body, node, f"fading_{index}", AnnealedReLU(fade if fades else gone, cast(Kind, relu_kind(node))))
     body.graph.lint()
     body.recompile()
     fading = whole.with_body(body, point)
@@ -51,7 +51,7 @@ def fade_to(
     return fading, fade
 
 
-def _replace(body: fx.GraphModule, node: fx.Node, name: str, layer: FadingReLU) -> None:
+def _replace(body: fx.GraphModule, node: fx.Node, name: str, layer: AnnealedReLU) -> None:
     """Put ``layer`` in the place of a ReLU's node; the new node has its path, stage and shape."""
     body.add_submodule(name, layer)
     with body.graph.inserting_before(node):

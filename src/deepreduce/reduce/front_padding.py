@@ -19,12 +19,12 @@ from torch import fx, nn
 
 from ..networks.network import Network
 from ..networks.tracing.ops import MARGIN, PRODUCTS, SUMS, is_shape_query, module_of, parents
-from .annealed_relu import FadingReLU
+from .annealed_relu import AnnealedReLU
 
 MARK = "front_padding"  # in a node's meta: True for the pads and crops made here, else the padding a layer had before
 CONCATENATIONS = {torch.cat, torch.concat, torch.concatenate}
 Windowed: TypeAlias = nn.Conv2d | nn.AvgPool2d
-POINTWISE = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, FadingReLU)
+POINTWISE = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, AnnealedReLU)
 
 
 class Margin(NamedTuple):

@@ -19,7 +19,7 @@ KEEPING_MODULES = (*MAX_POOLS, *POINTWISE, nn.AvgPool2d, nn.AdaptiveAvgPool2d, n
 KEEPING_FUNCTIONS = {*MAX_POOL_FUNCTIONS, F.avg_pool2d, F.adaptive_avg_pool2d, torch.flatten, "flatten"}
 
 
-def inherit(source: Network, target: Network) -> None:
+def copy_weights(source: Network, target: Network) -> None:
     """Load into ``target`` the weights of ``source``, a network of the same layers and at least its widths.
 
     Tensors of equal shape are copied. Where ``target`` has fewer channels, those whose filters have the largest L2 norm

@@ -38,7 +38,7 @@ class PublishedPoint:
 
 
 @dataclass(frozen=True)
-class Method:
+class PublishedMethod:
     """A paper and its points. ``picked_on_test``: whether the epoch was chosen by test accuracy; None is unknown."""
 
     name: str
@@ -64,12 +64,12 @@ class FullSize:
 
 
 @cache
-def published() -> tuple[Method, ...]:
+def published() -> tuple[PublishedMethod, ...]:
     """Every method, with all of its points."""
     return _file().objects("methods", _method)
 
 
-def published_on(data: str) -> tuple[Method, ...]:
+def published_on(data: str) -> tuple[PublishedMethod, ...]:
     """The methods that have points on the data set ``data``, with these only, from few ReLUs to many."""
     found = []
     for method in published():
@@ -101,9 +101,9 @@ def _file() -> Fields:
     return fields
 
 
-def _method(f: Fields) -> Method:
+def _method(f: Fields) -> PublishedMethod:
     picked = f.raw("picked_on_test")
-    return Method(
+    return PublishedMethod(
         name=f.text("name"),
         title=f.text("title"),
         venue=f.text("venue"),

@@ -15,7 +15,7 @@ MINIMUM_SEEDS = 5
 
 #: The record of a training at a seed, if there is one.
 Lookup = Callable[[Training, int], Record | None]
-Outcome = Literal["confirmed", "refuted", "undecided", "not run"]
+ClaimOutcome = Literal["confirmed", "refuted", "undecided", "not run"]
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Compared:
     above: tuple[float, ...]
     below: tuple[float, ...]
     paired: Paired | None
-    outcome: Outcome
+    outcome: ClaimOutcome
 
 
 def accuracy(name: str, training: Training) -> Statistic:
@@ -119,7 +119,7 @@ def decide(comparison: Comparison, lookup: Lookup, seeds: Iterable[int], compari
     )
 
 
-def _outcome(paired: Paired | None, seeds: int) -> Outcome:
+def _outcome(paired: Paired | None, seeds: int) -> ClaimOutcome:
     if paired is None or seeds < MINIMUM_SEEDS:
         return "not run"
     if paired.low > 0:

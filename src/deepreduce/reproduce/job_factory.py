@@ -14,7 +14,7 @@ from ..jobs.job import Job, Origin, build
 from ..jobs.spec import JobSpec, network_digest
 from ..jobs.store import JobStore
 from ..jobs.workspace import save_data
-from ..networks.counting import Cost, count
+from ..networks.counting import NetworkCost, count
 from ..networks.network import Network
 from ..networks.point import parse_point
 from ..networks.source import ModelSource
@@ -33,7 +33,7 @@ SHAPES: Mapping[str, tuple[tuple[int, int, int], int]] = {
 }
 
 
-class Lab:
+class JobFactory:
     """Jobs of one ``scale`` below ``root``: ``jobs/`` and a snapshot of each data set.
 
     With ``digests`` (by data set, of its content at this scale) specifications are made without the images, which is
@@ -94,11 +94,11 @@ class Lab:
         spec = self.spec(training, seed)
         return Job(spec, self.source(training), self.store.root, self._snapshot(training.data), needs, test, watch_test)
 
-    def cost(self, training: Training) -> Cost:
+    def cost(self, training: Training) -> NetworkCost:
         """ReLUs, parameters and MACs of one image; of a pruned network as it was before (see `trained_cost`)."""
         return self._cost(training.network, training.data, self.point(training), training.front_padding)
 
-    def trained_cost(self, training: Training, seed: int) -> Cost:
+    def trained_cost(self, training: Training, seed: int) -> NetworkCost:
         """The cost of a finished training's network, counted in what was really trained."""
         if training.prune is None:
             return self.cost(training)
@@ -144,7 +144,7 @@ class Lab:
         shape, classes = self.shape(data)
         return ModelSource(network, self.scale.width).build(shape, classes, seed)
 
-    def _count(self, network: str, data: str, point: str, front_padding: bool) -> Cost:
+    def _count(self, network: str, data: str, point: str, front_padding: bool) -> NetworkCost:
         reduced = reduce_to(self._network(network, data, 0), point, front_padding=front_padding)
         cost, budget = count(reduced).total, reduced.point.relus
         return cost if budget is None else replace(cost, relus=budget)  # before training all elements are there

@@ -25,7 +25,7 @@ MEANING = (
 
 
 @dataclass(frozen=True)
-class Prediction:
+class LatencyPrediction:
     """Seconds of one inference by each protocol."""
 
     fused_online_s: float
@@ -39,19 +39,19 @@ def key(training: Training) -> str:
     return f"{training.network} {training.point} {training.data}"
 
 
-def read_latencies(path: Path) -> dict[str, Prediction]:
+def read_latencies(path: Path) -> dict[str, LatencyPrediction]:
     """What was predicted before. Raises `StoreError` for a file that is not such a list."""
     if not path.is_file():
         return {}
     try:
-        return {name: Prediction(**found) for name, found in json.loads(path.read_text())["seconds"].items()}
+        return {name: LatencyPrediction(**found) for name, found in json.loads(path.read_text())["seconds"].items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise StoreError(f"{path} is damaged ({error})", "delete it and give --latency to predict again") from None
 
 
 def predict_missing(
     path: Path, rows: Iterable[Row], tell: Callable[[str], None] = lambda text: None
-) -> Mapping[str, Prediction]:
+) -> Mapping[str, LatencyPrediction]:
     """Add the predictions that rows with a printed time lack, each written at once. Raises `MissingPackageError`."""
     known = read_latencies(path)
     wanted = {key(row.training): row.training for row in rows if row.latency_s is not None and row.training is not None}
@@ -64,7 +64,7 @@ def predict_missing(
     return known
 
 
-def _predicted(training: Training) -> Prediction:
+def _predicted(training: Training) -> LatencyPrediction:
     try:
         from ..export import plan_of
     except ImportError as error:
@@ -76,4 +76,4 @@ def _predicted(training: Training) -> Prediction:
     shape, classes = SHAPES[training.data]
     plan, _ = plan_of(training.network, training.point, image=shape[1], channels=shape[0], classes=classes)
     fused, delphi = run_seconds(plan, "fused"), run_seconds(plan, "delphi")
-    return Prediction(fused.online, fused.offline, delphi.online, delphi.offline)
+    return LatencyPrediction(fused.online, fused.offline, delphi.online, delphi.offline)

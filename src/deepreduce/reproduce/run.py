@@ -11,18 +11,18 @@ from typing import Any
 
 from ..jobs.executors import Executor
 from ..jobs.job import Job
-from ..jobs.observer import Observer, Planned
+from ..jobs.observer import JobObserver, Planned
 from ..jobs.runner import Runner
 from ..train.fit import Epoch
 from ..version import __version__
-from .job_factory import Lab
+from .job_factory import JobFactory
 from .records import Record, Records
 from .scale import Scale
 from .training import Training
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RunOutcome:
     """``failed``: description -> reason; ``stopped`` by the time limit."""
 
     failed: dict[str, str]
@@ -30,14 +30,14 @@ class Outcome:
 
 
 def run_missing(
-    lab: Lab,
+    lab: JobFactory,
     records: Records,
     wanted: Iterable[tuple[Training, int]],
     executor: Executor,
-    observer: Observer | None = None,
+    observer: JobObserver | None = None,
     time_limit_s: float = inf,
     watch_test: bool = False,
-) -> Outcome:
+) -> RunOutcome:
     """Train every (training, seed) of ``wanted`` that ``records`` lack, in this order, and record each at once.
 
     A teacher whose record is there but whose weights are not is trained again only where a student needs it. With
@@ -52,24 +52,24 @@ def run_missing(
     jobs: list[Job] = []
     for training, seed in planned.values():
         jobs += [lab.job(training, seed, watch_test=watch_test), lab.job(training, seed, test=True)]
-    recorder = _Recorder(lab, records, planned, observer or Observer())
+    recorder = _Recorder(lab, records, planned, observer or JobObserver())
     recorder.announce()
     runner = Runner(executor, lab.store, recorder)
     finished = runner.run(jobs, deadline)
     failed = {f"{planned[digest][0]}, seed {planned[digest][1]}": reason for digest, reason in runner.failed.items()}
-    return Outcome(failed, not finished)
+    return RunOutcome(failed, not finished)
 
 
-def _closure(lab: Lab, training: Training) -> Sequence[Training]:
+def _closure(lab: JobFactory, training: Training) -> Sequence[Training]:
     """``training`` after everything it needs."""
     return [*(inner for need in lab.needs(training) for inner in _closure(lab, need)), training]
 
 
-class _Recorder(Observer):
+class _Recorder(JobObserver):
     """Passes everything on and writes a record when a test accuracy was read."""
 
     def __init__(
-        self, lab: Lab, records: Records, planned: dict[str, tuple[Training, int]], observer: Observer
+        self, lab: JobFactory, records: Records, planned: dict[str, tuple[Training, int]], observer: JobObserver
     ) -> None:
         self.lab, self.records, self.planned_jobs, self.observer = lab, records, planned, observer
 

@@ -13,12 +13,12 @@ from pathlib import Path
 from ..errors import DataError, SettingError, StoreError, nearest
 from ..files import read_json, write_json
 from ..jobs.executors import Executor
-from ..jobs.observer import Observer
+from ..jobs.observer import JobObserver
 from .comparison import Lookup
-from .job_factory import Lab
+from .job_factory import JobFactory
 from .latency import predict_missing, read_latencies
 from .records import Record, Records
-from .run import Outcome, run_missing
+from .run import RunOutcome, run_missing
 from .scale import Scale
 from .study import Context, Sequel, Study
 from .tables.study import TableStudy
@@ -73,17 +73,17 @@ def run(
     seeds: Sequence[int],
     place: Place,
     executor: Executor,
-    observer: Observer | None = None,
+    observer: JobObserver | None = None,
     time_limit_s: float = inf,
     watch_test: bool = False,
-) -> Outcome:
+) -> RunOutcome:
     """Train what ``studies`` lack. Everything that ends is recorded at once; unfinished trainings go on another time.
 
     Trainings on data that cannot be had are left out with a notice, unless nothing else is left, which raises its
     `DataError`.
     """
-    observer = observer or Observer()
-    lab, records = Lab(scale.for_this_processor(), place.work), Records(place.records)
+    observer = observer or JobObserver()
+    lab, records = JobFactory(scale.for_this_processor(), place.work), Records(place.records)
     wanted = wanted_trainings(studies, seeds)
     missing: dict[str, DataError] = {}
     for name in dict.fromkeys(training.data for training, _ in wanted):
@@ -104,13 +104,13 @@ def run(
         if outcome.stopped or left <= 0:
             break
         then = run_missing(lab, records, later, executor, observer, left, watch_test=watch_test)
-        outcome = Outcome({**outcome.failed, **then.failed}, then.stopped)
+        outcome = RunOutcome({**outcome.failed, **then.failed}, then.stopped)
         tried |= set(later)  # what failed would fail again
     return outcome
 
 
 def _later(
-    studies: Iterable[Study], lab: Lab, records: Records, seeds: Sequence[int], missing: Iterable[str]
+    studies: Iterable[Study], lab: JobFactory, records: Records, seeds: Sequence[int], missing: Iterable[str]
 ) -> list[tuple[Training, int]]:
     """What follows from what is recorded by now: the ablation's ingredients that were kept, together."""
     found = lookup([lab], records)
@@ -160,13 +160,13 @@ def write(
     rows = [row for study in studies if isinstance(study, TableStudy) for row in study.table.rows]
     seconds = predict_missing(place.latency, rows, tell) if latency else read_latencies(place.latency)
     digests = _known_digests(place.digests).get(scale.name, {})
-    labs = [Lab(variant, place.work, digests) for variant in scale.variants()]
+    labs = [JobFactory(variant, place.work, digests) for variant in scale.variants()]
     found = lookup(labs, Records(place.records))
     context = Context(labs[0], found, tuple(seeds), command, today(), figures, seconds)
     return [path for study in studies for path in study.write(place.results, context)]
 
 
-def lookup(labs: Sequence[Lab], records: Records) -> Lookup:
+def lookup(labs: Sequence[JobFactory], records: Records) -> Lookup:
     """Return what finds the record of a training at a seed.
 
     ``labs`` are those of one scale's variants. All that is found of a seed is of one variant, the one that most of its

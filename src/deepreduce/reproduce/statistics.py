@@ -53,7 +53,7 @@ _QUANTILES = (
 
 
 @dataclass(frozen=True)
-class Summary:
+class SeedSummary:
     """``n`` values: their mean, sample standard deviation and interval of the mean; None where ``n`` is too small."""
 
     n: int
@@ -104,16 +104,16 @@ def t_quantile(freedom: int, comparisons: int = 1) -> float:
     return float(t.isf(ERROR / comparisons / 2, freedom))
 
 
-def summarise(values: Sequence[float], comparisons: int = 1) -> Summary:
+def summarise(values: Sequence[float], comparisons: int = 1) -> SeedSummary:
     """Mean, standard deviation and interval of ``values``. Raises `SettingError` where there is none."""
     if not values:
         raise SettingError("no values have no mean", "run a seed first")
     n, mean = len(values), math.fsum(values) / len(values)
     if n < 2:
-        return Summary(n, mean, None, None, None)
+        return SeedSummary(n, mean, None, None, None)
     sd = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1))
     half = t_quantile(n - 1, comparisons) * sd / math.sqrt(n)
-    return Summary(n, mean, sd, mean - half, mean + half)
+    return SeedSummary(n, mean, sd, mean - half, mean + half)
 
 
 def compare(a: Mapping[int, float], b: Mapping[int, float], comparisons: int = 1) -> Paired | None:

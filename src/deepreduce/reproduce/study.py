@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from .comparison import Lookup
-from .job_factory import Lab
-from .latency import Prediction
+from .job_factory import JobFactory
+from .latency import LatencyPrediction
 from .scale import Scale
 from .training import Training
 
@@ -21,13 +21,13 @@ class Context:
     ``latency`` are predicted seconds by network (`deepreduce.reproduce.latency.key`).
     """
 
-    lab: Lab
+    lab: JobFactory
     lookup: Lookup
     seeds: tuple[int, ...]
     command: str
     date: str
     figures: bool = True
-    latency: Mapping[str, Prediction] = field(default_factory=dict)
+    latency: Mapping[str, LatencyPrediction] = field(default_factory=dict)
 
 
 class Study(Protocol):

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..data.dataset import Dataset
 from ..jobs.spec import JobSpec, network_digest
-from ..networks.counting import Cost, count
+from ..networks.counting import NetworkCost, count
 from ..networks.network import Network
 from ..networks.point import Point
 from ..networks.source import ModelSource
@@ -22,7 +22,7 @@ DEFAULTS: dict[str, Any] = {"effort": "full", **{f"recipe.{f.name}": f.default f
 
 
 @dataclass(frozen=True)
-class Method:
+class SearchConfig:
     """Everything that decides the outcome of a search."""
 
     source: ModelSource
@@ -69,7 +69,7 @@ class Method:
         """MACs of one forward pass of the teacher."""
         return count(self.full).total.macs
 
-    def cost(self, point: Point) -> Cost:
+    def cost(self, point: Point) -> NetworkCost:
         """ReLUs, parameters and MACs of a point. Raises `DeepReduceError` if it cannot be made."""
         cost = count(reduce_to(self.full, point, front_padding=self.front_padding)).total
         return cost if point.relus is None else replace(cost, relus=point.relus)  # those that will be left
@@ -86,7 +86,7 @@ class Method:
     def _unpadded(self) -> dict[tuple[float, float], int]:
         return {}
 
-    def work(self, spec: JobSpec, cost: Cost) -> int:
+    def work(self, spec: JobSpec, cost: NetworkCost) -> int:
         """MACs of a training (see `deepreduce.search.compute.work`)."""
         return work(spec.recipe, len(self.data.train), cost.macs, self.full_macs if spec.teacher else 0)
 

@@ -17,7 +17,7 @@ from ..errors import SettingError
 from ..files import write_json
 from ..jobs.executors import Executor, InlineExecutor, ProcessExecutor
 from ..jobs.job import surroundings
-from ..jobs.observer import Observer
+from ..jobs.observer import JobObserver
 from ..jobs.workspace import Workspace, save_data
 from ..networks.counting import count
 from ..networks.source import ModelLike, ModelSource
@@ -27,7 +27,7 @@ from ..version import __version__
 from .budgets import Budgets, bests, kind_of, parse_budgets, refine
 from .candidates import profiling_points, unthinnable
 from .compute import Effort, check_effort
-from .config import DEFAULTS, Method
+from .config import DEFAULTS, SearchConfig
 from .criticality import EXPONENT, check_exponent
 from .frontier import FILE, Frontier, TrainedNetwork, keep_measurements, pareto, to_records
 from .hypervolume import hypervolume, reference_of
@@ -57,7 +57,7 @@ def find_frontier(
     jobs: int = 1,
     device: str = "auto",
     executor: Executor | None = None,
-    observer: Observer | None = None,
+    observer: JobObserver | None = None,
     command: str = "",
 ) -> Frontier:
     """Search the ReLU-reduced networks of ``model`` on ``data`` and return their Pareto frontier.
@@ -88,12 +88,14 @@ def find_frontier(
     if not 0 < alpha <= 1 or not 0 < rho <= 1:
         raise SettingError(f"alpha {alpha:g} and rho {rho:g} must be in (0, 1]", "the paper's are 0.5")
     dataset = load(data, seed=seed) if isinstance(data, str) else data
-    observer = observer or Observer()
+    observer = observer or JobObserver()
     for text in dataset.notices:
         observer.notice(text)
     full = source.build(dataset.input_shape, len(dataset.classes), seed)
     wanted = Budgets(parse_budgets(budgets), elements or Linearize())
-    method = Method(source, full, dataset, recipe, teacher_recipe, seed, alpha, rho, exponent, front_padding, effort)
+    method = SearchConfig(
+        source, full, dataset, recipe, teacher_recipe, seed, alpha, rho, exponent, front_padding, effort
+    )
     profiling_points(full.layout)  # refuses D = 1 before anything is written
     check_exponent(exponent)
     check_effort(effort)
@@ -117,10 +119,10 @@ class _Search:
 
     def __init__(
         self,
-        method: Method,
+        method: SearchConfig,
         space: Workspace,
         executor: Executor,
-        observer: Observer,
+        observer: JobObserver,
         command: str,
         budgets: Budgets,
     ) -> None:

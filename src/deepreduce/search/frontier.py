@@ -26,7 +26,7 @@ class TrainedNetwork:
 
     ``role`` is teacher, profile or candidate, ``step`` the rewrite that made it. ``test_accuracy`` is None for
     networks that are not on the frontier: only those were tested. ``private`` holds what was measured of it in private,
-    by ``<protocol>@<network>`` (`deepreduce.benchmark.frontier.record.Summary`).
+    by ``<protocol>@<network>`` (`deepreduce.benchmark.frontier.record.RunSummary`).
     """
 
     name: str

@@ -9,14 +9,14 @@ from typing import Any
 from ..errors import DeepReduceError
 from ..jobs.executors import Executor
 from ..jobs.job import Job, Origin
-from ..jobs.observer import Observer, Planned
+from ..jobs.observer import JobObserver, Planned
 from ..jobs.runner import Runner
 from ..jobs.spec import JobSpec
 from ..jobs.workspace import Workspace
-from ..networks.counting import Cost
+from ..networks.counting import NetworkCost
 from ..networks.point import Point
 from .compute import Spending
-from .config import Method
+from .config import SearchConfig
 from .frontier import TrainedNetwork
 
 
@@ -31,7 +31,7 @@ class Entry:
     step: str
     point: Point
     spec: JobSpec
-    cost: Cost
+    cost: NetworkCost
     work: int
     rung: int = 0
 
@@ -44,21 +44,21 @@ class Entry:
 class Trainings:
     """Entries by digest, in the order in which they were planned; notices for the user; what failed (``runner``)."""
 
-    def __init__(self, method: Method, space: Workspace, executor: Executor, observer: Observer) -> None:
+    def __init__(self, method: SearchConfig, space: Workspace, executor: Executor, observer: JobObserver) -> None:
         self.method = method
         self.space = space
         self.observer = observer
         self.runner = Runner(executor, space.store, observer)
         self.entries: dict[str, Entry] = {}
         self.notices: list[str] = []
-        self._costs: dict[Point, Cost | DeepReduceError] = {}
+        self._costs: dict[Point, NetworkCost | DeepReduceError] = {}
 
     def notice(self, text: str) -> None:
         """Tell the user now, and in the result."""
         self.notices.append(text)
         self.observer.notice(text)
 
-    def cost(self, point: Point) -> Cost | None:
+    def cost(self, point: Point) -> NetworkCost | None:
         """What a point's network costs; None if it cannot be made."""
         if point not in self._costs:
             try:
@@ -66,7 +66,7 @@ class Trainings:
             except DeepReduceError as error:
                 self._costs[point] = error
         cost = self._costs[point]
-        return cost if isinstance(cost, Cost) else None
+        return cost if isinstance(cost, NetworkCost) else None
 
     def plan(self, role: str, step: str, point: Point, spec: JobSpec, rung: int = 0) -> Entry | None:
         """Register a training; None, with the reason noted, if the network cannot be made."""

@@ -79,7 +79,7 @@ def parse_target(text: str) -> Target:
 
 
 @dataclass(frozen=True)
-class Candidate:
+class PredictedNetwork:
     """A network and its predicted values, one for each target."""
 
     network: TrainedNetwork
@@ -98,8 +98,8 @@ class Candidate:
 class Choice:
     """The most accurate network that fits, or None and the nearest that does not; ``skipped``: (name, why)."""
 
-    chosen: Candidate | None
-    nearest: Candidate | None
+    chosen: PredictedNetwork | None
+    nearest: PredictedNetwork | None
     skipped: tuple[tuple[str, str], ...]
 
 
@@ -113,11 +113,11 @@ def choose(
     ``predict`` gives a network's values in the order of ``targets`` and is asked no more than needed; a network for
     which it raises `DeepReduceError` is skipped.
     """
-    closest: Candidate | None = None
+    closest: PredictedNetwork | None = None
     skipped: list[tuple[str, str]] = []
     for network in sorted(networks, key=lambda n: (-n.validation_accuracy, n.relus)):
         try:
-            candidate = Candidate(network, tuple(predict(network)))
+            candidate = PredictedNetwork(network, tuple(predict(network)))
         except DeepReduceError as error:
             skipped.append((network.name, str(error)))
             continue

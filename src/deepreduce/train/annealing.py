@@ -7,8 +7,8 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 
 
-class Fading(Protocol):
-    """A network's fading ReLUs, c*relu(x) + (1-c)*x (`deepreduce.reduce.annealed_relu.Fade`)."""
+class AnnealedReLUs(Protocol):
+    """The ReLUs of a network that are annealed away: c*relu(x) + (1-c)*x (`deepreduce.reduce.annealed_relu.Anneal`)."""
 
     def set(self, c: float) -> None:
         """Let ``c`` in [0, 1] be the share of the ReLU from now on, in the network and in its copies."""
@@ -21,8 +21,8 @@ class Annealing:
     the step alone.
     """
 
-    def __init__(self, fading: Fading, share: float) -> None:
-        self.fading, self.share = fading, share
+    def __init__(self, relus: AnnealedReLUs, share: float) -> None:
+        self.relus, self.share = relus, share
         self.last_step = self.step = 0
 
     def begin(self, model: nn.Module, steps: int) -> None:
@@ -49,4 +49,4 @@ class Annealing:
         self._set()
 
     def _set(self) -> None:
-        self.fading.set(max(0.0, 1 - self.step / self.last_step) if self.last_step else 0.0)
+        self.relus.set(max(0.0, 1 - self.step / self.last_step) if self.last_step else 0.0)

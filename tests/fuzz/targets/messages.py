@@ -15,7 +15,7 @@ from deepreduce import _core
 from deepreduce.errors import SessionError
 from deepreduce.inference.protocol.base_ot import BaseReceiver, BaseSender
 from deepreduce.inference.protocol.key_setup import client_keys, server_keys, setup_request_bytes
-from deepreduce.inference.protocol.linear import Decrypted, Layout, add_uploads, encrypted_input, offline_linears
+from deepreduce.inference.protocol.linear import Decrypted, PackingLayout, add_uploads, encrypted_input, offline_linears
 from deepreduce.inference.protocol.nonlinear.registry import client_vector, server_vector
 from deepreduce.inference.protocol.nonlinear.vector import unpack
 from deepreduce.inference.transport.channel import Channel
@@ -220,12 +220,12 @@ def set_up_at_the_client(data: bytes) -> None:
 
 
 @functools.cache
-def ciphertexts() -> tuple[Layout, _core.HeClient, list[bytes], list[bytes]]:
+def ciphertexts() -> tuple[PackingLayout, _core.HeClient, list[bytes], list[bytes]]:
     """The first linear op's layout, the client's keys, and the frames that both parties send for it."""
     bits = PLAN.ring.ring_bits
     client = _core.HeClient(bits)
     linear = offline_linears(PLAN, WEIGHTS, 1)["c"]
-    layout = Layout(packings(PLAN)["c"], bits)
+    layout = PackingLayout(packings(PLAN)["c"], bits)
     up = list(encrypted_input(layout, np.zeros(PLAN.input_shape, np.uint64), client, 1))
     uploads, first = linear.new_uploads(), 0
     for count, frame in zip(layout.upload_frames, up, strict=True):

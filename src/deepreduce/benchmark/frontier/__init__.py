@@ -1,7 +1,7 @@
 """What joins the halves: points of a frontier exported, run between two processes, and written into frontier.json."""
 
-from .observer import Observer
-from .points import Failure, Measured, Outcome, measure_frontier
+from .observer import FrontierObserver
+from .points import FailedPoint, FrontierOutcome, MeasuredPoint, measure_frontier
 from .target import Pick, pick
 
-__all__ = ["Failure", "Measured", "Observer", "Outcome", "Pick", "measure_frontier", "pick"]
+__all__ = ["FailedPoint", "FrontierObserver", "FrontierOutcome", "MeasuredPoint", "Pick", "measure_frontier", "pick"]

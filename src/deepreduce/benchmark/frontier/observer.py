@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from .record import Summary
+from .record import RunSummary
 
 
-class Observer:
+class FrontierObserver:
     """Does nothing; override what is of interest."""
 
     def progress(self, what: str, done: int, total: int) -> None:
         """A step of the point that is worked on."""
 
-    def measured(self, name: str, key: str, summary: Summary, again: bool) -> None:
+    def measured(self, name: str, key: str, summary: RunSummary, again: bool) -> None:
         """A point's summary is there; ``again``: it was run now, not before."""
 
     def failed(self, name: str, error: str) -> None:

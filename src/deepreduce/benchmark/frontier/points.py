@@ -14,22 +14,22 @@ from ...plan.cost.network_link import parse_link
 from ...search.frontier import Frontier, TrainedNetwork
 from ..roofline import Rates, measure_rates
 from ..run import BenchOptions, bench, check_options
-from .observer import Observer
+from .observer import FrontierObserver
 from .plan_cache import Exporter, PointPlan
-from .record import RUNS, Summary, network_name, note_summary, run_file, write_run
+from .record import RUNS, RunSummary, network_name, note_summary, run_file, write_run
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredPoint:
     """A network's summary for one ``key``, ``<protocol>@<network>``."""
 
     network: TrainedNetwork
     key: str
-    summary: Summary
+    summary: RunSummary
 
 
 @dataclass(frozen=True)
-class Failure:
+class FailedPoint:
     """A point that could not be exported or run, and why."""
 
     name: str
@@ -38,11 +38,11 @@ class Failure:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class FrontierOutcome:
     """Everything that was asked for: in the frontier's order, then in that of the networks."""
 
-    measured: tuple[Measured, ...]
-    failed: tuple[Failure, ...]
+    measured: tuple[MeasuredPoint, ...]
+    failed: tuple[FailedPoint, ...]
 
 
 def measure_frontier(
@@ -51,16 +51,16 @@ def measure_frontier(
     networks: Sequence[str] = ("none",),
     points: Sequence[str] = (),
     again: bool = False,
-    observer: Observer | None = None,
+    observer: FrontierObserver | None = None,
     data: Dataset | None = None,
-) -> Outcome:
+) -> FrontierOutcome:
     """Measures the Pareto points and the full network of a finished search (or the named ``points``) on each network.
 
     ``options.network`` is ignored; ``data`` is the search's, where it cannot be loaded by its name. What is measured
     with the same plan and settings is kept, unless ``again``. A point that fails is left out and the others go on.
     Raises `DeepReduceError` on a folder or settings that cannot be.
     """
-    options, observer = options or BenchOptions(), observer or Observer()
+    options, observer = options or BenchOptions(), observer or FrontierObserver()
     names = list(dict.fromkeys(map(network_name, networks)))
     for name in names:
         parse_link(name)
@@ -70,7 +70,7 @@ def measure_frontier(
         run = _Measuring(frontier, options, again, observer, Exporter(frontier, data))
         for network in chosen(frontier, points):
             run.measure(network, names)
-        return Outcome(tuple(run.measured), tuple(run.failed))
+        return FrontierOutcome(tuple(run.measured), tuple(run.failed))
 
 
 def chosen(frontier: Frontier, points: Sequence[str]) -> list[TrainedNetwork]:
@@ -88,13 +88,13 @@ class _Measuring:
     """One run over the points; what is done is written at once."""
 
     def __init__(
-        self, frontier: Frontier, options: BenchOptions, again: bool, observer: Observer, exporter: Exporter
+        self, frontier: Frontier, options: BenchOptions, again: bool, observer: FrontierObserver, exporter: Exporter
     ) -> None:
         self.frontier, self.options, self.again, self.observer = frontier, options, again, observer
         self.exporter = exporter
         self.rates: dict[int, Rates] = {}  # by ring bits
-        self.measured: list[Measured] = []
-        self.failed: list[Failure] = []
+        self.measured: list[MeasuredPoint] = []
+        self.failed: list[FailedPoint] = []
 
     def measure(self, network: TrainedNetwork, names: Sequence[str]) -> None:
         try:
@@ -105,7 +105,7 @@ class _Measuring:
         except MissingPackageError:  # as true of every other point
             raise
         except DeepReduceError as error:
-            self.failed.append(Failure(network.name, network.job, str(error)))
+            self.failed.append(FailedPoint(network.name, network.job, str(error)))
             self.observer.failed(network.name, str(error))
 
     def _on(self, network: TrainedNetwork, plan: PointPlan, name: str) -> None:
@@ -114,19 +114,19 @@ class _Measuring:
         if run_now := summary is None:
             summary = self._run(network, plan, name, key)
         assert summary is not None
-        self.measured.append(Measured(network, key, summary))
+        self.measured.append(MeasuredPoint(network, key, summary))
         self.observer.measured(network.name, key, summary, run_now)
 
-    def _before(self, network: TrainedNetwork, key: str, plan: PointPlan) -> Summary | None:
+    def _before(self, network: TrainedNetwork, key: str, plan: PointPlan) -> RunSummary | None:
         """What was measured with this plan and these settings."""
-        summary = Summary.read(network.private.get(key))
+        summary = RunSummary.read(network.private.get(key))
         if summary is None or not (self.frontier.directory / RUNS / summary.run).is_file():
             return None
         settings = (self.options.threads, self.options.batch)
         same = summary.plan == digest(plan.plan) and (summary.threads, summary.batch) == settings
         return summary if same and summary.inferences >= self.options.inferences else None
 
-    def _run(self, network: TrainedNetwork, plan: PointPlan, name: str, key: str) -> Summary:
+    def _run(self, network: TrainedNetwork, plan: PointPlan, name: str, key: str) -> RunSummary:
         def progress(what: str, done: int, total: int) -> None:
             self.observer.progress(f"{network.name}, {key}: {what}", done, total)
 
@@ -138,6 +138,6 @@ class _Measuring:
         result = bench(plan.folder, replace(self.options, network=name), progress, self.rates[bits])
         about = {"model": self.frontier.content["settings"]["model"], "point": network.name, "job": network.job}
         write_run(directory, file, {**about, **result})
-        summary = Summary.of_run(result, file, plan.convs_before, plan.convs_after)
+        summary = RunSummary.of_run(result, file, plan.convs_before, plan.convs_after)
         note_summary(directory, network.job, key, summary)
         return summary

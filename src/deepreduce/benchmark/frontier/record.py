@@ -17,7 +17,7 @@ RUNS = "runs"
 
 
 @dataclass(frozen=True, slots=True)
-class Summary:
+class RunSummary:
     """``networks[i]["private"]["<protocol>@<network>"]`` of frontier.json.
 
     Seconds are medians over ``inferences``, bytes those of both directions, ``rounds`` those online, ``relus``
@@ -41,7 +41,7 @@ class Summary:
     batch: int
 
     @classmethod
-    def of_run(cls, run: Mapping[str, Any], file: str, convs_before: int, convs_after: int) -> Summary:
+    def of_run(cls, run: Mapping[str, Any], file: str, convs_before: int, convs_after: int) -> RunSummary:
         """From what `deepreduce.benchmark.run.bench` returned."""
         online, offline = run["online"], run["offline"]
         return cls(
@@ -63,7 +63,7 @@ class Summary:
         )
 
     @classmethod
-    def read(cls, record: object) -> Summary | None:
+    def read(cls, record: object) -> RunSummary | None:
         """A record of frontier.json; None if it is not one of this version's, and has to be measured again."""
         names = {field.name for field in fields(cls)}
         if not isinstance(record, Mapping) or record.keys() != names:
@@ -93,7 +93,7 @@ def write_run(directory: Path, file: str, run: Mapping[str, Any]) -> None:
     write_json(directory / RUNS / file, run)
 
 
-def note_summary(directory: Path, job: str, key: str, summary: Summary) -> None:
+def note_summary(directory: Path, job: str, key: str, summary: RunSummary) -> None:
     """Put it into frontier.json. The caller holds the folder's lock."""
     content = read_json(directory / FILE, KEYS)
     for network in content["networks"]:

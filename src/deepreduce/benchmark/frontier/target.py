@@ -15,12 +15,12 @@ from ...plan import Plan, predict
 from ...plan.cost.latency import run_seconds
 from ...plan.cost.network_link import parse_link
 from ...search.frontier import FILE, KEYS, Frontier, TrainedNetwork
-from ...search.targets import Candidate, Choice, Target, choose
+from ...search.targets import Choice, PredictedNetwork, Target, choose
 from ..run import BenchOptions
-from .observer import Observer
+from .observer import FrontierObserver
 from .plan_cache import Exporter
 from .points import measure_frontier
-from .record import Summary, network_name
+from .record import RunSummary, network_name
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Pick:
     protocol: str
     network: TrainedNetwork | None
     kept: tuple[Kept, ...]
-    nearest: Candidate | None
+    nearest: PredictedNetwork | None
     skipped: tuple[tuple[str, str], ...]
 
     def to_json(self) -> dict[str, Any]:
@@ -88,7 +88,7 @@ def pick(
     directory: Path,
     targets: Sequence[Target],
     options: BenchOptions | None = None,
-    observer: Observer | None = None,
+    observer: FrontierObserver | None = None,
     data: Dataset | None = None,
 ) -> Pick:
     """The network of a finished search that keeps ``targets``, measured and written into frontier.json.
@@ -97,7 +97,7 @@ def pick(
     loaded by its name. Raises `DeepReduceError` where the folder cannot
     be used, or the chosen network cannot be run.
     """
-    options, observer = options or BenchOptions(), observer or Observer()
+    options, observer = options or BenchOptions(), observer or FrontierObserver()
     targets = tuple(replace(target, network=network_name(target.network)) for target in targets)
     with hold(directory / "lock", str(directory), patience_s=2.0):
         frontier = Frontier.load(directory)
@@ -111,7 +111,7 @@ def pick(
 
 
 def _choose(
-    frontier: Frontier, targets: Sequence[Target], options: BenchOptions, observer: Observer, exporter: Exporter
+    frontier: Frontier, targets: Sequence[Target], options: BenchOptions, observer: FrontierObserver, exporter: Exporter
 ) -> Choice:
     """A network that was trained twice, with and without distillation, is the one that its name means."""
     plain = all(target.quantity == "relus" for target in targets)
@@ -139,7 +139,7 @@ def predicted(network: TrainedNetwork, plan: Plan, target: Target, options: Benc
     return float(getattr(seconds, target.quantity))
 
 
-def measured(summary: Summary, target: Target) -> float:
+def measured(summary: RunSummary, target: Target) -> float:
     """The same from a measurement."""
     match target.quantity:
         case "relus":
@@ -156,10 +156,10 @@ def measured(summary: Summary, target: Target) -> float:
 
 def _kept(
     directory: Path,
-    chosen: Candidate,
+    chosen: PredictedNetwork,
     targets: Sequence[Target],
     options: BenchOptions,
-    observer: Observer,
+    observer: FrontierObserver,
     data: Dataset | None,
 ) -> tuple[Kept, ...]:
     names = list(dict.fromkeys(target.network for target in targets))

@@ -47,12 +47,12 @@ def usage_command(
     as_json: JsonOption = False,
 ) -> None:
     """Show the images that each identity has prepared and predicted, for each plan with its weights."""
-    from ...inference.access.usage_ledger import DATABASE, Ledger
+    from ...inference.access.usage_ledger import DATABASE, UsageLedger
 
     place = folder / "state" if (folder / "state").is_dir() else folder
     if not (place / DATABASE).is_file():
         raise StoreError(f"nothing was counted in {folder}", "give the folder of serve --state or --store")
-    ledger = Ledger(place)
+    ledger = UsageLedger(place)
     try:
         rows: list[dict[str, Any]] = [asdict(one) for one in ledger.usage()]
     finally:

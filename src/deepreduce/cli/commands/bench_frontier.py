@@ -16,7 +16,7 @@ from ...errors import MissingPackageError
 from ..output.progress_bar import progress_bar, watcher
 
 if TYPE_CHECKING:
-    from ...benchmark.frontier import Outcome
+    from ...benchmark.frontier import FrontierOutcome
     from ...benchmark.run import BenchOptions
 
 INCOMPLETE = 3  # exit code: some points could not be measured
@@ -52,7 +52,7 @@ def bench_frontier(
         raise typer.Exit(INCOMPLETE)
 
 
-def _to_json(directory: Path, outcome: Outcome) -> dict[str, object]:
+def _to_json(directory: Path, outcome: FrontierOutcome) -> dict[str, object]:
     points: dict[str, dict[str, object]] = {}
     for done in outcome.measured:
         network = done.network
@@ -73,7 +73,7 @@ def _to_json(directory: Path, outcome: Outcome) -> dict[str, object]:
     return {"directory": str(directory), "points": list(points.values()), "failed": failed}
 
 
-def _show(console: Console, directory: Path, outcome: Outcome) -> None:
+def _show(console: Console, directory: Path, outcome: FrontierOutcome) -> None:
     for key in dict.fromkeys(done.key for done in outcome.measured):
         table = Table(title=escape(f"{key}, measured (predicted)"), title_justify="left")
         table.add_column("network", overflow="fold")

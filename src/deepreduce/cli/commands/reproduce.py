@@ -32,7 +32,7 @@ from ..executor import (
 from ..options import JsonOption
 
 if TYPE_CHECKING:
-    from ...reproduce.run import Outcome
+    from ...reproduce.run import RunOutcome
 
 
 def reproduce_command(
@@ -190,7 +190,7 @@ def _list(console: Console, as_json: bool) -> None:
         )
 
 
-def _report(console: Console, outcome: Outcome | None, written: list[Path], as_json: bool) -> None:
+def _report(console: Console, outcome: RunOutcome | None, written: list[Path], as_json: bool) -> None:
     failed = {} if outcome is None else outcome.failed
     stopped = outcome is not None and outcome.stopped
     if as_json:

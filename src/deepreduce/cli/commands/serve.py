@@ -134,11 +134,11 @@ def _server(
     counters: Metrics | None,
 ) -> Server:
     from ...inference import Server
-    from ...inference.server.workers.fork_server import Ordered
+    from ...inference.server.workers.fork_server import ForkServerClient
 
     fork_server = None
     if inherited is not None and inherited.orders is not None:
-        fork_server = Ordered(socket.socket(fileno=inherited.orders))
+        fork_server = ForkServerClient(socket.socket(fileno=inherited.orders))
     return Server(
         plan,
         weights,

@@ -17,7 +17,7 @@ from ..units import shown_address
 
 if TYPE_CHECKING:
     from ...inference.server.supervisor import Supervisor
-    from ...inference.server.workers.fork_server import Nursery
+    from ...inference.server.workers.fork_server import ForkServer
     from ...plan import Plan
 
 
@@ -36,7 +36,7 @@ def supervise(
     from ...inference.server.events import emit
     from ...inference.server.server import listening
     from ...inference.server.supervisor import Supervisor
-    from ...inference.server.workers.fork_server import Nursery
+    from ...inference.server.workers.fork_server import ForkServer
     from ...inference.store.server import hold
 
     with ExitStack() as stack:
@@ -45,7 +45,7 @@ def supervise(
         lock = None if store is None else stack.enter_context(hold(store))
         fork_server = None
         if settings.server.workers:
-            fork_server = Nursery(plan, weights, settings.server.threads)
+            fork_server = ForkServer(plan, weights, settings.server.threads)
             stack.callback(fork_server.close)
         del weights
         orders = None if fork_server is None else fork_server.orders.fileno()
@@ -63,7 +63,7 @@ def supervise(
         emit("stopping", processes=processes)
 
 
-def _keep_alive(supervisor: Supervisor, fork_server: Nursery | None, stop: threading.Event) -> None:
+def _keep_alive(supervisor: Supervisor, fork_server: ForkServer | None, stop: threading.Event) -> None:
     """Start again what dies, until ``stop``; a fork server that goes on dying waits longer each time."""
     from ...inference.server.events import emit
     from ...inference.server.supervisor import LONGEST_RESTART_S, POLL_S, RESTART_S

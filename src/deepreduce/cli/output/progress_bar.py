@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ...benchmark.frontier import Observer
-    from ...benchmark.frontier.record import Summary
+    from ...benchmark.frontier import FrontierObserver
+    from ...benchmark.frontier.record import RunSummary
 
 Report = Callable[[str, int, int], None]
 
@@ -39,17 +39,17 @@ def progress_bar(console: Console) -> Iterator[Report]:
         yield report
 
 
-def watcher(console: Console, report: Callable[[str, int, int], None]) -> Observer:
+def watcher(console: Console, report: Callable[[str, int, int], None]) -> FrontierObserver:
     """An observer that moves a bar and says a line for each point."""
     from rich.markup import escape
 
-    from ...benchmark.frontier import Observer
+    from ...benchmark.frontier import FrontierObserver
 
-    class Watcher(Observer):
+    class Watcher(FrontierObserver):
         def progress(self, what: str, done: int, total: int) -> None:
             report(what, done, total)
 
-        def measured(self, name: str, key: str, summary: Summary, again: bool) -> None:
+        def measured(self, name: str, key: str, summary: RunSummary, again: bool) -> None:
             text = f"{name}, {key}: online {_seconds(summary.online_s)}, offline {_seconds(summary.offline_s)}"
             console.print(
                 f"  {escape(text)}{'' if again else '  [dim](measured before)[/]'}", highlight=False, soft_wrap=True

@@ -15,7 +15,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from ...jobs.observer import Observer, Planned
+from ...jobs.observer import JobObserver, Planned
 from ...train.fit import Epoch
 
 
@@ -30,7 +30,7 @@ def watch(console: Console) -> Iterator[ConsoleObserver]:
         yield observer
 
 
-class ConsoleObserver(Observer):
+class ConsoleObserver(JobObserver):
     """Keeps what is known of every job and renders it."""
 
     def __init__(self, console: Console) -> None:

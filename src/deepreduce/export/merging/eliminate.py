@@ -14,7 +14,7 @@ from typing import Protocol
 
 from .linear_graph import (
     Graph,
-    Link,
+    LinearLink,
     Shape,
     Value,
     composed,
@@ -34,7 +34,7 @@ WORTHWHILE = 1e-9  # relative; a smaller gain is rounding
 class Costs(Protocol):
     """What computing costs, in any one unit; infinite for what cannot be."""
 
-    def link(self, link: Link, operand: Value, result: Value) -> float:
+    def link(self, link: LinearLink, operand: Value, result: Value) -> float:
         """One link of a value that is not merely joined from its operands."""
 
     def addition(self, shape: Shape) -> float:
@@ -50,7 +50,7 @@ def merge(graph: Graph, costs: Costs) -> dict[str, Value]:
     Sources stay. Links that nothing was merged into keep their weights; merged ones are "weights" in float64.
     """
     tidy = {name: _tidy(value, graph) for name, value in graph.items()}
-    search, left = _Search(tidy, costs), dict(tidy)
+    search, left = _Elimination(tidy, costs), dict(tidy)
     for members in segments(tidy):
         found = search.cheapest(members)
         for name in members:
@@ -73,12 +73,12 @@ class _State:
     biased: frozenset[str]
 
 
-class _Search:
+class _Elimination:
     """Eliminations in the segments of one graph, and what they cost."""
 
     def __init__(self, graph: Graph, costs: Costs) -> None:
         self.graph, self.costs = graph, costs
-        self.prices: dict[tuple[Link, Shape, Shape, bool], float] = {}
+        self.prices: dict[tuple[LinearLink, Shape, Shape, bool], float] = {}
 
     def cheapest(self, members: Iterable[str]) -> Mapping[str, Value]:
         """The values of a segment that are left when no elimination pays any more."""
@@ -127,7 +127,7 @@ class _Search:
 
     def _bypassed(self, reader: Value, name: str, gone: Value) -> Value:
         """``reader`` on the operands of ``gone`` instead of ``name``."""
-        links: list[Link] = []
+        links: list[LinearLink] = []
         for outer in reader.links:
             if outer.operand != name:
                 _join(links, outer, self.graph, reader.shape)
@@ -155,7 +155,7 @@ class _Search:
                 multiplied.add(name)
         return price + sum(self.costs.rescale(state.values[name].shape) for name in wide & multiplied)
 
-    def _link_price(self, link: Link, value: Value) -> float:
+    def _link_price(self, link: LinearLink, value: Value) -> float:
         operand = self.graph[link.operand]
         key = link, operand.shape, value.shape, value.vector
         if key not in self.prices:
@@ -172,7 +172,7 @@ def is_concatenation(value: Value, biased: bool, graph: Graph) -> bool:
     return not biased and extents == {value.shape[1:]} and all(link.kind == "embedding" for link in value.links)
 
 
-def _join(links: list[Link], new: Link, graph: Graph, result: Shape) -> None:
+def _join(links: list[LinearLink], new: LinearLink, graph: Graph, result: Shape) -> None:
     """Add a link to ``links``: to the one from the same operand with the same stride, if there is one."""
     new = trimmed(new, graph[new.operand].shape, result)
     for index, link in enumerate(links):

@@ -11,7 +11,7 @@ from ...plan import INPUT, Add, AvgPool, Concat, Conv, Flatten, Linear, Op, Relu
 from ...plan.shapes import Shape as AnyShape
 from ...plan.shapes import shape_of
 from ..lowering.ir import Lowered
-from .linear_graph import Array, Link, Pair, Shape, Value, identity
+from .linear_graph import Array, LinearLink, Pair, Shape, Value, identity
 
 
 def graph_of(lowered: Lowered) -> dict[str, Value]:
@@ -63,7 +63,7 @@ def _is_silent(op: Flatten, found: Mapping[str, AnyShape], readers: list[Op]) ->
 
 def _links(
     op: Op, operands: Mapping[str, Shape], lowered: Lowered, flattened: Mapping[str, tuple[str, Shape]]
-) -> tuple[tuple[Link, ...], Array | None]:
+) -> tuple[tuple[LinearLink, ...], Array | None]:
     """The links and the bias of what ``op`` computes; none for a source."""
     first = op.inputs[0]
     match op:
@@ -75,25 +75,27 @@ def _links(
             weights, bias = lowered.weights[op.name]
             operand, shape = flattened.get(first, (first, operands[first]))
             kernel = weights.reshape(len(weights), *shape)
-            return (Link(operand, shape[1:], (1, 1), (0, 0), 1, "weights", weights=kernel),), bias if op.bias else None
+            return (
+                LinearLink(operand, shape[1:], (1, 1), (0, 0), 1, "weights", weights=kernel),
+            ), bias if op.bias else None
         case Add():
             return tuple(identity(name, operands[name][0]) for name in op.inputs), None
         case Concat():
             starts = np.cumsum([0, *(operands[name][0] for name in op.inputs)])
             return tuple(
-                Link(name, (1, 1), (1, 1), (0, 0), 1, "embedding", int(start))
+                LinearLink(name, (1, 1), (1, 1), (0, 0), 1, "embedding", int(start))
                 for name, start in zip(op.inputs, starts, strict=False)
             ), None
         case AvgPool():
             origin = -op.padding[0], -op.padding[2]
-            return (Link(first, op.kernel, op.stride, origin, operands[first][0], "pool"),), None
+            return (LinearLink(first, op.kernel, op.stride, origin, operands[first][0], "pool"),), None
         case Flatten() if operands[first][1:] == (1, 1):
             return (identity(first, operands[first][0]),), None
         case _:
             return (), None
 
 
-def _conv_link(operand: str, weights: Array, stride: Pair, origin: Pair, groups: int) -> Link:
+def _conv_link(operand: str, weights: Array, stride: Pair, origin: Pair, groups: int) -> LinearLink:
     """A convolution without the rows and columns of zeros around its kernel; a mere pad or crop as what it is."""
     taken = np.argwhere(weights.any(axis=(0, 1)))
     low, high = (taken.min(0), taken.max(0) + 1) if len(taken) else (np.zeros(2, int), np.ones(2, int))
@@ -103,4 +105,4 @@ def _conv_link(operand: str, weights: Array, stride: Pair, origin: Pair, groups:
     single = kernel == stride == (1, 1) and len(weights) == groups and weights.shape[1] == 1
     if single and (weights == 1).all():
         return identity(operand, groups, place)
-    return Link(operand, kernel, stride, place, groups, "weights", weights=weights)
+    return LinearLink(operand, kernel, stride, place, groups, "weights", weights=weights)

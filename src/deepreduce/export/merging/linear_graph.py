@@ -25,7 +25,7 @@ Kind: TypeAlias = Literal["weights", "identity", "embedding", "pool"]
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
+class LinearLink:
     """How one value enters another. ``origin`` is where the kernel stands for the first output: minus the padding.
 
     ``kind``: "identity" takes each channel once, "embedding" puts the operand's channels at ``offset``, "pool" sums
@@ -57,7 +57,7 @@ class Value:
     """
 
     shape: Shape
-    links: tuple[Link, ...] = ()
+    links: tuple[LinearLink, ...] = ()
     bias: Array | None = field(default=None, compare=False, repr=False)
     pinned: bool = False
     multiplied: bool = False
@@ -72,17 +72,17 @@ class Value:
 Graph: TypeAlias = Mapping[str, Value]  # in topological order
 
 
-def identity(operand: str, channels: int, origin: Pair = (0, 0)) -> Link:
+def identity(operand: str, channels: int, origin: Pair = (0, 0)) -> LinearLink:
     """A shortcut; with an origin below 0 a pad, above 0 a crop."""
-    return Link(operand, (1, 1), (1, 1), origin, channels, "identity")
+    return LinearLink(operand, (1, 1), (1, 1), origin, channels, "identity")
 
 
-def enters_whole(link: Link, operand: Shape, result: Shape) -> bool:
+def enters_whole(link: LinearLink, operand: Shape, result: Shape) -> bool:
     """Whether the operand enters as it is, in place, and neither padded nor cropped."""
     return link.plain and operand[1:] == result[1:]
 
 
-def reads_inside(link: Link, operand: Shape, result: Shape) -> bool:
+def reads_inside(link: LinearLink, operand: Shape, result: Shape) -> bool:
     """Whether every tap of every output falls inside the operand."""
     return all(
         link.origin[axis] >= 0
@@ -101,7 +101,7 @@ def vanishes_outside(value: Value, biased: bool, graph: Graph) -> bool:
     )
 
 
-def composed(outer: Link, inner: Link) -> Link:
+def composed(outer: LinearLink, inner: LinearLink) -> LinearLink:
     """``outer`` after ``inner``, of whose result ``outer.operand`` was the name; without weights."""
     stride = outer.stride[0] * inner.stride[0], outer.stride[1] * inner.stride[1]
     origin = tuple(outer.origin[axis] * inner.stride[axis] + inner.origin[axis] for axis in (0, 1))
@@ -110,10 +110,10 @@ def composed(outer: Link, inner: Link) -> Link:
     offset = outer.offset if kind == "embedding" else 0
     if kind == "embedding" and inner.kind == "embedding":
         offset = inner.offset
-    return Link(inner.operand, (kernel[0], kernel[1]), stride, (origin[0], origin[1]), groups, kind, offset)
+    return LinearLink(inner.operand, (kernel[0], kernel[1]), stride, (origin[0], origin[1]), groups, kind, offset)
 
 
-def _kind(outer: Link, inner: Link) -> Kind:
+def _kind(outer: LinearLink, inner: LinearLink) -> Kind:
     if outer.kind == "identity":
         # An embedding that is also moved is no place in a concatenation.
         return inner.kind if outer.plain or inner.kind != "embedding" else "weights"
@@ -122,16 +122,16 @@ def _kind(outer: Link, inner: Link) -> Kind:
     return "weights"
 
 
-def together(first: Link, second: Link) -> Link:
+def together(first: LinearLink, second: LinearLink) -> LinearLink:
     """The sum of two links from one operand with one stride; without weights."""
     origin = tuple(min(first.origin[axis], second.origin[axis]) for axis in (0, 1))
     ends = (max(link.origin[axis] + link.kernel[axis] for link in (first, second)) for axis in (0, 1))
     kernel = tuple(end - start for end, start in zip(ends, origin, strict=True))
     groups = gcd(first.groups, second.groups)
-    return Link(first.operand, (kernel[0], kernel[1]), first.stride, (origin[0], origin[1]), groups, "weights")
+    return LinearLink(first.operand, (kernel[0], kernel[1]), first.stride, (origin[0], origin[1]), groups, "weights")
 
 
-def trimmed(link: Link, operand: Shape, result: Shape) -> Link:
+def trimmed(link: LinearLink, operand: Shape, result: Shape) -> LinearLink:
     """``link`` without the rows and columns that no output reads inside the operand; one output has stride 1."""
     stride, origin, kernel = list(link.stride), list(link.origin), list(link.kernel)
     for axis in (0, 1):
@@ -151,7 +151,7 @@ def trimmed(link: Link, operand: Shape, result: Shape) -> Link:
     )
 
 
-def cut(weights: Array, link: Link, origin: list[int] | Pair, kernel: list[int] | Pair) -> Array:
+def cut(weights: Array, link: LinearLink, origin: list[int] | Pair, kernel: list[int] | Pair) -> Array:
     """The part of ``weights`` of ``link`` that lies in another kernel, which lies inside ``link``'s."""
     down, across = origin[0] - link.origin[0], origin[1] - link.origin[1]
     return weights[:, :, down : down + kernel[0], across : across + kernel[1]]

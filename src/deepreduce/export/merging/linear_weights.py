@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from ...errors import ModelError
-from .linear_graph import Array, Graph, Link, Pair, Shape, Value, composed, cut, reads_inside, together, trimmed
+from .linear_graph import Array, Graph, LinearLink, Pair, Shape, Value, composed, cut, reads_inside, together, trimmed
 
 FLAT = 1e-6  # relative: by how much a merged bias may differ between pixels (rounding)
 
@@ -20,7 +20,7 @@ FLAT = 1e-6  # relative: by how much a merged bias may differ between pixels (ro
 class Kernel:
     """A link from ``channels`` to ``outputs`` with its numbers [O, C/groups, kh, kw], or without (a rehearsal)."""
 
-    link: Link
+    link: LinearLink
     outputs: int
     channels: int
     weights: Array | None
@@ -113,7 +113,7 @@ class _Composer:
             reached[other] = kernels
         return reached[name]
 
-    def _kernel(self, link: Link, name: str) -> Kernel:
+    def _kernel(self, link: LinearLink, name: str) -> Kernel:
         """A link of the graph with its weights written out."""
         channels, outputs = self.graph[link.operand].shape[0], self.graph[name].shape[0]
         return Kernel(link, outputs, channels, None if self.rehearse else written_out(link, channels, outputs))
@@ -141,7 +141,7 @@ class _Composer:
         kernels.append(new)
 
 
-def written_out(link: Link, channels: int, outputs: int) -> Array:
+def written_out(link: LinearLink, channels: int, outputs: int) -> Array:
     """The weights [O, C/groups, kh, kw] that a link from ``channels`` to ``outputs`` stands for."""
     if link.weights is not None:
         return link.weights
@@ -159,7 +159,7 @@ def _trimmed(kernel: Kernel, operand: Shape, result: Shape) -> Kernel:
     return replace(kernel, link=link, weights=weights)
 
 
-def _widened(link: Link, weights: Array, wider: Link) -> Array:
+def _widened(link: LinearLink, weights: Array, wider: LinearLink) -> Array:
     """The weights of ``link`` in the kernel and the groups of ``wider``, which holds it."""
     weights = in_groups(weights, link.groups, wider.groups)
     top, left = (link.origin[axis] - wider.origin[axis] for axis in (0, 1))
@@ -181,7 +181,7 @@ def in_groups(weights: Array, groups: int, fewer: int) -> Array:
     return result
 
 
-def _convolved(outer: Link, later: Array, inner: Link, earlier: Array) -> Array:
+def _convolved(outer: LinearLink, later: Array, inner: LinearLink, earlier: Array) -> Array:
     """Weights of ``outer`` after ``inner``: out[o, c, s u + a] += later[o, m, u] earlier[m, c, a], for each u or a."""
     if outer.kind == "identity":
         return earlier
@@ -215,7 +215,7 @@ def _product(matrices: Array, kernels: Array) -> Array:
     return flat.reshape(groups, -1, *kernels.shape[2:])
 
 
-def _fitted(kernels: Iterable[Kernel], link: Link, graph: Graph, result: Shape) -> Array | None:
+def _fitted(kernels: Iterable[Kernel], link: LinearLink, graph: Graph, result: Shape) -> Array | None:
     """The weights of a link of the merged graph: cut to its kernel, in its groups; None where its kind says all."""
     if link.kind != "weights":
         return None
@@ -228,7 +228,7 @@ def _fitted(kernels: Iterable[Kernel], link: Link, graph: Graph, result: Shape) 
     return total
 
 
-def _stride(link: Link, result: Shape) -> Pair:
+def _stride(link: LinearLink, result: Shape) -> Pair:
     """Its stride, 1 along an axis with one output: no second one tells."""
     down, across = (1 if result[1 + axis] == 1 else link.stride[axis] for axis in (0, 1))
     return down, across
@@ -254,7 +254,7 @@ def _bias(graph: Graph, interior: list[str], name: str) -> Array | None:
     return centre
 
 
-def evaluated(link: Link, operand: torch.Tensor, result: Shape) -> torch.Tensor:
+def evaluated(link: LinearLink, operand: torch.Tensor, result: Shape) -> torch.Tensor:
     """What a link makes of one map [C, H, W] in float64."""
     weights = torch.from_numpy(np.ascontiguousarray(written_out(link, operand.shape[0], result[0])))
     pads = []

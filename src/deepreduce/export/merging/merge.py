@@ -13,7 +13,7 @@ from ...plan.validation import MAX_KERNEL, MAX_WEIGHTS, weight_shape
 from ..lowering.ir import Lowered
 from .eliminate import merge
 from .from_ops import graph_of
-from .linear_graph import Link, Shape, Value
+from .linear_graph import LinearLink, Shape, Value
 from .to_ops import emit, op_of
 
 RATE = 1e9  # bits per second: what a byte counts against a second of computing
@@ -37,7 +37,7 @@ class PrivateCosts:
         self.parameters = next(p for p in PARAMETER_SETS.values() if ring_bits <= p.max_ring_bits)
         self.known: dict[tuple[Conv | Linear, Shape | tuple[int]], float] = {}
 
-    def link(self, link: Link, operand: Value, result: Value) -> float:
+    def link(self, link: LinearLink, operand: Value, result: Value) -> float:
         """One convolution or linear layer; nothing for a pool, infinite for what no plan can hold."""
         op = op_of(link, operand, result)
         if isinstance(op, AvgPool):

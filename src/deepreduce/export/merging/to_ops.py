@@ -10,7 +10,7 @@ import numpy as np
 from ...plan import INPUT, Add, AvgPool, Concat, Conv, Flatten, Linear, Op
 from ..lowering.ir import Lowered
 from .eliminate import is_concatenation
-from .linear_graph import Array, Link, Pair, Shape, Value, enters_whole
+from .linear_graph import Array, LinearLink, Pair, Shape, Value, enters_whole
 from .linear_weights import in_groups, written_out
 
 
@@ -27,7 +27,7 @@ class Placed:
     padding: tuple[int, int, int, int]
 
 
-def placed(link: Link, operand: Shape, result: Shape) -> Placed:
+def placed(link: LinearLink, operand: Shape, result: Shape) -> Placed:
     """The kernel, strides and padding with which an op computes ``link``."""
     kernel, zeros, padding = [], list[int](), list[int]()
     for axis in (0, 1):
@@ -47,12 +47,14 @@ def placed(link: Link, operand: Shape, result: Shape) -> Placed:
     )
 
 
-def fills(link: Link, operand: Shape) -> bool:
+def fills(link: LinearLink, operand: Shape) -> bool:
     """Whether a link's kernel is its whole operand, as a linear layer's on a flattened map."""
     return link.origin == (0, 0) and link.kernel == operand[1:]
 
 
-def op_of(link: Link, operand: Value, result: Value, name: str = "", bias: bool = False) -> Conv | Linear | AvgPool:
+def op_of(
+    link: LinearLink, operand: Value, result: Value, name: str = "", bias: bool = False
+) -> Conv | Linear | AvgPool:
     """The op that computes ``link``; a Linear's operand is the flattened map."""
     inputs, channels = (link.operand,), result.shape[0]
     dense = link.groups == 1 and link.kind == "weights" and fills(link, operand.shape)
@@ -128,7 +130,7 @@ class _Emission:
             self.same[name] = operand
         return name != self.output
 
-    def _compute(self, name: str, link: Link, value: Value, bias: Array | None) -> None:
+    def _compute(self, name: str, link: LinearLink, value: Value, bias: Array | None) -> None:
         operand = self.graph[link.operand]
         op = op_of(link, operand, value, name, bias is not None)
         if isinstance(op, Linear):

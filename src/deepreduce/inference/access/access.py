@@ -20,11 +20,11 @@ from typing import Any
 from ...errors import SettingError, StoreError
 from ..identity import ANONYMOUS
 from ..transport.handshake import ClientHello, RefusedError
-from .audit_log import Audit
+from .audit_log import AuditLog
 from .quota import Quota, QuotaError, Quotas
-from .quota_check import Allowance, Asked
+from .quota_check import QuotaAnswer, QuotaQuestion
 from .tokens import TokenFile
-from .usage_ledger import Booked, Holding, Ledger
+from .usage_ledger import Booked, Holding, UsageLedger
 
 log = logging.getLogger("deepreduce.server")
 BOOKED_S = 30.0  # how old the count of a prediction may be when it begins
@@ -44,9 +44,9 @@ class Access:
         tokens: TokenFile | None,
         certificates: bool,
         quotas: Quotas,
-        ledger: Ledger,
+        ledger: UsageLedger,
         held: Held,
-        audit: Audit | None,
+        audit: AuditLog | None,
         computation: str,
         plan: str,
     ) -> None:
@@ -184,18 +184,18 @@ class AdmittedSession:
         """What it may use, as it is now."""
         return self._access.quotas.of(self.identity)
 
-    def ask(self, asked: Asked, images: int, batches: int, size: int) -> Allowance:
+    def ask(self, asked: QuotaQuestion, images: int, batches: int, size: int) -> QuotaAnswer:
         """Books a prediction of so many images, or one batch more, with which it holds so many ``batches``."""
         try:
-            if asked == Asked.PREDICTION:
+            if asked == QuotaQuestion.PREDICTION:
                 self.book(images)
             else:
                 with self.refusals("preparations"):
                     self._access.ledger.check_prepared(self.identity, self.quota, images)
                 self.hold(batches, size)
         except QuotaError as error:
-            return Allowance(False, error.retry_s)
-        return Allowance(True)
+            return QuotaAnswer(False, error.retry_s)
+        return QuotaAnswer(True)
 
     def book(self, images: int) -> None:
         """Counts a prediction, unless it is counted already. Raises `QuotaError`."""

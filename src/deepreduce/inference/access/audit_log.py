@@ -2,8 +2,8 @@
 
     {"time": "2026-11-28T07:00:00.000Z", "event": "prediction", ..., "prev": "<64 hexadecimal digits>"}
 
-A line is on the disk when `Audit.write` returns; a line that cannot be written is an error, and what it was about does
-not happen. Three lines are about the log itself: `recovered` (bytes that are no whole line, after a crash or from
+A line is on the disk when `AuditLog.write` returns; a line that cannot be written is an error, and what it was about
+does not happen. Three lines are about the log itself: `recovered` (bytes that are no whole line, after a crash or from
 somebody else, are passed over: how many, and their hash), `truncated`, and `continued` (the file before was renamed).
 audit_check.py verifies a chain.
 """
@@ -28,8 +28,9 @@ FIRST = "0" * 64  # what the first line of a chain has for the hash of the line 
 TAIL = 1 << 20  # bytes in which the last whole line must be found
 
 
-class Audit:
-    """The file (made as needed, mode 0600). Threads may share it, and processes of one machine, each with an `Audit`.
+class AuditLog:
+    """The file (made as needed, mode 0600). Threads may share it, and processes of one machine, each with an
+    `AuditLog`.
 
     FILE.head beside it is their lock, and holds the hash of the last line, from which a new file goes on. Raises
     `StoreError` at a file that is no audit log, or one that cannot be used.

@@ -18,7 +18,7 @@ ANSWER = struct.Struct("<BI")
 ASK = 1  # byte
 
 
-class Asked(IntEnum):
+class QuotaQuestion(IntEnum):
     """For what."""
 
     PREDICTION = 1
@@ -26,7 +26,7 @@ class Asked(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Allowance:
+class QuotaAnswer:
     """The answer. ``retry_s``: when to ask again, where that is known; else 0."""
 
     granted: bool
@@ -37,26 +37,26 @@ class Allowance:
         return ANSWER.pack(self.granted, min(self.retry_s, 0xFFFFFFFF))
 
 
-def asked_for(content: bytes) -> Asked:
+def asked_for(content: bytes) -> QuotaQuestion:
     """What a client asks. Raises `SessionError`."""
     try:
-        return Asked(content[0])
+        return QuotaQuestion(content[0])
     except ValueError:
         raise SessionError(f"the client asked for something unknown, {content[0]}") from None
 
 
-def ask(channel: Channel, asked: Asked) -> Allowance:
+def ask(channel: Channel, asked: QuotaQuestion) -> QuotaAnswer:
     """The client's question, and the answer."""
     channel.send(Kind.ASK, bytes([asked]))
     granted, retry_s = ANSWER.unpack(channel.receive(Kind.ALLOWANCE, ANSWER.size).tobytes())
     if granted > 1:
         raise SessionError("the server sent an answer that is neither yes nor no", "it may be another version")
-    return Allowance(bool(granted), retry_s)
+    return QuotaAnswer(bool(granted), retry_s)
 
 
-def refusal(asked: Asked, allowance: Allowance) -> PeerError:
+def refusal(asked: QuotaQuestion, allowance: QuotaAnswer) -> PeerError:
     """What a client is told; the session goes on, and nothing prepared is lost."""
-    what = "predictions" if asked == Asked.PREDICTION else "preparations"
+    what = "predictions" if asked == QuotaQuestion.PREDICTION else "preparations"
     hint = f"try again in {shown_seconds(allowance.retry_s)}" if allowance.retry_s else "ask its operator for more"
     return PeerError(f"the server's quota of {what} is used up", f"{hint}; what is prepared is kept", Reason.QUOTA)
 

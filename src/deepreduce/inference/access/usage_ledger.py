@@ -79,7 +79,7 @@ class Usage:
     predicted: int
 
 
-class Ledger:
+class UsageLedger:
     """The folder (made as needed), opened; None: counts end with the process. Threads may share it, forks may not.
 
     ``now``: seconds since 1970. Raises `StoreError`.

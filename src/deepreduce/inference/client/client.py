@@ -27,12 +27,12 @@ from ...errors import SessionError, SettingError
 from ...plan import Plan, decode_output, encode_input
 from ...plan.execution.messages import Protocol
 from ...plan.preprocessing import normalised
-from ..access.quota_check import Asked, ask, refusal
+from ..access.quota_check import QuotaQuestion, ask, refusal
 from ..checks import MAX_THREADS, check_between, check_one_of, check_seconds, check_token
 from ..protocol.client_offline import Preparation, Progress
 from ..protocol.client_online import predict_online
 from ..protocol.key_setup import client_keys
-from ..protocol.linear import Layout
+from ..protocol.linear import PackingLayout
 from ..protocol.material import ClientMaterial
 from ..protocol.program import Program, compile_plan
 from ..store import ClientStore
@@ -41,8 +41,8 @@ from ..transport.frames import Kind
 from ..transport.handshake import MAX_BATCH
 from ..transport.meter import Phase, Run
 from ..zeroize import wiping
-from .connection import Connection, Target, closing_on_error, greet
-from .material_pool import ClientMemory, ClientShelf, ClientStored
+from .connection import Connection, Destination, closing_on_error, greet
+from .material_pool import ClientMemoryPool, ClientPool, ClientStoredPool
 
 Mode = Literal["prepared", "single"]
 KEPT_RUNS = 1000
@@ -96,7 +96,7 @@ class Client:
         check_seconds("timeout_s", timeout_s)
         check_token(token)
         keeps = store is not None and mode == "prepared"
-        self.target = Target(host, port, protocol, int(batch), tls, server_name, pin, token, timeout_s, keeps)
+        self.target = Destination(host, port, protocol, int(batch), tls, server_name, pin, token, timeout_s, keeps)
         self.runs: deque[Run] = deque(maxlen=KEPT_RUNS)
         self.setup = Phase()
         self._mode, self._threads = mode, threads
@@ -145,7 +145,7 @@ class Client:
         with self._lock:
             for done in range(n):
                 self._progress("prepare", done, n)
-                self._ask(Asked.PREPARATION)
+                self._ask(QuotaQuestion.PREPARATION)
                 with self._guarded(BusyError):
                     batch_id, material = self._prepares().run()
                 self._shelf.put(batch_id, material)
@@ -187,7 +187,7 @@ class Client:
             connection = self._session()
             with self._guarded():
                 connection.channel.check_open()  # before anything is burnt for nothing
-            self._ask(Asked.PREDICTION)
+            self._ask(QuotaQuestion.PREDICTION)
             batch_id, material = self._take()
             try:
                 with self._guarded():
@@ -266,13 +266,13 @@ class Client:
         with closing_on_error(connection.channel):
             if connection.plan is not known:
                 self._program: Program = compile_plan(self.plan, self.target.protocol, self.target.batch)
-            self._shelf: ClientShelf = ClientMemory()
+            self._shelf: ClientPool = ClientMemoryPool()
             if connection.stored and self.store is not None:
-                self._shelf = ClientStored(self.store, connection.purpose, self._program, self._threads)
+                self._shelf = ClientStoredPool(self.store, connection.purpose, self._program, self._threads)
         self._connection = connection
         self.setup.seconds = time.perf_counter() - started
 
-    def _ask(self, asked: Asked) -> None:
+    def _ask(self, asked: QuotaQuestion) -> None:
         """Raises `PeerError` (QUOTA) when the server lets this client do no more of it; then nothing is lost."""
         connection = self._session()
         if not connection.metered:
@@ -296,7 +296,7 @@ class Client:
         connection = self._session()
         if self._preparation is None:
             bits = self.plan.ring.ring_bits
-            layouts = {name: Layout(packing, bits) for name, packing in self._program.packings.items()}
+            layouts = {name: PackingLayout(packing, bits) for name, packing in self._program.packings.items()}
             with connection.channel.meter.phase(self.setup):
                 keys = client_keys(connection.channel, self.plan)
             self._preparation = Preparation(

@@ -23,7 +23,7 @@ from ..transport.streams import TcpStream, TlsStream, checked_context
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class Destination:
     """Where a client connects to, as what, and what it asks for; the fields are `Client`'s arguments."""
 
     host: str
@@ -58,7 +58,7 @@ class Connection:
     metered: bool
 
 
-def greet(target: Target, store: ClientStore | None, known: Plan | None, greeting: Phase) -> Connection:
+def greet(target: Destination, store: ClientStore | None, known: Plan | None, greeting: Phase) -> Connection:
     """Connects. ``known``: the plan of an earlier connection. Raises `SessionError`, `StoreError`, `SettingError`."""
     channel = Channel(_connect(target), "server", target.timeout_s)
     with closing_on_error(channel):
@@ -88,7 +88,7 @@ def closing_on_error(channel: Channel) -> Iterator[None]:
         raise
 
 
-def _known(target: Target, store: ClientStore | None, known: Plan | None) -> tuple[bytes, str | None]:
+def _known(target: Destination, store: ClientStore | None, known: Plan | None) -> tuple[bytes, str | None]:
     """The plan that the server need not send, if there is one, and its digest."""
     if known is not None:
         content = encode(known)
@@ -109,7 +109,7 @@ def _reason(error: BaseException) -> Reason:
     return Reason.MALFORMED if isinstance(error, SessionError) else Reason.INTERNAL
 
 
-def _connect(target: Target) -> Stream:
+def _connect(target: Destination) -> Stream:
     host, port = target.host, target.port
     if target.tls is not None:
         checked_context(target.tls, server_side=False)

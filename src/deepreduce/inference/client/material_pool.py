@@ -11,7 +11,7 @@ from ..protocol.program import Program
 from ..store import ClientStore, Purpose
 
 
-class ClientShelf(Protocol):
+class ClientPool(Protocol):
     """The client's."""
 
     stored: bool  # outlives the connection
@@ -29,7 +29,7 @@ class ClientShelf(Protocol):
         """The connection has ended."""
 
 
-class ClientMemory:
+class ClientMemoryPool:
     """Batches of one connection."""
 
     stored = False
@@ -59,7 +59,7 @@ class ClientMemory:
             self._batches.clear()
 
 
-class ClientStored:
+class ClientStoredPool:
     """The batches of a store that fit one server, plan, protocol and batch size."""
 
     stored = True

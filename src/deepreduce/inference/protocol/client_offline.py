@@ -23,7 +23,7 @@ from ..transport.frames import Kind
 from ..transport.meter import Phase
 from ..zeroize import wipe, wipe_unless_shared, wipe_within
 from .key_setup import Keys
-from .linear import Decrypted, Layout, encrypted_input
+from .linear import Decrypted, PackingLayout, encrypted_input
 from .material import ClientMaterial
 from .nonlinear.registry import client_vector
 from .nonlinear.vector import Bytes, ClientVector, pad, part
@@ -38,7 +38,7 @@ class Preparation:
     """Makes material over a session's channel."""
 
     program: Program
-    layouts: dict[str, Layout]
+    layouts: dict[str, PackingLayout]
     keys: Keys
     channel: Channel
     threads: int

@@ -22,7 +22,7 @@ Ring = NDArray[np.uint64]
 Bytes = NDArray[np.uint8]
 
 
-class Layout:
+class PackingLayout:
     """A packing as the kernels want it: where each response's values sit, and how responses fall into frames."""
 
     def __init__(self, packing: Packing, ring_bits: int) -> None:
@@ -65,7 +65,7 @@ class Layout:
         return np.concatenate(parts)
 
 
-def encrypted_input(layout: Layout, share: Ring, keys: _core.HeClient, threads: int) -> Iterator[bytes]:
+def encrypted_input(layout: PackingLayout, share: Ring, keys: _core.HeClient, threads: int) -> Iterator[bytes]:
     """The frames of one image's operand [C, H, W] or [C]."""
     polynomials = pack_input(layout.packing, share)
     with wiping(polynomials):
@@ -76,7 +76,7 @@ def encrypted_input(layout: Layout, share: Ring, keys: _core.HeClient, threads: 
 class Decrypted:
     """Collects the values of one image's responses into the client's share of the output."""
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, layout: PackingLayout) -> None:
         self._layout = layout
         self._values: list[Ring] = []
 
@@ -127,7 +127,7 @@ class OfflineLinear:
         self, plan: Plan, op: Conv | Linear, packing: Packing, weights: Mapping[str, NDArray[Any]], threads: int
     ) -> None:
         self._ring_bits = plan.ring.ring_bits
-        self.layout = Layout(packing, self._ring_bits)
+        self.layout = PackingLayout(packing, self._ring_bits)
         self._weights = _core.HeWeights(
             self._ring_bits,
             np.ascontiguousarray(pack_weights(packing, weights[f"{op.name}.weight"])),

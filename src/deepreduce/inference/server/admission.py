@@ -16,7 +16,7 @@ LONGEST_RETRY_S = 60
 USUAL = 0.8  # weight of the past in the mean duration
 
 
-class Slots:
+class AdmissionQueue:
     """``begun`` preparations may be under way, of which ``computing`` compute: the others wait for their clients.
 
     A client that is slow, or far away, holds a place, but no core. Whoever waits for a place is served in turn.

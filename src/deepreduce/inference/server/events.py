@@ -14,13 +14,13 @@ from typing import Any, Literal
 Name = Literal[
     "serving", "opened", "closed", "prepared", "predicted", "refused", "failed", "configured", "stopping", "stopped"
 ]
-Observer = Callable[[Name, dict[str, Any]], None]
+EventObserver = Callable[[Name, dict[str, Any]], None]
 
 log = logging.getLogger("deepreduce.server")
 LEVELS = {"refused": logging.WARNING, "failed": logging.ERROR}
 
 
-def emit(name: Name, observers: tuple[Observer, ...] = (), /, **fields: Any) -> None:
+def emit(name: Name, observers: tuple[EventObserver, ...] = (), /, **fields: Any) -> None:
     """Logs an event and hands it to the observers."""
     shown = {key: value for key, value in fields.items() if value is not None}
     text = " ".join(f"{key}={_shown(value)}" for key, value in shown.items())

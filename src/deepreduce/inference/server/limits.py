@@ -15,7 +15,7 @@ RETRY_S = 5  # for memory, which is free when clients use what they have
 ADDRESSES = 1 << 16  # whose rate is remembered
 
 
-class Memory:
+class MemoryBudget:
     """Bytes of prepared material that sessions may hold together, as predicted."""
 
     def __init__(self, most: int) -> None:
@@ -35,7 +35,7 @@ class Memory:
             self._booked -= size
 
 
-class Rate:
+class RateLimit:
     """A bucket of tokens for each address: ``per_minute`` come in evenly, as many may be saved up. None: no limit."""
 
     def __init__(self, per_minute: float | None, now: Callable[[], float] = time.monotonic) -> None:

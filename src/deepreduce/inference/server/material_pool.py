@@ -14,7 +14,7 @@ class BatchError(SessionError):
     """The client named material that is not there, or not the same."""
 
 
-class ServerShelf(Protocol):
+class ServerPool(Protocol):
     """The server's, of one session."""
 
     stored: bool
@@ -38,7 +38,7 @@ class ServerShelf(Protocol):
         """The session has ended."""
 
 
-class ServerMemory:
+class ServerMemoryPool:
     """Batches of one session."""
 
     stored = False
@@ -68,7 +68,7 @@ class ServerMemory:
         self._batches.clear()
 
 
-class ServerStored:
+class ServerStoredPool:
     """The batches of a store that belong to one client, whatever it made them for."""
 
     stored = True

@@ -21,9 +21,9 @@ from ...plan import Plan, check_weights, encode, predict, shapes, validate
 from ...plan.execution.messages import Protocol
 from ...plan.execution.packing import bits_to_bytes
 from ..access.access import Access
-from ..access.audit_log import Audit
+from ..access.audit_log import AuditLog
 from ..access.tokens import TokenFile
-from ..access.usage_ledger import Ledger
+from ..access.usage_ledger import UsageLedger
 from ..identity import peer_of, peers_of
 from ..protocol.linear import OfflineLinear, computation, offline_linears, online_linears
 from ..protocol.program import Program, compile_plan
@@ -33,12 +33,12 @@ from ..store.store import STATE
 from ..transport.channel import Channel
 from ..transport.handshake import MAX_BATCH, VERSION, ClientHello, LimitError, ServerHello
 from ..transport.meter import Run
-from .admission import QUEUE_S, Slots
-from .events import Name, Observer, emit
-from .limits import Memory, Rate
-from .material_pool import ServerMemory, ServerShelf, ServerStored
+from .admission import QUEUE_S, AdmissionQueue
+from .events import EventObserver, Name, emit
+from .limits import MemoryBudget, RateLimit
+from .material_pool import ServerMemoryPool, ServerPool, ServerStoredPool
 from .settings import ServerSettings
-from .workers.fork_server import Nursery, Ordered
+from .workers.fork_server import ForkServer, ForkServerClient
 from .workers.remote import RemoteOffline
 
 BEGUN = 8  # admitted preparations per compute worker
@@ -50,7 +50,7 @@ class Terms:
     """What one session may do: the program that its client asked for, where its material is kept, and how much."""
 
     program: Program
-    shelf: ServerShelf
+    shelf: ServerPool
     most_prepared: int
     answer: ServerHello
     client: str  # names the client in the log; says nothing about its identity
@@ -69,10 +69,10 @@ class ServerResources:
         plan: Plan,
         weights: Mapping[str, NDArray[Any]],
         settings: ServerSettings,
-        fork_server: Nursery | Ordered | None,
+        fork_server: ForkServer | ForkServerClient | None,
         store_lock: int | None,
         on_run: Callable[[Run], None] | None,
-        observers: Sequence[Observer],
+        observers: Sequence[EventObserver],
     ) -> None:
         if not isinstance(plan, Plan):
             raise SettingError(f"the plan is a {type(plan).__name__}", "read it with deepreduce.plan.read_plan")
@@ -96,17 +96,21 @@ class ServerResources:
                 self.store.close()
             raise
 
-    def _prepare_weights(self, arrays: dict[str, NDArray[Any]], fork_server: Nursery | Ordered | None) -> None:
+    def _prepare_weights(
+        self, arrays: dict[str, NDArray[Any]], fork_server: ForkServer | ForkServerClient | None
+    ) -> None:
         started = time.perf_counter()
         threads, workers = self.settings.threads, self.settings.workers
         self.linears = online_linears(self.plan, arrays)
         self._fork_server = fork_server
         self._offline_linears: dict[str, OfflineLinear] = {}
         if workers and fork_server is None:
-            self._fork_server = Nursery(self.plan, arrays, threads)
+            self._fork_server = ForkServer(self.plan, arrays, threads)
         elif not workers:
             self._offline_linears = offline_linears(self.plan, arrays, threads)
-        self._slots = Slots(workers * BEGUN or self.settings.max_sessions, workers or self.settings.max_sessions)
+        self._slots = AdmissionQueue(
+            workers * BEGUN or self.settings.max_sessions, workers or self.settings.max_sessions
+        )
         self.setup_s = time.perf_counter() - started
 
     def _predict_sizes(self) -> None:
@@ -117,7 +121,7 @@ class ServerResources:
         self._offline_up = {name: total.offline.up_bytes for name, total in predicted.items()}
         self._largest = max(prod(plan.input_shape), prod(shapes(plan)[plan.output]))
         self._compiled = functools.lru_cache(8)(lambda protocol, batch: compile_plan(plan, protocol, batch))
-        self._memory, self._rate = Memory(self.settings.max_prepared_bytes), Rate(self.settings.rate)
+        self._memory, self._rate = MemoryBudget(self.settings.max_prepared_bytes), RateLimit(self.settings.rate)
         self._held, self._guard = 0, Lock()
 
     def _open_store(self, lock: int | None) -> ServerStore | None:
@@ -136,9 +140,9 @@ class ServerResources:
             tokens=None if chosen.tokens is None else TokenFile(chosen.tokens),
             certificates=chosen.certificates,
             quotas=chosen.quotas,
-            ledger=Ledger(state),
+            ledger=UsageLedger(state),
             held=self._held_by,
-            audit=None if chosen.audit is None else Audit(chosen.audit),
+            audit=None if chosen.audit is None else AuditLog(chosen.audit),
             computation=self._computation,
             plan=self.plan_digest,
         )
@@ -177,10 +181,10 @@ class ServerResources:
             raise LimitError(f"one preparation of {each} bytes is more than a limit")
         program: Program = self._compiled(hello.protocol, hello.batch)
         client = hashlib.sha256(b"deepreduce client" + bytes.fromhex(hello.identity)).hexdigest()
-        shelf: ServerShelf = ServerMemory()
+        shelf: ServerPool = ServerMemoryPool()
         if self.store is not None and keeps:
             purpose = Purpose(peer_of(identity, client), self._computation, hello.protocol, hello.batch)
-            shelf = ServerStored(self.store, purpose, program, self.threads)
+            shelf = ServerStoredPool(self.store, purpose, program, self.threads)
         metered = self.access.quotas.of(identity).metered
         answer = ServerHello(VERSION, self.plan_digest, self.plan.parameter_set, most, self._identity, keeps, metered)
         return Terms(program, shelf, most, answer, client[:12], each)

@@ -20,12 +20,12 @@ from ..transport.channel import Channel
 from ..transport.frames import Reason
 from ..transport.meter import Run
 from ..transport.streams import TcpStream, TlsStream
-from .events import Observer, emit, log
+from .events import EventObserver, emit, log
 from .limits import RETRY_S
 from .resources import ServerResources
 from .session import Session
 from .settings import ServerSettings
-from .workers.fork_server import Nursery, Ordered
+from .workers.fork_server import ForkServer, ForkServerClient
 
 BEGUN = 8  # preparations under way for each that computes
 FRAME_LIMIT = 1 << 32  # bytes that a frame's header can announce
@@ -54,10 +54,10 @@ class Server:
         weights: Mapping[str, NDArray[Any]],
         settings: ServerSettings | None = None,
         *,
-        fork_server: Nursery | Ordered | None = None,
+        fork_server: ForkServer | ForkServerClient | None = None,
         store_lock: int | None = None,
         on_run: Callable[[Run], None] | None = None,
-        observers: Sequence[Observer] = (),
+        observers: Sequence[EventObserver] = (),
     ) -> None:
         self.settings = ServerSettings() if settings is None else settings
         if not isinstance(self.settings, ServerSettings):

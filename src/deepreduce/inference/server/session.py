@@ -32,7 +32,7 @@ from ..transport.frames import HEADER, Kind, Reason
 from ..transport.handshake import LimitError, RefusedError, VersionError, greet_client, read_hello
 from ..transport.meter import Phase
 from .events import Name
-from .material_pool import BatchError, ServerShelf
+from .material_pool import BatchError, ServerPool
 from .resources import ServerResources, Terms
 from .workers.remote import WorkerError
 
@@ -232,7 +232,7 @@ class Session:
             self._cost("prepared", program, phase)
         self._book(program, len(shelf))
 
-    def _prepare(self, offline: Offline, shelf: ServerShelf, batch_id: bytes) -> Phase:
+    def _prepare(self, offline: Offline, shelf: ServerPool, batch_id: bytes) -> Phase:
         channel, phase = self._channel, Phase()
         with channel.meter.phase(phase), channel.transcript() as digests:
             material = ServerMaterial(*offline.run(), b"", phase)

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import fx, nn
 
-from ..masked_relu import GatedReLU
+from ..masked_relu import MaskedReLU
 
 SUMS = {operator.add, operator.sub, torch.add, torch.sub, "add", "sub"}
 JOINS = {torch.cat, torch.concat, torch.concatenate, torch.stack}
@@ -122,7 +122,7 @@ def relu_kind(node: fx.Node) -> str | None:
         return None
     module = module_of(node)
     if module is not None:
-        if isinstance(module, nn.ReLU | GatedReLU):
+        if isinstance(module, nn.ReLU | MaskedReLU):
             return "relu"
         if isinstance(module, nn.Hardtanh):  # ReLU6 is a Hardtanh(0, 6)
             return "relu6" if (module.min_val, module.max_val) == (0, 6) else None

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from ..execution.messages import Protocol, Vector
 from ..execution.packing import Packing
 from ..schema import INPUT, ParameterSet, Plan, Traffic
-from .network_link import Link
+from .network_link import NetworkLink
 from .op_counts import Counts, Work, linear_work, op_work, vector_work
 from .traffic import Prediction, predict
 
@@ -79,7 +79,7 @@ def op_seconds(
     protocol: Protocol = "fused",
     batch: int = 1,
     machine: Machine = DEFAULT,
-    link: Link | None = None,
+    link: NetworkLink | None = None,
     prediction: Prediction | None = None,
 ) -> dict[str, Seconds]:
     """Every op's seconds over ``link`` (None: loopback), and under "input" and "output" what belongs to no op.
@@ -114,7 +114,7 @@ def run_seconds(
     protocol: Protocol = "fused",
     batch: int = 1,
     machine: Machine = DEFAULT,
-    link: Link | None = None,
+    link: NetworkLink | None = None,
     prediction: Prediction | None = None,
 ) -> Seconds:
     """A whole inference over ``link`` (None: loopback)."""
@@ -129,7 +129,7 @@ def _computing(work: Work, machine: Machine) -> Seconds:
 
 
 def _overlapping(
-    computing: Mapping[str, float], work: Mapping[str, Work], machine: Machine, link: Link
+    computing: Mapping[str, float], work: Mapping[str, Work], machine: Machine, link: NetworkLink
 ) -> dict[str, float]:
     """Offline seconds of ops that follow each other without waiting: computing, sending and receiving overlap.
 
@@ -160,6 +160,6 @@ def _longest(parts: tuple[float, ...], machine: Machine) -> float:
     return longest + machine.link_rest * (sum(parts) - longest)
 
 
-def _wire_s(traffic: Traffic, link: Link) -> float:
+def _wire_s(traffic: Traffic, link: NetworkLink) -> float:
     """Online one party waits for the other: both directions follow each other."""
     return 8 * (traffic.up_bytes + traffic.down_bytes) / link.rate

@@ -14,17 +14,17 @@ _TIME_UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
+class NetworkLink:
     """``rate`` in bits per second each way, ``round_trip`` in seconds."""
 
     rate: float
     round_trip: float
 
 
-LINKS = {"none": None, "lan": Link(1e9, 0.001), "wan": Link(1e8, 0.040)}
+LINKS = {"none": None, "lan": NetworkLink(1e9, 0.001), "wan": NetworkLink(1e8, 0.040)}
 
 
-def parse_link(text: str) -> Link | None:
+def parse_link(text: str) -> NetworkLink | None:
     """``none``, ``lan``, ``wan`` or ``RATE,RTT`` such as ``200Mbit,20ms``. Raises `SettingError`."""
     name = text.strip().lower()
     if name in LINKS:
@@ -44,4 +44,4 @@ def parse_link(text: str) -> Link | None:
         raise SettingError(f"a rate of {rate:g} bit/s, from 10 kbit to 100 Gbit is allowed", known)
     if round_trip > 10:
         raise SettingError(f"a round trip of {round_trip:g} s, at most 10 s is allowed", known)
-    return Link(rate, round_trip)
+    return NetworkLink(rate, round_trip)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import ModelError, PointError, nearest
-from ...networks.masked_relu import GatedReLU
+from ...networks.masked_relu import MaskedReLU
 from ...networks.network import Network, relu_count
 from ...networks.tracing.ops import module_of, relu_kind
 from ..select import require_network
@@ -21,7 +21,7 @@ def linearize(model: Network, kept: Mapping[str, Tensor]) -> Network:
     """A new network in which only the elements of ``kept`` keep their ReLUs; its name ends in ``relus=...``.
 
     ``kept`` maps names of ReLU sites to bool [c, h, w] of one image; sites that it does not name keep what they have.
-    Weights are copied, ``model`` is unchanged, and kept sets are part of the new one's weights: `GatedReLU.gate`.
+    Weights are copied, ``model`` is unchanged, and kept sets are part of the new one's weights: `MaskedReLU.gate`.
 
     Raises `ModelError` for an unknown site, a mask that does not fit, or a ReLU6, which is two ReLUs; `PointError` for
     a mask that would bring a removed element back, or if no element is left (cull instead).
@@ -64,12 +64,12 @@ def require_chosen(network: Network) -> Network:
     return network
 
 
-def gates_of(network: nn.Module) -> dict[str, GatedReLU]:
+def gates_of(network: nn.Module) -> dict[str, MaskedReLU]:
     """The gated layers, in the order of computation: by site of a `Network`, by module of any other."""
     if not isinstance(network, Network):
-        return {name: module for name, module in network.named_modules() if isinstance(module, GatedReLU)}
+        return {name: module for name, module in network.named_modules() if isinstance(module, MaskedReLU)}
     found = ((site, module_of(node)) for site, node in network.relu_nodes().items())
-    return {site: module for site, module in found if isinstance(module, GatedReLU)}
+    return {site: module for site, module in found if isinstance(module, MaskedReLU)}
 
 
 def _gated(model: Network) -> Network:
@@ -78,13 +78,13 @@ def _gated(model: Network) -> Network:
     names = {site.name: site.node for site in model.layout.sites}
     for node in list(body.graph.nodes):
         kind, site = relu_kind(node), node.meta["path"]
-        if kind is None or isinstance(module_of(node), GatedReLU):
+        if kind is None or isinstance(module_of(node), MaskedReLU):
             continue
         if kind != "relu":
             raise ModelError(f"{site} is a ReLU6, two ReLUs in one", "single elements can be removed from ReLUs only")
         relu_count(node)  # refuses a layer whose elements are not those of one image
         target = f"{GATES}.{names[site]}"
-        body.add_submodule(target, GatedReLU(tuple(node.meta["shape"][1:])))
+        body.add_submodule(target, MaskedReLU(tuple(node.meta["shape"][1:])))
         node.op, node.target, node.args, node.kwargs = "call_module", target, (node.args[0],), {}
     body.graph.lint()
     body.recompile()

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import PointError
-from ...networks.masked_relu import GatedReLU
+from ...networks.masked_relu import MaskedReLU
 from .linearize import gates_of
 from .scores import Order, Scores
 from .settings import Linearize
@@ -26,7 +26,7 @@ class Removal:
         self.settings, self.budget = settings, budget
         self.step = 0
         self.schedule: dict[int, int] = {}
-        self.gates: list[GatedReLU] = []
+        self.gates: list[MaskedReLU] = []
         self.present: list[Tensor] = []
 
     @property

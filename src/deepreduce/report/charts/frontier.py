@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from ..formatting import megabytes, percent, seconds, short, whole
 from ..palette import BLUE, GREY, ORANGE
-from ..published import Method, PublishedPoint
-from ..reading.records import Network
+from ..published import PublishedMethod, PublishedPoint
+from ..reading.records import ReportedNetwork
 from ..views.axis import Axis
 from ..views.frontier import FrontierView, accuracy
 from ..views.published import NOTHING, PublishedView, counted, style
@@ -59,7 +59,7 @@ def frontier_chart(frontier: FrontierView, published: PublishedView = NOTHING) -
     return chart([trace for trace in traces if trace["x"]], layout)
 
 
-def _points(name: str, frontier: FrontierView, networks: Sequence[Network], marker: Chart) -> Chart:
+def _points(name: str, frontier: FrontierView, networks: Sequence[ReportedNetwork], marker: Chart) -> Chart:
     return {
         "type": "scatter",
         "mode": "markers",
@@ -72,7 +72,7 @@ def _points(name: str, frontier: FrontierView, networks: Sequence[Network], mark
     }
 
 
-def _published(view: PublishedView, method: Method) -> Chart:
+def _published(view: PublishedView, method: PublishedMethod) -> Chart:
     colour, symbol, _ = style(method)
     places = [point.place for point in method.points]
     return {
@@ -98,14 +98,14 @@ def _published(view: PublishedView, method: Method) -> Chart:
     }
 
 
-def _published_hover(method: Method, point: PublishedPoint) -> str:
+def _published_hover(method: PublishedMethod, point: PublishedPoint) -> str:
     lines = [f"<b>{escaped(method.name)}</b> as published, {escaped(method.venue)}", escaped(point.network)]
     lines.append(f"{counted(point)} ReLUs, test {percent(point.accuracy)}")
     lines += [f"from: {escaped(point.source)}", f"epoch picked on test images: {method.picked}"]
     return "<br>".join(lines)
 
 
-def _hover(n: Network, axis: Axis) -> str:
+def _hover(n: ReportedNetwork, axis: Axis) -> str:
     lines = [f"<b>{escaped(n.label)}</b>", f"{whole(n.relus)} ReLUs"]
     private = n.measured(axis.key)
     if private is not None:

@@ -12,7 +12,7 @@ from ..formatting import decimal, percent, whole
 from ..palette import BLUE, CYCLE, GREEN, GREY, QUANTITIES, stage_colours
 from ..reading.records import Criticality
 from ..reading.search_folder import Curve
-from ..views.distribution import DistributionView, Share
+from ..views.distribution import DistributionView, StageShare
 from ..views.report import ReportView
 from .base import Chart, chart, escaped
 from .frontier import frontier_chart
@@ -173,11 +173,11 @@ def curve_chart(curves: Sequence[Curve]) -> Chart:
     return chart(traces, layout)
 
 
-def _share_hover(s: Share) -> str:
+def _share_hover(s: StageShare) -> str:
     rows = zip(QUANTITIES, _shares(s), (s.cost.relus, s.cost.params, s.cost.macs), strict=True)
     lines = [f"{name}: {whole(count)} ({part:.1f} %)" for name, part, count in rows]
     return "<br>".join([f"<b>{escaped(s.cost.name)}</b>", *lines])
 
 
-def _shares(s: Share) -> tuple[float, float, float]:
+def _shares(s: StageShare) -> tuple[float, float, float]:
     return s.relu_share, s.param_share, s.mac_share

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ..formatting import megabytes, seconds, whole
 from ..palette import BLUE, GREY, ORANGE
-from ..reading.runs import Operation, Share
+from ..reading.runs import Operation, PhaseShare
 from ..views.private import PrivateView, Waterfall
 from .base import Chart, chart, escaped
 from .frontier import frontier_chart
@@ -103,7 +103,7 @@ def _bars(
     }
 
 
-def _size(share: Share, quantity: str, predicted: bool = False) -> float:
+def _size(share: PhaseShare, quantity: str, predicted: bool = False) -> float:
     if quantity == "seconds":
         return share.predicted_seconds if predicted else share.seconds
     return (share.predicted_bytes if predicted else share.bytes) / 1e6

@@ -11,7 +11,7 @@ from ...errors import SettingError
 from ...files import write_whole
 from ..formatting import clipped, short
 from ..palette import BLUE, GREY, ORANGE, stage_colours
-from ..reading.records import Network, Profile
+from ..reading.records import ReportedNetwork, ReportedProfile
 from ..views.axis import RELUS, Axis
 from ..views.distribution import DistributionView, compute_distribution
 from ..views.frontier import FrontierView, accuracy, compute_frontier
@@ -53,13 +53,13 @@ def frontier_picture(view: ReportView, kind: str, axis: Axis = RELUS, published:
         return saved(figure, kind)
 
 
-def distribution_figure(profile: Mapping[str, Any] | Profile, path: Path) -> Path:
+def distribution_figure(profile: Mapping[str, Any] | ReportedProfile, path: Path) -> Path:
     """Write each layer's part of the ReLUs, parameters and MACs, coloured by stage, as SVG or PNG by the suffix.
 
     ``profile`` has the shape of ``profile`` in ``frontier.json``: totals, ``stages`` and ``layers``.
     """
     kind = kind_of(path)
-    distribution = compute_distribution(Profile.of(profile))
+    distribution = compute_distribution(ReportedProfile.of(profile))
     with matplotlib().rc_context(STYLE):
         figure = new_figure(min(max(6.4, 0.3 * len(distribution.layers) + 1.5), 16), 5.6)
         _draw_distribution(figure, distribution)
@@ -167,5 +167,5 @@ def _draw_distribution(figure: Figure, view: DistributionView) -> None:
         text.set_parse_math(False)
 
 
-def _xy(frontier: FrontierView, points: tuple[Network, ...]) -> tuple[list[float], list[float]]:
+def _xy(frontier: FrontierView, points: tuple[ReportedNetwork, ...]) -> tuple[list[float], list[float]]:
     return [frontier.x(network) for network in points], [accuracy(network) for network in points]

@@ -60,7 +60,7 @@ class Private:
 
 
 @dataclass(frozen=True)
-class Network:
+class ReportedNetwork:
     """One trained network; accuracies are percentages, ``None`` where it was not (yet) measured."""
 
     name: str
@@ -88,7 +88,7 @@ class Network:
         return next((private for private in self.private if private.key == key), None)
 
     @classmethod
-    def read(cls, f: Fields) -> Network:
+    def read(cls, f: Fields) -> ReportedNetwork:
         """Read one element of ``networks``."""
         return cls(
             name=f.text("name"),
@@ -134,7 +134,7 @@ BUDGET_KINDS = ("coarse", "fine", "coarse-then-fine")
 
 
 @dataclass(frozen=True)
-class Budget:
+class ReportedBudget:
     """The best networks with at most ``relus`` ReLUs, as jobs: of each of `BUDGET_KINDS` (or None), and of all."""
 
     relus: int
@@ -142,14 +142,14 @@ class Budget:
     choice: str | None
 
     @classmethod
-    def read(cls, f: Fields) -> Budget:
+    def read(cls, f: Fields) -> ReportedBudget:
         """Read one element of ``budgets``."""
         jobs = tuple(None if f.raw(kind) is None else f.digest(kind) for kind in BUDGET_KINDS)
         return cls(f.count("relus"), jobs, None if f.raw("choice") is None else f.digest("choice"))
 
 
 @dataclass(frozen=True)
-class Failure:
+class ReportedFailure:
     """A job that ended with an error."""
 
     name: str
@@ -157,13 +157,13 @@ class Failure:
     error: str
 
     @classmethod
-    def read(cls, f: Fields) -> Failure:
+    def read(cls, f: Fields) -> ReportedFailure:
         """Read one element of ``failed``."""
         return cls(name=f.text("name"), role=f.choice("role", ROLES), error=f.text("error"))
 
 
 @dataclass(frozen=True)
-class Cost:
+class ReportedCost:
     """ReLUs, parameters and multiply-accumulates of one stage or layer, for one input image."""
 
     name: str
@@ -173,41 +173,41 @@ class Cost:
     macs: int
 
     @classmethod
-    def read_stage(cls, name: str, f: Fields) -> Cost:
+    def read_stage(cls, name: str, f: Fields) -> ReportedCost:
         """Read one value of ``profile.stages``."""
         return cls(name, name, f.count("relus"), f.count("params"), f.count("macs"))
 
     @classmethod
-    def read_layer(cls, f: Fields) -> Cost:
+    def read_layer(cls, f: Fields) -> ReportedCost:
         """Read one element of ``profile.layers``."""
         return cls(f.text("name"), f.text("stage"), f.count("relus"), f.count("params"), f.count("macs"))
 
 
 @dataclass(frozen=True)
-class Profile:
+class ReportedProfile:
     """Where the full network spends its ReLUs, parameters and multiply-accumulates."""
 
     relus: int
     params: int
     macs: int
-    stages: tuple[Cost, ...]
-    layers: tuple[Cost, ...]
+    stages: tuple[ReportedCost, ...]
+    layers: tuple[ReportedCost, ...]
 
     @classmethod
-    def read(cls, f: Fields) -> Profile:
+    def read(cls, f: Fields) -> ReportedProfile:
         """Read ``profile``."""
         return cls(
             relus=f.count("relus"),
             params=f.count("params"),
             macs=f.count("macs"),
-            stages=f.child("stages").named(Cost.read_stage),
-            layers=f.objects("layers", Cost.read_layer),
+            stages=f.child("stages").named(ReportedCost.read_stage),
+            layers=f.objects("layers", ReportedCost.read_layer),
         )
 
     @classmethod
-    def of(cls, profile: Mapping[str, Any] | Profile) -> Profile:
+    def of(cls, profile: Mapping[str, Any] | ReportedProfile) -> ReportedProfile:
         """The same profile as a record, from the shape it has in ``frontier.json``."""
-        return profile if isinstance(profile, Profile) else cls.read(Fields(profile, "profile"))
+        return profile if isinstance(profile, ReportedProfile) else cls.read(Fields(profile, "profile"))
 
 
 @dataclass(frozen=True)
@@ -239,7 +239,7 @@ class Data:
 
 
 @dataclass(frozen=True)
-class Effort:
+class ReportedCompute:
     """What the search cost, in MACs of training passes and in seconds, and how large its frontier's hypervolume is.
 
     ``reference_relus`` and ``reference_accuracy`` are the corner that the hypervolume is measured from; ``origin`` says
@@ -256,7 +256,7 @@ class Effort:
     origin: str
 
     @classmethod
-    def read(cls, f: Fields) -> Effort:
+    def read(cls, f: Fields) -> ReportedCompute:
         """Read ``effort`` and ``hypervolume`` of the file's top level."""
         effort, volume = f.child("effort"), f.child("hypervolume")
         reference = volume.child("reference")

@@ -14,7 +14,7 @@ _BYTES = ("down_bytes", "up_bytes", "predicted_down_bytes", "predicted_up_bytes"
 
 
 @dataclass(frozen=True)
-class Share:
+class PhaseShare:
     """One operation's part of a phase: seconds, and bytes down and up."""
 
     seconds: float
@@ -35,7 +35,7 @@ class Share:
         return self.predicted_down_bytes + self.predicted_up_bytes
 
     @classmethod
-    def read(cls, f: Fields) -> Share:
+    def read(cls, f: Fields) -> PhaseShare:
         """Read ``online`` or ``offline`` of an element of ``ops``."""
         return cls(
             f.number("seconds"),
@@ -54,8 +54,8 @@ class Operation:
     name: str
     kind: str
     relus: int
-    online: Share
-    offline: Share
+    online: PhaseShare
+    offline: PhaseShare
 
     @property
     def group(self) -> str:
@@ -64,7 +64,7 @@ class Operation:
             return "linear"
         return "non-linear" if self.kind in NON_LINEAR else "other"
 
-    def phase(self, name: str) -> Share:
+    def phase(self, name: str) -> PhaseShare:
         """``online`` or ``offline``."""
         return self.online if name == "online" else self.offline
 
@@ -75,13 +75,13 @@ class Operation:
             f.text("name"),
             f.text("op"),
             f.count("relus"),
-            Share.read(f.child("online")),
-            Share.read(f.child("offline")),
+            PhaseShare.read(f.child("online")),
+            PhaseShare.read(f.child("offline")),
         )
 
 
 @dataclass(frozen=True)
-class Run:
+class ReportedRun:
     """A run's operations in the order of computation, and the seconds of its phases, more than the operations' sum."""
 
     operations: tuple[Operation, ...]
@@ -94,7 +94,7 @@ class Run:
         others = [op.phase(phase) for op in self.operations if op.group == "other"]
         whole = self.online_s if phase == "online" else self.offline_s
         left = max(0.0, whole - sum(op.phase(phase).seconds for op in named))
-        rest = Share(
+        rest = PhaseShare(
             left,
             sum(share.predicted_seconds for share in others),
             *(sum(getattr(share, name) for share in others) for name in _BYTES),
@@ -102,13 +102,13 @@ class Run:
         return (*named, Operation(REST, "", 0, rest, rest))
 
     @classmethod
-    def read(cls, f: Fields) -> Run:
+    def read(cls, f: Fields) -> ReportedRun:
         """Read the object of a run file."""
         return cls(
             f.objects("ops", Operation.read), f.child("online").number("seconds"), f.child("offline").number("seconds")
         )
 
 
-def read_run(directory: Path, file: str) -> Run:
+def read_run(directory: Path, file: str) -> ReportedRun:
     """The run in ``directory/runs/file``. Raises `StoreError` naming what is wrong with the file."""
-    return Run.read(read_json(directory / "runs" / file))
+    return ReportedRun.read(read_json(directory / "runs" / file))

@@ -8,7 +8,16 @@ from pathlib import Path
 
 from ...errors import StoreError
 from .json_fields import Fields, is_number, read_json
-from .records import FORMAT, Budget, Criticality, Data, Effort, Failure, Network, Profile
+from .records import (
+    FORMAT,
+    Criticality,
+    Data,
+    ReportedBudget,
+    ReportedCompute,
+    ReportedFailure,
+    ReportedNetwork,
+    ReportedProfile,
+)
 
 Rows = tuple[tuple[str, str], ...]
 
@@ -24,19 +33,19 @@ class Search:
     settings: Rows
     versions: Rows
     data: Data
-    profile: Profile
+    profile: ReportedProfile
     criticality: tuple[Criticality, ...]
-    networks: tuple[Network, ...]
-    failed: tuple[Failure, ...]
-    budgets: tuple[Budget, ...] = ()
-    effort: Effort | None = None
+    networks: tuple[ReportedNetwork, ...]
+    failed: tuple[ReportedFailure, ...]
+    budgets: tuple[ReportedBudget, ...] = ()
+    effort: ReportedCompute | None = None
 
 
 @dataclass(frozen=True)
 class Curve:
     """Validation accuracy (percent, ``None`` is a gap) of one network after each epoch."""
 
-    network: Network
+    network: ReportedNetwork
     epochs: tuple[int, ...]
     accuracies: tuple[float | None, ...]
 
@@ -61,7 +70,7 @@ def read_search(directory: Path) -> Search:
     return search
 
 
-def read_curve(directory: Path, network: Network) -> Curve:
+def read_curve(directory: Path, network: ReportedNetwork) -> Curve:
     """The curve in the network's ``metrics.json``; `StoreError` or `ValueError` when there is no usable one."""
     path = directory / "jobs" / network.job / "metrics.json"
     # A diverged training writes NaN: a gap in the line, not a broken file, so constants become null here.
@@ -81,12 +90,12 @@ def _read(f: Fields) -> Search:
         settings=f.child("settings").flat(),
         versions=f.child("versions").flat(),
         data=Data.read(f.child("data")),
-        profile=Profile.read(f.child("profile")),
+        profile=ReportedProfile.read(f.child("profile")),
         criticality=f.objects("criticality", Criticality.read),
-        networks=f.objects("networks", Network.read),
-        failed=f.objects("failed", Failure.read),
-        budgets=f.objects("budgets", Budget.read) if f.has("budgets") else (),
-        effort=Effort.read(f) if f.has("effort") else None,
+        networks=f.objects("networks", ReportedNetwork.read),
+        failed=f.objects("failed", ReportedFailure.read),
+        budgets=f.objects("budgets", ReportedBudget.read) if f.has("budgets") else (),
+        effort=ReportedCompute.read(f) if f.has("effort") else None,
     )
 
 

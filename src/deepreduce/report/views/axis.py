@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ...errors import SettingError, nearest
 from ..formatting import megabytes, seconds, tick
-from ..reading.records import Network, Private
+from ..reading.records import Private, ReportedNetwork
 
 #: The measured quantities by name, with the title of their axis.
 MEASURED = {"online": "Online seconds", "total": "Online and offline seconds", "traffic": "Megabytes, both phases"}
@@ -27,7 +27,7 @@ class Axis:
             return "ReLUs per image (log scale)"
         return f"{MEASURED[self.quantity]}, {self.key} (log scale)"
 
-    def value(self, network: Network) -> float | None:
+    def value(self, network: ReportedNetwork) -> float | None:
         """ReLUs, seconds or megabytes; None where the network was not measured so."""
         if not self.key:
             return network.relus
@@ -55,12 +55,12 @@ def measured(private: Private, quantity: str) -> float:
             return (private.online_bytes + private.offline_bytes) / 1e6
 
 
-def keys(networks: Sequence[Network]) -> tuple[str, ...]:
+def keys(networks: Sequence[ReportedNetwork]) -> tuple[str, ...]:
     """Every ``<protocol>@<network>`` that some network was measured with, as the file has them."""
     return tuple(dict.fromkeys(private.key for network in networks for private in network.private))
 
 
-def find_axis(networks: Sequence[Network], quantity: str, key: str | None = None) -> Axis:
+def find_axis(networks: Sequence[ReportedNetwork], quantity: str, key: str | None = None) -> Axis:
     """The axis of that name; ``key`` defaults to the first that was measured. Raises `SettingError`."""
     if quantity == "relus":
         return RELUS

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..reading.records import BUDGET_KINDS, Budget, Network
+from ..reading.records import BUDGET_KINDS, ReportedBudget, ReportedNetwork
 
 
 @dataclass(frozen=True)
@@ -13,8 +13,8 @@ class BudgetRow:
     """``networks`` are those of `BUDGET_KINDS`, None where there is none; ``choice`` is the most accurate of all."""
 
     relus: int
-    networks: tuple[Network | None, ...]
-    choice: Network | None
+    networks: tuple[ReportedNetwork | None, ...]
+    choice: ReportedNetwork | None
 
     @property
     def kind(self) -> str:
@@ -23,11 +23,11 @@ class BudgetRow:
         return next(found, "")
 
 
-def compute_budgets(budgets: Sequence[Budget], networks: Sequence[Network]) -> tuple[BudgetRow, ...]:
+def compute_budgets(budgets: Sequence[ReportedBudget], networks: Sequence[ReportedNetwork]) -> tuple[BudgetRow, ...]:
     """The rows of the table, jobs looked up."""
     known = {network.job: network for network in networks}
 
-    def of(job: str | None) -> Network | None:
+    def of(job: str | None) -> ReportedNetwork | None:
         return None if job is None else known.get(job)
 
     return tuple(BudgetRow(b.relus, tuple(map(of, b.jobs)), of(b.choice)) for b in budgets)

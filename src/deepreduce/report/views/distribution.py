@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ..formatting import share
-from ..reading.records import Cost, Profile
+from ..reading.records import ReportedCost, ReportedProfile
 
 
 @dataclass(frozen=True)
-class Share:
+class StageShare:
     """One bar's place: a stage or a layer, its counts, and their part of the whole network in percent."""
 
-    cost: Cost
+    cost: ReportedCost
     relu_share: float
     param_share: float
     mac_share: float
@@ -26,8 +26,8 @@ class DistributionView:
     relus: int
     params: int
     macs: int
-    stages: tuple[Share, ...]
-    layers: tuple[Share, ...]
+    stages: tuple[StageShare, ...]
+    layers: tuple[StageShare, ...]
 
     @property
     def stage_names(self) -> tuple[str, ...]:
@@ -35,12 +35,12 @@ class DistributionView:
         return tuple(dict.fromkeys(layer.cost.stage for layer in self.layers))
 
 
-def compute_distribution(profile: Profile) -> DistributionView:
+def compute_distribution(profile: ReportedProfile) -> DistributionView:
     """Every stage's and every layer's part of the network's totals."""
 
-    def shares(costs: Sequence[Cost]) -> tuple[Share, ...]:
+    def shares(costs: Sequence[ReportedCost]) -> tuple[StageShare, ...]:
         return tuple(
-            Share(c, share(c.relus, profile.relus), share(c.params, profile.params), share(c.macs, profile.macs))
+            StageShare(c, share(c.relus, profile.relus), share(c.params, profile.params), share(c.macs, profile.macs))
             for c in costs
         )
 
@@ -48,14 +48,14 @@ def compute_distribution(profile: Profile) -> DistributionView:
     return DistributionView(profile.relus, profile.params, profile.macs, shares(profile.stages), layers)
 
 
-def _fold(layers: Sequence[Cost]) -> tuple[Cost, ...]:
+def _fold(layers: Sequence[ReportedCost]) -> tuple[ReportedCost, ...]:
     """Normalisations, ReLUs and pools joined to the convolution they follow.
 
     A trace lists them one by one; on their own they would be bars of height zero in two pictures out of three, and
     the paper counts a layer as a convolution with what follows it. A ReLU goes to the heaviest convolution since the
     one before: behind a block's addition that is the main path's, not the shortcut's, whichever was traced last.
     """
-    folded: list[Cost] = []
+    folded: list[ReportedCost] = []
     fresh = 0  # the first that no ReLU has followed yet
     for layer in layers:
         if folded and not layer.macs and folded[-1].stage == layer.stage:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from ..formatting import decimal, duration, percent, whole
-from ..reading.records import Effort
+from ..reading.records import ReportedCompute
 
 _ORIGINS = {"chance": "chance", "trained": "trained without ReLUs", "given": "as given"}
 
 
-def effort_rows(effort: Effort | None) -> tuple[tuple[str, str], ...]:
+def effort_rows(effort: ReportedCompute | None) -> tuple[tuple[str, str], ...]:
     """Rows of (what, value); none where the search did not record it."""
     if effort is None:
         return ()

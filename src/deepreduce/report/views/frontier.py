@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from ..reading.records import Network
+from ..reading.records import ReportedNetwork
 from .axis import RELUS, Axis
 
 
@@ -17,21 +17,21 @@ class FrontierView:
     ``named`` are the frontier points (by job) with room for their name, and the corner it is written at.
     """
 
-    frontier: tuple[Network, ...]
-    dominated: tuple[Network, ...]
-    profiled: tuple[Network, ...]
-    teacher: Network | None
+    frontier: tuple[ReportedNetwork, ...]
+    dominated: tuple[ReportedNetwork, ...]
+    profiled: tuple[ReportedNetwork, ...]
+    teacher: ReportedNetwork | None
     named: Mapping[str, str]
     axis: Axis = RELUS
 
-    def x(self, network: Network) -> float:
+    def x(self, network: ReportedNetwork) -> float:
         """The place of a drawn network on the axis."""
         value = self.axis.value(network)
         assert value is not None
         return value
 
     @property
-    def drawn(self) -> tuple[Network, ...]:
+    def drawn(self) -> tuple[ReportedNetwork, ...]:
         """All points of the picture."""
         rest = (*self.frontier, *self.dominated, *self.profiled)
         return rest if self.teacher is None or self.teacher in rest else (*rest, self.teacher)
@@ -51,26 +51,26 @@ class FrontierView:
         return tuple(value for value in values if max(low / 3, least) <= value <= high * 3)
 
 
-def drawable(network: Network) -> bool:
+def drawable(network: ReportedNetwork) -> bool:
     """Whether the network has a place in the picture: an accuracy, and a ReLU count that a log axis can show."""
     return network.validation_accuracy is not None and network.relus > 0
 
 
-def accuracy(network: Network) -> float:
+def accuracy(network: ReportedNetwork) -> float:
     """The validation accuracy of a `drawable` network."""
     assert network.validation_accuracy is not None
     return network.validation_accuracy
 
 
 def compute_frontier(
-    networks: Sequence[Network], axis: Axis = RELUS, others: Sequence[tuple[float, float]] = ()
+    networks: Sequence[ReportedNetwork], axis: Axis = RELUS, others: Sequence[tuple[float, float]] = ()
 ) -> FrontierView:
     """Sort the networks into the layers of the picture. What is dominated in ReLUs need not be so in seconds.
 
     ``others`` are places (x, accuracy) of the picture that something else is drawn at: names keep clear of them.
     """
 
-    def x(network: Network) -> float:
+    def x(network: ReportedNetwork) -> float:
         return axis.value(network) or 0.0
 
     points = sorted((n for n in networks if drawable(n) and x(n) > 0), key=lambda n: (x(n), accuracy(n), n.name))
@@ -88,7 +88,7 @@ def compute_frontier(
     return replace(view, named=_with_room(view, points, others))
 
 
-def _undominated(points: Sequence[Network], x: Callable[[Network], float]) -> set[str]:
+def _undominated(points: Sequence[ReportedNetwork], x: Callable[[ReportedNetwork], float]) -> set[str]:
     """The jobs of the points that are more accurate than every point before them; of equals the first stays."""
     best: set[str] = set()
     reached = -math.inf
@@ -99,7 +99,9 @@ def _undominated(points: Sequence[Network], x: Callable[[Network], float]) -> se
     return best
 
 
-def _with_room(view: FrontierView, points: Sequence[Network], others: Sequence[tuple[float, float]]) -> dict[str, str]:
+def _with_room(
+    view: FrontierView, points: Sequence[ReportedNetwork], others: Sequence[tuple[float, float]]
+) -> dict[str, str]:
     """The frontier points (by job) whose name hits no other name and no other point, and the corner it goes to.
 
     Above left and below right of a frontier point the frontier itself never passes. The picture is taken as 100

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from ..formatting import change, percent, times_fewer, whole
-from ..reading.records import Network
+from ..reading.records import ReportedNetwork
 from ..reading.search_folder import Search
 from .frontier import accuracy, drawable
 
@@ -21,9 +21,9 @@ class Headline:
     summary: str
     caution: str
     full_relus: int
-    teacher: Network | None
-    best: Network | None
-    pick: Network | None
+    teacher: ReportedNetwork | None
+    best: ReportedNetwork | None
+    pick: ReportedNetwork | None
 
 
 def compute_headline(search: Search) -> Headline:
@@ -42,7 +42,9 @@ def compute_headline(search: Search) -> Headline:
     )
 
 
-def _pick(teacher: Network | None, reduced: list[Network], best: Network | None) -> Network | None:
+def _pick(
+    teacher: ReportedNetwork | None, reduced: list[ReportedNetwork], best: ReportedNetwork | None
+) -> ReportedNetwork | None:
     """The smallest frontier network within `LOSS_ALLOWED` of the full one; the most accurate when none is."""
     if teacher is None or teacher.validation_accuracy is None:
         return best
@@ -50,7 +52,7 @@ def _pick(teacher: Network | None, reduced: list[Network], best: Network | None)
     return min((n for n in reduced if accuracy(n) >= floor), key=lambda n: n.relus, default=best)
 
 
-def _summary(search: Search, teacher: Network | None, pick: Network | None) -> str:
+def _summary(search: Search, teacher: ReportedNetwork | None, pick: ReportedNetwork | None) -> str:
     full = whole(search.profile.relus)
     if pick is None:
         return f"The full network has {full} ReLUs; no reduced network has been measured yet."
@@ -68,7 +70,7 @@ def _summary(search: Search, teacher: Network | None, pick: Network | None) -> s
     return f"{text}."
 
 
-def _caution(search: Search, best: Network | None) -> str:
+def _caution(search: Search, best: ReportedNetwork | None) -> str:
     """How far chance alone moves an accuracy: the binomial standard error at the best network."""
     text = "Every network was trained once, and the frontier was chosen by validation accuracy."
     if best is None:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...errors import StoreError
-from ..reading.records import Network, Private
-from ..reading.runs import Run, read_run
+from ..reading.records import Private, ReportedNetwork
+from ..reading.runs import ReportedRun, read_run
 from .axis import MEASURED, Axis, keys
 from .frontier import FrontierView, compute_frontier
 
@@ -17,16 +17,16 @@ from .frontier import FrontierView, compute_frontier
 class Waterfall:
     """One run, op by op."""
 
-    network: Network
+    network: ReportedNetwork
     key: str
-    run: Run
+    run: ReportedRun
 
 
 @dataclass(frozen=True)
 class ProfileRow:
     """A network by one protocol: what does not depend on the connection, and a cell for each of ``connections``."""
 
-    network: Network
+    network: ReportedNetwork
     protocol: str
     any: Private
     cells: tuple[Private | None, ...]
@@ -43,12 +43,12 @@ class PrivateView:
     profiles: tuple[ProfileRow, ...]
 
     @property
-    def measured(self) -> tuple[Network, ...]:
+    def measured(self) -> tuple[ReportedNetwork, ...]:
         """The networks that have a run to show, in the table's order."""
         return tuple({waterfall.network.job: waterfall.network for waterfall in self.waterfalls}.values())
 
 
-def compute_private(directory: Path, networks: Sequence[Network]) -> tuple[PrivateView, tuple[str, ...]]:
+def compute_private(directory: Path, networks: Sequence[ReportedNetwork]) -> tuple[PrivateView, tuple[str, ...]]:
     """The view, and the labels of runs that cannot be read: a picture less is no reason to fail."""
     ordered = sorted(networks, key=lambda n: (not n.on_frontier, -n.relus, n.label))
     known = keys(networks)
@@ -68,7 +68,7 @@ def compute_private(directory: Path, networks: Sequence[Network]) -> tuple[Priva
     return PrivateView(known, drawn, tuple(waterfalls), connections, tuple(rows)), tuple(unread)
 
 
-def _rows(network: Network, connections: Sequence[str]) -> list[ProfileRow]:
+def _rows(network: ReportedNetwork, connections: Sequence[str]) -> list[ProfileRow]:
     """One for each protocol that the network was measured with."""
     protocols = dict.fromkeys(private.protocol for private in network.private)
     return [

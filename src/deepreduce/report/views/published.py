@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ...errors import SettingError
 from ..formatting import whole
 from ..palette import PUBLISHED
-from ..published import FullSize, Method, PublishedPoint, data_sets, full_size, published, published_on
+from ..published import FullSize, PublishedMethod, PublishedPoint, data_sets, full_size, published, published_on
 from ..reading.search_folder import Search
 
 
@@ -19,7 +19,7 @@ class PublishedView:
     The axis of the picture is validation accuracy, while papers report test accuracy: whoever draws them says so.
     """
 
-    methods: tuple[Method, ...]
+    methods: tuple[PublishedMethod, ...]
     reduced: tuple[str, ...]
 
     @property
@@ -35,7 +35,7 @@ class PublishedView:
         """(ReLUs, accuracy) of every point."""
         return tuple((point.place, point.accuracy) for method in self.methods for point in method.points)
 
-    def label(self, method: Method) -> str:
+    def label(self, method: PublishedMethod) -> str:
         """What the legend says."""
         return f"{method.name} ({method.venue}, published{' at full size' if self.reduced else ''})"
 
@@ -58,7 +58,7 @@ def chosen(view: PublishedView, data: str) -> PublishedView:
     return view
 
 
-def style(method: Method) -> tuple[str, str, str]:
+def style(method: PublishedMethod) -> tuple[str, str, str]:
     """Colour, plotly symbol and matplotlib marker of the method, whatever else is drawn."""
     names = [known.name for known in published()]
     return PUBLISHED[names.index(method.name) % len(PUBLISHED)]

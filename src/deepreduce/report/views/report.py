@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...errors import StoreError
-from ..reading.records import Criticality, Failure, Network
+from ..reading.records import Criticality, ReportedFailure, ReportedNetwork
 from ..reading.search_folder import Curve, Rows, Search, read_curve, read_search
 from .budgets import BudgetRow, compute_budgets
 from .distribution import DistributionView, compute_distribution
@@ -25,7 +25,7 @@ class ReportView:
     model: str
     headline: Headline
     notices: tuple[str, ...]
-    failed: tuple[Failure, ...]
+    failed: tuple[ReportedFailure, ...]
     frontier: FrontierView
     published: PublishedView
     budgets: tuple[BudgetRow, ...]
@@ -33,7 +33,7 @@ class ReportView:
     criticality: tuple[Criticality, ...]
     distribution: DistributionView
     curves: tuple[Curve, ...]
-    networks: tuple[Network, ...]
+    networks: tuple[ReportedNetwork, ...]
     search: Search
 
     @property
@@ -87,7 +87,7 @@ def _notices(search: Search) -> Sequence[str]:
     return notices
 
 
-def _curves(directory: Path, networks: Sequence[Network]) -> tuple[tuple[Curve, ...], tuple[str, ...]]:
+def _curves(directory: Path, networks: Sequence[ReportedNetwork]) -> tuple[tuple[Curve, ...], tuple[str, ...]]:
     """Every curve that can be read, and a notice for those that cannot: a picture less is no reason to fail."""
     curves, skipped = [], []
     for network in networks:

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from ...files import write_whole
-from ..comparison import MINIMUM_SEEDS, Lookup, Outcome
+from ..comparison import MINIMUM_SEEDS, ClaimOutcome, Lookup
 from ..provenance import provenance, provenance_lines, used
 from ..scale import Scale
 from .ablation import Ablated, Ablation, needed
 from .claims_page import compared_json, probability, signed
 from .forest_plot import Group, forest_picture
 
-NAMES: dict[Outcome, str] = {
+NAMES: dict[ClaimOutcome, str] = {
     "confirmed": "better",
     "refuted": "worse",
     "undecided": "undecided",
@@ -123,6 +123,6 @@ def _line(name: str, row: dict[str, Any], kept: bool | None) -> str:
     if paired is not None:
         p = "–" if paired["p"] is None else probability(paired["p"])
         cells = [signed(paired["mean"]), f"{signed(paired['low'])} to {signed(paired['high'])}", p]
-    outcome: Outcome = row["outcome"]
+    outcome: ClaimOutcome = row["outcome"]
     verdict = {None: "", True: "kept", False: "no"}[kept]
     return f"| {name} | {' | '.join(cells)} | {row['seeds']} | {NAMES[outcome]} | {verdict} |"

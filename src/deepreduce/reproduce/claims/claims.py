@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from ..comparison import Compared, Comparison, Lookup, Outcome, accuracy, critical, decide, gain
+from ..comparison import ClaimOutcome, Compared, Comparison, Lookup, accuracy, critical, decide, gain
 from ..training import Training
 
 
@@ -36,7 +36,7 @@ class Verdict:
     """A claim decided; ``seeds`` counts those that its least run comparison has."""
 
     claim: Claim
-    outcome: Outcome
+    outcome: ClaimOutcome
     seeds: int
     compared: tuple[Compared, ...]
 
@@ -62,9 +62,9 @@ def _judge(claim: Claim, lookup: Lookup, seeds: Sequence[int]) -> Verdict:
     return Verdict(claim, _all({found.outcome for found in compared}), min(found.seeds for found in compared), compared)
 
 
-def _all(outcomes: set[Outcome]) -> Outcome:
+def _all(outcomes: set[ClaimOutcome]) -> ClaimOutcome:
     """Of a conjunction, which is decided by the first of these that occurs."""
-    order: tuple[Outcome, ...] = ("not run", "refuted", "undecided", "confirmed")
+    order: tuple[ClaimOutcome, ...] = ("not run", "refuted", "undecided", "confirmed")
     return next(outcome for outcome in order if outcome in outcomes)
 
 

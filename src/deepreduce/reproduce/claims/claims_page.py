@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from ...files import write_whole
-from ..comparison import MINIMUM_SEEDS, Compared, Lookup, Outcome
+from ..comparison import MINIMUM_SEEDS, ClaimOutcome, Compared, Lookup
 from ..provenance import provenance, provenance_lines, used
 from ..scale import Scale
 from .claims import Verdict
 from .forest_plot import Group, forest_picture
 
-NAMES: dict[Outcome, str] = {
+NAMES: dict[ClaimOutcome, str] = {
     "confirmed": "confirmed",
     "refuted": "refuted",
     "undecided": "undecided",

@@ -19,7 +19,7 @@ WHOLE = "S1+S2+S3+S4"  # without the stem, as in SNL
 
 
 @dataclass(frozen=True)
-class Budget:
+class ElementBudget:
     """``relus`` at full scale, the ``coarse`` network that has them, the ``base`` from which elements are removed."""
 
     relus: int
@@ -47,13 +47,13 @@ def _distilled(point: str) -> Training:
 
 
 BUDGETS = (
-    Budget(114_688, "S2^RT+S3^RT+S4^RT", "S2+S3+S4"),
-    Budget(28_672, "S2^RT+S3^RT+S4^RT, rho=0.5", "S2^RT+S3^RT+S4^RT"),
+    ElementBudget(114_688, "S2^RT+S3^RT+S4^RT", "S2+S3+S4"),
+    ElementBudget(28_672, "S2^RT+S3^RT+S4^RT, rho=0.5", "S2^RT+S3^RT+S4^RT"),
 )
 NOTE = "All have had the same epochs; the coarse network is {coarse}, coarse-then-fine begins with {base}."
 
 
-def _questions(budget: Budget) -> tuple[Claim, ...]:
+def _questions(budget: ElementBudget) -> tuple[Claim, ...]:
     thousands, note = f"{budget.relus / 1000:.1f}K", NOTE.format(coarse=budget.coarse, base=budget.base)
     where = f"ResNet18, {thousands} ReLUs at full scale"
     return (
@@ -74,7 +74,7 @@ def _questions(budget: Budget) -> tuple[Claim, ...]:
     )
 
 
-def _methods(budget: Budget) -> tuple[Claim, ...]:
+def _methods(budget: ElementBudget) -> tuple[Claim, ...]:
     second = budget.fine(name="taylor2")
     return tuple(
         Claim(

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 from ...report.figures.style import STYLE, matplotlib, new_figure, saved
 from ...report.palette import BLUE, GREY, VERMILION
-from ..comparison import Compared, Outcome
+from ..comparison import ClaimOutcome, Compared
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-COLOURS: dict[Outcome, str] = {"confirmed": BLUE, "refuted": VERMILION, "undecided": GREY, "not run": GREY}
+COLOURS: dict[ClaimOutcome, str] = {"confirmed": BLUE, "refuted": VERMILION, "undecided": GREY, "not run": GREY}
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Group:
     rows: tuple[Compared, ...]
 
 
-def forest_picture(title: str, axis: str, groups: Sequence[Group], names: dict[Outcome, str], kind: str) -> bytes:
+def forest_picture(title: str, axis: str, groups: Sequence[Group], names: dict[ClaimOutcome, str], kind: str) -> bytes:
     """``groups`` from top to bottom as ``svg`` or ``png``; ``names`` is what the legend calls the outcomes.
 
     A hollow diamond is the paper's difference; what was not run stands without an interval.
@@ -67,7 +67,7 @@ def _draw(axes: Axes, row: Compared, place: float) -> None:
         axes.plot([row.comparison.paper], [place], "D", markerfacecolor="none", markeredgecolor="#59626d", markersize=5)
 
 
-def _legend(axes: Axes, rows: Sequence[Compared], names: dict[Outcome, str]) -> None:
+def _legend(axes: Axes, rows: Sequence[Compared], names: dict[ClaimOutcome, str]) -> None:
     from matplotlib.lines import Line2D
 
     seen = dict.fromkeys(row.outcome for row in rows if row.outcome != "not run")

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..latency import MEANING
 from ..provenance import provenance_lines
-from ..statistics import Summary
+from ..statistics import SeedSummary
 from .view import CellView, RankingView, RowView, TableView
 
 NOT_RUN = "not run"
@@ -103,7 +103,7 @@ def _number(value: float | None, form: str = ".2f") -> str:
     return "-" if value is None else format(value, form)
 
 
-def _summary(summary: Summary) -> str:
+def _summary(summary: SeedSummary) -> str:
     if summary.low is None or summary.high is None:
         return f"{summary.mean:.2f}"
     return f"{summary.mean:.2f} ± {(summary.high - summary.low) / 2:.2f}"

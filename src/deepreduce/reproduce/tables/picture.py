@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ...report.figures.style import STYLE, matplotlib, new_figure, saved
 from ...report.palette import BLUE, GREY, ORANGE, PURPLE
 from ...report.published import published_on
-from ..statistics import Summary
+from ..statistics import SeedSummary
 from ..table import WITH, WITHOUT, printed_count
 from .view import TableView
 
@@ -18,7 +18,7 @@ OURS_TO_RUN = "DeepReDuce"  # its points are the tables' own
 
 
 @dataclass(frozen=True)
-class Point:
+class DrawnPoint:
     """``relus`` and ``accuracy`` (percent) as ``method``'s authors report them."""
 
     method: str
@@ -26,10 +26,10 @@ class Point:
     accuracy: float
 
 
-def published_points(data: str) -> tuple[Point, ...]:
+def published_points(data: str) -> tuple[DrawnPoint, ...]:
     """Those of other methods for the data set ``data``."""
     return tuple(
-        Point(f"{method.name} {method.year}", point.place, point.accuracy)
+        DrawnPoint(f"{method.name} {method.year}", point.place, point.accuracy)
         for method in published_on(data)
         if method.name != OURS_TO_RUN
         for point in method.points
@@ -101,7 +101,7 @@ def _frontier(axes: Axes, view: TableView, paper: bool, ours: bool) -> None:
     axes.set(xlabel="ReLUs", ylabel="test accuracy (%)")
 
 
-def _ends(summary: Summary) -> tuple[float, float]:
+def _ends(summary: SeedSummary) -> tuple[float, float]:
     if summary.low is None or summary.high is None:
         return summary.mean, summary.mean
     return summary.low, summary.high
@@ -118,7 +118,7 @@ def _steps(axes: Axes, points: Sequence[tuple[float, float]], colour: str) -> No
 
 def _draw_published(axes: Axes, view: TableView) -> None:
     data = next((row.data for row in view.rows if row.data), "")
-    methods: dict[str, list[Point]] = {}
+    methods: dict[str, list[DrawnPoint]] = {}
     for point in published_points(data):
         methods.setdefault(point.method, []).append(point)
     for (method, points), marker in zip(methods.items(), itertools.cycle(_MARKERS), strict=False):

@@ -8,9 +8,9 @@ from typing import Any
 
 from ...search.criticality import criticality, culling_order
 from ..comparison import Lookup
-from ..latency import Prediction, key
+from ..latency import LatencyPrediction, key
 from ..records import Record
-from ..statistics import Summary, summarise
+from ..statistics import SeedSummary, summarise
 from ..study import Context
 from ..table import WITH, Cell, Row, Table, groups
 from ..training import Training
@@ -25,9 +25,9 @@ class Ours:
     """
 
     seeds: tuple[int, ...]
-    test: Summary
-    validation: Summary
-    best_test: Summary | None
+    test: SeedSummary
+    validation: SeedSummary
+    best_test: SeedSummary | None
 
 
 @dataclass(frozen=True)
@@ -54,9 +54,9 @@ class RowView:
     macs: int | None
     cells: tuple[CellView, ...]
     printed_latency_s: float | None
-    latency: Prediction | None
+    latency: LatencyPrediction | None
     printed_criticality: float | None
-    criticality: Summary | None
+    criticality: SeedSummary | None
     notes: tuple[str, ...]
 
     def cell(self, column: str) -> CellView | None:
@@ -104,7 +104,7 @@ class TableView:
 
 def view_table(table: Table, context: Context) -> TableView:
     """``table`` with what the context's records come to."""
-    stages: dict[str, Summary] = {}
+    stages: dict[str, SeedSummary] = {}
     rankings = []
     for ranking in table.rankings:
         rows = [row for row in groups(table.rows)[ranking.group] if row.stage and row.cells]
@@ -132,7 +132,7 @@ def _distilled(row: Row, lookup: Lookup, seed: int) -> Record | None:
     return None if cell is None else lookup(cell.training, seed)
 
 
-def _summaries(group: str, by_seed: Mapping[int, Mapping[str, float]]) -> dict[str, Summary]:
+def _summaries(group: str, by_seed: Mapping[int, Mapping[str, float]]) -> dict[str, SeedSummary]:
     stages = next(iter(by_seed.values()), {})
     return {f"{group}/{stage}": summarise([values[stage] for values in by_seed.values()]) for stage in stages}
 
@@ -149,7 +149,7 @@ def _ranking(
     return RankingView(group, paper, culling_order(means, stages), len(by_seed), agreeing)
 
 
-def _row(row: Row, context: Context, critical: Summary | None) -> RowView:
+def _row(row: Row, context: Context, critical: SeedSummary | None) -> RowView:
     training = row.training
     relus, macs = _counts(training, context)
     return RowView(

@@ -32,7 +32,7 @@ from ...core_dumps import forbid_as_parent
 from ...protocol.linear import offline_linears
 from ...protocol.program import compile_plan
 from ...subprocess_call import Child
-from .ipc import Link
+from .ipc import WorkerPipe
 from .remote import WORKER_S, WorkerError
 from .worker import NICE, _work
 
@@ -40,7 +40,7 @@ ORDER = 256  # bytes at most
 PROGRAMS = 8  # of protocols and batch sizes, kept compiled
 
 
-class Nursery:
+class ForkServer:
     """Starts the process, again if it should die, and asks it for workers. Raises `PlanError` like `offline_linears`.
 
     ``orders``: the end of a socket pair where workers are ordered; other processes of this server may use it, too.
@@ -75,7 +75,7 @@ class Nursery:
 
     def _begin(self) -> Child:
         # One thread: it forks. The BLAS library of numpy would have others.
-        child = Child(_nursery, self._taken.fileno(), *self._start, fds=[self._taken.fileno()], threads="1")
+        child = Child(_fork_server_main, self._taken.fileno(), *self._start, fds=[self._taken.fileno()], threads="1")
         try:
             kind, *content = child.pipe.recv()
         except EOFError:
@@ -87,7 +87,7 @@ class Nursery:
         return child
 
 
-class Ordered:
+class ForkServerClient:
     """A nursery of another process, by the socket that it was handed."""
 
     def __init__(self, orders: socket.socket) -> None:
@@ -118,7 +118,7 @@ def order(orders: socket.socket, protocol: Protocol, batch: int) -> socket.socke
 # --- in the nursery -------------------------------------------------------------------------------------------------
 
 
-def _nursery(
+def _fork_server_main(
     pipe: Connection, fd: int, plan: Plan, weights: dict[str, NDArray[Any]], threads: int, cpu_path: str
 ) -> None:
     """Transforms the weights, then forks a worker for each order, until the owner is gone."""
@@ -153,4 +153,4 @@ def _nursery(
                 if os.fork() == 0:
                     pipe.close()
                     orders.close()
-                    _work(Link(session), program, linears, threads)
+                    _work(WorkerPipe(session), program, linears, threads)

@@ -18,7 +18,7 @@ MOST_HEAD, MOST_BODY = 1 << 24, 1 << 40
 Head = dict[str, Any]
 
 
-class Link:
+class WorkerPipe:
     """One end. Every method raises `OSError` when the other end is gone, or silent beyond the socket's timeout."""
 
     def __init__(self, sock: socket.socket) -> None:

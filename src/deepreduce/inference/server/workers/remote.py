@@ -18,7 +18,7 @@ from ...protocol.server_offline import Masks, Vectors
 from ...transport.channel import Channel
 from ...transport.frames import Kind
 from ...zeroize import wipe
-from .ipc import Head, Link
+from .ipc import Head, WorkerPipe
 from .worker import NO_PHASE
 
 WORKER_S = 120.0  # a worker that says nothing for that long is given up
@@ -35,7 +35,7 @@ class RemoteOffline:
         self, program: Program, channel: Channel, sock: socket.socket, threads: int, computing: threading.Semaphore
     ) -> None:
         self._program, self._channel, self._threads, self._computing = program, channel, threads, computing
-        self._link = Link(sock)
+        self._link = WorkerPipe(sock)
 
     def set_up(self, request: Bytes) -> None:
         """Agrees on keys, which stay in the worker."""

@@ -19,7 +19,7 @@ from ...protocol.server_offline import LocalOffline
 from ...transport.frames import Kind
 from ...transport.meter import Meter, Phase
 from ...zeroize import wipe
-from .ipc import Link
+from .ipc import WorkerPipe
 
 NICE = 5  # workers' priority is that much lower: a quarter of a core that predictions want, too
 
@@ -27,7 +27,7 @@ NICE = 5  # workers' priority is that much lower: a quarter of a core that predi
 NO_PHASE = {"seconds": 0.0, "rounds": 0, "ops": {}}
 
 
-def _work(link: Link, program: Program, linears: dict[str, OfflineLinear], threads: int) -> NoReturn:
+def _work(link: WorkerPipe, program: Program, linears: dict[str, OfflineLinear], threads: int) -> NoReturn:
     """A worker's life."""
     try:
         os.nice(NICE)
@@ -41,7 +41,7 @@ def _work(link: Link, program: Program, linears: dict[str, OfflineLinear], threa
 class _Worker:
     """Serves one session."""
 
-    def __init__(self, link: Link, program: Program, linears: dict[str, OfflineLinear], threads: int) -> None:
+    def __init__(self, link: WorkerPipe, program: Program, linears: dict[str, OfflineLinear], threads: int) -> None:
         self._link = link
         self._wire = _Relayed(link)
         self._offline = LocalOffline(program, linears, self._wire, threads)
@@ -79,7 +79,7 @@ class _Worker:
 class _Relayed:
     """A channel of which the session's thread has the other half: `transport.Wire`."""
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: WorkerPipe) -> None:
         self.meter = Meter()
         self._link = link
 
