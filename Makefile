@@ -34,7 +34,7 @@ PRELOAD     = $(shell $(CXX) -print-file-name=libasan.so) $(shell $(CXX) -print-
 WHEEL_PYTHONS ?= $(PYTHON)
 WHEEL_TOOLS   := build/wheel-tools
 
-.PHONY: demo test lint check fuzz sanitize stub bench wheel wheel-test constraints audit clean
+.PHONY: FORCE demo test lint check fuzz sanitize stub bench wheel wheel-test constraints audit clean
 .DELETE_ON_ERROR:
 
 $(VENV)/.installed: pyproject.toml
@@ -46,8 +46,13 @@ $(VENV)/.installed: pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[search,client,server,onnx,dev]'
 	touch $@ $(VENV)/.built
 
-# The compiled module again, when its sources have changed.
-$(VENV)/.built: $(VENV)/.installed CMakeLists.txt $(wildcard cpp/*/*)
+# The compiled module again, when its sources have changed; and where Python sources have come or gone, since an editable
+# installation knows its files by a list.
+$(VENV)/.modules: FORCE
+	@mkdir -p $(VENV); find src/deepreduce -name '*.py' | LC_ALL=C sort | cmp -s - $@ || \
+	  find src/deepreduce -name '*.py' | LC_ALL=C sort > $@
+
+$(VENV)/.built: $(VENV)/.installed $(VENV)/.modules CMakeLists.txt $(wildcard cpp/*/*)
 	$(BIN)/python -m pip install --quiet --no-deps --editable .
 	touch $@
 

@@ -1,4 +1,4 @@
-"""Who may import whom (docs/layout.md), and what the command line may load before it answers."""
+"""Who may load the compiled module, and what the command line may load before it answers (docs/layout.md)."""
 
 import ast
 import subprocess
@@ -11,30 +11,8 @@ import deepreduce
 
 ROOT = Path(deepreduce.__file__).parent
 
-ALWAYS = {"errors", "files", "locks", "paths", "processor", "version"}
-# package -> packages of ours that it may import besides ALWAYS
-MAY = {
-    "errors": set(),
-    "files": set(),
-    "locks": set(),
-    "paths": set(),
-    "processor": set(),
-    "version": {"_version"},  # written when it is installed
-    "plan": set(),
-    "inference": {"plan", "_core"},
-    "private": {"inference"},
-    "networks": set(),
-    "reduce": {"networks"},
-    "data": set(),
-    "train": {"data"},
-    "jobs": {"networks", "reduce", "data", "train"},
-    "search": {"networks", "reduce", "data", "train", "jobs", "report", "plan"},
-    "report": set(),
-    "reproduce": {"networks", "reduce", "data", "train", "jobs", "search", "report", "plan", "export"},
-    "benchmark": {"plan", "inference", "_core", "jobs", "search", "export", "data"},
-    "export": {"networks", "reduce", "data", "plan", "jobs", "search", "train", "_core"},
-}
-TORCH_FREE = {"plan", "inference", "report", "cli", *ALWAYS}
+#: Packages that may use the compiled module; the import rules between packages are in pyproject.toml.
+USES_CORE = {"benchmark", "export", "inference"}
 
 
 def imports(path: Path) -> set[str]:
@@ -51,28 +29,19 @@ def imports(path: Path) -> set[str]:
     return found
 
 
-FILES = sorted(ROOT.rglob("*.py"))
+def test_the_compiled_module_is_loaded_by_few():
+    """A learning half that runs from the source tree has none."""
+    using = {
+        path.relative_to(ROOT).parts[0]
+        for path in ROOT.rglob("*.py")
+        if any(name == "deepreduce._core" or name.startswith("deepreduce._core.") for name in imports(path))
+    }
+    assert using == USES_CORE
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_import_rule(path):
-    parts = path.relative_to(ROOT).with_suffix("").parts
-    home = parts[0]
-    if home in {"__init__", "__main__"}:
-        return
-    names = imports(path)
-    ours = {name.split(".")[1] for name in names if name.startswith("deepreduce.")} - {*ALWAYS, home}
-    if home != "cli":
-        assert home in MAY, f"new package {home}: give it a row here and in docs/layout.md"
-        assert ours <= MAY[home]
-    if home in TORCH_FREE:
-        assert not {name for name in names if name.split(".")[0] == "torch"}
-
-
-def test_the_rule_sees_what_it_forbids(tmp_path):
+def test_imports_are_seen():
     """The check itself can fail."""
-    sample = ROOT / "report" / "views" / "report.py"
-    assert "deepreduce.errors.StoreError" in imports(sample)
+    assert "deepreduce._core" in imports(ROOT / "inference" / "protocol" / "linear.py")
     assert any(name.startswith("deepreduce.networks.") for name in imports(ROOT / "reduce" / "cull.py"))
 
 
