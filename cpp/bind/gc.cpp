@@ -56,6 +56,7 @@ void register_bits(nb::module_& m) {
             if (shift > ring_bits - width) throw std::invalid_argument("shift + width must be at most the ring bits");
             auto out = make<std::uint64_t>({shares.size()});
             const std::uint64_t offset = up ? ring::power(shift) - 1 : 0;
+            nb::gil_scoped_release release;
             for (std::size_t i = 0; i < shares.size(); ++i) {
                 out.data()[i] = ring::shift_share(shares.data()[i], ring_bits, shift, width, offset);
             }

@@ -244,6 +244,7 @@ Result<u64> negacyclic_product(u64 prime, const In<u64>& a, const In<u64>& b) {
         refuse("prime " + std::to_string(prime) + " must be one of he_parameters()['primes'] and 1 mod 2N");
     }
     auto product = make<u64>({n});
+    const nb::gil_scoped_release release;
     const ring::Ntt ntt(n, prime);
     const auto& poly = ring::polynomial_kernels();
     AlignedVector<u64> other(n);

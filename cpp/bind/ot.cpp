@@ -21,6 +21,12 @@ namespace {
 
 constexpr std::size_t most_ots = std::size_t{1} << 32;  // of one call
 
+void check_ots(std::size_t count) {
+    if (count % 128 || count > most_ots) {
+        throw std::invalid_argument("OTs come in blocks of 128 up to 2^32, not " + std::to_string(count));
+    }
+}
+
 std::vector<Block> copied_blocks(const Bytes& bytes, std::size_t count, const char* what) {
     expect_size(bytes, count * sizeof(Block), what);
     std::vector<Block> out(count);
@@ -68,7 +74,7 @@ void register_extension(nb::module_& m) {
             "extend",
             [](PyReceiver& self, const Bytes& choices, Out<std::uint8_t> out, unsigned threads) {
                 const std::size_t count = choices.size() * 8;
-                if (count % 128) throw std::invalid_argument("OTs come in blocks of 128, not " + std::to_string(count));
+                check_ots(count);
                 expect_size(out, count * 16, "out");
                 auto correction = make<std::uint8_t>({ot::correction_bytes(count, self.receiver->k())});
                 nb::gil_scoped_release release;
@@ -91,9 +97,7 @@ void register_extension(nb::module_& m) {
         .def(
             "extend",
             [](ot::Sender& self, std::size_t count, const Bytes& correction, unsigned threads) {
-                if (count % 128 || count > most_ots) {
-                    throw std::invalid_argument("OTs come in blocks of 128 up to 2^32, not " + std::to_string(count));
-                }
+                check_ots(count);
                 expect_size(correction, ot::correction_bytes(count, self.k()), "correction");
                 auto out = make<std::uint8_t>({count, 16});
                 nb::gil_scoped_release release;
@@ -165,7 +169,10 @@ void register_rescale(nb::module_& m) {
         [](unsigned ring_bits, unsigned shift, const Words& shares) {
             const auto shape = rescale_shape(ring_bits, shift, shares.size());
             auto a = make<std::uint64_t>({shares.size()}), negative = make<std::uint64_t>({shares.size()});
-            ot::rescale_client_shares(shape, shares.data(), a.data(), negative.data());
+            {
+                nb::gil_scoped_release release;
+                ot::rescale_client_shares(shape, shares.data(), a.data(), negative.data());
+            }
             return std::make_tuple(a, negative);
         },
         "ring_bits"_a, "shift"_a, "shares"_a, "(a'', A): the client's shifted shares and their sign bits.");
@@ -175,6 +182,7 @@ void register_rescale(nb::module_& m) {
             const auto shape = rescale_shape(ring_bits, shift, shares.size());
             expect_size(c, (shares.size() + 7) / 8, "c");
             auto d = make<std::uint8_t>({c.size()});
+            nb::gil_scoped_release release;
             ot::rescale_open(shape, shares.data(), c.data(), d.data());
             return d;
         },
@@ -187,6 +195,7 @@ void register_rescale(nb::module_& m) {
             expect_size(mask, a.size(), "mask");
             expect_size(d, (a.size() + 7) / 8, "d");
             auto out = make<std::uint64_t>({a.size()});
+            nb::gil_scoped_release release;
             ot::rescale_answer(shape, a.data(), share.data(), d.data(), mask.data(), out.data());
             return out;
         },
@@ -199,6 +208,7 @@ void register_rescale(nb::module_& m) {
             expect_size(answer, shares.size(), "answer");
             expect_size(d, (shares.size() + 7) / 8, "d");
             auto out = make<std::uint64_t>({shares.size()});
+            nb::gil_scoped_release release;
             ot::rescale_close(shape, shares.data(), product.data(), d.data(), answer.data(), out.data());
             return out;
         },

@@ -55,10 +55,10 @@ LinearWeights* make_weights(void* place, In<std::int16_t> weights, std::int64_t 
     }
     in_range("groups", groups, 1, static_cast<std::int64_t>(weights.shape(0)));
     need_equal("the remainder of outputs by groups", weights.shape(0) % static_cast<std::size_t>(groups), 0);
+    const nb::gil_scoped_release release;  // an exception takes the lock back
     std::int16_t least = 0;
     for (std::size_t i = 0; i < weights.size(); ++i) least = std::min(least, weights.data()[i]);
     in_range("the least weight", least, -32767, 32767);
-    const nb::gil_scoped_release release;
     return new (place)
         LinearWeights(weights.data(), weights.shape(0), weights.shape(1), weights.shape(2), weights.shape(3),
                       static_cast<std::size_t>(groups), static_cast<unsigned>(ring_bits));

@@ -1,4 +1,7 @@
 // The server of the homomorphic phase: it holds the weights and the masks, and answers with flooded ciphertexts.
+//
+// Threads: `Upload::add` is for one thread at a time and not while the same upload is being answered; a Server, its
+// Weights and an Upload that is complete may be used by several threads at once.
 #pragma once
 
 #include <atomic>

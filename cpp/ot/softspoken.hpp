@@ -6,6 +6,11 @@
 // The sender holds Delta and gets q_i, the receiver has choice bits c_i and gets t_i = q_i xor c_i Delta. State only
 // moves forward: a stream that is expanded twice would reveal the choice bits, so it can be neither copied nor stored,
 // and every call of `extend` takes tiles of its own.
+//
+// Threads: both sides expand the same tiles in the same order, so one thread at a time may call `extend` of an object
+// and must wait for its message to be sent before the next call. Calls that overlap by mistake still use different tiles
+// (an atomic counter): the parties would disagree, and nothing would be revealed. Constructors and destructors are for
+// one thread.
 #pragma once
 
 #include <atomic>

@@ -45,7 +45,7 @@ class Totals:
     targets: dict[str, Found] = field(default_factory=dict)
 
     def add(self, name: str, found: Found) -> None:
-        """Executions and seconds add up; coverage is the last, as the corpus is kept."""
+        """Add up executions and seconds; of coverage keep the most that any run saw."""
         total = self.targets.setdefault(name, Found())
         total.executions += found.executions
         total.seconds += found.seconds

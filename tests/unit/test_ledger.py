@@ -231,3 +231,32 @@ def test_quotas_are_checked():
     assert own.lasting and own.of("a").metered and not own.of("b").metered and own.of("b").holds
     with pytest.raises(SettingError):
         Quotas(5)
+
+
+def test_the_leakage_bound_follows_the_ring(tmp_path):
+    """SECURITY.md, Parameters: 2^-39.9 an image up to 32 bits, 2^-46.5 above; it grows with the square root."""
+    ledger = UsageLedger(tmp_path)
+    for computation, ring_bits in (("narrow", 32), ("wide", 33), ("unknown", None)):
+        if ring_bits is not None:
+            ledger.describe(computation, ring_bits)
+        ledger.prepare("alice", Quota(), computation, 1 << 20)
+    ledger.predict("bob", Quota(), "wide", 3)
+    found = {(one.identity, one.computation): (one.ring_bits, one.leakage_log2) for one in ledger.usage()}
+    assert found == {
+        ("alice", "narrow"): (32, pytest.approx(-29.9)),
+        ("alice", "wide"): (33, pytest.approx(-36.5)),
+        ("alice", "unknown"): (None, pytest.approx(-29.9)),
+        ("bob", "wide"): (33, None),
+    }
+
+
+def test_a_ledger_of_an_earlier_version_is_read(tmp_path):
+    """It has no table of computations."""
+    ledger = UsageLedger(tmp_path)
+    ledger.prepare("alice", Quota(), "c", 2)
+    ledger.close()
+    with sqlite3.connect(tmp_path / DATABASE) as db:
+        db.execute("DROP TABLE computations")
+    db.close()
+    (usage,) = UsageLedger(tmp_path).usage()
+    assert (usage.prepared, usage.ring_bits) == (2, None)

@@ -149,6 +149,19 @@ def test_only_the_right_purpose_and_peer(tmp_path):
     assert store.claim(name(0), "peer") is None
 
 
+def test_without_threads_a_batch_is_returned_and_its_file_goes(tmp_path, monkeypatch):
+    """It is burnt by then: nothing else would ever read or overwrite it."""
+    store = filled(tmp_path / "s", 1)
+
+    def no_thread(self):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", no_thread)
+    found = store.claim_next(PURPOSE)
+    assert same(found.plain, plain(0))
+    assert not files(tmp_path / "s")
+
+
 def test_nothing_of_a_burnt_batch_can_be_read(tmp_path):
     folder = tmp_path / "s"
     store = filled(folder, 1)

@@ -12,8 +12,7 @@ from .tracing.ops import MARGIN, REMOVED
 
 
 class FeatureExtractor(nn.Module):
-    """A network that answers (logits, activations), made by `with_features`; layers and weights are the network's own.
-    """
+    """A network that answers (logits, activations), made by `with_features`; weights are the network's own."""
 
     def __init__(self, body: fx.GraphModule, rho: float) -> None:
         super().__init__()

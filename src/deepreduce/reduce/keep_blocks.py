@@ -10,10 +10,11 @@ from .select import with_terms
 
 
 def keep_blocks(model: Network, stages: Iterable[str], blocks: int = 1) -> Network:
-    """A new network in which only the last ``blocks`` residual blocks of ``stages`` keep their ReLUs, named ``S2*``.
+    """Return a new network in which only the last ``blocks`` blocks of ``stages`` keep their ReLUs, named ``S2*``.
 
-    A block ends where branches merge. The last blocks stay because everything before them in the stage then becomes
-    one linear segment. Raises `PointError` for a stage that is unknown, culled or has no more blocks than that.
+    A residual block ends where branches merge. The last blocks stay because everything before them in the stage then
+    becomes one linear segment. Raises `SettingError` for fewer than 1 block, `PointError` for a stage that is unknown,
+    culled or has no more blocks than that.
     """
     if blocks < 1:
         raise SettingError(f"cannot keep {blocks} blocks", "cull the stage instead")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -57,3 +59,11 @@ def provenance_lines(content: dict[str, Any]) -> list[str]:
         f"{content['training_seconds'] / 3600:.1f} hours of one worker. {content['date']}; "
         f"{'; '.join(environments) or 'nothing is recorded'}.",
     ]
+
+
+def today() -> str:
+    """Return the date, or that of ``$SOURCE_DATE_EPOCH``, under which the same records give the same files."""
+    epoch = os.environ.get("SOURCE_DATE_EPOCH")
+    if epoch is not None and epoch.isdigit():
+        return datetime.datetime.fromtimestamp(int(epoch), datetime.UTC).date().isoformat()
+    return datetime.datetime.now(tz=datetime.UTC).date().isoformat()

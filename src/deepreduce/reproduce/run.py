@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -16,6 +15,7 @@ from ..jobs.runner import Runner
 from ..train.fit import Epoch
 from ..version import __version__
 from .job_factory import JobFactory
+from .provenance import today
 from .records import Record, Records
 from .scale import Scale
 from .training import Training
@@ -140,7 +140,7 @@ class _Recorder(JobObserver):
                 torch=metrics["torch"],
                 deepreduce=__version__,
                 front_padding=training.front_padding,
-                date=datetime.date.today().isoformat(),
+                date=today(),
             )
         )
         self.observer.tested(digest, metrics)

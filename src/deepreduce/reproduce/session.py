@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
-import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +15,7 @@ from ..jobs.observer import JobObserver
 from .comparison import Lookup
 from .job_factory import JobFactory
 from .latency import predict_missing, read_latencies
+from .provenance import today
 from .records import Record, Records
 from .run import RunOutcome, run_missing
 from .scale import Scale
@@ -185,11 +184,3 @@ def lookup(labs: Sequence[JobFactory], records: Records) -> Lookup:
             return None
 
     return find
-
-
-def today() -> str:
-    """The date, or that of ``$SOURCE_DATE_EPOCH``, under which the same records give the same files."""
-    epoch = os.environ.get("SOURCE_DATE_EPOCH")
-    if epoch is not None and epoch.isdigit():
-        return datetime.datetime.fromtimestamp(int(epoch), datetime.UTC).date().isoformat()
-    return datetime.datetime.now(tz=datetime.UTC).date().isoformat()

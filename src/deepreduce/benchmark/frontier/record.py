@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from ...errors import StoreError
 from ...files import read_json, write_json
@@ -84,8 +85,8 @@ def network_name(text: str) -> str:
 
 
 def run_file(job: str, protocol: str, network: str) -> str:
-    """The name of a run's file in DIR/runs."""
-    return f"{job}-{protocol}-{re.sub(r'[^A-Za-z0-9.]+', '-', network)}.json"
+    """Return the name of a run's file in DIR/runs: another one for every link."""
+    return f"{job}-{protocol}-{quote(network, safe='')}.json"
 
 
 def write_run(directory: Path, file: str, run: Mapping[str, Any]) -> None:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -54,31 +53,29 @@ def usage_command(
         raise StoreError(f"nothing was counted in {folder}", "give the folder of serve --state or --store")
     ledger = UsageLedger(place)
     try:
-        rows: list[dict[str, Any]] = [asdict(one) for one in ledger.usage()]
+        found = ledger.usage()
     finally:
         ledger.close()
     if as_json:
-        typer.echo(json.dumps(rows))
+        typer.echo(json.dumps([{**asdict(one), "leakage_log2": one.leakage_log2} for one in found]))
         return
-    table = Table("identity", "computation", "images prepared", "predicted", "weights, at most 2^")
-    for row in rows:
+    table = Table("identity", "computation", "ring bits", "images prepared", "predicted", "leakage bound (log2)")
+    for one in found:
         table.add_row(
-            escape(row["identity"]), row["computation"][:12], f"{row['prepared']:,}", f"{row['predicted']:,}",
-            _leak(row["prepared"]),
-        )  # fmt: skip
+            escape(one.identity),
+            one.computation[:12],
+            "-" if one.ring_bits is None else str(one.ring_bits),
+            f"{one.prepared:,}",
+            f"{one.predicted:,}",
+            "-" if one.leakage_log2 is None else f"{one.leakage_log2:.1f}",
+        )
     console = Console()
     console.print(table)
     console.print(
-        "The last column: how far, at most, the noise of all answers that the identity was sent is from one that says "
-        "nothing of the weights (l <= 32; SECURITY.md, Parameters).",
+        "Leakage bound: all answers that an identity was sent differ from answers that say nothing about the weights "
+        "by a statistical distance of at most 2 to this power (SECURITY.md, Parameters).",
         soft_wrap=True,
     )
-
-
-def _leak(images: int) -> str:
-    from ...inference.access.usage_ledger import NOISE_BITS
-
-    return f"{math.log2(images) / 2 - NOISE_BITS:.1f}" if images else "-"
 
 
 audit_app = typer.Typer(help="Check a server's audit log (serve --audit).", no_args_is_help=True)

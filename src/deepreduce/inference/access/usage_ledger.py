@@ -22,7 +22,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, log2
 from pathlib import Path
 
 from ...errors import StoreError, one_line
@@ -30,7 +30,9 @@ from .quota import Quota, QuotaError
 
 DATABASE, PROCESSES = "quota.sqlite", "processes"
 APPLICATION, FORMAT = 0x64726D71, 1  # "drmq"
-NOISE_BITS = 39.9  # SECURITY.md: 2^-NOISE_BITS bounds what the noise of one image's answers tells of the weights
+# SECURITY.md, Parameters: 2^-NOISE_BITS bounds what the noise of one image's answers tells of the weights; of rings of
+# more than 32 bits it tells less.
+NOISE_BITS, WIDE_NOISE_BITS = 39.9, 46.5
 WAIT_S = 30.0  # for another process that writes
 SCHEMA = """
 CREATE TABLE counts (
@@ -48,6 +50,9 @@ CREATE TABLE present (
   PRIMARY KEY (process, identity)
 );
 """
+COMPUTATIONS = (
+    "CREATE TABLE IF NOT EXISTS computations (computation TEXT PRIMARY KEY NOT NULL, ring_bits INTEGER NOT NULL)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +76,28 @@ class Booked:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What an identity has used of one computation (a digest of plan and weights), in images."""
+    """What an identity has used of one computation (a digest of plan and weights), in images.
+
+    ``ring_bits``: of the plan; None where an earlier version counted.
+    """
 
     identity: str
     computation: str
     prepared: int
     predicted: int
+    ring_bits: int | None = None
+
+    @property
+    def leakage_log2(self) -> float | None:
+        """The bound on what the noise of all prepared answers tells of the weights (SECURITY.md, Parameters).
+
+        The statistical distance is at most 2 to this power; None where nothing was prepared. A ring that is not known
+        counts as one of at most 32 bits, whose bound is the larger one.
+        """
+        if not self.prepared:
+            return None
+        wide = self.ring_bits is not None and self.ring_bits > 32
+        return log2(self.prepared) / 2 - (WIDE_NOISE_BITS if wide else NOISE_BITS)
 
 
 class UsageLedger:
@@ -135,11 +156,17 @@ class UsageLedger:
         with self._lock, self._errors():
             _check_prepared(self._connection, identity, quota, images)
 
+    def describe(self, computation: str, ring_bits: int) -> None:
+        """Note the ring of a computation, for `usage`."""
+        with self._transaction() as db:
+            db.execute("INSERT OR REPLACE INTO computations VALUES (?, ?)", (computation, ring_bits))
+
     def usage(self) -> list[Usage]:
-        """What was ever counted."""
+        """Return what was ever counted, by identity and computation."""
         with self._lock, self._errors():
             rows = self._connection.execute(
-                "SELECT identity, computation, prepared, predicted FROM counts ORDER BY identity, computation"
+                "SELECT identity, computation, prepared, predicted, ring_bits FROM counts "
+                "LEFT JOIN computations USING (computation) ORDER BY identity, computation"
             ).fetchall()
         return [Usage(*row) for row in rows]
 
@@ -262,12 +289,13 @@ class UsageLedger:
         with self._transaction() as db:
             found = tuple(db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version"))
             if found == (APPLICATION, FORMAT):
+                db.execute(COMPUTATIONS)  # which earlier versions did not have, and do not miss
                 return
             if any(found) or db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
                 raise StoreError(
                     f"{self._place} was made by another version, or is something else", "choose another folder"
                 )
-            for statement in SCHEMA.split(";"):
+            for statement in (*SCHEMA.split(";"), COMPUTATIONS):
                 db.execute(statement)
             db.execute(f"PRAGMA application_id={APPLICATION}")
             db.execute(f"PRAGMA user_version={FORMAT}")

@@ -37,7 +37,11 @@ class BackgroundPreparer:
         self._stopped = False
         self._working: Client | None = None
         self._thread = threading.Thread(target=self._run, name="deepreduce-preparer", daemon=True)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError as error:
+            message = f"this machine gives us no thread: {error}"
+            raise SessionError(message, "stop other programs, then try again") from None
 
     def wait(self, n: int = 1, timeout_s: float | None = None) -> None:
         """Returns when ``n`` predictions are ready. Raises the background's error, `SessionError` after the time."""

@@ -206,7 +206,10 @@ def _while_sending(channel: Channel, frames: Iterator[tuple[Kind, Bytes | bytes,
 
     sender = threading.Thread(target=run, daemon=True)
     channel.meter.turn()
-    sender.start()
+    try:
+        sender.start()
+    except RuntimeError as error:
+        raise SessionError(f"this machine gives us no thread: {error}", "stop other programs, then try again") from None
     try:
         yield
     except BaseException as error:

@@ -146,6 +146,7 @@ class ServerResources:
             computation=self._computation,
             plan=self.plan_digest,
         )
+        access.ledger.describe(self._computation, self.plan.ring.ring_bits)
         own = sorted(chosen.quotas.own) or None
         access.note("started", plan=self.plan_digest, by=access.means, own_quotas=own, **chosen.shown())
         return access

@@ -312,14 +312,20 @@ class Store:
         except (DamagedError, WrongKeyError) as error:
             raise StoreError(f"{path} is damaged: {error.message}", "prepare again") from None
         finally:
-            # Freeing its blocks takes as long as reading it. A file that stays behind goes at the next start.
-            threading.Thread(target=self._remove, args=(batch_id,)).start()
+            self._remove_soon(batch_id)
         return Claimed(batch_id, purpose, transcript, plain)
 
     # --- files -------------------------------------------------------------------------------------------------------
 
     def _path(self, batch_id: bytes) -> Path:
         return self.folder / BATCHES / batch_id.hex()
+
+    def _remove_soon(self, batch_id: bytes) -> None:
+        """Remove the file in a thread, as freeing its blocks takes as long as reading it; at once if there is none."""
+        try:
+            threading.Thread(target=self._remove, args=(batch_id,)).start()
+        except RuntimeError:  # out of threads: the batch that was read must still be returned
+            self._remove(batch_id)
 
     def _remove(self, batch_id: bytes) -> None:
         with suppress(OSError):  # without its key it is noise

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 from ...files import write_whole
 from ..comparison import MINIMUM_SEEDS, ClaimOutcome, Lookup
-from ..provenance import provenance, provenance_lines, used
+from ..provenance import provenance, provenance_lines, today, used
 from ..scale import Scale
 from .ablation import Ablated, Ablation, needed
 from .claims_page import compared_json, probability, signed
@@ -46,7 +45,7 @@ def write_ablation(
 
     ``date`` is today's by default. Raises `MissingPackageError` where figures are wanted and matplotlib is missing.
     """
-    content = ablation_json(scale, found, lookup, seeds, command, date or datetime.date.today().isoformat())
+    content = ablation_json(scale, found, lookup, seeds, command, date or today())
     files = {
         "ablation.json": (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode(),
         "ablation.md": ablation_markdown(content).encode(),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -11,7 +10,7 @@ from typing import Any
 
 from ...files import write_whole
 from ..comparison import MINIMUM_SEEDS, ClaimOutcome, Compared, Lookup
-from ..provenance import provenance, provenance_lines, used
+from ..provenance import provenance, provenance_lines, today, used
 from ..scale import Scale
 from .claims import Verdict
 from .forest_plot import Group, forest_picture
@@ -47,7 +46,7 @@ def write_claims(
 
     ``date`` is today's by default. Raises `MissingPackageError` where figures are wanted and matplotlib is missing.
     """
-    content = claims_json(scale, verdicts, lookup, seeds, command, date or datetime.date.today().isoformat())
+    content = claims_json(scale, verdicts, lookup, seeds, command, date or today())
     files = {
         f"{name}.json": (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode(),
         f"{name}.md": claims_markdown(content, heading).encode(),
