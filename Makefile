@@ -30,7 +30,7 @@ CORE_TESTS  = $(shell grep -rl --include='test_*.py' 'pytest.mark.core' tests)
 # --capture=sys lets the reports through.
 PRELOAD     = $(shell $(CXX) -print-file-name=libasan.so) $(shell $(CXX) -print-file-name=libstdc++.so)
 
-# Python 3.11 gets a wheel of its own, 3.12 and later share one (docs/releasing.md).
+# Python 3.11 gets a wheel of its own, 3.12 and later share one (docs/develop/releasing.md).
 WHEEL_PYTHONS ?= $(PYTHON)
 WHEEL_TOOLS   := build/wheel-tools
 

@@ -1,4 +1,4 @@
-"""Harms client and server thousands of times, and looks at what is left: tests/faults, docs/faults.md.
+"""Harms client and server thousands of times, and looks at what is left: tests/faults, docs/operate/faults.md.
 
 python bench/faults.py --runs 3000 --workers 3         all cells of the matrix twice; writes bench/results
 python bench/faults.py --seed 1 --run 17               one run again, and what came of it

@@ -26,7 +26,7 @@ inside sh -ec 'for tool in cc gcc clang make cmake ld; do
   /opt/deepreduce/bin/pip download -q --no-index --no-deps --pre --find-links /dist -d /tmp/wheel deepreduce
   /opt/deepreduce/bin/pip install -q --only-binary :all: "$(echo /tmp/wheel/*)[client,server]"'
 
-# As docs/deploying.md says.
+# As docs/operate/deploying.md says.
 rm -rf "$root/etc/deepreduce" "$root/var/lib/deepreduce" "$root/var/lib/private/deepreduce" "$root/root/.local"
 install -d -m 700 "$root/etc/deepreduce" "$root/var/lib/private"
 install -d -m 700 "$root/var/lib/private/deepreduce"

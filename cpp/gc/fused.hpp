@@ -1,4 +1,4 @@
-// The fused ReLU: a garbled sign whose label keys the rest (docs/protocol.md, "fused").
+// The fused ReLU: a garbled sign whose label keys the rest (docs/reference/protocol.md, "fused").
 //
 // With y = a + b mod 2^l, a'' and b'' the shares shifted by f (ring/element.hpp), n = window - f: the circuit gives the
 // sign of a'' + b'' mod 2^n, s = [not negative], lambda + v = s (xor), v the colour that the client sees. Offline one

@@ -1,4 +1,4 @@
-// DELPHI's non-linear step as one garbled circuit: shares in, re-shared result out (docs/protocol.md, "delphi").
+// DELPHI's non-linear step as one garbled circuit: shares in, re-shared result out (docs/reference/protocol.md, "delphi").
 //
 // The evaluator returns colours, which only the garbler can decode: the client knows its next mask, so a decoding table
 // would hand it the activation. Exact. All functions are constant time. They keep no state: the caller encodes one b

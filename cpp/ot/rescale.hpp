@@ -1,4 +1,4 @@
-// Division of a shared number by 2^f with one OT an element (docs/protocol.md, "rescale").
+// Division of a shared number by 2^f with one OT an element (docs/reference/protocol.md, "rescale").
 //
 // The client adds 2^(l-2) and 2^f - 1 (it rounds up), so that for -2^(l-2) - 2^f < y <= 2^(l-2) - 2^f the top bit of
 // the sum is 0; then the carry of the two shares is A or B, their top bits, and y >> f = a'' + b'' + A B 2^(l-f) -

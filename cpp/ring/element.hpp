@@ -18,7 +18,7 @@ inline std::uint64_t sign_extend(std::uint64_t value, unsigned width) {
 inline std::uint64_t power(unsigned exponent) { return exponent < 64 ? std::uint64_t{1} << exponent : 0; }
 
 // How a share is brought to a smaller scale without its partner: signed_width((value + offset mod 2^bits) >> shift), the sum
-// rounded up by the client (offset includes 2^shift - 1) and down by the server. docs/protocol.md, "fused".
+// rounded up by the client (offset includes 2^shift - 1) and down by the server. docs/reference/protocol.md, "fused".
 inline std::uint64_t shift_share(std::uint64_t value, unsigned bits, unsigned shift, unsigned width, std::uint64_t offset) {
     return sign_extend(((value + offset) & mask(bits)) >> shift, width);
 }

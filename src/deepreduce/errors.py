@@ -40,7 +40,7 @@ class PointError(DeepReduceError):
 
 
 class PlanError(DeepReduceError):
-    """A plan, or the weights beside it, that cannot be read or breaks a rule of docs/plan-format.md."""
+    """A plan, or the weights beside it, that cannot be read or breaks a rule of docs/reference/plan-format.md."""
 
 
 class SessionError(DeepReduceError):

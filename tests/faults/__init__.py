@@ -1,1 +1,1 @@
-"""A harness that harms a client and a server while they work, and looks at what is left (docs/faults.md)."""
+"""A harness that harms a client and a server while they work, and looks at what is left (docs/operate/faults.md)."""

@@ -147,4 +147,4 @@ loopback with real stores. A party waits {TIMEOUT_S:g} s for its peer; both side
 {LIMIT_S:g} s of the fault (two time limits, two lingers of a second, and a machine that is busy with other work). After
 every run both stores are read and compared, the ledger of what was used on the wire is compared with both, the next
 prediction through a fresh connection must equal the integer reference (`delphi` bit for bit, `fused` within its bound),
-and threads and descriptors must be as many as before. docs/faults.md says what each fault is."""
+and threads and descriptors must be as many as before. docs/operate/faults.md says what each fault is."""

@@ -2,7 +2,7 @@
 
 The protocol's randomness is the operating system's, fresh each time. All tests of this file that look for no
 difference together raise a false alarm with probability FALSE_ALARM at most, if there is none. transcripts.py here does
-the same at length; docs/protocol.md ("What is tested") says what must not be told apart, and why.
+the same at length; docs/reference/protocol.md ("What is tested") says what must not be told apart, and why.
 """
 
 from types import SimpleNamespace

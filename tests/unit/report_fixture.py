@@ -150,7 +150,7 @@ def write_measured(directory: Path, content: Json | None = None) -> Path:
 
 
 def run(network: Json, private: Json) -> Json:
-    """A run file: the part of docs/run-json.md that the report reads."""
+    """A run file: the part of docs/reference/run-json.md that the report reads."""
     kinds = [("input", "Input"), ("stem.conv", "Conv"), ("stem.rescale", "Rescale")]
     for block in range(1, 5):
         kinds += [(f"S{block}.0.conv1", "Conv"), (f"S{block}.0.relu1", "Relu"), (f"S{block}.0.add", "Add")]

@@ -21,7 +21,7 @@ JobsOption = Annotated[
 ]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:0 ...; on a cluster --gpus-per-job says it.")]
 ExecutorOption = Annotated[
-    str, typer.Option(help="processes of this machine, or ray: tasks on a cluster (docs/cluster.md).")
+    str, typer.Option(help="processes of this machine, or ray: tasks on a cluster (docs/operate/cluster.md).")
 ]
 RayAddressOption = Annotated[
     str | None,

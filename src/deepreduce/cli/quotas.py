@@ -60,7 +60,8 @@ def _read(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise SettingError(f"the quotas {path} cannot be read: {error.strerror or error}", "check the path") from None
     except (ValueError, RecursionError) as error:
-        raise SettingError(f"the quotas {path} are no TOML: {error}", "docs/service.md shows an example") from None
+        hint = "docs/operate/service.md shows an example"
+        raise SettingError(f"the quotas {path} are not TOML: {error}", hint) from None
     if unknown := set(content) - {"default", "identity"}:
         raise SettingError(f"{path} has an unknown table {min(unknown)!r:.40}", "known: default, identity")
     return content

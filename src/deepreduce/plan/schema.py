@@ -1,7 +1,8 @@
 """The plan: a network as both parties see it, in integers, without its weights.
 
 A closed union of ops in topological order, the ring and the fixed-point formats, and the name of a set of homomorphic
-parameters. Normative description: docs/plan-format.md. The classes here hold anything; rules.py says what a plan may.
+parameters. Normative description: docs/reference/plan-format.md. The classes here hold anything; rules.py says what a
+plan may.
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ def decode(content: bytes) -> Plan:
         raise PlanError(f"plan: not the JSON of a plan: {one_line(error):.200}", "export it again") from error
     top = _fields(data, Plan, "plan")
     if not isinstance(top["ops"], tuple):
-        raise PlanError("plan: ops is no list", "docs/plan-format.md")
+        raise PlanError("plan: ops is no list", "docs/reference/plan-format.md")
     ops = tuple(_op(item, f"op {index}") for index, item in enumerate(top["ops"]))
     ring = FixedPoint(**_fields(top["ring"], FixedPoint, "ring"))
     pictures = None if top["pictures"] is None else Pictures(**_fields(top["pictures"], Pictures, "pictures"))
@@ -160,7 +160,7 @@ def _json(part: Plan | FixedPoint | Pictures | Op) -> dict[str, Any]:
 
 def _op(data: Any, where: str) -> Op:
     if not isinstance(data, dict) or "op" not in data:
-        raise PlanError(f"{where}: no JSON object with the key 'op'", "docs/plan-format.md")
+        raise PlanError(f"{where}: no JSON object with the key 'op'", "docs/reference/plan-format.md")
     rest = {name: value for name, value in data.items() if name != "op"}
     if data["op"] not in list(_KINDS):  # a list: the value may be unhashable
         raise PlanError(f"{where}: unknown op {data['op']!r:.80}", f"known: {', '.join(sorted(_KINDS))}")
@@ -174,10 +174,10 @@ def _fields(data: Any, kind: type, where: str) -> dict[str, Any]:
     """The values of ``kind``'s fields out of JSON: exactly its keys, lists as tuples, base64 as bytes."""
     types = field_types(kind)
     if not isinstance(data, dict):
-        raise PlanError(f"{where}: {data!r:.80} is no JSON object", "docs/plan-format.md")
+        raise PlanError(f"{where}: {data!r:.80} is no JSON object", "docs/reference/plan-format.md")
     for name in sorted(types.keys() ^ data.keys()):
         if name in types:
-            raise PlanError(f"{where}: {name} is missing", "docs/plan-format.md")
+            raise PlanError(f"{where}: {name} is missing", "docs/reference/plan-format.md")
         raise PlanError(f"{where}: unknown key {name!r:.80}", nearest(name, types))
     return {name: _value(data[name], hint, f"{where}: {name}") for name, hint in types.items()}
 
@@ -189,7 +189,7 @@ def _value(value: Any, hint: Any, where: str) -> Any:
         try:
             return base64.b64decode(value, validate=True)
         except ValueError as error:
-            raise PlanError(f"{where} is not base64: {error}", "docs/plan-format.md") from error
+            raise PlanError(f"{where} is not base64: {error}", "docs/reference/plan-format.md") from error
     return value
 
 

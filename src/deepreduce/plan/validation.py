@@ -101,7 +101,9 @@ def check_types(value: object, where: str) -> None:
     for name, hint in field_types(type(value)).items():
         held = getattr(value, name)
         if not fits(held, hint):
-            raise PlanError(f"{where}: {name} is {held!r:.80}, not of type {_type_name(hint)}", "docs/plan-format.md")
+            raise PlanError(
+                f"{where}: {name} is {held!r:.80}, not of type {_type_name(hint)}", "docs/reference/plan-format.md"
+            )
 
 
 def _type_name(hint: Any) -> str:
@@ -240,7 +242,7 @@ def _check_ranges(op: Op, ring_bits: int) -> None:
             _check_peak(op.name, op.peak, 2 * MARGIN, 2 ** (op.window - 1) - 1)
         case Rescale():
             _bound(op.name, "shift", op.shift, 2 - ring_bits, ring_bits - 2)
-            # The client rounds its share up after adding 2^(l-2) (docs/protocol.md).
+            # The client rounds its share up after adding 2^(l-2) (docs/reference/protocol.md).
             bound = 2 ** (ring_bits - 2) - 2 ** max(0, op.shift)
             _check_peak(op.name, op.peak, MARGIN * 2 ** max(0, -op.shift), bound)
         case _:

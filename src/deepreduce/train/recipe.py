@@ -31,7 +31,7 @@ class Recipe:
     ``epoch_images`` training images, drawn anew for each epoch, make an epoch; 0 means all of them.
 
     ``cutout`` is the side of the erased square in pixels, ``cutmix`` the parameter of its Beta distribution,
-    ``ema_decay`` per batch (lower in the first ones); 0 switches each off. docs/recipes.md names the sources.
+    ``ema_decay`` per batch (lower in the first ones); 0 switches each off. docs/guide/recipes.md names the sources.
     """
 
     name: str = "paper"

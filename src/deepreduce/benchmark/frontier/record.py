@@ -90,7 +90,7 @@ def run_file(job: str, protocol: str, network: str) -> str:
 
 
 def write_run(directory: Path, file: str, run: Mapping[str, Any]) -> None:
-    """The whole measurement: docs/run-json.md."""
+    """The whole measurement: docs/reference/run-json.md."""
     write_json(directory / RUNS / file, run)
 
 

@@ -71,7 +71,9 @@ class NormError(PlanError):
 
 
 def check_norm(plan: Plan, weights: Weights) -> None:
-    """Refuse weights that the server's noise cannot hide (docs/protocol.md: the flood), as the server itself would."""
+    """Refuse weights that the server's noise cannot hide (docs/reference/protocol.md: the flood), as the server itself
+    would.
+    """
     norm, outputs = norm_squared(plan, weights)
     fewer = next((n for n in range(MAX_WEIGHT_BITS) if _hidden(plan.ring.ring_bits, norm / 4**n, outputs)), None)
     if fewer is None or fewer:

@@ -1,4 +1,4 @@
-"""May I? A client whose use is limited asks before it burns anything (docs/protocol.md, "Quotas").
+"""May I? A client whose use is limited asks before it burns anything (docs/reference/protocol.md, "Quotas").
 
 client: ASK {what};     server: ALLOWANCE {granted, seconds until it is worth asking again; 0: not known}
 """

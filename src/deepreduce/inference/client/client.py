@@ -60,7 +60,7 @@ class Client:
 
     ``store``: a folder (made as needed) or a `ClientStore`. If the server has a store too (``stored``), what is
     prepared outlives connections and processes; without, or if the server has none, it ends with the connection.
-    ``store_key``: a file with the key that locks it; None: the user's (docs/service.md).
+    ``store_key``: a file with the key that locks it; None: the user's (docs/operate/service.md).
 
     Where the server limits what this client may use, `prepare` and `predict` raise `PeerError` with the reason QUOTA;
     nothing prepared is lost by it, and the session goes on.

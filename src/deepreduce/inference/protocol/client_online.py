@@ -1,4 +1,4 @@
-"""The client's online phase: one message each way per level of ReLUs (docs/protocol.md, "whole run")."""
+"""The client's online phase: one message each way per level of ReLUs (docs/reference/protocol.md, "whole run")."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Prepared material on disk: used once, whatever crashes (docs/service.md)."""
+"""Prepared material on disk: used once, whatever crashes (docs/operate/service.md)."""
 
 from .client import ClientStore
 from .server import ServerStore

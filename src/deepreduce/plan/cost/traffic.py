@@ -1,7 +1,7 @@
 """What a private run will cost, message by message, before it runs. A session must send exactly these bytes.
 
-Bytes include the header of every frame. The formulas follow docs/protocol.md: l is the ring's width, n = window - shift
-the bits that a comparison sees, p the elements of a chunk rounded up to whole groups of instances.
+Bytes include the header of every frame. The formulas follow docs/reference/protocol.md: l is the ring's width, n =
+window - shift the bits that a comparison sees, p the elements of a chunk rounded up to whole groups of instances.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The sizes of the messages of a vector of comparisons or shifts: an AGREEMENT that both compute from the plan.
 
-A vector is cut into chunks, one frame per message each, so that computing and sending overlap. docs/protocol.md has
-the messages themselves; a session refuses any other length.
+A vector is cut into chunks, one frame per message each, so that computing and sending overlap.
+docs/reference/protocol.md has the messages themselves; a session refuses any other length.
 """
 
 from __future__ import annotations

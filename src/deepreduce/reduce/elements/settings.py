@@ -17,8 +17,8 @@ METHODS: tuple[Scoring, ...] = get_args(Scoring)
 class Linearize:
     """Elements of ReLU layers removed in ``rounds`` over the first ``share`` of all training steps; then tuning.
 
-    The number that is left falls geometrically, from what the network has to the budget in its name. ``method`` says
-    by what elements are chosen (docs/elements.md): ``taylor1`` and ``taylor2`` by the loss that removing them would
+    The number that is left falls geometrically, from what the network has to the budget in its name. ``method`` says by
+    what elements are chosen (docs/guide/elements.md): ``taylor1`` and ``taylor2`` by the loss that removing them would
     cost, to first and second order, over the batches since the last removal; ``gates`` by learned gates (Selective
     Network Linearization, Cho et al. 2022), all at once at the end of the last round.
 

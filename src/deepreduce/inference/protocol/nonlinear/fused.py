@@ -1,4 +1,6 @@
-"""The fused ReLU (docs/protocol.md, "fused"): garble the sign, let its label key the rest. Both roles, by chunks."""
+"""The fused ReLU (docs/reference/protocol.md, "fused"): garble the sign, let its label key the rest. Both roles, by
+chunks.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""DELPHI's circuit (docs/protocol.md, "delphi"): the whole step is garbled. ReLU and rescale, both roles, by chunks."""
+"""DELPHI's circuit (docs/reference/protocol.md, "delphi"): the whole step is garbled. ReLU and rescale, both roles, by
+chunks.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The one-OT rescale (docs/protocol.md, "rescale"): a shift by one product of sign bits. Both roles, by chunks."""
+"""The one-OT rescale (docs/reference/protocol.md, "rescale"): a shift by one product of sign bits. Both roles, by
+chunks.
+"""
 
 from __future__ import annotations
 
