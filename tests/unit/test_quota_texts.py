@@ -59,7 +59,7 @@ def test_options_that_are_none(texts, message):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("x", "are no TOML"),
+        ("x", "are not TOML"),
         ("[defaults]\ntotal = 1", "unknown table 'defaults'"),
         ("default = 1", "default is no table"),
         ("[identity]\nalice = 1", "identity.alice is no table"),
