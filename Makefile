@@ -60,7 +60,7 @@ demo: $(VENV)/.built
 	$(BIN)/deepreduce search resnet10 --width 0.125 --data digits --out $(DEMO) --jobs $(CORES) --target "online<20ms@lan"
 	$(BIN)/deepreduce export $(DEMO) --out $(DEMO)/plan --samples 5
 	$(BIN)/python examples/6_serve_and_predict.py $(DEMO)/plan
-	$(BIN)/deepreduce bench $(DEMO) --network none --network lan
+	$(BIN)/deepreduce bench $(DEMO) --link none --link lan
 	$(BIN)/deepreduce report $(DEMO)
 	@echo "open $(DEMO)/report.html in a browser"
 

@@ -25,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from sessions import PLAN, WEIGHTS, image, serving
 
 from deepreduce.inference import Client, client_context, server_context
+from deepreduce.inference.client import material_pool as client_pool
 from deepreduce.inference.server import material_pool, session
 from deepreduce.inference.server.events import JsonLines
 from deepreduce.inference.server.metrics import Metrics
@@ -46,9 +47,9 @@ def note(name: str, content: bytes) -> None:
 def watch() -> None:
     """Notes masks, labels, Deltas and keys as they come to be."""
     for owner in (
-        material_pool.ClientStored,
+        client_pool.ClientStoredPool,
         material_pool.ServerStoredPool,
-        material_pool.ClientMemory,
+        client_pool.ClientMemoryPool,
         material_pool.ServerMemoryPool,
     ):
         put = owner.put

@@ -22,6 +22,7 @@ from sessions import image, serving, weights_of
 
 from deepreduce.errors import DeepReduceError
 from deepreduce.inference import Client
+from deepreduce.inference.client import material_pool as client_pool
 from deepreduce.inference.server import material_pool
 from deepreduce.inference.store.key_wrapping import Wrapping
 from deepreduce.plan import Relu, Rescale
@@ -78,8 +79,8 @@ def main(protocol: str, ending: str, folder: str) -> None:
             raise DeepReduceError("in the middle")
 
     for owner in (
-        material_pool.ClientMemory,
-        material_pool.ClientStored,
+        client_pool.ClientMemoryPool,
+        client_pool.ClientStoredPool,
         material_pool.ServerMemoryPool,
         material_pool.ServerStoredPool,
     ):

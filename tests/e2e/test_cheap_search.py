@@ -52,7 +52,7 @@ def finished(tmp_path_factory) -> Path:
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("done before") == len(kept) < FIRST
     assert all(path.stat().st_mtime_ns == time_ns for path, time_ns in kept.items())
-    assert "effort quarter: 2" in done.stdout
+    assert "compute: 2" in done.stdout
     return out
 
 

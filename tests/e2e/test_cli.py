@@ -144,3 +144,13 @@ def test_help_lists_every_setting_of_the_recipe():
 
 def test_debug_shows_the_traceback(place):
     assert "Traceback" in run("--debug", "inspect", "raises.py:build", cwd=place).stderr
+
+
+def test_former_names_of_options_work_and_warn(tmp_path):
+    """--network is a link's former option."""
+    for former in (("--network", "nowhere"), ("--network=nowhere",)):
+        done = run("bench", "resnet6", *former)
+        assert done.returncode == 2 and "--network is called --link now" in done.stderr
+        assert "nowhere" in done.stderr
+    assert "called" not in run("bench", "resnet6", "--link", "nowhere").stderr
+    assert "--network" not in run("bench", "--help").stdout

@@ -147,7 +147,7 @@ def test_a_point_that_cannot_be_exported_is_left_out(folder, exporting):
 
 
 def test_tables_and_the_report_show_seconds(folder, exporting):
-    done = run("bench", folder, "--inferences", "1", "--network", "none", "--network", "lan")
+    done = run("bench", folder, "--inferences", "1", "--link", "none", "--link", "lan")
     assert done.exit_code == 0, done.output
     assert "fused@none, measured" in done.output and "fused@lan, measured" in done.output
     assert "measured before" in run("bench", folder, "--inferences", "1").output
@@ -183,7 +183,7 @@ def test_options_that_are_not_for_searches(folder, exporting, arguments, says):
 
 
 def test_several_networks_are_for_searches():
-    assert "is no search's folder" in str(run("bench", "resnet6", "--network", "lan", "--network", "wan").exception)
+    assert "is no search's folder" in str(run("bench", "resnet6", "--link", "lan", "--link", "wan").exception)
 
 
 def test_relus_under_a_budget_need_no_export_to_choose(folder, exporting):

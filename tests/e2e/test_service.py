@@ -136,7 +136,7 @@ def test_prepared_then_restarted_then_predicted(folder):
             assert len(entry["classes"]) == 2
         shown = predict(folder, port, images[0], "--prepare", 2, "--protocol", "delphi")
         assert CLASSES[int(logits(PIXELS[0]).argmax())] in shown.stdout
-        assert "2 left prepared" in shown.stderr
+        assert "2 predictions still prepared" in shown.stderr
         page = re.search(r"metrics=(\S+)", (folder / "log").read_text())[1]
         check_page(urllib.request.urlopen(page, timeout=5).read().decode())
 
@@ -191,7 +191,7 @@ def test_who_gets_in(folder, tmp_path):
         known = ("--token-file", folder / "token")
         predict(folder, *ask, *trust, *known, "--pin", digest(PLAN))
         assert "pinned is 0000" in predict(folder, *ask, *trust, *known, "--pin", "0" * 64, code=4).stderr
-        assert "did not let us in" in predict(folder, *ask, *trust, code=4).stderr
+        assert "access denied" in predict(folder, *ask, *trust, code=4).stderr
         assert "certificate" in predict(folder, *ask, "--tls", *known, code=4).stderr
         log = (folder / "log").read_text()
         assert "sesame" not in log
@@ -253,7 +253,7 @@ def test_certificates_tokens_and_quotas(folder, tmp_path):
         process.send_signal(signal.SIGHUP)
         wait_for_line(folder, '"event": "configured", "result": "failed"')
         deepreduce("token", "alice", "--file", tokens, "--remove")
-        assert "did not let us in" in predict(folder, port, *alice, pictures[0], code=4).stderr
+        assert "access denied" in predict(folder, port, *alice, pictures[0], code=4).stderr
         process.send_signal(signal.SIGTERM)
         assert process.wait(10) == 0
         head = json.loads((folder / "log").read_text().splitlines()[-1])["audit"]
@@ -286,7 +286,7 @@ def wait_for_line(folder, text):
         (["--audit", "/nonexistent/audit"], "cannot be written"),
         (["--listen", "nowhere"], "is no address"),
         (["--max-disk", "much"], "--max-disk is 'much'"),
-        (["--tls-cert", "x.pem"], "a certificate without its key"),
+        (["--tls-cert", "x.pem"], "must be given together"),
         (["--token-file", "/nonexistent"], "cannot be read"),
         (["--rate", "-1"], "rate is -1"),
     ],

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from deepreduce.inference.server import material_pool
+from deepreduce.inference.client import material_pool as client_pool
 from deepreduce.inference.store import store as store_module
 from deepreduce.inference.transport.channel import Channel
 from deepreduce.inference.transport.frames import Reason
@@ -114,10 +114,10 @@ def test_material_that_is_used_twice_is_seen(monkeypatch):
         seen.extend([taken(self)] if not seen else [])
         return seen[0]
 
-    taken = material_pool.ClientStored.take
+    taken = client_pool.ClientStoredPool.take
 
     def patch(_):
-        monkeypatch.setattr(material_pool.ClientStored, "take", take)
+        monkeypatch.setattr(client_pool.ClientStoredPool, "take", take)
 
     found = broken(ANSWERED, monkeypatch, patch)
     assert "a batch was used twice by the client" in found

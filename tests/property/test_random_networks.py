@@ -111,7 +111,7 @@ def test_relus_fade_to_the_reduced_network(module, data, front_padding):
     kept = data.draw(st.sets(st.sampled_from(sorted(network.layout.stages))))
     point = "+".join(stage for stage in network.layout.stages if stage in kept) or "none"
     reduced = deepreduce.reduce_to(network, point, front_padding=front_padding)
-    fading, fade = deepreduce.reduce.fade_to(network, point, front_padding=front_padding)
+    fading, fade = deepreduce.reduce.anneal_to(network, point, front_padding=front_padding)
     x = torch.randn(3, 3, 16, 16)
     if not front_padding:
         assert torch.equal(fading(x), network(x))

@@ -123,7 +123,7 @@ def test_a_waterfall_begins_where_the_operation_before_ended(tmp_path: Path) -> 
 def test_without_measurements_the_page_says_how_to_make_them(tmp_path: Path) -> None:
     page = _Page(write_report(write_search(tmp_path))[0].read_text())
     assert "deepreduce bench DIR" in page.text
-    assert "In private" not in page.text
+    assert "Private inference cost" not in page.text
     assert json.loads(next(text for a, text in page.scripts if a.get("id") == "choices")) == {}
 
 

@@ -42,7 +42,7 @@ def server_files(
 ) -> ServerFiles | None:
     """What a server on that address shows; None: it speaks plain TCP. Raises `SettingError`."""
     if (certificate is None) != (key is None):
-        raise SettingError("a certificate without its key, or the other way round", "give --tls-cert and --tls-key")
+        raise SettingError("--tls-cert and --tls-key must be given together", "give both, or neither")
     if insecure:
         if certificate is not None or client_authority is not None:
             raise SettingError("--insecure with certificates", "leave --insecure out, or the certificates")

@@ -41,7 +41,10 @@ GpusOption = Annotated[
 ]
 RetriesOption = Annotated[
     int | None,
-    typer.Option(help="Workers of one job that may die in a row without finishing an epoch.", show_default="3"),
+    typer.Option(
+        help="How often a job's worker may die in a row, without finishing an epoch, before the job fails.",
+        show_default="3",
+    ),
 ]
 
 

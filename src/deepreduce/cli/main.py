@@ -23,10 +23,13 @@ from .commands.reproduce import reproduce_command
 from .commands.search import search_command
 from .commands.serve import serve_command
 
+#: verb -> former name of an option -> its present name. Former names work for one release.
+RENAMED_OPTIONS = {"bench": {"--network": "--link"}}
+
 app = typer.Typer(
     name="deepreduce",
-    help="Find out which ReLUs of a network earn their price under encryption, train networks without the others, "
-    "and run them privately between a client and a server.",
+    help="Find out which ReLUs of a network contribute to its accuracy, train networks without the others, and run "
+    "them privately between a client and a server.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -65,7 +68,7 @@ def _options(
 
 def run() -> NoReturn:
     """Run the command line; every error ends as one line, a hint and an exit code that is not 0."""
-    arguments = sys.argv[1:]
+    arguments = _renamed(sys.argv[1:])
     debug = "--debug" in arguments
     try:
         app(args=[a for a in arguments if a != "--debug"], prog_name="deepreduce")
@@ -83,6 +86,20 @@ def run() -> NoReturn:
             f"unexpected {type(error).__name__}: {one_line(error)}", "--debug shows where; please report it", 70, debug
         )
     sys.exit(0)
+
+
+def _renamed(arguments: list[str]) -> list[str]:
+    """Return the arguments with the present names of options that had another one, and warn of each."""
+    renamed = RENAMED_OPTIONS.get(arguments[0], {}) if arguments else {}
+    found = []
+    for argument in arguments:
+        name, equals, value = argument.partition("=")
+        if name in renamed:
+            Console(stderr=True, soft_wrap=True).print(
+                f"[yellow]warning:[/] {name} is called {renamed[name]} now", highlight=False
+            )
+        found.append(renamed.get(name, name) + equals + value)
+    return found
 
 
 def _fail(message: str, hint: str, code: int, debug: bool) -> NoReturn:

@@ -19,8 +19,10 @@ from ..options import JsonOption
 def token_command(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Whose token: letters, digits and . _ @ + -")],
     file: Annotated[Path, typer.Option("--file", metavar="FILE", help="The server's --tokens; made as needed.")],
-    replace: Annotated[bool, typer.Option("--replace", help="A new token; the old one ends.")] = False,
-    remove: Annotated[bool, typer.Option("--remove", help="No token for NAME any more.")] = False,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Replace NAME's token; the old one stops working.")
+    ] = False,
+    remove: Annotated[bool, typer.Option("--remove", help="Revoke NAME's token.")] = False,
 ) -> None:
     """Make a token for NAME, print it once, and put its hash into FILE (mode 0600).
 
@@ -122,7 +124,7 @@ def verify_command(
     if found.torn:
         typer.echo(f"note: {found.torn} bytes at the end are no whole line: being written, or torn by a crash")
     if not found.stopped:
-        typer.echo("note: the last line is not the server's end: it runs, or crashed, or lines were cut off")
+        typer.echo("note: the log does not end with a server stop: still running, crashed, or truncated")
 
 
 def certificates_command(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -28,52 +29,96 @@ NETWORK_DEFAULTS = (
 )  # width, classes, image, ring and weight bits, merging: a plan has its own
 
 
+PlanArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="PLAN|NETWORK|DIR",
+        help="A plan's folder (plan.json, weights.safetensors), a network to fill with random weights "
+        "(resnet18 ...), or a search's folder: every point of its frontier.",
+        show_default=False,
+    ),
+]
+PointOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Reduce the network: 'S2^RT+S3^RT, alpha=0.5' ... Of a search: this point only; repeatable.",
+        show_default="full, or the frontier",
+    ),
+]
+ProtocolOption = Annotated[Literal["fused", "delphi"], typer.Option(help="How ReLUs are computed.")]
+InferencesOption = Annotated[int, typer.Option(help="How many; times are medians.")]
+LinkOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="none|lan|wan|RATE,RTT",
+        help="Emulate a link: lan, wan, or 200Mbit,20ms (rate, round-trip time). Repeatable for a search.",
+        show_default="none",
+    ),
+]
+ThreadsOption = Annotated[int, typer.Option(help="Threads of each party.")]
+BatchOption = Annotated[int, typer.Option(help="Images per inference.")]
+ModeOption = Annotated[
+    Literal["prepared", "single"], typer.Option(help="Prepare before the image is there, or all in one call.")
+]
+TlsOption = Annotated[bool, typer.Option("--tls/--no-tls", help="Encrypt the connection.")]
+ClassesOption = Annotated[int, typer.Option(help="Number of classes of a built-in network.")]
+ImageOption = Annotated[int, typer.Option(help="Side of a built-in network's images.")]
+RingBitsOption = Annotated[int, typer.Option(help="Ring of a network's plan.")]
+WeightBitsOption = Annotated[int, typer.Option(help="Bits of a network's random weights.")]
+MergeOption = Annotated[
+    bool, typer.Option("--merge/--no-merge", help="Compose a network's linear ops where that is cheaper.")
+]
+SeedOption = Annotated[int, typer.Option(help="Of weights and images.")]
+OutOption = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Write all measurements (run.json).", show_default=False)
+]
+AgainOption = Annotated[bool, typer.Option("--again", help="Of a search: measure also what is measured.")]
+
+
+@dataclass(frozen=True)
+class BenchCommandOptions:
+    """The options of ``deepreduce bench`` as they were typed."""
+
+    plan: PlanArgument
+    point: PointOption
+    protocol: ProtocolOption
+    inferences: InferencesOption
+    link: LinkOption
+    threads: ThreadsOption
+    batch: BatchOption
+    mode: ModeOption
+    tls: TlsOption
+    width: WidthOption
+    classes: ClassesOption
+    image: ImageOption
+    ring_bits: RingBitsOption
+    weight_bits: WeightBitsOption
+    merge: MergeOption
+    seed: SeedOption
+    out: OutOption
+    again: AgainOption
+    as_json: JsonOption
+
+
 def bench_command(
-    plan: Annotated[
-        str,
-        typer.Argument(
-            metavar="PLAN|NETWORK|DIR",
-            help="A plan's folder (plan.json, weights.safetensors), a network to fill with random weights "
-            "(resnet18 ...), or a search's folder: every point of its frontier.",
-            show_default=False,
-        ),
-    ],
-    point: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Reduce the network: 'S2^RT+S3^RT, alpha=0.5' ... Of a search: this point only; repeatable.",
-            show_default="full, or the frontier",
-        ),
-    ] = None,
-    protocol: Annotated[Literal["fused", "delphi"], typer.Option(help="How ReLUs are computed.")] = "fused",
-    inferences: Annotated[int, typer.Option(help="How many; times are medians.")] = 3,
-    network: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="none|lan|wan|RATE,RTT",
-            help="Shape the connection: lan, or 200Mbit,20ms ... Repeatable for a search.",
-            show_default="none",
-        ),
-    ] = None,
-    threads: Annotated[int, typer.Option(help="Threads of each party.")] = 1,
-    batch: Annotated[int, typer.Option(help="Images per inference.")] = 1,
-    mode: Annotated[
-        Literal["prepared", "single"], typer.Option(help="Prepare before the image is there, or all in one call.")
-    ] = "prepared",
-    tls: Annotated[bool, typer.Option("--tls/--no-tls", help="Encrypt the connection.")] = False,
+    plan: PlanArgument,
+    point: PointOption = None,
+    protocol: ProtocolOption = "fused",
+    inferences: InferencesOption = 3,
+    link: LinkOption = None,
+    threads: ThreadsOption = 1,
+    batch: BatchOption = 1,
+    mode: ModeOption = "prepared",
+    tls: TlsOption = False,
     width: WidthOption = NETWORK_DEFAULTS[0],
-    classes: Annotated[int, typer.Option(help="Number of classes of a built-in network.")] = NETWORK_DEFAULTS[1],
-    image: Annotated[int, typer.Option(help="Side of a built-in network's images.")] = NETWORK_DEFAULTS[2],
-    ring_bits: Annotated[int, typer.Option(help="Ring of a network's plan.")] = NETWORK_DEFAULTS[3],
-    weight_bits: Annotated[int, typer.Option(help="Bits of a network's random weights.")] = NETWORK_DEFAULTS[4],
-    merge: Annotated[
-        bool, typer.Option("--merge/--no-merge", help="Compose a network's linear ops where that is cheaper.")
-    ] = NETWORK_DEFAULTS[5],
-    seed: Annotated[int, typer.Option(help="Of weights and images.")] = 0,
-    out: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write all measurements (run.json).", show_default=False)
-    ] = None,
-    again: Annotated[bool, typer.Option("--again", help="Of a search: measure also what is measured.")] = False,
+    classes: ClassesOption = NETWORK_DEFAULTS[1],
+    image: ImageOption = NETWORK_DEFAULTS[2],
+    ring_bits: RingBitsOption = NETWORK_DEFAULTS[3],
+    weight_bits: WeightBitsOption = NETWORK_DEFAULTS[4],
+    merge: MergeOption = NETWORK_DEFAULTS[5],
+    seed: SeedOption = 0,
+    out: OutOption = None,
+    again: AgainOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Run client and server on this machine and compare time, bytes and rounds with the prediction and the floors.
@@ -81,56 +126,79 @@ def bench_command(
     Of a search's folder every Pareto point and the full network are exported, measured, and noted in frontier.json;
     what is measured already is kept. Exit code 3 if a point could not be measured.
     """
+    _bench(BenchCommandOptions(**locals()))
+
+
+def _bench(options: BenchCommandOptions) -> None:
     from ...benchmark.run import BenchOptions, bench
 
-    networks, points = network or ["none"], point or []
-    console = Console(stderr=as_json)
-    sizes_given = (width, classes, image, ring_bits, weight_bits, merge) != NETWORK_DEFAULTS
-    options = BenchOptions(protocol, inferences, networks[0], threads, batch, mode, tls, seed)
-    if holds_search(Path(plan)):
-        if sizes_given or out is not None:
+    networks, points = options.link or ["none"], options.point or []
+    console = Console(stderr=options.as_json)
+    sizes_given = (
+        options.width,
+        options.classes,
+        options.image,
+        options.ring_bits,
+        options.weight_bits,
+        options.merge,
+    ) != NETWORK_DEFAULTS
+    measured = BenchOptions(
+        options.protocol,
+        options.inferences,
+        networks[0],
+        options.threads,
+        options.batch,
+        options.mode,
+        options.tls,
+        options.seed,
+    )
+    if holds_search(Path(options.plan)):
+        if sizes_given or options.out is not None:
             raise SettingError(
-                f"{plan} is a search: width, classes, image, bits and merging are for networks, --out for one run",
+                f"{options.plan} is a search: width, classes, image, bits and merging are for networks, --out for one "
+                "run",
                 "the runs of a search are in its folder, below runs",
             )
-        bench_frontier(Path(plan), options, networks, points, again, console, as_json)
+        bench_frontier(Path(options.plan), measured, networks, points, options.again, console, options.as_json)
         return
-    if again or len(networks) > 1 or len(points) > 1:
-        raise SettingError(f"{plan} is no search's folder: --again and more than one --network or --point are for one")
+    if options.again or len(networks) > 1 or len(points) > 1:
+        raise SettingError(
+            f"{options.plan} is no search's folder: --again and more than one --link or --point are for one"
+        )
     with ExitStack() as stack:
         report = stack.enter_context(progress_bar(console))
-        folder = _plan_folder(plan)
+        folder = _plan_folder(options.plan)
         if folder is None:
             report("make the plan", 0, 1)
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="deepreduce-")))
-            sizes = {"width": width, "classes": classes, "image": image}
+            sizes = {"width": options.width, "classes": options.classes, "image": options.image}
             _write_random(
                 folder,
-                plan,
+                options.plan,
                 points[0] if points else None,
-                ring_bits=ring_bits,
-                weight_bits=weight_bits,
-                merge=merge,
-                seed=seed,
+                ring_bits=options.ring_bits,
+                weight_bits=options.weight_bits,
+                merge=options.merge,
+                seed=options.seed,
                 **sizes,
             )
         elif points or sizes_given:
             raise SettingError(
-                f"{plan} is a plan: point, width, classes, image, bits and merging are for networks",
+                f"{options.plan} is a plan: point, width, classes, image, bits and merging are for networks",
                 "name a network instead",
             )
-        made = {"point": points[0] if points else None, "merged": None if _plan_folder(plan) else merge}
-        result = {"model": plan, **made, **bench(folder, options, report)}
-    if out is not None:
+        made = {"point": points[0] if points else None, "merged": None if _plan_folder(options.plan) else options.merge}
+        result = {"model": options.plan, **made, **bench(folder, measured, report)}
+    if options.out is not None:
         from ...files import write_whole
 
-        write_whole(out, (json.dumps(result, indent=1) + "\n").encode())
-    if as_json:
+        write_whole(options.out, (json.dumps(result, indent=1) + "\n").encode())
+    if options.as_json:
         typer.echo(json.dumps(result))
         return
     show_run(console, result)
-    if out is not None:
-        console.print(f"wrote {escape(str(out))}", highlight=False, soft_wrap=True)
+    if options.out is not None:
+        console.print(f"wrote {escape(str(options.out))}", highlight=False, soft_wrap=True)
 
 
 def _plan_folder(text: str) -> Path | None:

@@ -94,7 +94,7 @@ def _show(console: Console, directory: Path, outcome: FrontierOutcome) -> None:
         console.print(table)
     for failure in outcome.failed:
         console.print(f"[red]left out:[/] {escape(failure.name)}: {escape(failure.error)}", soft_wrap=True)
-    console.print(f"pictures: deepreduce report {escape(shlex.quote(str(directory)))}", highlight=False, soft_wrap=True)
+    console.print(f"charts: deepreduce report {escape(shlex.quote(str(directory)))}", highlight=False, soft_wrap=True)
 
 
 def _ms(seconds: float) -> str:

@@ -39,7 +39,8 @@ CORE_BROKEN = 70
 
 
 def doctor_command(as_json: JsonOption = False) -> None:
-    """Show CPU features and the kernels chosen, packages, folders and versions. Exit code 70: the core is broken."""
+    """Show CPU features and the kernels chosen, packages, folders and versions. Exit code 70: the compiled module does
+    not load or is damaged."""
     found = examine()
     if as_json:
         typer.echo(json.dumps(found, indent=1))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -23,61 +23,108 @@ if TYPE_CHECKING:
     from ...networks import Network
 
 
+SourceArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="SOURCE",
+        help="A search's folder, a network (resnet18, file.py:factory) with its weights, or a file.onnx.",
+        show_default=False,
+    ),
+]
+OutOption = Annotated[Path, typer.Option(metavar="DIR", help="The plan's folder.")]
+PointOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Which network of a search; or reduce the given one.",
+        show_default="the last --target's, else the most accurate",
+    ),
+]
+DataOption = Annotated[
+    str | None,
+    typer.Option(help="Calibrates, and measures accuracy: digits, cifar10 ... or folder:PATH.", show_default=False),
+]
+CalibrationOption = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE.npy", help="Samples that calibrate, without accuracy.", show_default=False),
+]
+WeightsOption = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="A network's state dict (.safetensors, .pt).", show_default=False),
+]
+InputShapeOption = Annotated[
+    str | None, typer.Option("--input", metavar="CxHxW", help="Size of one image.", show_default="the data's")
+]
+MergeOption = Annotated[bool, typer.Option("--merge/--no-merge", help="Compose linear ops where that is cheaper.")]
+TuneOption = Annotated[
+    int,
+    typer.Option(
+        metavar="EPOCHS", help="Train what --point reduced a little more; its weights: DIR/tuned.safetensors."
+    ),
+]
+EvaluateOption = Annotated[str, typer.Option(metavar="N|all", help="How many images to measure accuracy on.")]
+SplitOption = Annotated[Literal["validation", "test"], typer.Option(help="Which images these are.")]
+RingBitsOption = Annotated[str, typer.Option(metavar="auto|N", help="Bits of the ring.")]
+WeightBitsOption = Annotated[int, typer.Option(help="Most bits of a weight.")]
+ActivationBitsOption = Annotated[
+    int | None, typer.Option(help="Bits of an activation.", show_default="14: fewer are cheaper, and coarser")
+]
+SeedOption = Annotated[int, typer.Option(help="Of the split into training and validation images (--data).")]
+OnnxOption = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Write the merged network in floating point, too.", show_default=False),
+]
+SamplesOption = Annotated[int, typer.Option(metavar="N", help="Put N test pictures into DIR/samples.")]
+ProtocolOption = Annotated[Literal["fused", "delphi"], typer.Option(help="Whose cost is predicted.")]
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """The options of ``deepreduce export`` as they were typed."""
+
+    source: SourceArgument
+    out: OutOption
+    point: PointOption
+    data: DataOption
+    calibration: CalibrationOption
+    weights: WeightsOption
+    input_shape: InputShapeOption
+    width: WidthOption
+    stage: StageOption
+    merge: MergeOption
+    tune: TuneOption
+    evaluate: EvaluateOption
+    split: SplitOption
+    ring_bits: RingBitsOption
+    weight_bits: WeightBitsOption
+    activation_bits: ActivationBitsOption
+    seed: SeedOption
+    onnx: OnnxOption
+    samples: SamplesOption
+    protocol: ProtocolOption
+    as_json: JsonOption
+
+
 def export_command(
-    source: Annotated[
-        str,
-        typer.Argument(
-            metavar="SOURCE",
-            help="A search's folder, a network (resnet18, file.py:factory) with its weights, or a file.onnx.",
-            show_default=False,
-        ),
-    ],
-    out: Annotated[Path, typer.Option(metavar="DIR", help="The plan's folder.")] = Path("plan"),
-    point: Annotated[
-        str | None,
-        typer.Option(
-            help="Which network of a search; or reduce the given one.",
-            show_default="the last --target's, else the most accurate",
-        ),
-    ] = None,
-    data: Annotated[
-        str | None,
-        typer.Option(help="Calibrates, and measures accuracy: digits, cifar10 ... or folder:PATH.", show_default=False),
-    ] = None,
-    calibration: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE.npy", help="Samples that calibrate, without accuracy.", show_default=False),
-    ] = None,
-    weights: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="A network's state dict (.safetensors, .pt).", show_default=False),
-    ] = None,
-    input_shape: Annotated[
-        str | None, typer.Option("--input", metavar="CxHxW", help="Size of one image.", show_default="the data's")
-    ] = None,
+    source: SourceArgument,
+    out: OutOption = Path("plan"),
+    point: PointOption = None,
+    data: DataOption = None,
+    calibration: CalibrationOption = None,
+    weights: WeightsOption = None,
+    input_shape: InputShapeOption = None,
     width: WidthOption = 1.0,
     stage: StageOption = None,
-    merge: Annotated[bool, typer.Option("--merge/--no-merge", help="Compose linear ops where that is cheaper.")] = True,
-    tune: Annotated[
-        int,
-        typer.Option(
-            metavar="EPOCHS", help="Train what --point reduced a little more; its weights: DIR/tuned.safetensors."
-        ),
-    ] = 0,
-    evaluate: Annotated[str, typer.Option(metavar="N|all", help="How many images to measure accuracy on.")] = "all",
-    split: Annotated[Literal["validation", "test"], typer.Option(help="Which images these are.")] = "validation",
-    ring_bits: Annotated[str, typer.Option(metavar="auto|N", help="Bits of the ring.")] = "auto",
-    weight_bits: Annotated[int, typer.Option(help="Most bits of a weight.")] = 12,
-    activation_bits: Annotated[
-        int | None, typer.Option(help="Bits of an activation.", show_default="14: fewer are cheaper, and coarser")
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Of the split into training and validation images (--data).")] = 0,
-    onnx: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Write the merged network in floating point, too.", show_default=False),
-    ] = None,
-    samples: Annotated[int, typer.Option(metavar="N", help="Put N test pictures into DIR/samples.")] = 0,
-    protocol: Annotated[Literal["fused", "delphi"], typer.Option(help="Whose cost is predicted.")] = "fused",
+    merge: MergeOption = True,
+    tune: TuneOption = 0,
+    evaluate: EvaluateOption = "all",
+    split: SplitOption = "validation",
+    ring_bits: RingBitsOption = "auto",
+    weight_bits: WeightBitsOption = 12,
+    activation_bits: ActivationBitsOption = None,
+    seed: SeedOption = 0,
+    onnx: OnnxOption = None,
+    samples: SamplesOption = 0,
+    protocol: ProtocolOption = "fused",
     as_json: JsonOption = False,
 ) -> None:
     """Turn a trained network into a plan that client and server share, and integer weights for the server.
@@ -85,59 +132,82 @@ def export_command(
     Batch normalisation is folded in, linear ops are merged where that is cheaper, weights get at most 12 bits, and
     sample images decide the scales. Accuracy is measured before and after, in exact integers.
     """
+    _export(ExportOptions(**locals()))
+
+
+def _export(options: ExportOptions) -> None:
     settings: dict[str, Any] = {
-        "evaluate": _count(evaluate),
-        "split": split,
-        "merge": merge,
-        "ring_bits": _ring(ring_bits),
-        "weight_bits": weight_bits,
-        **({} if activation_bits is None else {"activation_bits": activation_bits}),
+        "evaluate": _count(options.evaluate),
+        "split": options.split,
+        "merge": options.merge,
+        "ring_bits": _ring(options.ring_bits),
+        "weight_bits": options.weight_bits,
+        **({} if options.activation_bits is None else {"activation_bits": options.activation_bits}),
     }
-    stages = parse_pairs(stage, "--stage") or None
-    console = Console(stderr=as_json)
+    stages = parse_pairs(options.stage, "--stage") or None
+    console = Console(stderr=options.as_json)
     from ...export.folder import check_folder
 
-    check_folder(out)
-    searched = (Path(source) / "frontier.json").is_file() or (Path(source).is_dir() and not source.endswith(".onnx"))
-    if samples and data is None and not searched:
+    check_folder(options.out)
+    searched = (Path(options.source) / "frontier.json").is_file() or (
+        Path(options.source).is_dir() and not options.source.endswith(".onnx")
+    )
+    if options.samples and options.data is None and not searched:
         raise SettingError("--samples are test pictures of --data", "give --data NAME")
     dataset: Dataset | None
     with progress_bar(console) as report:
         if searched:
-            given: dict[str, object] = {"--weights": weights, "--calibration": calibration, "--input": input_shape}
+            given: dict[str, object] = {
+                "--weights": options.weights,
+                "--calibration": options.calibration,
+                "--input": options.input_shape,
+            }
             _refuse(given, "come with the search")
-            exported, network, dataset = _from_search(Path(source), point, data, seed, tune, settings, report)
-        else:
-            shape = None if input_shape is None else parse_shape(input_shape)
-            exported, network, dataset = _from_network(
-                source, point, data, calibration, weights, shape, width, stages, tune, seed, settings, report
+            exported, network, dataset = _from_search(
+                Path(options.source), options.point, options.data, options.seed, options.tune, settings, report
             )
-        files = exported.write(out)
-        if tune:
+        else:
+            shape = None if options.input_shape is None else parse_shape(options.input_shape)
+            exported, network, dataset = _from_network(
+                options.source,
+                options.point,
+                options.data,
+                options.calibration,
+                options.weights,
+                shape,
+                options.width,
+                stages,
+                options.tune,
+                options.seed,
+                settings,
+                report,
+            )
+        files = exported.write(options.out)
+        if options.tune:
             from safetensors.torch import save
 
             from ...files import write_whole
 
             files.append(
                 write_whole(
-                    out / "tuned.safetensors",
+                    options.out / "tuned.safetensors",
                     save({name: value.contiguous() for name, value in network.state_dict().items()}),
                 )
             )
-        if samples:
+        if options.samples:
             from ...export.samples import write_samples
 
             assert dataset is not None  # checked above
-            files += write_samples(out, dataset, samples)
+            files += write_samples(options.out, dataset, options.samples)
         written: dict[str, Any] = {"files": [str(path) for path in files]}
-        if onnx is not None:
+        if options.onnx is not None:
             from ...export.onnx_export import write_onnx
 
             report("write ONNX", 0, 1)
-            difference = write_onnx(onnx, network, merge=merge)
-            written |= {"onnx": str(onnx), "onnx_largest_difference": difference}
-    costs = _costs(exported, protocol)
-    if as_json:
+            difference = write_onnx(options.onnx, network, merge=options.merge)
+            written |= {"onnx": str(options.onnx), "onnx_largest_difference": difference}
+    costs = _costs(exported, options.protocol)
+    if options.as_json:
         typer.echo(json.dumps({**exported.facts(), "cost": costs, **written}, indent=1))
     else:
         _show(console, exported, costs, written)

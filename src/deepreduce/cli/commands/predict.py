@@ -1,10 +1,11 @@
-"""``deepreduce predict``: a server's answer to pictures that it does not see."""
+"""``deepreduce predict``: private predictions by a server that does not see the images."""
 
 from __future__ import annotations
 
 import json
 import time
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -22,96 +23,150 @@ if TYPE_CHECKING:
     from ...inference.client.client import Client
 
 SOME_FAILED = 1  # exit code: some files could not be answered, the others were
-TRUST = "Whom to trust, and who asks"
+TRUST = "Trust and credentials"
+
+
+ServerArgument = Annotated[str, typer.Argument(metavar="HOST:PORT", help="Where it is served.", show_default=False)]
+ImagesArgument = Annotated[
+    list[Path] | None,
+    typer.Argument(metavar="IMAGE...", help="PNG or JPEG; .npy: a network's input.", show_default=False),
+]
+PrepareOption = Annotated[
+    int, typer.Option(help="Leave so many predictions prepared for later; without images: only that.")
+]
+StoreOption = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="Where they are kept.", show_default="~/.local/share/deepreduce/client"),
+]
+NoStoreOption = Annotated[bool, typer.Option("--no-store", help="Keep nothing on disk, use nothing from there.")]
+TlsOption = Annotated[
+    bool,
+    typer.Option("--tls", help="Trust the system's authorities, on this machine, too.", rich_help_panel=TRUST),
+]
+TlsCaOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Trust this authority (PEM), and no other.",
+        show_default="the system's; on this machine: the development authority",
+        rich_help_panel=TRUST,
+    ),
+]
+ServerNameOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Whose certificate the server must show.",
+        show_default="HOST",
+        rich_help_panel=TRUST,
+    ),
+]
+TlsCertOption = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="This client's certificate (PEM).", show_default=False, rich_help_panel=TRUST),
+]
+TlsKeyOption = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Its key (PEM).", show_default=False, rich_help_panel=TRUST),
+]
+TokenFileOption = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="The token that the server asks for.", show_default=False, rich_help_panel=TRUST),
+]
+PinOption = Annotated[
+    str | None,
+    typer.Option(metavar="DIGEST", help="Accept this plan only.", show_default=False, rich_help_panel=TRUST),
+]
+InsecureOption = Annotated[
+    bool,
+    typer.Option(
+        "--insecure", help="Plain TCP, for a server that was told the same: for tests only.", rich_help_panel=TRUST
+    ),
+]
+ProtocolOption = Annotated[Literal["fused", "delphi"], typer.Option(help="delphi: exact, and slower.")]
+BatchOption = Annotated[int, typer.Option(help="Images per prediction.")]
+ThreadsOption = Annotated[int, typer.Option(help="Threads of this side.")]
+TimeoutOption = Annotated[float, typer.Option(metavar="SECONDS", help="How long the server may be silent.")]
+WaitOption = Annotated[float, typer.Option(metavar="SECONDS", help="How long to wait for a busy server.")]
+TopOption = Annotated[int, typer.Option(metavar="K", help="Classes to show.")]
+ResizeOption = Annotated[bool, typer.Option("--resize", help="Stretch pictures to the size of the plan.")]
+ArrayOption = Annotated[bool, typer.Option("--array", help="All files are arrays (.npy), whatever their names.")]
+
+
+@dataclass(frozen=True)
+class PredictOptions:
+    """The options of ``deepreduce predict`` as they were typed."""
+
+    server: ServerArgument
+    images: ImagesArgument
+    prepare: PrepareOption
+    store: StoreOption
+    store_key: StoreKeyOption
+    no_store: NoStoreOption
+    tls: TlsOption
+    tls_ca: TlsCaOption
+    server_name: ServerNameOption
+    tls_cert: TlsCertOption
+    tls_key: TlsKeyOption
+    token_file: TokenFileOption
+    pin: PinOption
+    insecure: InsecureOption
+    protocol: ProtocolOption
+    batch: BatchOption
+    threads: ThreadsOption
+    timeout: TimeoutOption
+    wait: WaitOption
+    top: TopOption
+    resize: ResizeOption
+    array: ArrayOption
+    as_json: JsonOption
 
 
 def predict_command(
-    server: Annotated[str, typer.Argument(metavar="HOST:PORT", help="Where it is served.", show_default=False)],
-    images: Annotated[
-        list[Path] | None,
-        typer.Argument(metavar="IMAGE...", help="PNG or JPEG; .npy: a network's input.", show_default=False),
-    ] = None,
-    prepare: Annotated[
-        int, typer.Option(help="Leave so many predictions prepared for later; without images: only that.")
-    ] = 0,
-    store: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Where they are kept.", show_default="~/.local/share/deepreduce/client"),
-    ] = None,
+    server: ServerArgument,
+    images: ImagesArgument = None,
+    prepare: PrepareOption = 0,
+    store: StoreOption = None,
     store_key: StoreKeyOption = None,
-    no_store: Annotated[bool, typer.Option("--no-store", help="Keep nothing on disk, use nothing from there.")] = False,
-    tls: Annotated[
-        bool,
-        typer.Option("--tls", help="Trust the system's authorities, on this machine, too.", rich_help_panel=TRUST),
-    ] = False,
-    tls_ca: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Trust this authority (PEM), and no other.",
-            show_default="the system's; on this machine: the development authority",
-            rich_help_panel=TRUST,
-        ),
-    ] = None,
-    server_name: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help="Whose certificate the server must show.",
-            show_default="HOST",
-            rich_help_panel=TRUST,
-        ),
-    ] = None,
-    tls_cert: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE", help="This client's certificate (PEM).", show_default=False, rich_help_panel=TRUST
-        ),
-    ] = None,
-    tls_key: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Its key (PEM).", show_default=False, rich_help_panel=TRUST),
-    ] = None,
-    token_file: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE", help="The token that the server asks for.", show_default=False, rich_help_panel=TRUST
-        ),
-    ] = None,
-    pin: Annotated[
-        str | None,
-        typer.Option(metavar="DIGEST", help="Accept this plan only.", show_default=False, rich_help_panel=TRUST),
-    ] = None,
-    insecure: Annotated[
-        bool,
-        typer.Option(
-            "--insecure", help="Plain TCP, for a server that was told the same: for tests only.", rich_help_panel=TRUST
-        ),
-    ] = False,
-    protocol: Annotated[Literal["fused", "delphi"], typer.Option(help="delphi: exact, and slower.")] = "fused",
-    batch: Annotated[int, typer.Option(help="Images per prediction.")] = 1,
-    threads: Annotated[int, typer.Option(help="Threads of this side.")] = 1,
-    timeout: Annotated[float, typer.Option(metavar="SECONDS", help="How long the server may be silent.")] = 60.0,
-    wait: Annotated[float, typer.Option(metavar="SECONDS", help="How long to wait for a busy server.")] = 0.0,
-    top: Annotated[int, typer.Option(metavar="K", help="Classes to show.")] = 3,
-    resize: Annotated[bool, typer.Option("--resize", help="Stretch pictures to the size of the plan.")] = False,
-    array: Annotated[bool, typer.Option("--array", help="All files are arrays (.npy), whatever their names.")] = False,
+    no_store: NoStoreOption = False,
+    tls: TlsOption = False,
+    tls_ca: TlsCaOption = None,
+    server_name: ServerNameOption = None,
+    tls_cert: TlsCertOption = None,
+    tls_key: TlsKeyOption = None,
+    token_file: TokenFileOption = None,
+    pin: PinOption = None,
+    insecure: InsecureOption = False,
+    protocol: ProtocolOption = "fused",
+    batch: BatchOption = 1,
+    threads: ThreadsOption = 1,
+    timeout: TimeoutOption = 60.0,
+    wait: WaitOption = 0.0,
+    top: TopOption = 3,
+    resize: ResizeOption = False,
+    array: ArrayOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Ask HOST:PORT what the images are, without showing them. Exit code 1: some files could not be answered.
+    """Classify images with the server at HOST:PORT without revealing them. Exit code 1: some files were not answered.
 
     TLS 1.3 by default: to 127.0.0.1 and ::1 with the development authority that serve made on this machine, to others
     with the system's authorities.
     """
-    host, port = parse_address(server, 1)
-    if prepare < 0 or top < 1:
+    _predict_all(PredictOptions(**locals()))
+
+
+def _predict_all(options: PredictOptions) -> None:
+    host, port = parse_address(options.server, 1)
+    if options.prepare < 0 or options.top < 1:
         raise SettingError("--prepare is negative or --top below 1", "give whole numbers")
-    if not images and not prepare:
+    if not options.images and not options.prepare:
         raise SettingError("no images are given", "name pictures, or --prepare N to prepare for later")
-    if prepare and no_store:
+    if options.prepare and options.no_store:
         raise SettingError("with --no-store nothing stays prepared", "leave one of --prepare and --no-store out")
-    secured = client_tls(host, tls, tls_ca, tls_cert, tls_key, server_name, insecure)
-    if not wait >= 0:
+    secured = client_tls(
+        host, options.tls, options.tls_ca, options.tls_cert, options.tls_key, options.server_name, options.insecure
+    )
+    if not options.wait >= 0:
         raise SettingError("--wait is negative", "give a number of seconds")
     started = time.perf_counter()
     console = Console(stderr=True)
@@ -122,53 +177,53 @@ def predict_command(
 
     forbid_core_files()
     with ExitStack() as stack:
-        token = None if token_file is None else read_token(token_file)
+        token = None if options.token_file is None else read_token(options.token_file)
         report = stack.enter_context(progress_bar(console))
-        folder = None if no_store else store or client_store_folder()
+        folder = None if options.no_store else options.store or client_store_folder()
 
         def connect() -> Client:
             return Client(
                 host,
                 port,
-                protocol=protocol,
-                batch=batch,
-                threads=threads,
+                protocol=options.protocol,
+                batch=options.batch,
+                threads=options.threads,
                 tls=secured.context,
                 server_name=secured.server_name,
-                pin=pin,
+                pin=options.pin,
                 token=token,
-                timeout_s=timeout,
+                timeout_s=options.timeout,
                 store=folder,
-                store_key=store_key,
+                store_key=options.store_key,
                 on_progress=report,
             )
 
-        client = patiently(connect, wait)
+        client = patiently(connect, options.wait)
         stack.callback(client.close)
         connected = time.perf_counter()
         notes = [] if client.store is None else list(client.store.notices)
-        if prepare and not client.stored:
+        if options.prepare and not client.stored:
             raise SettingError("the server keeps nothing: what is prepared ends with the connection", "drop --prepare")
-        inputs = [_input(path, client, array, resize) for path in images or []]
-        entries = _ask(client, inputs, report, notes, top, wait)
-        if prepare > client.prepared:
-            _prepare(client, prepare - client.prepared, notes, wait)
+        inputs = [_input(path, client, options.array, options.resize) for path in options.images or []]
+        entries = _ask(client, inputs, report, notes, options.top, options.wait)
+        if options.prepare > client.prepared:
+            _prepare(client, options.prepare - client.prepared, notes, options.wait)
         left = client.prepared if client.stored else 0
         result = {
-            "server": server,
+            "server": options.server,
             "plan": client.plan_digest,
-            "protocol": protocol,
+            "protocol": options.protocol,
             "predictions": entries,
             "prepared": left,
             "connect_seconds": connected - started,
             "seconds": time.perf_counter() - started,
             "notes": notes,
         }
-    if as_json:
+    if options.as_json:
         typer.echo(json.dumps(result))
     else:
         _show(result, console)
-    if any("error" in entry for entry in entries) or left < prepare:
+    if any("error" in entry for entry in entries) or left < options.prepare:
         raise typer.Exit(SOME_FAILED)
 
 
@@ -297,9 +352,10 @@ def _show(result: dict[str, Any], errors: Console) -> None:
     if answered:
         seconds = sorted(entry["online_seconds"] for entry in answered)[len(answered) // 2]
         last = answered[-1]
+        down, up = last["down_bytes"] / 1e6, last["up_bytes"] / 1e6
         errors.print(
-            f"{seconds:.3f} s online, {last['down_bytes'] / 1e6:.2f} MB down, {last['up_bytes'] / 1e6:.2f} MB up each; "
-            f"{result['seconds']:.2f} s in all, {result['prepared']} left prepared",
+            f"per image: {seconds:.3f} s online, {down:.2f} MB down, {up:.2f} MB up; "
+            f"total {result['seconds']:.2f} s; {result['prepared']} predictions still prepared",
             highlight=False,
             soft_wrap=True,
         )

@@ -7,6 +7,7 @@ import re
 import shlex
 import sys
 from contextlib import closing
+from dataclasses import dataclass
 from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -35,21 +36,80 @@ if TYPE_CHECKING:
     from ...reproduce.run import RunOutcome
 
 
+NamesArgument = Annotated[
+    list[str] | None, typer.Argument(metavar="NAME...", help="table4, figure1 ... or all.", show_default=False)
+]
+ListingOption = Annotated[bool, typer.Option("--list", help="Say what can be reproduced.")]
+ScaleOption = Annotated[
+    str,
+    typer.Option(
+        help="full (the paper's setting: for accelerators), full-bf16, medium (narrow, at full resolution: a day "
+        "on a CPU), small (narrow and brief: hours on a CPU) or small-taught (small with teachers that know more)."
+    ),
+]
+SeedsOption = Annotated[
+    str | None, typer.Option(metavar="0-4", help="Seeds: 0-4, or 0,2,7.", show_default="the scale's")
+]
+TimeLimitOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="2h", help="Stop training after 90s, 9m, 1h30m; go on with the same command.", show_default="none"
+    ),
+]
+WorkOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR", help="Jobs with their weights; not for version control.", show_default="reproduction/SCALE"
+    ),
+]
+ResultsOption = Annotated[
+    Path, typer.Option(metavar="DIR", help="records.jsonl, and a folder for each table and figure.")
+]
+NoRunOption = Annotated[bool, typer.Option("--no-run", help="Train nothing: write what is recorded.")]
+NoFiguresOption = Annotated[bool, typer.Option("--no-figures", help="Draw nothing: matplotlib is not needed.")]
+BestTestOption = Annotated[
+    bool,
+    typer.Option(
+        "--best-test",
+        help="Read test accuracies after every epoch: a column to compare with papers that chose epochs so.",
+    ),
+]
+LatencyOption = Annotated[
+    bool, typer.Option("--latency", help="Predict the seconds of networks that have none yet (20 s each).")
+]
+
+
+@dataclass(frozen=True)
+class ReproduceOptions:
+    """The options of ``deepreduce reproduce`` as they were typed."""
+
+    names: NamesArgument
+    listing: ListingOption
+    scale: ScaleOption
+    seeds: SeedsOption
+    jobs: JobsOption
+    device: DeviceOption
+    executor: ExecutorOption
+    ray_address: RayAddressOption
+    store: StoreOption
+    cpus_per_job: CpusOption
+    gpus_per_job: GpusOption
+    retries: RetriesOption
+    time_limit: TimeLimitOption
+    work: WorkOption
+    results: ResultsOption
+    no_run: NoRunOption
+    no_figures: NoFiguresOption
+    best_test: BestTestOption
+    latency: LatencyOption
+    as_json: JsonOption
+
+
 def reproduce_command(
-    names: Annotated[
-        list[str] | None, typer.Argument(metavar="NAME...", help="table4, figure1 ... or all.", show_default=False)
-    ] = None,
-    listing: Annotated[bool, typer.Option("--list", help="Say what can be reproduced.")] = False,
-    scale: Annotated[
-        str,
-        typer.Option(
-            help="full (the paper's setting: for accelerators), full-bf16, medium (narrow, at full resolution: a day "
-            "on a CPU), small (narrow and brief: hours on a CPU) or small-taught (small with teachers that know more)."
-        ),
-    ] = "small",
-    seeds: Annotated[
-        str | None, typer.Option(metavar="0-4", help="Seeds: 0-4, or 0,2,7.", show_default="the scale's")
-    ] = None,
+    names: NamesArgument = None,
+    listing: ListingOption = False,
+    scale: ScaleOption = "small",
+    seeds: SeedsOption = None,
     jobs: JobsOption = None,
     device: DeviceOption = "auto",
     executor: ExecutorOption = "processes",
@@ -58,33 +118,13 @@ def reproduce_command(
     cpus_per_job: CpusOption = None,
     gpus_per_job: GpusOption = None,
     retries: RetriesOption = None,
-    time_limit: Annotated[
-        str | None,
-        typer.Option(
-            metavar="2h", help="Stop training after 90s, 9m, 1h30m; go on with the same command.", show_default="none"
-        ),
-    ] = None,
-    work: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR", help="Jobs with their weights; not for version control.", show_default="reproduction/SCALE"
-        ),
-    ] = None,
-    results: Annotated[
-        Path, typer.Option(metavar="DIR", help="records.jsonl, and a folder for each table and figure.")
-    ] = Path("results"),
-    no_run: Annotated[bool, typer.Option("--no-run", help="Train nothing: write what is recorded.")] = False,
-    no_figures: Annotated[bool, typer.Option("--no-figures", help="Draw nothing: matplotlib is not needed.")] = False,
-    best_test: Annotated[
-        bool,
-        typer.Option(
-            "--best-test",
-            help="Read test accuracies after every epoch: a column to compare with papers that chose epochs so.",
-        ),
-    ] = False,
-    latency: Annotated[
-        bool, typer.Option("--latency", help="Predict the seconds of networks that have none yet (20 s each).")
-    ] = False,
+    time_limit: TimeLimitOption = None,
+    work: WorkOption = None,
+    results: ResultsOption = Path("results"),
+    no_run: NoRunOption = False,
+    no_figures: NoFiguresOption = False,
+    best_test: BestTestOption = False,
+    latency: LatencyOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Run what is missing of the paper's tables and figures, and write our numbers beside the paper's.
@@ -93,42 +133,46 @@ def reproduce_command(
     again. All trainings of the first seed come first, then those of the next, so that a run that is stopped leaves
     whole seeds. Exit code 3 if trainings failed.
     """
+    _reproduce(ReproduceOptions(**locals()))
+
+
+def _reproduce(options: ReproduceOptions) -> None:
     from ...reproduce.scale import find_scale
     from ...reproduce.session import Place, choose, write
     from ...reproduce.tables import STUDIES
 
-    console = Console(stderr=as_json)
-    if listing:
-        _list(console, as_json)
+    console = Console(stderr=options.as_json)
+    if options.listing:
+        _list(console, options.as_json)
         return
-    if not names:
+    if not options.names:
         raise SettingError("nothing is named", "name tables or figures, or all; --list shows them")
-    chosen, studies = find_scale(scale), choose(names, STUDIES)
-    seed_list = chosen.seeds if seeds is None else parse_seeds(seeds)
-    limit = inf if time_limit is None else parse_duration(time_limit)
-    place = Place(results, work or Path("reproduction") / chosen.name)
-    if not no_figures:
+    chosen, studies = find_scale(options.scale), choose(options.names, STUDIES)
+    seed_list = chosen.seeds if options.seeds is None else parse_seeds(options.seeds)
+    limit = inf if options.time_limit is None else parse_duration(options.time_limit)
+    place = Place(options.results, options.work or Path("reproduction") / chosen.name)
+    if not options.no_figures:
         from ...report.figures.style import matplotlib
 
         matplotlib()  # missing: say so before hours of training
     outcome = None
-    if not no_run and any(study.trainings for study in studies):
+    if not options.no_run and any(study.trainings for study in studies):
         from ...reproduce.session import run
         from ..output.search_progress import watch
 
         runs_on = make_executor(
-            executor,
-            jobs,
-            device,
+            options.executor,
+            options.jobs,
+            options.device,
             place.work / "store",
-            ray_address=ray_address,
-            store=store,
-            cpus_per_job=cpus_per_job,
-            gpus_per_job=gpus_per_job,
-            retries=retries,
+            ray_address=options.ray_address,
+            store=options.store,
+            cpus_per_job=options.cpus_per_job,
+            gpus_per_job=options.gpus_per_job,
+            retries=options.retries,
         )
         with closing(runs_on), watch(console) as observer:
-            outcome = run(studies, chosen, seed_list, place, runs_on, observer, limit, best_test)
+            outcome = run(studies, chosen, seed_list, place, runs_on, observer, limit, options.best_test)
     command = shlex.join(["deepreduce", *sys.argv[1:]])
     written = write(
         studies,
@@ -136,11 +180,11 @@ def reproduce_command(
         seed_list,
         place,
         command,
-        figures=not no_figures,
-        latency=latency,
+        figures=not options.no_figures,
+        latency=options.latency,
         tell=lambda text: console.print(text, highlight=False, markup=False),
     )
-    _report(console, outcome, written, as_json)
+    _report(console, outcome, written, options.as_json)
     if outcome is not None and outcome.failed:
         raise typer.Exit(3)
 

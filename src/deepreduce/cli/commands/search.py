@@ -6,6 +6,7 @@ import json
 import shlex
 import sys
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -46,42 +47,144 @@ SETTINGS = (
 ELEMENTS = "rounds, share (of the training), and for gates penalty, growth, gate_rate, threshold"
 
 
+DataOption = Annotated[
+    str, typer.Option(help="digits, cifar10, cifar100, tinyimagenet (files in $DEEPREDUCE_DATA) or folder:PATH.")
+]
+OutOption = Annotated[
+    Path, typer.Option(metavar="DIR", help="The search's folder; run the same command again to go on.")
+]
+RecipeOption = Annotated[
+    str | None,
+    typer.Option(help="paper, strong or quick.", show_default="quick for digits, else paper"),
+]
+EpochsOption = Annotated[int | None, typer.Option(help="Epochs of every training.", show_default="the recipe's")]
+BatchSizeOption = Annotated[int | None, typer.Option(help="Images per batch.", show_default="the recipe's")]
+LearningRateOption = Annotated[
+    float | None, typer.Option("--lr", help="Peak learning rate.", show_default="the recipe's")
+]
+SettingsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="NAME=VALUE",
+        help=f"Any setting of the recipe, for every training, repeatable: {SETTINGS}.",
+        show_default=False,
+    ),
+]
+TeacherRecipeOption = Annotated[
+    str | None,
+    typer.Option(help="The teacher's recipe.", show_default="strong-teacher for strong, else --recipe"),
+]
+TeacherSettingsOption = Annotated[
+    list[str] | None,
+    typer.Option("--teacher-set", metavar="NAME=VALUE", help="As --set, for the teacher alone.", show_default=False),
+]
+SeedOption = Annotated[int, typer.Option(help="Of weights, augmentation and the validation split.")]
+AlphaOption = Annotated[float, typer.Option(help="Channel scale of the reshaped candidates.")]
+RhoOption = Annotated[float, typer.Option(help="Resolution scale of the reshaped candidates.")]
+ExponentOption = Annotated[float, typer.Option("-w", "--exponent", help="The criticality's exponent w (Eq. 1).")]
+FrontPaddingOption = Annotated[
+    bool,
+    typer.Option(
+        help="Pad each linear segment at its front, so that it merges exactly when exported; or, as the paper "
+        "trains, each layer for itself."
+    ),
+]
+EffortOption = Annotated[
+    str, typer.Option(help="full: every network by the whole recipe; quarter: within a quarter of that work.")
+]
+ValidationOption = Annotated[float, typer.Option(help="Share of the training images held out to select by.")]
+ImageSizeOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="HxW",
+        help="Resize the images of folder:PATH; average those of the other sets down, as 16x16 for CIFAR.",
+        show_default=False,
+    ),
+]
+BudgetsOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="RELUS,...",
+        help="Remove single ReLUs until exactly so many are left, as 100k,12.5k,7000: from the whole network "
+        "(fine) and from one that the search found (coarse then fine).",
+        show_default=False,
+    ),
+]
+ElementsMethodOption = Annotated[
+    str | None,
+    typer.Option(help="What is removed: taylor1, taylor2 or gates (learned).", show_default="taylor2"),
+]
+ElementsSettingsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--elements-set",
+        metavar="NAME=VALUE",
+        help=f"How single ReLUs are removed, repeatable: {ELEMENTS}.",
+        show_default=False,
+    ),
+]
+TargetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="QUANTITY<VALUE[@NETWORK]",
+        help="Pick the best network under a budget, and measure it: relus<50k, online<100ms@lan, offline<2s, "
+        "total<3s@wan, traffic<50MB. Repeatable: all must hold.",
+        show_default=False,
+    ),
+]
+
+
+@dataclass(frozen=True)
+class SearchOptions:
+    """The options of ``deepreduce search`` as they were typed."""
+
+    model: ModelArgument
+    data: DataOption
+    out: OutOption
+    recipe: RecipeOption
+    epochs: EpochsOption
+    batch_size: BatchSizeOption
+    learning_rate: LearningRateOption
+    settings: SettingsOption
+    teacher_recipe: TeacherRecipeOption
+    teacher_settings: TeacherSettingsOption
+    jobs: JobsOption
+    device: DeviceOption
+    executor: ExecutorOption
+    ray_address: RayAddressOption
+    store: StoreOption
+    cpus_per_job: CpusOption
+    gpus_per_job: GpusOption
+    retries: RetriesOption
+    width: WidthOption
+    seed: SeedOption
+    alpha: AlphaOption
+    rho: RhoOption
+    exponent: ExponentOption
+    front_padding: FrontPaddingOption
+    effort: EffortOption
+    validation: ValidationOption
+    image_size: ImageSizeOption
+    stage: StageOption
+    budgets: BudgetsOption
+    elements_method: ElementsMethodOption
+    elements_settings: ElementsSettingsOption
+    target: TargetOption
+    as_json: JsonOption
+
+
 def search_command(
     model: ModelArgument,
-    data: Annotated[
-        str, typer.Option(help="digits, cifar10, cifar100, tinyimagenet (files in $DEEPREDUCE_DATA) or folder:PATH.")
-    ] = "digits",
-    out: Annotated[
-        Path, typer.Option(metavar="DIR", help="The search's folder; run the same command again to go on.")
-    ] = Path("frontier"),
-    recipe: Annotated[
-        str | None,
-        typer.Option(help="paper, strong or quick.", show_default="quick for digits, else paper"),
-    ] = None,
-    epochs: Annotated[int | None, typer.Option(help="Epochs of every training.", show_default="the recipe's")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Images per batch.", show_default="the recipe's")] = None,
-    learning_rate: Annotated[
-        float | None, typer.Option("--lr", help="Peak learning rate.", show_default="the recipe's")
-    ] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="NAME=VALUE",
-            help=f"Any setting of the recipe, for every training, repeatable: {SETTINGS}.",
-            show_default=False,
-        ),
-    ] = None,
-    teacher_recipe: Annotated[
-        str | None,
-        typer.Option(help="The teacher's recipe.", show_default="strong-teacher for strong, else --recipe"),
-    ] = None,
-    teacher_settings: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--teacher-set", metavar="NAME=VALUE", help="As --set, for the teacher alone.", show_default=False
-        ),
-    ] = None,
+    data: DataOption = "digits",
+    out: OutOption = Path("frontier"),
+    recipe: RecipeOption = None,
+    epochs: EpochsOption = None,
+    batch_size: BatchSizeOption = None,
+    learning_rate: LearningRateOption = None,
+    settings: SettingsOption = None,
+    teacher_recipe: TeacherRecipeOption = None,
+    teacher_settings: TeacherSettingsOption = None,
     jobs: JobsOption = None,
     device: DeviceOption = "auto",
     executor: ExecutorOption = "processes",
@@ -91,61 +194,19 @@ def search_command(
     gpus_per_job: GpusOption = None,
     retries: RetriesOption = None,
     width: WidthOption = 1.0,
-    seed: Annotated[int, typer.Option(help="Of weights, augmentation and the validation split.")] = 0,
-    alpha: Annotated[float, typer.Option(help="Channel scale of the reshaped candidates.")] = 0.5,
-    rho: Annotated[float, typer.Option(help="Resolution scale of the reshaped candidates.")] = 0.5,
-    exponent: Annotated[float, typer.Option("-w", "--exponent", help="The criticality's exponent w (Eq. 1).")] = 0.07,
-    front_padding: Annotated[
-        bool,
-        typer.Option(
-            help="Pad each linear segment at its front, so that it merges exactly when exported; or, as the paper "
-            "trains, each layer for itself."
-        ),
-    ] = True,
-    effort: Annotated[
-        str, typer.Option(help="full: every network by the whole recipe; quarter: within a quarter of that work.")
-    ] = "full",
-    validation: Annotated[float, typer.Option(help="Share of the training images held out to select by.")] = 0.1,
-    image_size: Annotated[
-        str | None,
-        typer.Option(
-            metavar="HxW",
-            help="Resize the images of folder:PATH; average those of the other sets down, as 16x16 for CIFAR.",
-            show_default=False,
-        ),
-    ] = None,
+    seed: SeedOption = 0,
+    alpha: AlphaOption = 0.5,
+    rho: RhoOption = 0.5,
+    exponent: ExponentOption = 0.07,
+    front_padding: FrontPaddingOption = True,
+    effort: EffortOption = "full",
+    validation: ValidationOption = 0.1,
+    image_size: ImageSizeOption = None,
     stage: StageOption = None,
-    budgets: Annotated[
-        str | None,
-        typer.Option(
-            metavar="RELUS,...",
-            help="Remove single ReLUs until exactly so many are left, as 100k,12.5k,7000: from the whole network "
-            "(fine) and from one that the search found (coarse then fine).",
-            show_default=False,
-        ),
-    ] = None,
-    elements_method: Annotated[
-        str | None,
-        typer.Option(help="What is removed: taylor1, taylor2 or gates (learned).", show_default="taylor2"),
-    ] = None,
-    elements_settings: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--elements-set",
-            metavar="NAME=VALUE",
-            help=f"How single ReLUs are removed, repeatable: {ELEMENTS}.",
-            show_default=False,
-        ),
-    ] = None,
-    target: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="QUANTITY<VALUE[@NETWORK]",
-            help="Pick the best network under a budget, and measure it: relus<50k, online<100ms@lan, offline<2s, "
-            "total<3s@wan, traffic<50MB. Repeatable: all must hold.",
-            show_default=False,
-        ),
-    ] = None,
+    budgets: BudgetsOption = None,
+    elements_method: ElementsMethodOption = None,
+    elements_settings: ElementsSettingsOption = None,
+    target: TargetOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Train the ReLU-reduced networks of MODEL that the method proposes and keep their Pareto frontier.
@@ -157,12 +218,16 @@ def search_command(
     of best validation accuracy whose predicted costs fit is exported and measured in private at the end, at once where
     the search is finished. Exit code 3 if jobs failed, 5 if no network meets the targets.
     """
-    size, stages = parse_size(image_size), parse_pairs(stage, "--stage")
-    changes: dict[str, object] = dict(parse_pairs(settings, "--set"))
-    given = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
+    _search(SearchOptions(**locals()))
+
+
+def _search(options: SearchOptions) -> None:
+    size, stages = parse_size(options.image_size), parse_pairs(options.stage, "--stage")
+    changes: dict[str, object] = dict(parse_pairs(options.settings, "--set"))
+    given = {"epochs": options.epochs, "batch_size": options.batch_size, "learning_rate": options.learning_rate}
     changes |= {name: value for name, value in given.items() if value is not None}
-    elements_changes = parse_pairs(elements_settings, "--elements-set")
-    if (elements_method or elements_changes) and budgets is None:
+    elements_changes = parse_pairs(options.elements_settings, "--elements-set")
+    if (options.elements_method or elements_changes) and options.budgets is None:
         raise SettingError("single ReLUs are removed to meet budgets, and there are none", "add --budgets 50k,25k")
     from ...data import load
     from ...reduce.elements.settings import make_linearize
@@ -171,54 +236,59 @@ def search_command(
     from ...search.targets import parse_target
     from ..output.search_progress import watch
 
-    console = Console(stderr=as_json)
-    elements, sizes = make_linearize(elements_method, elements_changes), parse_budgets(budgets) if budgets else ()
-    targets = [parse_target(text) for text in target or ()]
-    recipe = recipe or ("quick" if data == "digits" else "paper")
-    chosen, teacher = _recipes(recipe, changes, teacher_recipe, parse_pairs(teacher_settings, "--teacher-set"))
-    dataset = load(data, seed=seed, validation=validation, image_size=size)
+    console = Console(stderr=options.as_json)
+    elements, sizes = (
+        make_linearize(options.elements_method, elements_changes),
+        parse_budgets(options.budgets) if options.budgets else (),
+    )
+    targets = [parse_target(text) for text in options.target or ()]
+    recipe = options.recipe or ("quick" if options.data == "digits" else "paper")
+    chosen, teacher = _recipes(
+        recipe, changes, options.teacher_recipe, parse_pairs(options.teacher_settings, "--teacher-set")
+    )
+    dataset = load(options.data, seed=options.seed, validation=options.validation, image_size=size)
     runs_on = make_executor(
-        executor,
-        jobs,
-        device,
-        out / "store",
-        ray_address=ray_address,
-        store=store,
-        cpus_per_job=cpus_per_job,
-        gpus_per_job=gpus_per_job,
-        retries=retries,
+        options.executor,
+        options.jobs,
+        options.device,
+        options.out / "store",
+        ray_address=options.ray_address,
+        store=options.store,
+        cpus_per_job=options.cpus_per_job,
+        gpus_per_job=options.gpus_per_job,
+        retries=options.retries,
     )
     with closing(runs_on), watch(console) as observer:
         frontier = find_frontier(
-            model,
+            options.model,
             dataset,
-            out=out,
-            width=width,
+            out=options.out,
+            width=options.width,
             stages=stages or None,
             recipe=chosen,
             teacher_recipe=teacher,
-            seed=seed,
-            alpha=alpha,
-            rho=rho,
-            exponent=exponent,
+            seed=options.seed,
+            alpha=options.alpha,
+            rho=options.rho,
+            exponent=options.exponent,
             budgets=sizes,
             elements=elements,
-            front_padding=front_padding,
-            effort=cast("Effort", effort),
+            front_padding=options.front_padding,
+            effort=cast("Effort", options.effort),
             executor=runs_on,
             observer=observer,
             command=shlex.join(["deepreduce", *sys.argv[1:]]),
         )
-    if not as_json:
-        _show(console, frontier, out)
+    if not options.as_json:
+        _show(console, frontier, options.out)
     unmet = False
     if targets:
         from ..output.search_results import pick_target
 
-        unmet = pick_target(console, out, targets, dataset).network is None
-        frontier = Frontier.load(out)
-    if as_json:
-        typer.echo(json.dumps({"directory": str(out), **frontier.content}, indent=1))
+        unmet = pick_target(console, options.out, targets, dataset).network is None
+        frontier = Frontier.load(options.out)
+    if options.as_json:
+        typer.echo(json.dumps({"directory": str(options.out), **frontier.content}, indent=1))
     if frontier.content["failed"]:
         raise typer.Exit(3)
     if unmet:
@@ -258,11 +328,8 @@ def _show(console: Console, frontier: Frontier, out: Path) -> None:
     console.print(table)
     show_budgets(console, frontier)
     effort = frontier.content["effort"]
-    console.print(
-        f"hypervolume {frontier.content['hypervolume']['value']:.2f}; effort {effort['name']}: "
-        f"{100 * effort['spent_share']:.1f} % of the full search's training",
-        highlight=False,
-    )
+    if effort["name"] != "full":
+        console.print(f"compute: {100 * effort['spent_share']:.1f} % of the full search's training", highlight=False)
     for failure in frontier.content["failed"]:
         console.print(f"[red]failed:[/] {escape(failure['name'])}: {escape(failure['error'])}", soft_wrap=True)
-    console.print(f"pictures: deepreduce report {escape(shlex.quote(str(out)))}", highlight=False, soft_wrap=True)
+    console.print(f"charts: deepreduce report {escape(shlex.quote(str(out)))}", highlight=False, soft_wrap=True)

@@ -276,7 +276,7 @@ class Channel:
         except OSError as error:
             if any(word in (getattr(error, "reason", None) or "") for word in ("CERTIFICATE", "UNKNOWN_CA")):
                 raise CertificateError(
-                    f"the {self._peer} did not let us in: it asks for a certificate of an authority that it knows",
+                    f"the {self._peer} denied access: it asks for a certificate of an authority that it knows",
                     "give a certificate and its key, or other ones",
                 ) from None
             raise SessionError(f"the connection to the {self._peer} broke: {error}", "connect again") from None

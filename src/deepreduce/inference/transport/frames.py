@@ -59,7 +59,7 @@ REASONS = {
         "it speaks another version of the protocol",
         "install the same version of deepreduce on both sides",
     ),
-    Reason.REFUSED: ("it did not let us in", "check the token, or the certificate"),
+    Reason.REFUSED: ("access denied", "check the token, or the certificate"),
     Reason.MALFORMED: ("it could not accept a message of ours", "both sides drop the batch; connect again"),
     Reason.BATCH: ("it does not have the prepared batch", "material is used once; prepare again"),
     Reason.LIMIT: ("a limit of its settings was reached", "prepare fewer at a time, or try again later"),
