@@ -18,7 +18,7 @@ import numpy as np
 import results_page
 from deepreduce.data import load
 from deepreduce.inference import Client
-from deepreduce.plan import encode_input, normalised, read_plan, read_weights
+from deepreduce.plan import encode_input, normalized, read_plan, read_weights
 from deepreduce.plan.reference import answers
 
 AHEAD = 25  # preparations at a time
@@ -63,7 +63,7 @@ def main() -> None:
     weights = read_weights(arguments.plan / "weights.safetensors", plan)
     test = load(arguments.data).test
     chosen = np.random.default_rng(0).permutation(len(test))[: arguments.images]
-    inputs = encode_input(plan, normalised(plan, test.images.numpy()[chosen]))
+    inputs = encode_input(plan, normalized(plan, test.images.numpy()[chosen]))
     labels = test.labels.numpy()[chosen]
     clear = answers(plan, weights, inputs)
     private, runs = private_answers(arguments.plan, inputs, arguments.protocol)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from deepreduce.export import Lowered, quantise
+from deepreduce.export import Lowered, quantize
 from deepreduce.export.synthetic import random_images, with_random_weights
 from deepreduce.plan import AvgPool, Conv, FixedPoint, MaxPool, Op, Relu, Rescale, write_plan, write_weights
 
@@ -47,6 +47,6 @@ def _write(
     lowered = Lowered(shape, ops, {name: (weight, np.zeros(len(weight))) for name, weight in arrays.items()})
     rng = np.random.default_rng(0)
     lowered = with_random_weights(lowered, rng)
-    plan, weights = quantise(lowered, random_images(shape, rng, 1), RING, activation_bits)
+    plan, weights = quantize(lowered, random_images(shape, rng, 1), RING, activation_bits)
     write_plan(folder / "plan.json", plan)
     write_weights(folder / "weights.safetensors", plan, weights)

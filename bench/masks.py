@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from deepreduce.export import Lowered, lower, quantise, with_rescales
+from deepreduce.export import Lowered, lower, quantize, with_rescales
 from deepreduce.export.synthetic import random_images, with_random_weights
 from deepreduce.networks.source import ModelSource
 from deepreduce.plan import INPUT, FixedPoint, Op, Relu, Rescale, pack_kept, write_plan, write_weights
@@ -91,6 +91,6 @@ def _masked(op: Op, masks: Masks) -> Op:
 def write_masked(folder: Path, lowered: Lowered, masks: Masks) -> None:
     """Its plan and weights, the ranges chosen for the network without those ReLUs."""
     images = random_images(lowered.input_shape, np.random.default_rng(1), 2)
-    plan, weights = quantise(masked(lowered, masks), images, RING)
+    plan, weights = quantize(masked(lowered, masks), images, RING)
     write_plan(folder / "plan.json", plan)
     write_weights(folder / "weights.safetensors", plan, weights)

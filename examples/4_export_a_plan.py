@@ -22,6 +22,6 @@ samples = write_samples(target, frontier_data(frontier), 4)
 
 cost = predict(exported.plan).total
 print(f"{best.name}: {exported.convs_before} linear ops became {exported.convs_after}")
-print(f"accuracy {exported.float_accuracy:.2f} % in floating point, {exported.quantised_accuracy:.2f} % in integers")
+print(f"accuracy {exported.float_accuracy:.2f} % in floating point, {exported.quantized_accuracy:.2f} % in integers")
 print(f"{cost.relus:,} ReLUs, {cost.online.down_bytes:,} bytes to the client online, {cost.online.rounds} rounds")
 print(f"{len(samples)} pictures to try it with in {target}/samples")

@@ -117,7 +117,7 @@ def record_problems(files: Files) -> list[str]:
 
 
 def metadata_problems(name: str, files: Files) -> list[str]:
-    """METADATA, the licence, the entry point and the version against the wheel's name."""
+    """METADATA, the license, the entry point and the version against the wheel's name."""
     distribution, version = name.split("-")[:2]
     folder = f"{distribution}-{version}.dist-info"
     if f"{folder}/METADATA" not in files:
@@ -129,7 +129,7 @@ def metadata_problems(name: str, files: Files) -> list[str]:
     ]
     classifiers = fields.get_all("Classifier", [])
     problems += [
-        f"the classifier {one!r} contradicts the licence expression" for one in classifiers if one[:7] == "License"
+        f"the classifier {one!r} contradicts the license expression" for one in classifiers if one[:7] == "License"
     ]
     required = [one for one in fields.get_all("Requires-Dist", []) if "extra ==" not in one]
     problems += [f"{one!r} is required without an extra" for one in required if one.startswith("torch")]

@@ -89,7 +89,7 @@ def expected(folder: Path, pictures: list[Path]) -> list[np.ndarray]:
         with Image.open(path) as image:
             pixels = np.asarray(image.convert("RGB" if plan.pictures.shape[0] == 3 else "L"), np.uint8)
         images = pixels.reshape(*pixels.shape[:2], -1).transpose(2, 0, 1)[None]
-        x = plans.encode_input(plan, plans.normalised(plan, images))
+        x = plans.encode_input(plan, plans.normalized(plan, images))
         found.append(plans.decode_output(plan, plans.run(plan, weights, x)[plan.output])[0])
     return found
 

@@ -49,8 +49,8 @@ def evaluate(lowered, images):
     return values
 
 
-def randomised(network):
-    """Batch normalisation as after training, not the identity that it starts as."""
+def randomized(network):
+    """Batch normalization as after training, not the identity that it starts as."""
     generator = torch.Generator().manual_seed(1)
     for module in network.modules():
         if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):

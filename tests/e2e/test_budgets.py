@@ -18,10 +18,10 @@ from deepreduce.inference import Client, Server
 from deepreduce.jobs import executors
 from deepreduce.jobs.executors import InlineExecutor
 from deepreduce.jobs.spec import JobSpec
-from deepreduce.plan import Relu, encode_input, kept_mask, normalised, predict, run
+from deepreduce.plan import Relu, encode_input, kept_mask, normalized, predict, run
 from deepreduce.reduce import Linearize
 from deepreduce.train import make_recipe
-from deepreduce.train.augment import Normaliser
+from deepreduce.train.augment import Normalizer
 from small_data import stripes_dataset, write_folder
 
 DATA = stripes_dataset()
@@ -76,7 +76,7 @@ def test_the_best_under_each_budget_is_noted_and_tested(finished):
 
 
 def test_the_frontier_is_read_back(finished, tmp_path):
-    images = Normaliser(DATA.mean, DATA.std, torch.device("cpu"), False)(DATA.test.images[:5])
+    images = Normalizer(DATA.mean, DATA.std, torch.device("cpu"), False)(DATA.test.images[:5])
     copy = deepreduce.Frontier.load(finished.save(tmp_path / "copy"))
     for network in refined(finished).values():
         first, second = finished.module(network), copy.module(network.name)
@@ -163,7 +163,7 @@ def test_two_parties_compute_it_and_pay_for_what_is_kept(finished, step):
         assert np.array_equal(kept_mask(op, kept[site].numel()), kept[site].numpy().ravel())
     assert predict(plan).total.relus == 100
     pixels = DATA.test.images[:3].numpy()
-    x = encode_input(plan, normalised(plan, pixels))
+    x = encode_input(plan, normalized(plan, pixels))
     with Server(plan, exported.weights) as server:
         port = server.listen()
         server.start()
@@ -177,7 +177,7 @@ def test_two_parties_compute_it_and_pay_for_what_is_kept(finished, step):
             client.prepare(1)
             fused = client.predict_integers(x)
     assert np.array_equal(answers, run(plan, exported.weights, x)[plan.output])
-    images = Normaliser(DATA.mean, DATA.std, torch.device("cpu"), False)(DATA.test.images[:3])
+    images = Normalizer(DATA.mean, DATA.std, torch.device("cpu"), False)(DATA.test.images[:3])
     with torch.no_grad():
         logits = module(images).numpy()
     for integers in (answers, fused):

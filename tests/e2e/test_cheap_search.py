@@ -18,7 +18,7 @@ from deepreduce.jobs.observer import JobObserver
 from deepreduce.reduce.front_padding import is_front_padded
 from deepreduce.report import write_report
 from deepreduce.train import accuracy, make_recipe
-from deepreduce.train.augment import Normaliser
+from deepreduce.train.augment import Normalizer
 from small_data import stripes_dataset
 
 RECIPE = make_recipe("quick", epochs=4, batch_size=16, crop_padding=1)
@@ -160,9 +160,9 @@ def test_the_number_of_trainings_is_known_from_the_start(tmp_path):
         "resnet6", DATA, width=0.0625, recipe=RECIPE, out=tmp_path, effort="quarter", observer=totals
     )
     assert set(totals.expected) == {1 + FIRST + SECOND} == {len(set(totals.jobs))}
-    normalise = Normaliser(DATA.mean, DATA.std, torch.device("cpu"), True)
+    normalize = Normalizer(DATA.mean, DATA.std, torch.device("cpu"), True)
     for point in frontier:
-        score = accuracy(frontier.module(point), DATA.validation, normalise)
+        score = accuracy(frontier.module(point), DATA.validation, normalize)
         assert score == pytest.approx(point.validation_accuracy)
     with pytest.raises(StoreError, match="its effort is quarter, not full"):
         deepreduce.find_frontier("resnet6", DATA, width=0.0625, recipe=RECIPE, out=tmp_path)

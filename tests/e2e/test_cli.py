@@ -52,7 +52,7 @@ def test_the_example_network_is_inspected_by_file_and_by_module():
 
 
 USER_MODULES = {
-    "raises": "def build():\n    raise RuntimeError('no licence')\n",
+    "raises": "def build():\n    raise RuntimeError('no license')\n",
     "syntax": "def build(:\n",
     "nothing": "def build():\n    return 3\n",
     "imports": "import not_there_at_all\n",
@@ -89,7 +89,7 @@ BAD = [
     ("inspect resnet18 --point S2^RT+S3,alpha=3", "not in"),
     ("inspect resnet18 --stage S1", "NAME=VALUE"),
     ("inspect resnet18 --figure out.pdf", ".svg or .png"),
-    ("inspect raises.py:build", "no licence"),
+    ("inspect raises.py:build", "no license"),
     ("inspect syntax.py:build", "SyntaxError"),
     ("inspect nothing.py:build", "int, not an nn.Module"),
     ("inspect imports.py:build", "not_there_at_all"),

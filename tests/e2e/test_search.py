@@ -18,7 +18,7 @@ from deepreduce.errors import ModelError, PointError, SettingError, StoreError, 
 from deepreduce.jobs.executors import InlineExecutor
 from deepreduce.networks import build_zoo
 from deepreduce.train import accuracy, make_recipe
-from deepreduce.train.augment import Normaliser
+from deepreduce.train.augment import Normalizer
 from small_data import stripes, stripes_dataset, write_folder
 
 RECIPE = make_recipe("quick", epochs=2, batch_size=32, crop_padding=1)
@@ -205,13 +205,13 @@ def test_the_frontier_gives_back_networks(tmp_path):
     relus = [point.relus for point in frontier]
     assert relus == sorted(relus, reverse=True)
     assert frontier[frontier[0].name] == frontier[0]
-    normalise = Normaliser(DATA.mean, DATA.std, torch.device("cpu"), True)
+    normalize = Normalizer(DATA.mean, DATA.std, torch.device("cpu"), True)
     for source in (frontier, deepreduce.Frontier.load(frontier.save(tmp_path / "copy"), model=module)):
         for point in source:
             network = source.module(point)
             assert network.relus == point.relus
-            assert accuracy(network, DATA.validation, normalise) == pytest.approx(point.validation_accuracy)
-            assert accuracy(network, DATA.test, normalise) == pytest.approx(point.test_accuracy)
+            assert accuracy(network, DATA.validation, normalize) == pytest.approx(point.validation_accuracy)
+            assert accuracy(network, DATA.test, normalize) == pytest.approx(point.test_accuracy)
     assert frontier.plot(tmp_path / "f.svg").read_text().lstrip().startswith("<?xml")
     assert "Frontier of" in repr(frontier)
     with pytest.raises(PointError, match="no network 'S9'"):

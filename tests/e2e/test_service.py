@@ -27,7 +27,7 @@ from deepreduce.plan import (
     decode_output,
     digest,
     encode_input,
-    normalised,
+    normalized,
     pictures_of,
     run,
     write_plan,
@@ -52,7 +52,7 @@ WEIGHTS = random_weights(PLAN, RNG, bits=7)
 
 
 def logits(pixels):
-    x = encode_input(PLAN, normalised(PLAN, pixels.transpose(2, 0, 1)[None]))
+    x = encode_input(PLAN, normalized(PLAN, pixels.transpose(2, 0, 1)[None]))
     return decode_output(PLAN, run(PLAN, WEIGHTS, x)["y"])[0]
 
 
@@ -311,7 +311,7 @@ def asking(folder, port, on_level):
 
     with Client("127.0.0.1", port, protocol="delphi", on_progress=progress, **trusted(folder)) as client:
         client.prepare(1)
-        return client.predict(normalised(PLAN, PIXELS[0].transpose(2, 0, 1)[None]))[0]
+        return client.predict(normalized(PLAN, PIXELS[0].transpose(2, 0, 1)[None]))[0]
 
 
 def test_a_signal_during_a_prediction_lets_it_finish(folder):

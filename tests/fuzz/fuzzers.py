@@ -146,7 +146,7 @@ def _other_core(path: str) -> None:
 
 
 def _build(folder: Path, what: str, *settings: str) -> None:
-    """With clang, the address and undefined-behaviour sanitizers, and coverage."""
+    """With clang, the address and undefined-behavior sanitizers, and coverage."""
     chosen = ["-DCMAKE_CXX_COMPILER=clang++", "-DCMAKE_BUILD_TYPE=RelWithDebInfo"]
     chosen += ["-DDEEPREDUCE_FUZZ=ON", "-DDEEPREDUCE_SANITIZE=ON", *settings]
     program = cmake()

@@ -12,7 +12,7 @@ from deepreduce.export.merging.to_ops import emit
 from deepreduce.networks import Network
 from deepreduce.plan import Relu
 from deepreduce.reduce import front_padded
-from real_ops import assert_same, randomised
+from real_ops import assert_same, randomized
 
 
 class Fewest:
@@ -29,7 +29,7 @@ class Fewest:
 
 
 class Layer(nn.Module):
-    """A convolution, with or without bias and normalisation."""
+    """A convolution, with or without bias and normalization."""
 
     def __init__(self, before, after, kernel, stride, padding, groups, bias, norm):
         super().__init__()
@@ -127,7 +127,7 @@ def test_merged_segments_compute_the_same_at_every_pixel(network):
     padded = front_padded(network)
     assert list(padded.state_dict()) == list(network.state_dict())
     assert padded.relus == network.relus
-    lowered = lower(randomised(padded))
+    lowered = lower(randomized(padded))
     assert_same(padded, lowered)
     fewest = emit(merge(graph_of(lowered), Fewest()), lowered)
     assert_same(padded, fewest)

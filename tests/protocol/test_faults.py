@@ -131,7 +131,7 @@ def check(monkeypatch, caplog, weighed, module, fault, frame):
     assert not party._sockets
     assert len(caplog.records) <= 1
     assert all(len(r.getMessage()) < 300 and "session failed" not in r.getMessage() for r in caplog.records)
-    # The neighbour that comes next is served.
+    # The neighbor that comes next is served.
     y, _ = ask(port, X, protocol="delphi")
     assert np.array_equal(y, run(PLAN, WEIGHTS, X)["d"])
 

@@ -107,7 +107,7 @@ def settled(server, threads):
     return len(list(Path("/proc/self/fd").iterdir())), pages * resource.getpagesize() / 2**20
 
 
-def test_a_malformed_session_never_disturbs_its_neighbours(monkeypatch):
+def test_a_malformed_session_never_disturbs_its_neighbors(monkeypatch):
     exact, failures = run(PLAN, WEIGHTS, X)["d"], []
 
     def observe(name, fields):
@@ -132,14 +132,14 @@ def test_a_malformed_session_never_disturbs_its_neighbours(monkeypatch):
                     answers.append(client.predict_integers(X))
 
         with ThreadPoolExecutor(AT_ONCE + 1) as pool:
-            neighbour = pool.submit(honest)
+            neighbor = pool.submit(honest)
             hostile = [pool.submit(hammer, port, *plan) for plan in plans[HOSTILE // 4 :]]
             try:
                 for one in hostile:
                     one.result(PATIENCE_S)
             finally:
                 done.set()
-            neighbour.result(PATIENCE_S)
+            neighbor.result(PATIENCE_S)
         assert len(answers) >= 5
         assert all(np.array_equal(answer, exact) for answer in answers)
         assert not failures

@@ -53,7 +53,7 @@ def test_the_flood_is_there(cpu_path, w):
     assert abs(excess + 0.3 * (2 ** (2 * (_core.he_parameters(32)["flood_sd_log2"] - 50)) / sd**2) ** 2) < 6 * 0.028
 
 
-def test_neighbouring_coefficients_are_independent():
+def test_neighboring_coefficients_are_independent():
     samples = noise(32, 0, 8)
     for lag in (1, 2, 64):
         correlation = np.corrcoef(samples[:-lag], samples[lag:])[0, 1]

@@ -15,14 +15,14 @@ from deepreduce.reduce.annealed_relu import Anneal
 from deepreduce.reduce.annealing import anneal_to
 from deepreduce.train import accuracy, fit, make_recipe
 from deepreduce.train.annealing import Annealing
-from deepreduce.train.augment import Normaliser
+from deepreduce.train.augment import Normalizer
 from deepreduce.train.fit import make_average
 from small_data import stripes_dataset
 
 DATA = stripes_dataset()
 QUICK = make_recipe("quick", epochs=4, batch_size=32, crop_padding=1, learning_rate=0.05)  # 3 steps an epoch
 EVERYTHING = dataclasses.replace(QUICK, anneal=0.5, attention_weight=100.0, ema_decay=0.9, label_smoothing=0.1)
-NORMALISE = Normaliser(DATA.mean, DATA.std, torch.device("cpu"), True)
+NORMALISE = Normalizer(DATA.mean, DATA.std, torch.device("cpu"), True)
 
 
 FULL = {seed: ModelSource("resnet6", 0.0625).build(DATA.input_shape, 2, seed) for seed in (0, 5)}

@@ -15,7 +15,7 @@ from deepreduce.reduce.annealing import anneal_to
 from deepreduce.train import Recipe, fit, make_recipe
 from deepreduce.train.attention import attention_distance, attention_map
 from deepreduce.train.augment import Batch
-from deepreduce.train.distil import objective
+from deepreduce.train.distill import objective
 from small_data import stripes_dataset
 
 RESNET18 = ModelSource("resnet18", 0.0625).build((3, 16, 16), 5)

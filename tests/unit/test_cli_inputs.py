@@ -13,7 +13,7 @@ from deepreduce.data.decode import decode
 from deepreduce.errors import DataError, PlanError, SettingError
 from deepreduce.inference.transport.errors import PeerError
 from deepreduce.inference.transport.frames import Reason
-from deepreduce.plan import normalised, pictures_of
+from deepreduce.plan import normalized, pictures_of
 from plan_samples import conv, plan_of
 
 RNG = np.random.default_rng(0)
@@ -67,7 +67,7 @@ def test_bad_pictures_are_named(tmp_path):
 def test_inputs_of_plans_with_and_without_pictures(tmp_path):
     path = saved(tmp_path, Image.fromarray(RGB))
     found = read_input(path, PICTURED, array=False, resize=False)
-    assert np.array_equal(found, normalised(PICTURED, RGB.transpose(2, 0, 1)[None])[0])
+    assert np.array_equal(found, normalized(PICTURED, RGB.transpose(2, 0, 1)[None])[0])
     with pytest.raises(PlanError, match="does not say how pictures"):
         read_input(path, PLAN, array=False, resize=False)
     values = RNG.normal(size=(3, 5, 6))

@@ -99,7 +99,7 @@ def test_a_foreign_annotation_is_named_with_its_line(folder: Path, line: str) ->
         load("tinyimagenet", root=folder.parent)
 
 
-def test_an_absent_set_is_fetched_without_the_unlabelled_images(
+def test_an_absent_set_is_fetched_without_the_unlabeled_images(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     picture(folder / "test" / "images" / "test_0.JPEG", 0)

@@ -47,11 +47,11 @@ def test_accuracy_stays(trained, merge):
     assert (exported.convs_after < exported.convs_before) == (merge and str(trained.point) != "stem+S1+S2+S3+S4")
     logits = plans.predictions(exported.plan, exported.weights, many.images[:50].numpy())
     from deepreduce.plan import decode_output
-    from deepreduce.train.augment import Normaliser
+    from deepreduce.train.augment import Normalizer
     from deepreduce.train.evaluate import predict
 
-    normalise = Normaliser(DATA.mean, DATA.std, torch.device("cpu"), channels_last=False)
-    real = predict(trained, many.take(torch.arange(50)), normalise).numpy()
+    normalize = Normalizer(DATA.mean, DATA.std, torch.device("cpu"), channels_last=False)
+    real = predict(trained, many.take(torch.arange(50)), normalize).numpy()
     assert np.abs(decode_output(exported.plan, logits) - real).max() < 0.03 * np.abs(real).max()
 
 

@@ -11,7 +11,7 @@ from deepreduce.export import lower, with_rescales
 from deepreduce.networks import ModelSource, Network
 from deepreduce.plan import Relu, Rescale
 from deepreduce.reduce import reduce_to
-from real_ops import assert_same, randomised
+from real_ops import assert_same, randomized
 
 
 @pytest.mark.parametrize(
@@ -28,14 +28,14 @@ from real_ops import assert_same, randomised
 )
 def test_lowered_networks_compute_the_same(name, width, point):
     network = reduce_to(ModelSource(name, width).build((3, 32, 32), 10), point, front_padding=False)
-    lowered = with_rescales(lower(randomised(network)))
+    lowered = with_rescales(lower(randomized(network)))
     assert_same(network, lowered)
     shapes = {node.meta["path"]: node.meta["shape"] for node in network.body.graph.nodes}
     assert sum(np.prod(shapes[op.name][1:]) for op in lowered.ops if isinstance(op, Relu)) == network.relus
 
 
 class Join(nn.Module):
-    """What the zoo lacks: concatenation, functional pooling, biases, a view, normalised features."""
+    """What the zoo lacks: concatenation, functional pooling, biases, a view, normalized features."""
 
     def __init__(self):
         super().__init__()
@@ -57,7 +57,7 @@ class Join(nn.Module):
 
 def test_operations_that_the_zoo_lacks():
     network = Network.of(Join(), (3, 16, 16))
-    lowered = with_rescales(lower(randomised(network)))
+    lowered = with_rescales(lower(randomized(network)))
     assert_same(network, lowered)
     # an accumulator that a pool reads is brought back before
     assert [op.inputs for op in lowered.ops if isinstance(op, Rescale)] == [("second",)]

@@ -11,7 +11,7 @@ from deepreduce.export import convs, lower, merge_ops
 from deepreduce.networks import ModelSource, Network
 from deepreduce.plan import AvgPool, Conv, Flatten, Relu, kept_mask
 from deepreduce.reduce import front_padded
-from real_ops import assert_same, randomised, run
+from real_ops import assert_same, randomized, run
 
 
 class Head(nn.Module):
@@ -71,7 +71,7 @@ def test_parts_compute_the_same_lowered_and_merged(part):
     if side is None:
         shape = module.after(module.part(torch.zeros(1, 4, 8, 8))).shape
         module.fc = nn.Linear(shape[1] * shape[2] * shape[3], 3)
-    network = randomised(Network.of(module, (3, 8, 8), verify=False))
+    network = randomized(Network.of(module, (3, 8, 8), verify=False))
     lowered = lower(network)
     assert_same(network, lowered)
     ops = merge_ops(lowered)
@@ -89,7 +89,7 @@ def test_a_mean_is_a_pool(mean):
         def forward(self, x):
             return self.fc(mean(torch.relu(self.conv(x)))) * 0.5
 
-    network = randomised(Network.of(Net(), (3, 6, 6)))
+    network = randomized(Network.of(Net(), (3, 6, 6)))
     lowered = lower(network)
     assert [type(op) for op in lowered.ops[2:4]] == [AvgPool, Flatten]
     assert_same(network, lowered)
@@ -105,7 +105,7 @@ def test_an_average_of_logits_is_divided():
         def forward(self, x):
             return self.classes(torch.relu(self.conv(x))).mean((2, 3))
 
-    network = randomised(Network.of(Net(), (3, 6, 6)))
+    network = randomized(Network.of(Net(), (3, 6, 6)))
     assert_same(network, lower(network))
     ops = merge_ops(lower(network))
     assert_same(network, ops)
@@ -116,14 +116,14 @@ def test_crops_of_pads_and_means_over_the_input_cost_nothing():
         return F.pad(F.pad(x, (2, 2, 2, 2)), (-2, -2, -2, -2)) * 2.0
 
     lowered = lower(Network.of(Head(Part(function)), (3, 8, 8), verify=False))
-    assert convs(lowered) == 4  # the normalisation of the image has one before it is merged
+    assert convs(lowered) == 4  # the normalization of the image has one before it is merged
     assert convs(merge_ops(lowered)) == 4  # its constant would not be the padding's zeros
     network = Network.of(Head(Part(function)), (3, 8, 8), verify=False)
     assert convs(merge_ops(lower(front_padded(network)))) == 3
 
 
 def test_kept_elements():
-    network = randomised(ModelSource("resnet9", 0.125).build((3, 16, 16), 10))
+    network = randomized(ModelSource("resnet9", 0.125).build((3, 16, 16), 10))
     shapes = {name: node.meta["shape"][1:] for name, node in network.relu_nodes().items()}
     first, second, third = list(shapes)[:3]
     rng = np.random.default_rng(0)

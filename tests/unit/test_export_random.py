@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from deepreduce.errors import ModelError, PlanError, PointError, SettingError
-from deepreduce.export import Lowered, lower, quantise
+from deepreduce.export import Lowered, lower, quantize
 from deepreduce.export.synthetic import plan_of, random_images, with_random_weights
 from deepreduce.networks import ModelSource
 from deepreduce.plan import (
@@ -142,6 +142,6 @@ def test_a_pool_that_reads_a_convolution_has_a_scale():
     lowered = Lowered((2, 6, 6), ops, arrays)
     rng = np.random.default_rng(0)
     lowered = with_random_weights(lowered, rng)
-    plan, weights = quantise(lowered, random_images(lowered.input_shape, rng, 2), FixedPoint(32, 8))
+    plan, weights = quantize(lowered, random_images(lowered.input_shape, rng, 2), FixedPoint(32, 8))
     validate(plan)
     check_weights(plan, weights)

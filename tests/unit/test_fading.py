@@ -18,7 +18,7 @@ POINTS = ("S2^RT+S3^RT+S4^RT", "S2+S3", "S2*+S3^RT[outer]", "none", "S1+S2^RT, a
 IMAGES = torch.randn(3, 3, 16, 16)
 
 
-def randomised(network, seed=0):
+def randomized(network, seed=0):
     """With statistics and biases as after training, so that nothing is hidden by a zero."""
     torch.manual_seed(seed)
     for module in network.modules():
@@ -31,7 +31,7 @@ def randomised(network, seed=0):
 
 def pair(model, point, **options):
     """The reduced network and its fading form with the same weights."""
-    reduced = randomised(deepreduce.reduce_to(model, point, **options))
+    reduced = randomized(deepreduce.reduce_to(model, point, **options))
     fading, fade = anneal_to(model, point, **options)
     fading.load_state_dict(reduced.state_dict())
     return reduced, fading, fade
@@ -78,7 +78,7 @@ def test_faded_it_is_the_reduced_network_bit_for_bit(point, front_padding):
 
 @pytest.mark.parametrize("name", ["resnet9", "wrn-22-8", "vgg16", "mobilenet_v2"])
 def test_unfaded_with_the_teachers_weights_it_is_the_teacher(name):
-    teacher = randomised(ModelSource(name, 0.0625).build((3, 32, 32), 5)).eval()
+    teacher = randomized(ModelSource(name, 0.0625).build((3, 32, 32), 5)).eval()
     stages = teacher.layout.ranked_stages
     images = torch.randn(2, 3, 32, 32)
     for point in ("none", "+".join(stages[:2]), f"{stages[1]}^RT"):
@@ -137,7 +137,7 @@ def test_copies_fade_together_and_a_less_reduced_network_can_begin():
 
 @pytest.mark.parametrize("front_padding", [True, False])
 def test_relus_that_the_origin_of_the_weights_lacks_do_not_come_back(front_padding):
-    origin = randomised(deepreduce.reduce_to(RESNET18, "S2+S3", front_padding=False))
+    origin = randomized(deepreduce.reduce_to(RESNET18, "S2+S3", front_padding=False))
     begin = {"front_padding": front_padding, "present": origin.relu_nodes()}
     fading, fade = anneal_to(RESNET18, "S2^RT+S3^RT", **begin)
     reduced = deepreduce.reduce_to(RESNET18, "S2^RT+S3^RT", front_padding=front_padding)

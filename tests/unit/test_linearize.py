@@ -16,13 +16,13 @@ from deepreduce.plan import Relu, kept_mask
 from deepreduce.reduce import cull, linearize, reduce_to, reshape
 from deepreduce.reduce.elements.linearize import require_chosen
 from deepreduce.reduce.front_padding import front_padded, without_front_padding
-from real_ops import assert_same, randomised
+from real_ops import assert_same, randomized
 
 IMAGES = torch.randn(3, 3, 16, 16, generator=torch.Generator().manual_seed(1))
 
 
 def net(name: str = "resnet10", width: float = 0.0625) -> Network:
-    return randomised(ModelSource(name, width).build((3, 16, 16), 5, 0)).float().eval()
+    return randomized(ModelSource(name, width).build((3, 16, 16), 5, 0)).float().eval()
 
 
 def random_masks(network: Network, share: float, seed: int) -> dict[str, torch.Tensor]:
@@ -161,7 +161,7 @@ def test_plans_carry_the_kept_sets(name, share, seed, whole):
     sites = list(masks)
     masks[sites[seed % len(sites)]].fill_(whole)  # one layer keeps all or nothing
     thinned = linearize(network, masks) if any(mask.any() for mask in masks.values()) else network
-    lowered = with_rescales(lower(randomised(thinned)))
+    lowered = with_rescales(lower(randomized(thinned)))
     assert_same(thinned, lowered)
     ops = {op.name: op for op in lowered.ops if isinstance(op, Relu)}
     assert ops.keys() == {site for site, mask in masks.items() if mask.any()}

@@ -27,12 +27,12 @@ from deepreduce.plan.cost.latency import linear_seconds
 from deepreduce.plan.execution.packing import choose, response_bytes, upload_bytes
 from deepreduce.plan.validation import weight_shape
 from deepreduce.reduce import front_padded, reduce_to
-from real_ops import assert_same, randomised, run
+from real_ops import assert_same, randomized, run
 
 
 def merged(name, point, width=0.125):
     network = reduce_to(ModelSource(name, width).build((3, 32, 32), 10), point)
-    lowered = lower(randomised(network))
+    lowered = lower(randomized(network))
     return network, lowered, merge_ops(lowered)
 
 
@@ -63,7 +63,7 @@ def test_merged_networks_compute_the_same(name, point, before, after, rescales):
     assert sum(prod(shapes[op.name]) for op in ops.ops if isinstance(op, Relu)) == network.relus
 
 
-def test_relu6_merges_into_its_neighbours():
+def test_relu6_merges_into_its_neighbors():
     network, lowered, ops = merged("mobilenet_v2", "S2+S3")
     assert_same(network, lowered)
     assert_same(network, ops)
@@ -106,7 +106,7 @@ def test_a_culled_stage_is_one_convolution():
             return self.fc(torch.relu(x).mean((2, 3)))
 
     network = front_padded(Network.of(First(), (3, 32, 32), verify=False))
-    ops = merge_ops(lower(randomised(network)))
+    ops = merge_ops(lower(randomized(network)))
     assert_same(network, ops)
     assert kinds(ops) == ["Conv", "Relu", "AvgPool", "Flatten", "Linear"]
     assert (ops.ops[0].kernel, ops.ops[0].padding, ops.ops[0].out_channels) == ((11, 11), (5, 5, 5, 5), 64)

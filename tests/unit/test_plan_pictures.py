@@ -8,9 +8,9 @@ import torch
 
 from deepreduce.errors import PlanError
 from deepreduce.networks.network import shrink
-from deepreduce.plan import decode, encode, normalised, pictures_of
+from deepreduce.plan import decode, encode, normalized, pictures_of
 from deepreduce.plan.preprocessing import averaged
-from deepreduce.train.augment import Normaliser
+from deepreduce.train.augment import Normalizer
 from plan_samples import conv, plan_of
 
 
@@ -25,13 +25,13 @@ def test_pictures_survive_the_file():
 
 
 @pytest.mark.parametrize("size", [4, 8, 7])
-def test_normalised_is_what_training_does(size):
+def test_normalized_is_what_training_does(size):
     plan, rng = sample(size), np.random.default_rng(0)
     pixels = rng.integers(0, 256, (5, 3, size, size), dtype=np.uint8)
-    normalise = Normaliser((0.5, 0.25, 0.1), (0.2, 0.3, 0.4), torch.device("cpu"), False)
-    trained = normalise(torch.from_numpy(pixels))
+    normalize = Normalizer((0.5, 0.25, 0.1), (0.2, 0.3, 0.4), torch.device("cpu"), False)
+    trained = normalize(torch.from_numpy(pixels))
     expected = torch.nn.functional.adaptive_avg_pool2d(trained, 4).numpy()
-    np.testing.assert_allclose(normalised(plan, pixels), expected, atol=2e-4)
+    np.testing.assert_allclose(normalized(plan, pixels), expected, atol=2e-4)
     if size == 8:
         np.testing.assert_allclose(shrink(trained, 0.5).numpy(), expected, atol=1e-6)
 
@@ -67,6 +67,6 @@ def test_wrong_pictures_are_refused():
     plan = sample()
     for pixels in (np.zeros((1, 3, 8, 9), np.uint8), np.zeros((1, 3, 8, 8)), np.zeros((3, 8, 8), np.uint8)):
         with pytest.raises(PlanError, match="pictures are"):
-            normalised(plan, pixels)
+            normalized(plan, pixels)
     with pytest.raises(PlanError, match="does not say"):
-        normalised(replace(plan, pictures=None), np.zeros((1, 3, 8, 8), np.uint8))
+        normalized(replace(plan, pictures=None), np.zeros((1, 3, 8, 8), np.uint8))

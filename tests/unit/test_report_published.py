@@ -77,7 +77,7 @@ def test_more_relus_are_more_accurate_within_a_method() -> None:
 
 def test_each_method_has_a_look_of_its_own() -> None:
     styles = [style(method) for method in published()]
-    assert len({(colour, symbol) for colour, symbol, _ in styles}) == len(styles)
+    assert len({(color, symbol) for color, symbol, _ in styles}) == len(styles)
     assert len({marker for *_, marker in styles}) == len(styles)
     assert all(symbol.endswith("-open") and not symbol.startswith(("circle", "diamond")) for _, symbol, _ in styles)
 

@@ -70,10 +70,10 @@ def _claim(name: str) -> Claim:
     return next(claim for claim in CLAIMS if claim.name == name)
 
 
-def test_the_papers_own_numbers_bear_out_every_claim_but_the_one_that_is_mislabelled() -> None:
+def test_the_papers_own_numbers_bear_out_every_claim_but_the_one_that_is_mislabeled() -> None:
     verdicts = judge(lookup_of(paper), SEEDS)
     outcomes = {verdict.claim.name: verdict.outcome for verdict in verdicts}
-    assert outcomes.pop("depth-as-labelled") == "refuted", "by table 9's ResNet10"
+    assert outcomes.pop("depth-as-labeled") == "refuted", "by table 9's ResNet10"
     assert set(outcomes.values()) == {"confirmed"} and len(outcomes) == 9
     assert {verdict.seeds for verdict in verdicts} == {5}
 
@@ -95,7 +95,7 @@ def test_the_papers_differences_are_those_of_its_tables() -> None:
 
 @pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.name)
 def test_a_claim_is_refuted_by_the_opposite(claim: Claim) -> None:
-    numbers = paper if claim.name == "depth-as-labelled" else lambda training: 100 - paper(training)
+    numbers = paper if claim.name == "depth-as-labeled" else lambda training: 100 - paper(training)
     verdict = judge(lookup_of(numbers), SEEDS, [claim])[0]
     if claim.name == "criticality-order":
         # S1 is then the best and S3 the worst, whose C is 0: the last two steps are on the other side.
@@ -170,7 +170,7 @@ def test_the_reduced_network_never_has_more_relus(tmp_path: Path, cifar100: Path
     for name in (
         "thinning-over-channels",
         "depth",
-        "depth-as-labelled",
+        "depth-as-labeled",
         *(f"resolution-over-channels-resnet{n}" for n in (18, 10, 6)),
     ):
         for comparison in _claim(name).comparisons:
@@ -220,7 +220,7 @@ def test_the_files(tmp_path: Path) -> None:
     assert content["trainings"] == 24 * 5
     outcomes = {claim["name"]: claim["outcome"] for claim in content["claims"]}
     assert outcomes.pop("resolution-over-channels-resnet6") == "not run"
-    assert outcomes.pop("depth-as-labelled") == "refuted"
+    assert outcomes.pop("depth-as-labeled") == "refuted"
     assert set(outcomes.values()) == {"confirmed"}
     thinning = next(c for c in content["claims"] if c["name"] == "thinning-over-channels")["comparisons"][0]
     assert thinning["paper"] == 0.94 and thinning["paired"]["seeds"] == [0, 1, 2, 3, 4]

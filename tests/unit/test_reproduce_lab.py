@@ -42,7 +42,7 @@ def test_a_teachers_own_settings_stay(taught: JobFactory) -> None:
     assert (taught.recipe(teacher).epochs, taught.recipe(teacher).cutmix) == (8, 1.0)
 
 
-def test_what_begins_as_its_teacher_begins_as_the_one_that_distils(taught: JobFactory) -> None:
+def test_what_begins_as_its_teacher_begins_as_the_one_that_distills(taught: JobFactory) -> None:
     begun = replace(STUDENT.distilled(), start=Training())
     assert taught.spec(begun, 0).start == taught.spec(begun, 0).teacher
     assert len(taught.needs(begun)) == 1

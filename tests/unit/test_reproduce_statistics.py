@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from deepreduce.errors import MissingPackageError, SettingError
 from deepreduce.reproduce import statistics
-from deepreduce.reproduce.statistics import compare, paired_p, summarise, t_quantile
+from deepreduce.reproduce.statistics import compare, paired_p, summarize, t_quantile
 
 scipy_stats = pytest.importorskip("scipy.stats")
 
@@ -37,15 +37,15 @@ def test_no_degrees_of_freedom() -> None:
     with pytest.raises(SettingError, match="0 degrees"):
         t_quantile(0)
     with pytest.raises(SettingError):
-        summarise([])
+        summarize([])
 
 
 def test_a_summary() -> None:
-    found = summarise([1.0, 2.0, 4.0])
+    found = summarize([1.0, 2.0, 4.0])
     low, high = scipy_stats.t.interval(0.95, 2, loc=7 / 3, scale=scipy_stats.sem([1, 2, 4]))
     assert (found.n, found.mean, found.sd) == (3, pytest.approx(7 / 3), pytest.approx(np.std([1, 2, 4], ddof=1)))
     assert (found.low, found.high) == (pytest.approx(low, abs=1e-3), pytest.approx(high, abs=1e-3))
-    alone = summarise([3.5])
+    alone = summarize([3.5])
     assert (alone.n, alone.mean, alone.sd, alone.low, alone.high) == (1, 3.5, None, None, None)
 
 

@@ -1,4 +1,4 @@
-"""The loop: what it minimises, that it repeats, resumes and stops on nonsense."""
+"""The loop: what it minimizes, that it repeats, resumes and stops on nonsense."""
 
 import dataclasses
 import math
@@ -14,8 +14,8 @@ from deepreduce.data.dataset import Split
 from deepreduce.errors import SettingError, TrainingError
 from deepreduce.networks import ModelSource
 from deepreduce.train import RECIPES, Recipe, accuracy, fit, make_recipe
-from deepreduce.train.augment import Augmenter, Batch, Normaliser, cutmix, cutout
-from deepreduce.train.distil import hard_loss, objective, soft_loss
+from deepreduce.train.augment import Augmenter, Batch, Normalizer, cutmix, cutout
+from deepreduce.train.distill import hard_loss, objective, soft_loss
 from deepreduce.train.fit import Epoch, batches_per_epoch, make_scheduler
 from deepreduce.train.onednn import safe_strided_convolutions
 from small_data import stripes_dataset
@@ -143,8 +143,8 @@ def test_cutout_erases_one_square():
     assert (erased == 9).any()
 
 
-def test_normaliser_gives_mean_0_and_deviation_1():
-    out = Normaliser(DATA.mean, DATA.std, CPU, True)(DATA.train.images)
+def test_normalizer_gives_mean_0_and_deviation_1():
+    out = Normalizer(DATA.mean, DATA.std, CPU, True)(DATA.train.images)
     assert abs(float(out.mean())) < 1e-3
     assert abs(float(out.std()) - 1) < 1e-2
 
@@ -162,7 +162,7 @@ def test_learns_and_repeats_exactly():
 def test_best_weights_are_the_ones_returned():
     model = net()
     result = fit(model, DATA, QUICK)
-    score = accuracy(model, DATA.validation, Normaliser(DATA.mean, DATA.std, CPU, True))
+    score = accuracy(model, DATA.validation, Normalizer(DATA.mean, DATA.std, CPU, True))
     assert score == pytest.approx(result.validation_accuracy)
 
 

@@ -3,7 +3,7 @@
 Each direction is a line of its own. A piece of n bytes that the relay reads at time t is on the line until d, which is
 n / rate after t or after the d of the piece before, whichever is later, and is handed over half the round trip after d.
 Reading stops while more than the line holds (rate times delay, and a short queue) is under way, so that a sender feels
-the rate as on a real link. What is not modelled: loss, jitter, and TCP's slow start across the delay.
+the rate as on a real link. What is not modeled: loss, jitter, and TCP's slow start across the delay.
 """
 
 from __future__ import annotations

@@ -144,7 +144,7 @@ def check_options(options: BenchOptions) -> None:
 
 
 def sample_images(plan: Plan, options: BenchOptions) -> NDArray[np.int64]:
-    """Normalised random images as integers [inferences, batch, C, H, W], cut off at three standard deviations."""
+    """Normalized random images as integers [inferences, batch, C, H, W], cut off at three standard deviations."""
     rng = np.random.default_rng(options.seed)
     real = np.clip(rng.standard_normal((options.inferences, options.batch, *plan.input_shape)), -3, 3)
     scaled = np.rint(np.ldexp(real, plan.ring.input_fraction)).astype(np.int64)

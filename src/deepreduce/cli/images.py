@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError, MissingPackageError, PlanError
-from ..plan import Plan, normalised
+from ..plan import Plan, normalized
 from ..plan.npy import read_array
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def read_input(path: Path, plan: Plan, *, array: bool, resize: bool) -> NDArray[
             f"give .npy files with arrays {plan.input_shape} of real numbers",
         )
     pixels = read_picture(path, plan.pictures.shape, resize=resize)
-    values: NDArray[np.float64] = normalised(plan, pixels[None])[0]
+    values: NDArray[np.float64] = normalized(plan, pixels[None])[0]
     return values
 
 
@@ -43,7 +43,7 @@ def read_picture(path: Path, shape: tuple[int, int, int], *, resize: bool) -> ND
     """A picture file as uint8 [C, H, W]; grey and RGB are converted into each other, as in training.
 
     ``resize`` stretches it to the size (bilinear), without it another size raises `DataError`; so do files that are
-    missing, undecodable, deeper than 8 bits, transparent, or of another colour space.
+    missing, undecodable, deeper than 8 bits, transparent, or of another color space.
     """
     try:
         from PIL import Image
@@ -95,7 +95,7 @@ def _check_mode(path: Path, image: Image) -> None:
     if transparent and image.convert("RGBA").getchannel("A").getextrema() != (255, 255):
         raise DataError(f"{path} is transparent (mode {image.mode})", "put it on a background first")
     if not transparent and image.mode not in CLEAR:
-        raise DataError(f"{path} is in the colour space {image.mode}", "convert it to RGB or grey")
+        raise DataError(f"{path} is in the color space {image.mode}", "convert it to RGB or grey")
 
 
 def _read_array(path: Path, shape: tuple[int, int, int]) -> NDArray[np.float64]:
@@ -106,5 +106,5 @@ def _read_array(path: Path, shape: tuple[int, int, int]) -> NDArray[np.float64]:
         )
     values: NDArray[np.float64] = found.astype(np.float64)
     if not np.isfinite(values).all():
-        raise DataError(f"{path} has values that are not finite", "normalise as in training")
+        raise DataError(f"{path} has values that are not finite", "normalize as in training")
     return values

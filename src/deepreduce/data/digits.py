@@ -40,10 +40,10 @@ class DigitsConfig:
     test_share: float = 0.15  # of the originals of each class
     rotation_degrees: tuple[float, float] = (-45.0, 45.0)
     side: tuple[float, float] = (15.0, 23.0)  # of the square onto which the 8x8 original is stretched
-    shift: float = 7.0  # largest distance of the digit from the centre, along each axis
+    shift: float = 7.0  # largest distance of the digit from the center, along each axis
     contrast: tuple[float, float] = (0.6, 1.0)
     fragments: int = 5
-    fragment_distance: tuple[float, float] = (16.0, 20.0)  # from the centre, along one axis: the border crops them
+    fragment_distance: tuple[float, float] = (16.0, 20.0)  # from the center, along one axis: the border crops them
     fragment_contrast: tuple[float, float] = (0.3, 0.85)  # fainter than the digit to be read
     margin: float = 0.12  # kept free below black and above white: the noise needs room on both sides
     noise: float = 0.06  # standard deviation
@@ -115,15 +115,15 @@ def lay_out(members: Tensor, count: int, config: DigitsConfig, generator: torch.
     # the fragments would betray it.
     others = (main + torch.randint(1, m, (n, k), generator=generator)) % m
 
-    digit_centre = uniform(-config.shift, config.shift, n, 1, 2)
+    digit_center = uniform(-config.shift, config.shift, n, 1, 2)
     away = uniform(*config.fragment_distance, n, k) * (1 - 2 * torch.randint(2, (n, k), generator=generator))
     along = uniform(-config.fragment_distance[1], config.fragment_distance[1], n, k)
-    fragment_centre = torch.stack([away, along], dim=2)
+    fragment_center = torch.stack([away, along], dim=2)
     sideways = torch.rand(n, k, generator=generator) < 0.5
-    fragment_centre[sideways] = fragment_centre[sideways].flip(1)
+    fragment_center[sideways] = fragment_center[sideways].flip(1)
 
     theta = _canvas_to_original(
-        centre=torch.cat([digit_centre, fragment_centre], dim=1),
+        center=torch.cat([digit_center, fragment_center], dim=1),
         side=uniform(*config.side, n, 1 + k),
         degrees=uniform(*config.rotation_degrees, n, 1 + k),
     )
@@ -147,8 +147,8 @@ def draw(layout: CanvasLayout, images: Tensor, config: DigitsConfig, generator: 
     return canvases.clamp_(0, 1).mul_(255).round_().to(torch.uint8)
 
 
-def _canvas_to_original(centre: Tensor, side: Tensor, degrees: Tensor) -> Tensor:
-    """Affine maps [n, k, 2, 3] for squares of ``side`` [n, k] around ``centre`` [n, k, 2], seen from the canvas centre.
+def _canvas_to_original(center: Tensor, side: Tensor, degrees: Tensor) -> Tensor:
+    """Affine maps [n, k, 2, 3] for squares of ``side`` [n, k] around ``center`` [n, k, 2], seen from the canvas center.
 
     Both coordinate systems run from -1 to 1, so a canvas pixel is 2/SIDE of one and 2/side of the other.
     """
@@ -156,5 +156,5 @@ def _canvas_to_original(centre: Tensor, side: Tensor, degrees: Tensor) -> Tensor
     cos, sin = angle.cos(), angle.sin()
     turn = torch.stack([torch.stack([cos, sin], dim=-1), torch.stack([-sin, cos], dim=-1)], dim=-2)
     linear = turn * (SIDE / side)[..., None, None]
-    offset = -turn @ (centre * (2 / side)[..., None])[..., None]
+    offset = -turn @ (center * (2 / side)[..., None])[..., None]
     return torch.cat([linear, offset], dim=-1)

@@ -20,7 +20,7 @@ TEST_SHARE = 0.1
 _TEST_SEED = 0  # not the caller's seed: a test image must not become a training image when the seed changes
 _LAYOUT = "expected PATH/train/<class>/*.png and PATH/test/<class>/*.png, or PATH/<class>/*.png"
 
-Labelled = list[tuple[Path, int]]
+Labeled = list[tuple[Path, int]]
 
 
 def load_folder(
@@ -37,14 +37,14 @@ def load_folder(
         raise DataError(f"{path} is not a folder", _LAYOUT)
     folders = split_folders(path)
     classes = common_classes(folders or {"": path})
-    listed = {split: labelled_files(folder, classes) for split, folder in (folders or {"": path}).items()}
+    listed = {split: labeled_files(folder, classes) for split, folder in (folders or {"": path}).items()}
 
     everything = [file for files in listed.values() for file, _ in files]
     headers = read_headers(everything)
     height, width = image_size or common_size(everything, headers)
     channels = 1 if all(header.grey for header in headers) else 3
 
-    def read(files: Labelled) -> Split:
+    def read(files: Labeled) -> Split:
         images = decode([file for file, _ in files], height, width, channels, resize=True)
         return Split(images, torch.tensor([label for _, label in files]))
 
@@ -93,9 +93,9 @@ def common_classes(folders: dict[str, Path]) -> tuple[str, ...]:
     return tuple(sorted(found[first]))
 
 
-def labelled_files(folder: Path, classes: tuple[str, ...]) -> Labelled:
+def labeled_files(folder: Path, classes: tuple[str, ...]) -> Labeled:
     """Every image of every class with its label. Raises `DataError` naming a class that has none."""
-    files: Labelled = []
+    files: Labeled = []
     for label, name in enumerate(classes):
         found = image_files(folder / name)
         if not found:

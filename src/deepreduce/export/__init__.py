@@ -4,7 +4,7 @@ from .export import Exported, export_network, export_point, frontier_data
 from .lowering.ir import Lowered, convs
 from .lowering.lower import lower
 from .merging.merge import merge_ops
-from .quantization.quantize import quantise
+from .quantization.quantize import quantize
 from .quantization.rescales import with_rescales
 from .synthetic import plan_of
 
@@ -18,6 +18,6 @@ __all__ = [
     "lower",
     "merge_ops",
     "plan_of",
-    "quantise",
+    "quantize",
     "with_rescales",
 ]

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..plan import Plan, encode_input, normalised
+from ..plan import Plan, encode_input, normalized
 from ..plan.reference import answers
 
 Progress = Callable[[str, int, int], None]
@@ -27,7 +27,7 @@ def predictions(
     """The answers' integers [n, classes] to pictures uint8 [n, C, H, W], on as many threads as torch uses."""
 
     def of(first: int) -> NDArray[np.int64]:
-        images = normalised(plan, pixels[first : first + BATCH])
+        images = normalized(plan, pixels[first : first + BATCH])
         return answers(plan, weights, encode_input(plan, images))
 
     found = []

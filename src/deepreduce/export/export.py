@@ -18,10 +18,10 @@ from ..data.dataset import Dataset, Split
 from ..errors import DataError, DeepReduceError, SettingError, nearest
 from ..networks.network import Network
 from ..plan import Plan, pictures_of
-from ..plan.preprocessing import normalised_by
+from ..plan.preprocessing import normalized_by
 from ..plan.validation import MAX_WEIGHT_BITS
 from ..search.frontier import Frontier
-from ..train.augment import Normaliser
+from ..train.augment import Normalizer
 from ..train.evaluate import accuracy as float_accuracy
 from . import evaluate as plans
 from .evaluate import Progress
@@ -29,7 +29,7 @@ from .folder import write_folder
 from .lowering.ir import Lowered, convs
 from .lowering.lower import lower
 from .merging.merge import merge_ops
-from .quantization.precision import RingBits, quantised
+from .quantization.precision import RingBits, quantized
 from .quantization.quantize import ACTIVATION_BITS, Weights
 from .quantization.rescales import with_rescales
 
@@ -50,7 +50,7 @@ class Exported:
     convs_before: int
     convs_after: int
     float_accuracy: float | None
-    quantised_accuracy: float | None
+    quantized_accuracy: float | None
     images: int
     split: str | None
     notices: tuple[str, ...]
@@ -59,10 +59,10 @@ class Exported:
 
     @property
     def difference(self) -> float | None:
-        """Quantised minus float accuracy, in points."""
-        if self.float_accuracy is None or self.quantised_accuracy is None:
+        """Quantized minus float accuracy, in points."""
+        if self.float_accuracy is None or self.quantized_accuracy is None:
             return None
-        return self.quantised_accuracy - self.float_accuracy
+        return self.quantized_accuracy - self.float_accuracy
 
     def write(self, folder: Path | str) -> list[Path]:
         """Write plan.json, weights.safetensors and export.json, whole or not at all. Raises `StoreError`."""
@@ -79,7 +79,7 @@ class Exported:
             "convs": {"before": self.convs_before, "after": self.convs_after},
             "accuracy": {
                 "float": self.float_accuracy,
-                "quantised": self.quantised_accuracy,
+                "quantized": self.quantized_accuracy,
                 "difference": self.difference,
                 "images": self.images,
                 "split": self.split,
@@ -107,7 +107,7 @@ def export_network(
 ) -> Exported:
     """The plan of a trained ``network`` and its integer weights.
 
-    ``calibration`` are pictures uint8 [n, C, H, W], which ``mean`` and ``std`` (of the 0..1 scale) normalise, or real
+    ``calibration`` are pictures uint8 [n, C, H, W], which ``mean`` and ``std`` (of the 0..1 scale) normalize, or real
     inputs [n, C, H, W] as the network takes them (then the plan takes arrays, not pictures). ``evaluate`` is the split,
     called ``split``, whose accuracy is measured in floating point and in the plan's integers. ``merge`` composes linear
     ops where that makes them cheaper. Raises `ModelError` for what no plan can have, `PlanError` where no ring will do.
@@ -123,26 +123,26 @@ def export_network(
         if shape != network.input_shape:
             raise DataError(f"the pictures are {_by(shape)}, the network takes {_by(network.input_shape)}")
         if mean is None or std is None:
-            raise SettingError("pictures need a mean and a std to be normalised by", "give those of the training")
+            raise SettingError("pictures need a mean and a std to be normalized by", "give those of the training")
         pictures = pictures_of(shape, tuple(mean), tuple(std), tuple(classes))
-        inputs = normalised_by(pictures, lowered.input_shape, pixels)
+        inputs = normalized_by(pictures, lowered.input_shape, pixels)
     elif pixels.shape[1:] != lowered.input_shape:
         raise DataError(f"the arrays are {_by(pixels.shape[1:])}, the network takes {_by(lowered.input_shape)}")
     else:
         inputs = pixels.astype(np.float64)
-    plan, weights, notices = quantised(
+    plan, weights, notices = quantized(
         lowered, inputs, ring_bits, weight_bits, activation_bits, input_fraction, progress
     )
     if shape_known := pictures is not None and pictures.shape[0] in (1, 3):
         plan = replace(plan, pictures=pictures)
     elif pictures is not None:
         notices = (*notices, f"pictures of {pictures.shape[0]} channels are unknown to clients: they must send arrays")
-    exact = quantised_score = None
+    exact = quantized_score = None
     if evaluate is not None and len(evaluate) and shape_known and mean is not None and std is not None:
         report("evaluate the network", 0, 1)
-        normaliser = Normaliser(tuple(mean), tuple(std), torch.device("cpu"), channels_last=False)
-        exact = float_accuracy(network, evaluate, normaliser)
-        quantised_score = plans.accuracy(
+        normalizer = Normalizer(tuple(mean), tuple(std), torch.device("cpu"), channels_last=False)
+        exact = float_accuracy(network, evaluate, normalizer)
+        quantized_score = plans.accuracy(
             plan, weights, evaluate.images.numpy(), evaluate.labels.numpy(), progress=progress
         )
     images = 0 if exact is None or evaluate is None else len(evaluate)
@@ -152,7 +152,7 @@ def export_network(
         before,
         after,
         exact,
-        quantised_score,
+        quantized_score,
         images,
         split if images else None,
         notices,
@@ -205,7 +205,7 @@ def export_point(
 
 
 def lowered_of(network: Network, *, merge: bool = True) -> tuple[Lowered, int, int]:
-    """A network's ops, ready to be quantised, and how many of them were linear before and after merging."""
+    """A network's ops, ready to be quantized, and how many of them were linear before and after merging."""
     lowered = lower(network)
     before = convs(lowered)
     if merge:

@@ -28,7 +28,7 @@ TOLERANCE = 1e-3  # of the largest answer: what single precision may do to a net
 
 
 def write_onnx(path: Path, network: Network, *, merge: bool = True) -> float | None:
-    """Write ``network`` to an ONNX file that takes normalised images [n, C, H, W], shrunk to the network's resolution.
+    """Write ``network`` to an ONNX file that takes normalized images [n, C, H, W], shrunk to the network's resolution.
 
     Returns the largest difference between the answers of onnxruntime and of the network, None where onnxruntime is not
     installed. Raises `ModelError` when they are not the same, `MissingPackageError` without onnx, `StoreError`.

@@ -19,7 +19,7 @@ from ..networks.zoo.registry import ZOO
 from ..plan.npy import read_array
 from ..reduce import reduce_to
 from ..reduce.elements.linearize import require_chosen
-from ..train.augment import Normaliser
+from ..train.augment import Normalizer
 from ..train.evaluate import accuracy
 from ..train.fit import fit
 from ..train.recipe import make_recipe
@@ -74,12 +74,12 @@ def tuned(
     """
     if epochs < 1:
         raise SettingError(f"{epochs} epochs of tuning, at least 1 is needed", "leave --tune out to tune nothing")
-    normalise = Normaliser(data.mean, data.std, torch.device("cpu"), channels_last=False)
+    normalize = Normalizer(data.mean, data.std, torch.device("cpu"), channels_last=False)
     reduced = reduce_to(full, point, front_padding=False)
     network = require_chosen(reduce_to(full, point))
     scores = {
-        "reduced": accuracy(reduced, data.validation, normalise),
-        "padded": accuracy(network, data.validation, normalise),
+        "reduced": accuracy(reduced, data.validation, normalize),
+        "padded": accuracy(network, data.validation, normalize),
     }
     kept = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     report = progress or (lambda what, done, total: None)

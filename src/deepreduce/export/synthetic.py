@@ -16,14 +16,14 @@ from ..reduce import reduce_to
 from .lowering.ir import Array, Lowered
 from .lowering.lower import lower
 from .merging.merge import merge_ops
-from .quantization.quantize import Weights, quantise
+from .quantization.quantize import Weights, quantize
 from .quantization.rescales import with_rescales
 
 # Degrees of freedom of Student's t: the largest of 600 to 5000 weights of a channel is then 4 to 6 standard deviations
 # away, as in trained convolutions; normal weights would be larger against their largest.
 TAILS = 8
 BIAS_SHARE = 0.1  # of the spread that an accumulator has
-IMAGE_SPREAD = 1.0  # images are normalised
+IMAGE_SPREAD = 1.0  # images are normalized
 
 
 def plan_of(
@@ -69,7 +69,7 @@ def plan_of(
     lowered = with_random_weights(lower(reduce_to(full, point or "full", front_padding=merge)), rng)
     lowered = with_rescales(merge_ops(lowered, ring_bits=ring_bits) if merge else lowered)
     images = random_images(lowered.input_shape, rng, calibration_images)
-    return quantise(lowered, images, FixedPoint(ring_bits, input_fraction), activation_bits, weight_bits)
+    return quantize(lowered, images, FixedPoint(ring_bits, input_fraction), activation_bits, weight_bits)
 
 
 def with_random_weights(lowered: Lowered, rng: np.random.Generator) -> Lowered:
@@ -86,5 +86,5 @@ def with_random_weights(lowered: Lowered, rng: np.random.Generator) -> Lowered:
 
 
 def random_images(shape: tuple[int, int, int], rng: np.random.Generator, count: int) -> NDArray[np.float64]:
-    """Normalised images [count, C, H, W] in real numbers, cut off at three standard deviations."""
+    """Normalized images [count, C, H, W] in real numbers, cut off at three standard deviations."""
     return np.clip(IMAGE_SPREAD * rng.standard_normal((count, *shape)), -3, 3)

@@ -27,7 +27,7 @@ from ..reduce.prune_channels import prune_channels
 from ..reduce.reshape import copy_matching_weights
 from ..reduce.warm_start import copy_weights
 from ..train.annealing import Annealing
-from ..train.augment import Normaliser
+from ..train.augment import Normalizer
 from ..train.evaluate import accuracy
 from ..train.fit import Epoch, autocast, fit
 from ..train.gradual import Gradual
@@ -155,9 +155,9 @@ def _test(job: Job, store: JobStore, device: torch.device) -> None:
     network.load_state_dict(store.weights(job.spec.digest))
     layout = torch.channels_last if job.spec.recipe.channels_last else torch.contiguous_format
     network.to(device=device, memory_format=layout)  # type: ignore[call-overload]  # torch leaves this form out
-    normalise = Normaliser(data.mean, data.std, device, job.spec.recipe.channels_last)
+    normalize = Normalizer(data.mean, data.std, device, job.spec.recipe.channels_last)
     with autocast(device, job.spec.recipe):
-        score = accuracy(network, data.test.to(device), normalise)
+        score = accuracy(network, data.test.to(device), normalize)
     write_json(path, {"format": 1, "test_accuracy": score, "images": len(data.test)})
 
 

@@ -22,8 +22,8 @@ FORMAT = 3  # raised whenever the same specification would no longer train to th
 class JobSpec:
     """One training. ``network`` and ``data`` are digests of content, ``teacher`` and ``start`` those of other jobs.
 
-    The student distils from ``teacher``; its weights begin as those of ``start`` or, with ``recipe.warm_start``, of the
-    teacher (`deepreduce.reduce.warm_start`). ``front_padding`` is that of `deepreduce.reduce.reduce_to`. Where
+    The student distills from ``teacher``; its weights begin as those of ``start`` or, with ``recipe.warm_start``, of
+    the teacher (`deepreduce.reduce.warm_start`). ``front_padding`` is that of `deepreduce.reduce.reduce_to`. Where
     ``point`` says how many elements are left (``relus=...``), ``elements`` says how the others are removed. With
     ``prune`` the network is that of ``start``, pruned.
     """

@@ -20,7 +20,7 @@ class FeatureExtractor(nn.Module):
         self.rho = rho
 
     def forward(self, images: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Logits [n, classes] and an activation [n, c, h, w] per stage, of normalised images [n, c, h, w]."""
+        """Logits [n, classes] and an activation [n, c, h, w] per stage, of normalized images [n, c, h, w]."""
         return self.body(shrink(images, self.rho))  # type: ignore[no-any-return]  # modules answer Any
 
 

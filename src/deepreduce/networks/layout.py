@@ -25,7 +25,7 @@ class ReluSite:
     """One ReLU layer: one call, whether or not its module is shared with other calls.
 
     ``block`` numbers the residual blocks of its stage from 0; ``after_merge`` tells a ReLU behind an addition or
-    concatenation (normalisation between them allowed) from one inside a block.
+    concatenation (normalization between them allowed) from one inside a block.
     """
 
     name: str
@@ -94,7 +94,7 @@ def find_layout(body: fx.GraphModule, patterns: Mapping[str, str] | None = None)
     name_nodes(body.graph)
     relus = [node for node in body.graph.nodes if relu_kind(node)]
     if not relus:
-        raise ModelError("the network has no ReLU", "there is nothing to reduce; ReLU and ReLU6 are recognised")
+        raise ModelError("the network has no ReLU", "there is nothing to reduce; ReLU and ReLU6 are recognized")
     merges = _merges_before(body.graph)
     sites = [
         ReluSite(node.meta["path"], node.name, "", block=merges[node], after_merge=_feeding_merge(node) is not None)
@@ -167,7 +167,7 @@ def _stages_by_pattern(sites: list[ReluSite], patterns: Mapping[str, str]) -> li
 
 
 def _feeding_merge(node: fx.Node) -> fx.Node | None:
-    """The merge whose result ``node`` activates, looking through normalisation, if any."""
+    """The merge whose result ``node`` activates, looking through normalization, if any."""
     feeding = parents(node)[0]
     while op_name(feeding).startswith("batch_norm") and module_of(feeding) is not None:
         feeding = parents(feeding)[0]

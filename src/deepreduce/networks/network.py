@@ -67,7 +67,7 @@ class Network(nn.Module):
         return network.train(module.training)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits [n, classes] of normalised images [n, c, h, w]."""
+        """Logits [n, classes] of normalized images [n, c, h, w]."""
         return self.body(shrink(images, self.point.rho))  # type: ignore[no-any-return]  # modules answer Any
 
     @property

@@ -66,7 +66,7 @@ class ModelSource:
     def build(
         self, input_shape: tuple[int, int, int] = (3, 32, 32), num_classes: int | None = None, seed: int = 0
     ) -> Network:
-        """The unreduced network with weights initialised from ``seed``.
+        """The unreduced network with weights initialized from ``seed``.
 
         ``num_classes`` None means the source's own number (100 for built-in networks). Raises `ModelError` if the
         source cannot be found, raises, is no module, or has another number of classes.

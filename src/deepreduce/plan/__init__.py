@@ -4,7 +4,7 @@ from .cost.traffic import Prediction, predict
 from .execution.maxpool import tournament
 from .execution.packing import Packing, packings
 from .execution.schedule import offline_waves, online_levels
-from .preprocessing import normalised, pictures_of
+from .preprocessing import normalized, pictures_of
 from .reference import decode_output, encode_input, run
 from .schema import (
     INPUT,
@@ -65,7 +65,7 @@ __all__ = [
     "encode_input",
     "fractions",
     "kept_mask",
-    "normalised",
+    "normalized",
     "offline_waves",
     "online_levels",
     "pack_kept",

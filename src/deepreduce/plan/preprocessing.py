@@ -9,15 +9,15 @@ from ..errors import PlanError
 from .schema import PICTURE_BITS, Pictures, Plan
 
 
-def normalised(plan: Plan, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
+def normalized(plan: Plan, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
     """Pictures uint8 [B, C, H, W] as real inputs [B, C, h, w] of the plan. Raises `PlanError` when they do not fit."""
     pictures = plan.pictures
     if pictures is None:
         raise PlanError("the plan does not say how pictures become its input", "export it again, with the data's name")
-    return normalised_by(pictures, plan.input_shape, pixels)
+    return normalized_by(pictures, plan.input_shape, pixels)
 
 
-def normalised_by(
+def normalized_by(
     pictures: Pictures, input_shape: tuple[int, int, int], pixels: NDArray[np.uint8]
 ) -> NDArray[np.float64]:
     """The same for a plan that is yet to be made, with inputs of ``input_shape`` (C, h, w)."""

@@ -117,7 +117,7 @@ def encode_input(plan: Plan, x: ArrayLike) -> Integers:
         raise PlanError(
             f"an input value is not finite or beyond {bound / 2.0**plan.ring.input_fraction:g}, what "
             f"{plan.ring.ring_bits} bits with {plan.ring.input_fraction} fractional ones can hold",
-            "normalise the images as in training",
+            "normalize the images as in training",
         )
     return scaled.astype(np.int64)
 

@@ -138,7 +138,7 @@ def check_weights(plan: Plan, weights: Mapping[str, NDArray[Any]]) -> None:
         if low <= -bound or high >= bound:
             raise PlanError(
                 f"weights: {name} reaches {low if low <= -bound else high}, magnitudes below {bound} are allowed",
-                "quantise with fewer bits",
+                "quantize with fewer bits",
             )
 
 

@@ -1,4 +1,4 @@
-"""Colours told apart by colour-blind readers and readable on white and on dark grey (after Okabe and Ito)."""
+"""Colors told apart by color-blind readers and readable on white and on dark grey (after Okabe and Ito)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LIGHT_GREY = "#bcc3cc"
 
 #: Lines and bars that come in any number take these in turn.
 CYCLE = (BLUE, ORANGE, GREEN, PURPLE, VERMILION, SKY, GREY)
-#: Published methods in the order of ``published.json``: colour, and the hollow symbol in plotly and in matplotlib. None
+#: Published methods in the order of ``published.json``: color, and the hollow symbol in plotly and in matplotlib. None
 #: is the circle or the diamond of a search's own networks.
 PUBLISHED = (
     (GREEN, "square-open", "s"),
@@ -30,10 +30,10 @@ PUBLISHED = (
 QUANTITIES = {"ReLUs": BLUE, "Parameters": ORANGE, "MACs": GREEN}
 
 
-def stage_colours(stages: Sequence[str]) -> dict[str, str]:
-    """One colour per stage; what lies around the stages proper (stem, head) is grey."""
+def stage_colors(stages: Sequence[str]) -> dict[str, str]:
+    """One color per stage; what lies around the stages proper (stem, head) is grey."""
     proper = [stage for stage in stages if stage[:1] == "S" and stage[1:].isdigit()]
     around = [stage for stage in stages if stage not in proper]
-    colours = {stage: CYCLE[i % (len(CYCLE) - 1)] for i, stage in enumerate(proper)}
-    colours |= {stage: (GREY, LIGHT_GREY)[i % 2] for i, stage in enumerate(around)}
-    return {stage: colours[stage] for stage in stages}
+    colors = {stage: CYCLE[i % (len(CYCLE) - 1)] for i, stage in enumerate(proper)}
+    colors |= {stage: (GREY, LIGHT_GREY)[i % 2] for i, stage in enumerate(around)}
+    return {stage: colors[stage] for stage in stages}

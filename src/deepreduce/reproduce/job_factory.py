@@ -65,7 +65,7 @@ class JobFactory:
         return replace(taught, settings=(*others, ("epochs", epochs)))
 
     def start(self, training: Training) -> Training | None:
-        """What it begins with the weights of; if that is its teacher, the teacher as it distils."""
+        """What it begins with the weights of; if that is its teacher, the teacher as it distills."""
         return self.teacher(training) if training.start == training.teacher else training.start
 
     def needs(self, training: Training) -> tuple[Training, ...]:

@@ -14,7 +14,7 @@ from ..train.recipe import Precision, Recipe, make_recipe
 class Scale:
     """``width`` multiplies all channels, ``shrink`` divides the images' sides; ``seeds`` are those run by default.
 
-    ``teacher_epochs``: of those that distil; None for as many as their students have, which is the paper's rule.
+    ``teacher_epochs``: of those that distill; None for as many as their students have, which is the paper's rule.
     ``comparable`` tells whether accuracies may be compared with the paper's number by number. With ``native_precision``
     trainings compute in bfloat16 on processors that have it and in float32 on others; records of both are read.
     """

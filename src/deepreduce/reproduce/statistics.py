@@ -104,7 +104,7 @@ def t_quantile(freedom: int, comparisons: int = 1) -> float:
     return float(t.isf(ERROR / comparisons / 2, freedom))
 
 
-def summarise(values: Sequence[float], comparisons: int = 1) -> SeedSummary:
+def summarize(values: Sequence[float], comparisons: int = 1) -> SeedSummary:
     """Mean, standard deviation and interval of ``values``. Raises `SettingError` where there is none."""
     if not values:
         raise SettingError("no values have no mean", "run a seed first")
@@ -122,7 +122,7 @@ def compare(a: Mapping[int, float], b: Mapping[int, float], comparisons: int = 1
     if len(seeds) < 2:
         return None
     differences = [a[seed] - b[seed] for seed in seeds]
-    found = summarise(differences, comparisons)
+    found = summarize(differences, comparisons)
     assert found.sd is not None and found.low is not None and found.high is not None
     try:
         p = paired_p(found.n, found.mean, found.sd)

@@ -14,7 +14,7 @@ Setting = tuple[str, object]
 class Training:
     """One network trained one way: ``point`` of the built-in ``network`` on ``data``.
 
-    ``teacher`` distils, ``start`` gives the weights to begin with (see `deepreduce.jobs.spec.JobSpec`). ``recipe`` is
+    ``teacher`` distills, ``start`` gives the weights to begin with (see `deepreduce.jobs.spec.JobSpec`). ``recipe`` is
     None for the scale's own; ``settings`` change single fields of it, by name. ``prune``
     takes channels from ``start``, whose network it is, before training goes on. Where ``relus`` says how many ReLUs
     are left, counted at full scale, single elements are removed as ``elements`` says.

@@ -1,7 +1,7 @@
 """Budgets of ReLUs met to the element: coarse (whole layers), fine (single elements), and coarse then fine.
 
 Coarse is what the search trained anyway. Fine removes elements from the whole network without its stem's ReLUs. Coarse
-then fine removes them from a network that the search found. Both begin with trained weights and distil from the
+then fine removes them from a network that the search found. Both begin with trained weights and distill from the
 teacher.
 """
 

@@ -13,7 +13,7 @@ from .recipe import Recipe
 
 @dataclass(frozen=True)
 class Batch:
-    """Normalised images [b, c, h, w]; each is ``share`` of ``labels`` and ``1 - share`` of ``other_labels``."""
+    """Normalized images [b, c, h, w]; each is ``share`` of ``labels`` and ``1 - share`` of ``other_labels``."""
 
     images: Tensor
     labels: Tensor
@@ -29,12 +29,12 @@ class Augmenter:
         self.labels = split.labels
         self.side = split.images.shape[2:]
         pad = recipe.crop_padding
-        self.normalise = Normaliser(mean, std, split.images.device, recipe.channels_last)
+        self.normalize = Normalizer(mean, std, split.images.device, recipe.channels_last)
         if not pad:
             self.windows = None
             self.images = split.images
             return
-        # The padding takes the mean colour, which normalises to about 0. Windows are views, not copies.
+        # The padding takes the mean colour, which normalizes to about 0. Windows are views, not copies.
         n, channels, height, width = split.images.shape
         colour = torch.tensor(mean, device=split.images.device).mul(255).round().to(torch.uint8)
         padded = colour.view(1, -1, 1, 1).expand(n, channels, height + 2 * pad, width + 2 * pad).contiguous()
@@ -44,7 +44,7 @@ class Augmenter:
     def batch(self, indices: Tensor, generator: torch.Generator) -> Batch:
         """The images at ``indices`` (int64 [b], on the device), freshly augmented."""
         labels = self.labels[indices]
-        images = self.normalise(self._flip(self._crop(indices, generator), generator))
+        images = self.normalize(self._flip(self._crop(indices, generator), generator))
         if self.recipe.cutout:
             images = cutout(images, self.recipe.cutout, generator)
         if self.recipe.cutmix:
@@ -65,7 +65,7 @@ class Augmenter:
         return torch.where(flipped, images.flip(3), images)
 
 
-class Normaliser:
+class Normalizer:
     """Bytes [b, c, h, w] to floats of mean 0 and deviation 1 per channel, in the memory format asked for."""
 
     def __init__(
@@ -81,12 +81,12 @@ class Normaliser:
 
 
 def cutout(images: Tensor, side: int, generator: torch.Generator) -> Tensor:
-    """Zero (the mean colour) one square of ``side`` pixels per image, centred anywhere (DeVries and Taylor 2017)."""
+    """Zero (the mean colour) one square of ``side`` pixels per image, centered anywhere (DeVries and Taylor 2017)."""
     n, _, height, width = images.shape
     inside = []
     for size in (height, width):
-        centre = torch.randint(size, (n, 1), generator=generator, device=images.device)
-        offset = torch.arange(size, device=images.device) - centre + side // 2
+        center = torch.randint(size, (n, 1), generator=generator, device=images.device)
+        offset = torch.arange(size, device=images.device) - center + side // 2
         inside.append((offset >= 0) & (offset < side))
     hole = inside[0].view(n, 1, height, 1) & inside[1].view(n, 1, 1, width)
     return images.masked_fill(hole, 0)

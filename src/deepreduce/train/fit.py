@@ -20,7 +20,7 @@ from ..data.dataset import Dataset, Split
 from ..errors import TrainingError
 from .augment import Augmenter
 from .checkpoint import read_checkpoint, write_checkpoint
-from .distil import objective
+from .distill import objective
 from .evaluate import accuracy
 from .gradual import Gradual
 from .onednn import has_functional_convolutions, safe_strided_convolutions
@@ -72,7 +72,7 @@ def fit(
 ) -> Result:
     """Train ``model`` in place on ``data.train`` and return the weights of its best validation epoch.
 
-    With a ``teacher`` the loss distils from it; both see the same augmented images. ``tap`` turns a network into one
+    With a ``teacher`` the loss distills from it; both see the same augmented images. ``tap`` turns a network into one
     that answers (logits, activations) with the same weights, which ``recipe.attention_weight`` needs. What ``gradual``
     changes in the model it has changed for good before the best epoch: earlier ones do not count. With a ``checkpoint``
     path the state is saved after every epoch and a later call with the same arguments goes on from there. All
@@ -117,8 +117,8 @@ def fit(
             loss, train_score = train_epoch(parts, forward, augmenter, reference, generator, steps, gradual)
         judged = model if average is None else average.module
         with autocast(device, recipe):
-            score = accuracy(judged, validation, augmenter.normalise)
-            seen = None if watched is None else accuracy(judged, watched.to(device), augmenter.normalise)
+            score = accuracy(judged, validation, augmenter.normalize)
+            seen = None if watched is None else accuracy(judged, watched.to(device), augmenter.normalize)
         if not math.isfinite(loss):
             raise TrainingError(f"the loss is {loss} in epoch {epoch}", "lower the learning rate")
         history.append(Epoch(epoch, rate, loss, train_score, score, time.perf_counter() - started, seen))
@@ -170,10 +170,10 @@ def train_epoch(
                 known, known_maps = (None, ()) if teacher is None else _answer(teacher, batch.images)
         loss = objective(logits.float(), batch, recipe, None if known is None else known.float(), maps, known_maps)
         parts["optimizer"].zero_grad(set_to_none=True)
-        minimised = loss
+        minimized = loss
         for change in gradual:
-            minimised = change.loss(minimised)
-        minimised.backward()  # type: ignore[no-untyped-call]  # torch does not annotate it
+            minimized = change.loss(minimized)
+        minimized.backward()  # type: ignore[no-untyped-call]  # torch does not annotate it
         parts["optimizer"].step()
         parts["scheduler"].step()
         if average is not None:
@@ -193,7 +193,7 @@ def _answer(network: nn.Module, images: Tensor) -> tuple[Tensor, Sequence[Tensor
 
 
 def batches_per_epoch(images: int, batch_size: int) -> int:
-    """Batches that one pass makes; a last batch of a single image is left out (it has no variance to normalise by)."""
+    """Batches that one pass makes; a last batch of a single image is left out (it has no variance to normalize by)."""
     full, rest = divmod(images, batch_size)
     return max(1, full + (rest > 1))
 

@@ -144,7 +144,7 @@ def certificates_command(
 
     Run it again to add clients, or to renew what ends within 90 days (certificates last a year, authorities five). An
     authority is never overwritten, and signs no other hosts than those it was made for. Its keys lie unencrypted
-    in DIR and nothing can be revoked: for production use an authority of your organisation's.
+    in DIR and nothing can be revoked: for production use an authority of your organization's.
     """
     from ...inference.access.development_ca import make_certificates
 

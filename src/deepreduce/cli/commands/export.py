@@ -129,7 +129,7 @@ def export_command(
 ) -> None:
     """Turn a trained network into a plan that client and server share, and integer weights for the server.
 
-    Batch normalisation is folded in, linear ops are merged where that is cheaper, weights get at most 12 bits, and
+    Batch normalization is folded in, linear ops are merged where that is cheaper, weights get at most 12 bits, and
     sample images decide the scales. Accuracy is measured before and after, in exact integers.
     """
     _export(ExportOptions(**locals()))
@@ -331,7 +331,7 @@ def _show(console: Console, exported: Exported, costs: dict[str, Any], written: 
         where = f"{accuracy['images']:,} {accuracy['split']} images"
         table.add_row("accuracy", f"{accuracy['float']:.2f} % in floating point, on {where}")
         table.add_row(
-            "", f"{accuracy['quantised']:.2f} % in the plan's integers ({accuracy['difference']:+.2f} points)"
+            "", f"{accuracy['quantized']:.2f} % in the plan's integers ({accuracy['difference']:+.2f} points)"
         )
     if tuning := facts.get("tuning"):
         steps_ = f"{tuning['reduced']:.2f} % reduced, {tuning['padded']:.2f} % padded, {tuning['tuned']:.2f} % tuned"

@@ -1,4 +1,4 @@
-"""A network as ops of a plan without numbers, and its real weights beside them: what merging and quantising work on."""
+"""A network as ops of a plan without numbers, and its real weights beside them: what merging and quantizing work on."""
 
 from __future__ import annotations
 

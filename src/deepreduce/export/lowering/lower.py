@@ -1,6 +1,6 @@
 """From a traced network to the plan's ops: structure only, with the real weights beside it; numbers come later.
 
-Batch normalisation is folded into the convolution before it, an average becomes a sum whose division moves into the
+Batch normalization is folded into the convolution before it, an average becomes a sum whose division moves into the
 next weights, pads and crops become part of what reads them, and a ReLU6 is one ReLU on each channel and on itself minus
 six. Numbers that only calibration can know (shifts, windows, peaks, scales) are zero here, and the Rescales that
 accumulators need where a ReLU was removed come later (`rescales.py`): merging may do without them.
@@ -161,7 +161,7 @@ class _Lowering:
 
     def _batch_norm(self, node: fx.Node, module: nn.BatchNorm1d | nn.BatchNorm2d) -> None:
         if module.running_mean is None or module.running_var is None:
-            raise _refused(node, "batch normalisation must keep running statistics")
+            raise _refused(node, "batch normalization must keep running statistics")
         ones = torch.ones(module.num_features)
         scale = _array(ones if module.weight is None else module.weight)
         scale = scale / np.sqrt(_array(module.running_var) + module.eps)

@@ -250,8 +250,8 @@ def _bias(graph: Graph, interior: list[str], name: str) -> Array | None:
     low, high = bias.amin((1, 2)), bias.amax((1, 2))
     if float((high - low).max()) > FLAT * max(1.0, float(bias.abs().max())):
         raise ModelError(f"{name}: merging it would not be exact at the border", "this is a defect: please report it")
-    centre: Array = bias.mean((1, 2)).numpy()
-    return centre
+    center: Array = bias.mean((1, 2)).numpy()
+    return center
 
 
 def evaluated(link: LinearLink, operand: torch.Tensor, result: Shape) -> torch.Tensor:

@@ -13,7 +13,7 @@ from ...errors import PlanError, SettingError
 from ...plan import Conv, FixedPoint, Linear, Plan, shapes
 from ...plan.validation import MAX_WEIGHT_BITS
 from ..lowering.ir import Lowered
-from .quantize import ACTIVATION_BITS, MIN_WEIGHT_BITS, Weights, quantise
+from .quantize import ACTIVATION_BITS, MIN_WEIGHT_BITS, Weights, quantize
 
 RingBits = int | Literal["auto"]
 NARROW, WIDE = 32, 41  # of the two sets of homomorphic parameters: below, everything is about half as expensive
@@ -21,7 +21,7 @@ FEWEST_WEIGHT_BITS = 10  # that "auto" goes down to before it takes the wide rin
 MAX_LOG2_NORM = 23.6  # of the weights at l <= 32, where the compiled core is missing that knows it better
 
 
-def quantised(
+def quantized(
     lowered: Lowered,
     images: NDArray[np.float64],
     ring_bits: RingBits = "auto",
@@ -30,7 +30,7 @@ def quantised(
     input_fraction: int = 8,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> tuple[Plan, Weights, tuple[str, ...]]:
-    """`quantise` in the first ring that will do, and sentences about what did not.
+    """`quantize` in the first ring that will do, and sentences about what did not.
 
     "auto" tries 32 bits with ``weight_bits`` and down to 10 of them, then 41 bits. Raises `PlanError` with the reason
     of the last try, `SettingError` for bits that cannot be.
@@ -43,9 +43,9 @@ def quantised(
         if ring <= NARROW and bits > weight_bits - too_large:
             continue  # the norm of the weights is known to be too large still
         if progress:
-            progress(f"quantise to {bits} bits in a ring of {ring}", index, len(tries))
+            progress(f"quantize to {bits} bits in a ring of {ring}", index, len(tries))
         try:
-            plan, weights = quantise(lowered, images, FixedPoint(ring, input_fraction), activation_bits, bits)
+            plan, weights = quantize(lowered, images, FixedPoint(ring, input_fraction), activation_bits, bits)
             check_norm(plan, weights)
         except PlanError as error:
             if ring_bits != "auto" or (ring, bits) == tries[-1]:

@@ -52,7 +52,7 @@ SCOUT_IMAGES = 8
 GROWTH_BITS = 3  # what accumulators may have beyond one product of a weight and an activation
 
 
-def quantise(
+def quantize(
     lowered: Lowered,
     images: NDArray[np.float64],
     ring: FixedPoint,
@@ -66,10 +66,10 @@ def quantise(
     same plan. Raises `PlanError`, naming the op, where the ring is too small.
     """
     if not np.isfinite(images).all():
-        raise PlanError("a calibration image is not finite", "normalise it as in training")
+        raise PlanError("a calibration image is not finite", "normalize it as in training")
     scales = Scales(lowered)
     scales.balance(peaks(lowered, images[:SCOUT_IMAGES]), 2.0 ** (activation_bits - ring.input_fraction))
-    run = _Quantiser(lowered, ring, activation_bits, weight_bits, scales)
+    run = _Quantizer(lowered, ring, activation_bits, weight_bits, scales)
     run.start(images)
     for op in lowered.ops:
         run.add(op)
@@ -82,7 +82,7 @@ def quantise(
     return plan, run.weights
 
 
-class _Quantiser:
+class _Quantizer:
     """What is chosen so far, and the samples' values under it: integers that are real * scale * 2^exponent."""
 
     def __init__(self, lowered: Lowered, ring: FixedPoint, bits: int, weight_bits: int, scales: Scales) -> None:
@@ -105,7 +105,7 @@ class _Quantiser:
         """Take the samples in."""
         scaled = np.rint(np.ldexp(np.asarray(images, np.float64), self.ring.input_fraction))
         if np.abs(scaled).max() >= 2.0 ** (self.ring.ring_bits - 4):
-            raise PlanError("a calibration image leaves the ring", "normalise it as in training")
+            raise PlanError("a calibration image leaves the ring", "normalize it as in training")
         self.values[INPUT] = scaled.astype(np.int64)
 
     def add(self, op: Op) -> None:

@@ -26,7 +26,7 @@ from ... import _core
 from ...errors import SessionError, SettingError
 from ...plan import Plan, decode_output, encode_input
 from ...plan.execution.messages import Protocol
-from ...plan.preprocessing import normalised
+from ...plan.preprocessing import normalized
 from ..access.quota_check import QuotaQuestion, ask, refusal
 from ..checks import MAX_THREADS, check_between, check_one_of, check_seconds, check_token
 from ..protocol.client_offline import Preparation, Progress
@@ -163,12 +163,12 @@ class Client:
             return decode_output(self.plan, self.predict_integers(encoded))
 
     def classify(self, pictures: NDArray[np.uint8]) -> NDArray[np.float64]:
-        """Probabilities [batch, classes] for pictures uint8 [batch, C, H, W], normalised as the plan says.
+        """Probabilities [batch, classes] for pictures uint8 [batch, C, H, W], normalized as the plan says.
 
         The softmax is taken here: the server sees neither it nor the picture. Raises `PlanError` when the plan says
         nothing about pictures, or these do not fit.
         """
-        logits = self.predict(normalised(self.plan, pictures)).reshape(len(pictures), -1)
+        logits = self.predict(normalized(self.plan, pictures)).reshape(len(pictures), -1)
         powers = np.exp(logits - logits.max(axis=1, keepdims=True))
         result: NDArray[np.float64] = powers / powers.sum(axis=1, keepdims=True)
         return result

@@ -43,7 +43,7 @@ def trace(module: nn.Module, input_shape: tuple[int, int, int], verify: bool = T
     In-place operations are made out-of-place and dead code is dropped. The graph's outputs and gradients are then
     compared with the module's own: a graph that computes anything else is refused (`ModelError`), as is a module that
     cannot be traced, that computes through code the tracer cannot see, that does something else in training than in
-    evaluation (dropout and batch normalisation apart), or that does not answer with logits [n, classes].
+    evaluation (dropout and batch normalization apart), or that does not answer with logits [n, classes].
     ``verify=False`` leaves out the comparison, for networks that our tests compare.
     """
     try:

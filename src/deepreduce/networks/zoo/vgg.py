@@ -1,4 +1,4 @@
-"""VGG16 with batch normalisation for small images: thirteen 3x3 convolutions, five max-pools, one linear classifier."""
+"""VGG16 with batch normalization for small images: thirteen 3x3 convolutions, five max-pools, one linear classifier."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """MaxPool as a tournament: which elements meet, level by level, so that both parties pair the same ones.
 
-Each output starts with the valid elements of its window in row-major order. At each level neighbours are paired,
+Each output starts with the valid elements of its window in row-major order. At each level neighbors are paired,
 (0, 1), (2, 3), ..., the winner of a pair is ``a + relu(b - a)``, and an odd last element passes on. All pairs of one
 level, output after output, form one vector of ReLUs.
 """
@@ -75,7 +75,7 @@ def _windows(op: MaxPool, in_shape: Shape) -> tuple[Indices, Indices]:
 
 
 def _sides(op: MaxPool, in_shape: Shape) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Validity factorises: rows [out_h, kernel_h] and columns [out_w, kernel_w]."""
+    """Validity factorizes: rows [out_h, kernel_h] and columns [out_w, kernel_w]."""
     _, height, width = in_shape
     _, out_height, out_width = shape_of(op, [in_shape])
     return (

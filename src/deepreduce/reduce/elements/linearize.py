@@ -1,4 +1,4 @@
-"""Linearising: single elements of ReLU layers removed, whatever layers were removed before."""
+"""Linearizing: single elements of ReLU layers removed, whatever layers were removed before."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ g^2 stands. Over images:
 
 At the end of a training the mean of g is about 0, so that the first order alone says little without its magnitude. A
 batch's loss is the mean over its images, so g of one of them is batch size times what its row of gradients gives;
-that batch normalisation couples the images is neglected.
+that batch normalization couples the images is neglected.
 """
 
 from __future__ import annotations

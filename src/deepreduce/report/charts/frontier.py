@@ -73,7 +73,7 @@ def _points(name: str, frontier: FrontierView, networks: Sequence[ReportedNetwor
 
 
 def _published(view: PublishedView, method: PublishedMethod) -> Chart:
-    colour, symbol, _ = style(method)
+    color, symbol, _ = style(method)
     places = [point.place for point in method.points]
     return {
         "type": "scatter",
@@ -90,9 +90,9 @@ def _published(view: PublishedView, method: PublishedMethod) -> Chart:
             "arrayminus": [x - point.relus[0] for point, x in zip(method.points, places, strict=True)],
             "thickness": 1,
             "width": 0,
-            "color": colour,
+            "color": color,
         },
-        "marker": {"color": colour, "size": 10, "symbol": symbol, "line": {"width": 1.6}},
+        "marker": {"color": color, "size": 10, "symbol": symbol, "line": {"width": 1.6}},
         "hovertext": [_published_hover(method, point) for point in method.points],
         "hoverinfo": "text",
     }

@@ -1,4 +1,4 @@
-"""The page's interactive charts, as plotly figures without colours of their own for text, grid and background.
+"""The page's interactive charts, as plotly figures without colors of their own for text, grid and background.
 
 The page's script adds those, in light or dark. Plotly reads a subset of HTML in every text it shows, so whatever comes
 from a file goes through `escaped`.
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..formatting import decimal, percent, whole
-from ..palette import BLUE, CYCLE, GREEN, GREY, QUANTITIES, stage_colours
+from ..palette import BLUE, CYCLE, GREEN, GREY, QUANTITIES, stage_colors
 from ..reading.records import Criticality
 from ..reading.search_folder import Curve
 from ..views.distribution import DistributionView, StageShare
@@ -71,10 +71,10 @@ def criticality_chart(rows: Sequence[Criticality]) -> Chart:
             "y": values,
             "xaxis": "x2",
             "yaxis": "y2",
-            "marker": {"color": colour, "size": 12, "symbol": symbol, "line": {"width": 2, "color": colour}},
+            "marker": {"color": color, "size": 12, "symbol": symbol, "line": {"width": 2, "color": color}},
             "hoverinfo": "x+y+name",
         }
-        for name, values, colour, symbol in (
+        for name, values, color, symbol in (
             ("without KD", [row.accuracy_without_kd for row in rows], GREY, "circle-open"),
             ("with KD", [row.accuracy_with_kd for row in rows], GREEN, "circle"),
         )
@@ -98,19 +98,19 @@ def stage_chart(view: DistributionView) -> Chart:
             "name": name,
             "x": stages,
             "y": [_shares(stage)[i] for stage in view.stages],
-            "marker": {"color": colour},
+            "marker": {"color": color},
             "hovertext": [_share_hover(stage) for stage in view.stages],
             "hoverinfo": "text",
         }
-        for i, (name, colour) in enumerate(QUANTITIES.items())
+        for i, (name, color) in enumerate(QUANTITIES.items())
     ]
     layout = {"xaxis": _CATEGORIES, "yaxis": {"title": {"text": "% of the network"}}, "height": 320}
     return chart(traces, layout)
 
 
 def layer_chart(view: DistributionView) -> Chart:
-    """Per layer, one row of bars for each of the three, coloured by stage (the paper's Figure 3)."""
-    colours = stage_colours(view.stage_names)
+    """Per layer, one row of bars for each of the three, colored by stage (the paper's Figure 3)."""
+    colors = stage_colors(view.stage_names)
     traces = [
         {
             "type": "bar",
@@ -121,7 +121,7 @@ def layer_chart(view: DistributionView) -> Chart:
             "y": [_shares(layer)[row] for layer in view.layers if layer.cost.stage == stage],
             "xaxis": "x",
             "yaxis": f"y{row + 1 if row else ''}",
-            "marker": {"color": colours[stage]},
+            "marker": {"color": colors[stage]},
             "hovertext": [_share_hover(layer) for layer in view.layers if layer.cost.stage == stage],
             "hoverinfo": "text",
         }

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ...errors import SettingError
 from ...files import write_whole
 from ..formatting import clipped, short
-from ..palette import BLUE, GREY, ORANGE, stage_colours
+from ..palette import BLUE, GREY, ORANGE, stage_colors
 from ..reading.records import ReportedNetwork, ReportedProfile
 from ..views.axis import RELUS, Axis
 from ..views.distribution import DistributionView, compute_distribution
@@ -54,7 +54,7 @@ def frontier_picture(view: ReportView, kind: str, axis: Axis = RELUS, published:
 
 
 def distribution_figure(profile: Mapping[str, Any] | ReportedProfile, path: Path) -> Path:
-    """Write each layer's part of the ReLUs, parameters and MACs, coloured by stage, as SVG or PNG by the suffix.
+    """Write each layer's part of the ReLUs, parameters and MACs, colored by stage, as SVG or PNG by the suffix.
 
     ``profile`` has the shape of ``profile`` in ``frontier.json``: totals, ``stages`` and ``layers``.
     """
@@ -68,7 +68,7 @@ def distribution_figure(profile: Mapping[str, Any] | ReportedProfile, path: Path
 
 def _draw_published(axes: Axes, published: PublishedView) -> None:
     for method in published.methods:
-        colour, _, marker = style(method)
+        color, _, marker = style(method)
         places = [point.place for point in method.points]
         axes.errorbar(
             places,
@@ -79,8 +79,8 @@ def _draw_published(axes: Axes, published: PublishedView) -> None:
             ],
             fmt=marker,
             markerfacecolor="none",
-            markeredgecolor=colour,
-            ecolor=colour,
+            markeredgecolor=color,
+            ecolor=color,
             elinewidth=0.8,
             markersize=6.5,
             label=published.label(method),
@@ -138,14 +138,14 @@ def _legend(axes: Axes, published: PublishedView) -> None:
 
 
 def _draw_distribution(figure: Figure, view: DistributionView) -> None:
-    colours = stage_colours(view.stage_names)
+    colors = stage_colors(view.stage_names)
     places = range(len(view.layers))
     panels = (
         ("ReLUs", view.relus, [layer.relu_share for layer in view.layers]),
         ("parameters", view.params, [layer.param_share for layer in view.layers]),
         ("MACs", view.macs, [layer.mac_share for layer in view.layers]),
     )
-    bars = [colours[layer.cost.stage] for layer in view.layers]
+    bars = [colors[layer.cost.stage] for layer in view.layers]
     all_axes = figure.subplots(len(panels), sharex=True)
     for axes, (name, total, heights) in zip(all_axes, panels, strict=True):
         axes.bar(places, heights, color=bars, width=0.78)
@@ -161,7 +161,7 @@ def _draw_distribution(figure: Figure, view: DistributionView) -> None:
     # Proxies, since one call draws bars of every stage.
     from matplotlib.patches import Patch
 
-    patches = [Patch(color=colour, label=clipped(stage, 20)) for stage, colour in colours.items()]
+    patches = [Patch(color=color, label=clipped(stage, 20)) for stage, color in colors.items()]
     legend = figure.legend(handles=patches, loc="outside upper right", ncols=len(patches), frameon=False)
     for text in legend.get_texts():
         text.set_parse_math(False)

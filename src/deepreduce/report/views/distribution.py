@@ -49,7 +49,7 @@ def compute_distribution(profile: ReportedProfile) -> DistributionView:
 
 
 def _fold(layers: Sequence[ReportedCost]) -> tuple[ReportedCost, ...]:
-    """Normalisations, ReLUs and pools joined to the convolution they follow.
+    """Normalizations, ReLUs and pools joined to the convolution they follow.
 
     A trace lists them one by one; on their own they would be bars of height zero in two pictures out of three, and
     the paper counts a layer as a convolution with what follows it. A ReLU goes to the heaviest convolution since the

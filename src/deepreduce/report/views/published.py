@@ -59,7 +59,7 @@ def chosen(view: PublishedView, data: str) -> PublishedView:
 
 
 def style(method: PublishedMethod) -> tuple[str, str, str]:
-    """Colour, plotly symbol and matplotlib marker of the method, whatever else is drawn."""
+    """Color, plotly symbol and matplotlib marker of the method, whatever else is drawn."""
     names = [known.name for known in published()]
     return PUBLISHED[names.index(method.name) % len(PUBLISHED)]
 

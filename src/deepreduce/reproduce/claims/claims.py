@@ -149,9 +149,9 @@ CLAIMS: tuple[Claim, ...] = (
         "networks with rho=0.5.",
     ),
     Claim(
-        "depth-as-labelled",
+        "depth-as-labeled",
         "S2^RT+S3^RT, alpha=0.5 is more accurate than ResNet10 with rho=0.5, which has 1.6 times its ReLUs.",
-        "table 7, second pair as it is labelled, with KD",
+        "table 7, second pair as it is labeled, with KD",
         (_over(_kd("S2^RT+S3^RT, alpha=0.5"), _kd("full, rho=0.5", "resnet10"), 2.9),),
         "The paper contradicts itself: the row has the 47.1K ReLUs and the accuracy of table 9's ResNet6 with rho=0.5 "
         "(fewer ReLUs than 49.2K), while table 9 has ResNet10 with rho=0.5 at 71.86 %, 0.86 points above the reduced "

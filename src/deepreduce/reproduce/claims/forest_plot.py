@@ -57,10 +57,10 @@ def forest_picture(title: str, axis: str, groups: Sequence[Group], names: dict[C
 
 
 def _draw(axes: Axes, row: Compared, place: float) -> None:
-    colour = COLOURS[row.outcome]
+    color = COLOURS[row.outcome]
     if row.paired is not None and row.outcome != "not run":
-        axes.plot([row.paired.low, row.paired.high], [place, place], color=colour, linewidth=1.8, zorder=3)
-        axes.plot([row.paired.mean], [place], "o", color=colour, markersize=5, zorder=4)
+        axes.plot([row.paired.low, row.paired.high], [place, place], color=color, linewidth=1.8, zorder=3)
+        axes.plot([row.paired.mean], [place], "o", color=color, markersize=5, zorder=4)
     elif row.comparison.paper is None:
         axes.text(0, place, " not run", color=GREY, va="center", fontsize=7.5)
     if row.comparison.paper is not None:

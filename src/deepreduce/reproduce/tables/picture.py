@@ -68,13 +68,13 @@ def _accuracies(axes: Axes, view: TableView, paper: bool, ours: bool) -> None:
     for place, row in enumerate(view.rows):
         for cell in row.cells:
             height = place + 0.14 * (-1 if cell.column == WITHOUT else 1)
-            colour = COLOURS[cell.column]
+            color = COLOURS[cell.column]
             if paper and cell.paper is not None:
-                axes.plot([cell.paper], [height], markeredgecolor=colour, **_PAPER)
+                axes.plot([cell.paper], [height], markeredgecolor=color, **_PAPER)
             if ours and cell.ours is not None:
                 low, high = _ends(cell.ours.test)
-                axes.plot([low, high], [height, height], color=colour, linewidth=1.6)
-                axes.plot([cell.ours.test.mean], [height], "o", color=colour, markersize=5)
+                axes.plot([low, high], [height, height], color=color, linewidth=1.6)
+                axes.plot([cell.ours.test.mean], [height], "o", color=color, markersize=5)
     axes.set_yticks(range(len(names)), names)
     for label in axes.get_yticklabels():
         label.set_parse_math(False)
@@ -107,13 +107,13 @@ def _ends(summary: SeedSummary) -> tuple[float, float]:
     return summary.low, summary.high
 
 
-def _steps(axes: Axes, points: Sequence[tuple[float, float]], colour: str) -> None:
+def _steps(axes: Axes, points: Sequence[tuple[float, float]], color: str) -> None:
     """The Pareto frontier: a step, since between two networks a budget buys the smaller one."""
     best: list[tuple[float, float]] = []
     for relus, accuracy in sorted(points):
         if not best or accuracy > best[-1][1]:
             best.append((relus, accuracy))
-    axes.step([x for x, _ in best], [y for _, y in best], where="post", color=colour, linewidth=1.1, zorder=2)
+    axes.step([x for x, _ in best], [y for _, y in best], where="post", color=color, linewidth=1.1, zorder=2)
 
 
 def _draw_published(axes: Axes, view: TableView) -> None:

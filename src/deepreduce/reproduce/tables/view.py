@@ -10,7 +10,7 @@ from ...search.criticality import criticality, culling_order
 from ..comparison import Lookup
 from ..latency import LatencyPrediction, key
 from ..records import Record
-from ..statistics import SeedSummary, summarise
+from ..statistics import SeedSummary, summarize
 from ..study import Context
 from ..table import WITH, Cell, Row, Table, groups
 from ..training import Training
@@ -134,7 +134,7 @@ def _distilled(row: Row, lookup: Lookup, seed: int) -> Record | None:
 
 def _summaries(group: str, by_seed: Mapping[int, Mapping[str, float]]) -> dict[str, SeedSummary]:
     stages = next(iter(by_seed.values()), {})
-    return {f"{group}/{stage}": summarise([values[stage] for values in by_seed.values()]) for stage in stages}
+    return {f"{group}/{stage}": summarize([values[stage] for values in by_seed.values()]) for stage in stages}
 
 
 def _ranking(
@@ -144,7 +144,7 @@ def _ranking(
     if not by_seed:
         return RankingView(group, paper, None, 0, 0)
     known = tuple(stage for stage in paper if stage in stages)
-    means = {stage: summarise([values[stage] for values in by_seed.values()]).mean for stage in stages}
+    means = {stage: summarize([values[stage] for values in by_seed.values()]).mean for stage in stages}
     agreeing = sum(culling_order(values, stages) == known for values in by_seed.values())
     return RankingView(group, paper, culling_order(means, stages), len(by_seed), agreeing)
 
@@ -194,8 +194,8 @@ def _cell(cell: Cell, context: Context) -> CellView:
     best = [record.best_test for record in records if record.best_test is not None]
     ours = Ours(
         tuple(record.seed for record in records),
-        summarise([record.test_accuracy for record in records]),
-        summarise([record.validation_accuracy for record in records]),
-        summarise(best) if best else None,
+        summarize([record.test_accuracy for record in records]),
+        summarize([record.validation_accuracy for record in records]),
+        summarize(best) if best else None,
     )
     return CellView(cell.column, cell.paper, ours, None if cell.paper is None else ours.test.mean - cell.paper)

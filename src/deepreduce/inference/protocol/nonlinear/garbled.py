@@ -90,7 +90,7 @@ class GarbledServer:
         self._key, self._seed = random_bytes(16), random_bytes(16)
         self._delta: _core.Delta | None = None
         self._colours: dict[int, NDArray[np.uint16]] = {}
-        self._labelled: set[int] = set()
+        self._labeled: set[int] = set()
 
     def garble(self, chunk: Chunk, choices: Bytes | None, ot: _core.OtSender, reverse: _core.OtReceiver) -> Bytes:
         """Tables."""
@@ -121,10 +121,10 @@ class GarbledServer:
 
     def labels(self, chunk: Chunk, shares: Ring) -> Bytes:
         """Labels of its share."""
-        if chunk.first in self._labelled:  # labels of two inputs would reveal Delta
+        if chunk.first in self._labeled:  # labels of two inputs would reveal Delta
             raise AssertionError("a garbled circuit is used once")
         assert self._delta is not None
-        self._labelled.add(chunk.first)
+        self._labeled.add(chunk.first)
         content, b = np.empty(chunk.labels, np.uint8), np.ascontiguousarray(shares)
         _core.circuit_encode(self.vector.ring_bits, self._delta, self._seed, group(chunk), b, content, self._threads)
         return content

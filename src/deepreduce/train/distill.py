@@ -1,4 +1,4 @@
-"""What training minimises: cross-entropy on labels, and distillation from a teacher (paper, section 3.4)."""
+"""What training minimizes: cross-entropy on labels, and distillation from a teacher (paper, section 3.4)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Quantising: integers that stand for the real values, whatever ties their scales together."""
+"""Quantizing: integers that stand for the real values, whatever ties their scales together."""
 
 import numpy as np
 import pytest
@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from deepreduce.errors import PlanError, SettingError
 from deepreduce.export import Lowered, with_rescales
-from deepreduce.export.quantization.precision import NormError, check_norm, quantised
-from deepreduce.export.quantization.quantize import quantise, rounded_peak
+from deepreduce.export.quantization.precision import NormError, check_norm, quantized
+from deepreduce.export.quantization.quantize import quantize, rounded_peak
 from deepreduce.plan import (
     Add,
     AvgPool,
@@ -86,7 +86,7 @@ def test_answers_are_the_real_ones(seed):
     rng = np.random.default_rng(seed)
     lowered = lowered_of(BLOCK, rng)
     images = rng.uniform(-2, 2, (16, 2, 6, 6))
-    plan, weights = quantise(lowered, images, RING)
+    plan, weights = quantize(lowered, images, RING)
     check_weights(plan, weights)
     assert relative_error(lowered, images, plan, weights) < 0.04
     fresh = rng.uniform(-2, 2, (8, 2, 6, 6))
@@ -132,7 +132,7 @@ def test_random_networks(data):
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
     lowered = lowered_of(ops, rng, spread=data.draw(st.sampled_from([0.0, 0.5, 1.0])))
     images = rng.uniform(-2, 2, (8, 2, 6, 6))
-    plan, weights = quantise(lowered, images, FixedPoint(48, 8), activation_bits=20)  # algebra, not precision
+    plan, weights = quantize(lowered, images, FixedPoint(48, 8), activation_bits=20)  # algebra, not precision
     check_weights(plan, weights)
     values = run(plan, weights, encode_input(plan, images))
     real = real_answers(lowered, images)
@@ -144,7 +144,7 @@ def test_every_open_channel_fills_its_bits():
     rng = np.random.default_rng(0)
     lowered = lowered_of(BLOCK, rng)
     for bits in (12, 9):
-        plan, weights = quantise(lowered, rng.uniform(-2, 2, (8, 2, 6, 6)), RING, weight_bits=bits)
+        plan, weights = quantize(lowered, rng.uniform(-2, 2, (8, 2, 6, 6)), RING, weight_bits=bits)
         for name in ("a", "d"):
             assert (
                 np.abs(weights[f"{name}.weight"]).reshape(len(weights[f"{name}.weight"]), -1).max(axis=1)
@@ -155,14 +155,14 @@ def test_every_open_channel_fills_its_bits():
 
 @pytest.mark.parametrize("dead", [0.0, 1e-30, 1e-12])
 def test_dead_channels_cost_the_others_nothing(dead):
-    """A channel with (almost) no weights and a large bias: batch normalisation that was trained to zero."""
+    """A channel with (almost) no weights and a large bias: batch normalization that was trained to zero."""
     rng = np.random.default_rng(1)
     lowered = lowered_of(BLOCK, rng, spread=0.5)
     images = rng.uniform(-2, 2, (16, 2, 6, 6))
     for name in ("a", "b", "depth"):
         lowered.weights[name][0][1] *= dead
         lowered.weights[name][1][1] = 2.0
-    plan, weights = quantise(lowered, images, RING)
+    plan, weights = quantize(lowered, images, RING)
     assert relative_error(lowered, images, plan, weights) < 0.06
 
 
@@ -182,7 +182,7 @@ def test_channels_that_are_zero_by_their_operand_cost_the_others_nothing():
     weight, bias = lowered.weights["a"]
     weight[:6], bias[:6] = 0, -1
     images = rng.standard_normal((16, 2, 6, 6))
-    plan, integers = quantise(lowered, images, RING)
+    plan, integers = quantize(lowered, images, RING)
     answers = decode_output(plan, run(plan, integers, encode_input(plan, images))["fc"])
     real = run_real(lowered, images).numpy()
     assert np.abs(answers - real).max() < 0.01 * np.abs(real - real.mean(0)).max()
@@ -203,7 +203,7 @@ def test_a_mean_over_many_places_is_not_shifted(block):
     ]
     lowered = lowered_of(ops, rng, shape=(2, 16, 16))
     images = rng.standard_normal((32, 2, 16, 16)) + rng.standard_normal((32, 2, 1, 1))
-    plan, integers = quantise(lowered, images, RING)
+    plan, integers = quantize(lowered, images, RING)
     answers = decode_output(plan, run(plan, integers, encode_input(plan, images))["fc"])
     real = run_real(lowered, images).numpy()
     assert np.abs((answers - real).mean(0) / real.std(0)).max() < 0.05
@@ -217,7 +217,7 @@ def test_a_branch_of_zeros():
         for array in (*lowered.weights["b"], *lowered.weights["c"]):
             array *= factor
         images = rng.uniform(-2, 2, (16, 2, 6, 6))
-        plan, weights = quantise(lowered, images, RING)
+        plan, weights = quantize(lowered, images, RING)
         assert relative_error(lowered, images, plan, weights) < 0.04
 
 
@@ -227,7 +227,7 @@ def test_the_answer_and_the_image_have_no_scales_of_their_own():
     ops = [conv("c", "input", 2), Add("sum", ("c", "input")), AvgPool("all", ("sum",), (6, 6), (6, 6), (0,) * 4)]
     lowered = lowered_of(ops, rng)
     images = rng.uniform(-2, 2, (16, 2, 6, 6))
-    plan, weights = quantise(lowered, images, RING)
+    plan, weights = quantize(lowered, images, RING)
     assert relative_error(lowered, images, plan, weights) < 0.04
     assert np.abs(weights["c.weight"]).max() > 1000
 
@@ -237,21 +237,21 @@ def test_the_plan_tells_nothing_of_the_weights_size():
     rng = np.random.default_rng(4)
     images = rng.uniform(-2, 2, (8, 2, 6, 6))
     lowered = lowered_of(BLOCK, rng)
-    plan, _ = quantise(lowered, images, RING)
+    plan, _ = quantize(lowered, images, RING)
     factors = 2.0 ** rng.integers(-9, 9, 3)
     weights = dict(lowered.weights)
     weight, bias = weights["d"]
     weights["d"] = weight * factors[:, None, None, None], bias * factors
     after, offset = weights["depth"]
     weights["depth"] = np.concatenate([after[:6], after[6:] / factors[:, None, None, None]]), offset
-    scaled, _ = quantise(Lowered(lowered.input_shape, lowered.ops, weights), images, RING)
+    scaled, _ = quantize(Lowered(lowered.input_shape, lowered.ops, weights), images, RING)
     assert encode(plan) == encode(scaled)
 
 
 def test_the_same_arguments_give_the_same_plan_and_weights():
     rng = np.random.default_rng(5)
     lowered, images = lowered_of(BLOCK, rng), rng.uniform(-2, 2, (8, 2, 6, 6))
-    first, second = (quantise(lowered, images, RING) for _ in range(2))
+    first, second = (quantize(lowered, images, RING) for _ in range(2))
     assert encode(first[0]) == encode(second[0])
     assert all(np.array_equal(first[1][name], second[1][name]) for name in first[1])
 
@@ -267,21 +267,21 @@ def test_a_ring_that_is_too_small_is_refused_by_op():
     rng = np.random.default_rng(6)
     lowered, images = lowered_of(BLOCK, rng), rng.uniform(-2, 2, (8, 2, 6, 6))
     with pytest.raises(PlanError, match=r"^[a-z0-9]+: .* leaves the ring of 20 bits.*\(use more ring bits"):
-        quantise(lowered, images, FixedPoint(20, 8))
+        quantize(lowered, images, FixedPoint(20, 8))
     with pytest.raises(PlanError, match="not finite"):
-        quantise(lowered, np.full_like(images, np.nan), RING)
+        quantize(lowered, np.full_like(images, np.nan), RING)
 
 
 def test_the_narrowest_ring_is_taken_and_said():
     rng = np.random.default_rng(7)
     lowered, images = lowered_of(BLOCK, rng), rng.uniform(-2, 2, (8, 2, 6, 6))
-    plan, _, notices = quantised(lowered, images)
+    plan, _, notices = quantized(lowered, images)
     assert (plan.ring.ring_bits, notices) == (32, ())
-    assert quantised(lowered, images, 41)[0].ring.ring_bits == 41
+    assert quantized(lowered, images, 41)[0].ring.ring_bits == 41
     with pytest.raises(SettingError, match="13 weight bits"):
-        quantised(lowered, images, weight_bits=13)
+        quantized(lowered, images, weight_bits=13)
     with pytest.raises(SettingError, match="a ring of 65 bits"):
-        quantised(lowered, images, 65)
+        quantized(lowered, images, 65)
 
 
 @pytest.mark.parametrize(("side", "expected"), [(100, (32, 11)), (200, (32, 10)), (600, (41, 12))])
@@ -297,10 +297,10 @@ def test_weights_that_cannot_be_hidden_get_fewer_bits_or_a_wider_ring(side, expe
     honest = rings.norm_squared
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(rings, "norm_squared", lambda *a: tuple(places * part for part in honest(*a)))
-        plan, _, notices = quantised(lowered, images)
+        plan, _, notices = quantized(lowered, images)
         assert (plan.ring.ring_bits, plan.ops[0].weight_bits) == expected
         assert "more than a ring of 32 bits can hide" in notices[0] and notices[-1].startswith("taken: a ring of")
         with pytest.raises(NormError, match=r"fewer weight bits"):
-            quantised(lowered, images, 32)
-    check_norm(plan, quantised(lowered, images, plan.ring.ring_bits)[1])
+            quantized(lowered, images, 32)
+    check_norm(plan, quantized(lowered, images, plan.ring.ring_bits)[1])
     validate(plan)
