@@ -68,12 +68,12 @@ class MissingPackageError(DeepReduceError):
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """A hint naming the known name closest to ``name``, or all of them when none is close."""
+    """Return a hint naming the known name closest to ``name``, or all of them when none is close."""
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=1)
     return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(names)}"
 
 
 def one_line(error: BaseException) -> str:
-    """What an exception says, on one line; its type's name if it says nothing."""
+    """Return what an exception says, on one line; its type's name if it says nothing."""
     return " ".join(str(error).split()) or type(error).__name__

@@ -14,7 +14,7 @@ from .errors import StoreError
 
 @contextlib.contextmanager
 def hold(path: Path, what: str, patience_s: float) -> Iterator[None]:
-    """An exclusive lock on ``path`` that the kernel releases when this process ends, even by SIGKILL.
+    """Yield an exclusive lock on ``path`` that the kernel releases when this process ends, even by SIGKILL.
 
     Raises `StoreError` naming ``what`` when another process still holds it after ``patience_s`` seconds.
     """

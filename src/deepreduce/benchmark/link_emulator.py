@@ -74,7 +74,7 @@ class Line:
             self._changed.notify_all()
 
     def get(self) -> bytes:
-        """The next piece, when it is due."""
+        """Return the next piece, when it is due."""
         with self._changed:
             while not self._pieces:
                 self._changed.wait()

@@ -94,7 +94,8 @@ class Party:
         self._pipe.send(message)
 
     def receive(self, on_progress: Progress, *others: Party) -> Any:
-        """Its next result; progress is passed on. An error of its, or the death of an ``other``, is raised here."""
+        """Return its next result; progress is passed on. An error of its, or the death of an ``other``, is raised here.
+        """
         while True:
             ready = wait([self._pipe, *(other._pipe for other in others)])
             for party in (self, *others):  # its own message first: the other may have ended because of it
@@ -177,7 +178,7 @@ def run_client(pipe: Connection, start: ClientStart) -> ClientReport:
 
 
 def peak_rss_bytes() -> int:
-    """The most memory that this process has held resident."""
+    """Return the most memory that this process has held resident."""
     try:
         # Not getrusage where it can be helped: on Linux that maximum is inherited from the starting process.
         found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())

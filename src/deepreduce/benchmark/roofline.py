@@ -81,7 +81,7 @@ def measure_rates(ring_bits: int = 32) -> Rates:
 def relu_floor(
     plan: Plan, rates: Rates, protocol: Protocol = "fused", batch: int = 1, link: NetworkLink | None = None
 ) -> ReluFloor:
-    """The floor of all online comparisons of a valid plan together, per comparison; zeros if it has none."""
+    """Return the floor of all online comparisons of a valid plan together, per comparison; zeros if it has none."""
     predicted, found = predict(plan, protocol, batch).ops, shapes(plan)
     ring_bits = plan.ring.ring_bits
     calls = material = moved = relus = 0
@@ -130,7 +130,7 @@ def linear_floor_s(plan: Plan, rates: Rates, batch: int = 1) -> float:
 
 
 def _best(work: Callable[[], object]) -> float:
-    """The shortest of some runs, in seconds, after one that warms up."""
+    """Return the shortest of some runs, in seconds, after one that warms up."""
     work()
     seconds = []
     for _ in range(REPEATS):

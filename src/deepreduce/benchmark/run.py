@@ -154,8 +154,8 @@ def sample_images(plan: Plan, options: BenchOptions) -> NDArray[np.int64]:
 def errors(
     plan: Plan, weights: Mapping[str, NDArray[Any]], images: NDArray[np.int64], answers: NDArray[np.int64]
 ) -> tuple[int, int]:
-    """The largest difference of the answers from the reference, and the largest of its values, in units of the last
-    place of the output: those of an accumulator, in which one unit of an activation weighs as much as its weights.
+    """Return the largest difference of the answers from the reference, and the largest of its values, in units of the
+    last place of the output: those of an accumulator, in which one unit of an activation weighs as much as its weights.
     """
     worst = peak = 0
     for x, answer in zip(images, answers, strict=True):
@@ -266,7 +266,7 @@ def _ops(
 
 
 def _op_seconds(runs: list[Run], names: list[str]) -> float:
-    """The median over the runs of what the named ops took online."""
+    """Return the median over the runs of what the named ops took online."""
     return statistics.median(sum(run.online.ops[name].seconds for name in names) for run in runs)
 
 

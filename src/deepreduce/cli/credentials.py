@@ -40,7 +40,7 @@ class ServerFiles:
 def server_files(
     host: str, certificate: Path | None, key: Path | None, client_authority: Path | None, insecure: bool
 ) -> ServerFiles | None:
-    """What a server on that address shows; None: it speaks plain TCP. Raises `SettingError`."""
+    """Return what a server on that address shows; None: it speaks plain TCP. Raises `SettingError`."""
     if (certificate is None) != (key is None):
         raise SettingError("--tls-cert and --tls-key must be given together", "give both, or neither")
     if insecure:
@@ -99,7 +99,7 @@ def client_tls(
 
 
 def read_token(path: Path) -> str:
-    """The first line of a file. Raises `SettingError`."""
+    """Return the first line of a file. Raises `SettingError`."""
     try:
         lines = path.read_text("utf-8").splitlines()
     except (OSError, UnicodeError) as error:

@@ -60,7 +60,7 @@ def make_executor(
     gpus_per_job: float | None = None,
     retries: int | None = None,
 ) -> Executor:
-    """The executor called ``name``; on a cluster jobs are kept in ``folder`` unless ``store`` says where."""
+    """Return the executor called ``name``; on a cluster jobs are kept in ``folder`` unless ``store`` says where."""
     of_ray = {
         "--ray-address": ray_address,
         "--store": store,

@@ -23,7 +23,7 @@ CLEAR = {"1", "L", "P", "RGB"}  # modes without transparency that say what grey 
 
 
 def read_input(path: Path, plan: Plan, *, array: bool, resize: bool) -> NDArray[np.float64]:
-    """The plan's input [C, h, w] from a picture, or from a .npy file with just that (``array``, or by its name).
+    """Return the plan's input [C, h, w] from a picture, or from a .npy file with just that (``array``, or by its name).
 
     Raises `DataError` (naming the file), `PlanError` when the plan says nothing about pictures.
     """
@@ -40,7 +40,7 @@ def read_input(path: Path, plan: Plan, *, array: bool, resize: bool) -> NDArray[
 
 
 def read_picture(path: Path, shape: tuple[int, int, int], *, resize: bool) -> NDArray[np.uint8]:
-    """A picture file as uint8 [C, H, W]; grey and RGB are converted into each other, as in training.
+    """Return a picture file as uint8 [C, H, W]; grey and RGB are converted into each other, as in training.
 
     ``resize`` stretches it to the size (bilinear), without it another size raises `DataError`; so do files that are
     missing, undecodable, deeper than 8 bits, transparent, or of another color space.
@@ -73,7 +73,7 @@ def read_picture(path: Path, shape: tuple[int, int, int], *, resize: bool) -> ND
 
 
 def _content(path: Path) -> bytes:
-    """All of the file, so that Pillow finds its end: it allocates what a file only says that it holds."""
+    """Return all of the file, so that Pillow finds its end: it allocates what a file only says that it holds."""
     with path.open("rb") as file:
         content = file.read(MAX_BYTES + 1)
     if len(content) > MAX_BYTES:

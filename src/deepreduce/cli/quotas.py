@@ -35,7 +35,9 @@ _SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
 
 
 def read_quotas(texts: Sequence[str] | None, path: Path | None) -> Quotas:
-    """The options, over which the file's [default] goes, over which an identity's own goes. Raises `SettingError`."""
+    """Return the options, over which the file's [default] goes, over which an identity's own goes. Raises
+    `SettingError`.
+    """
     from ..inference.access.quota import Quota, Quotas
     from ..inference.identity import usable
 

@@ -24,12 +24,12 @@ def parse_address(text: str, least_port: int = 0) -> tuple[str, int]:
 
 
 def shown_address(host: str, port: int) -> str:
-    """The inverse of `parse_address`."""
+    """Return the inverse of `parse_address`."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def is_loopback(host: str) -> bool:
-    """Whether nobody outside this machine can reach the address, as far as it can be known."""
+    """Return whether nobody outside this machine can reach the address, as far as it can be known."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -28,7 +28,7 @@ def load(
     validation: float = 0.1,
     image_size: tuple[int, int] | None = None,
 ) -> Dataset:
-    """The data set ``name``, one of `NAMES`, with ``folder:PATH`` standing for a folder of one's own images.
+    """Return the data set ``name``, one of `NAMES`, with ``folder:PATH`` standing for a folder of one's own images.
 
     ``root`` is the folder that holds the official files, or to which they are downloaded (`default_root`).
     ``validation`` (above 0, at most 0.5) is the share of every class that is held out for validation, and ``seed``

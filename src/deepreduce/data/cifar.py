@@ -102,7 +102,7 @@ def load_cifar(cifar: Cifar, root: Path, seed: int = 0, validation: float = 0.1)
 
 
 def read_records(path: Path, cifar: Cifar) -> Split:
-    """All records of one binary file, in order; a length or a label that does not fit raises `DataError`."""
+    """Return all records of one binary file, in order; a length or a label that does not fit raises `DataError`."""
     need_file(path, f"records of {cifar.record_bytes:,} bytes")
     size, length = path.stat().st_size, cifar.record_bytes
     if size == 0 or size % length:
@@ -126,7 +126,7 @@ def read_records(path: Path, cifar: Cifar) -> Split:
 
 
 def read_names(path: Path, cifar: Cifar) -> tuple[str, ...]:
-    """The class names in label order, one a line; blank lines (CIFAR-10 ends with some) do not count."""
+    """Return the class names in label order, one a line; blank lines (CIFAR-10 ends with some) do not count."""
     names = tuple(read_text(path).split())
     if len(names) != cifar.num_classes:
         raise DataError(f"{path} names {len(names)} classes, {cifar.name} has {cifar.num_classes}")

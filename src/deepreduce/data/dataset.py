@@ -30,11 +30,11 @@ class Split:
         return len(self.images)
 
     def take(self, indices: Tensor) -> Split:
-        """The images at ``indices`` (int64 [m])."""
+        """Return the images at ``indices`` (int64 [m])."""
         return Split(self.images[indices], self.labels[indices])
 
     def to(self, device: torch.device) -> Split:
-        """The same split, resident on ``device``."""
+        """Return the same split, resident on ``device``."""
         return Split(self.images.to(device), self.labels.to(device))
 
 
@@ -80,7 +80,7 @@ def assemble(
     test: Split,
     notices: tuple[str, ...] = (),
 ) -> Dataset:
-    """A `Dataset` with the mean and standard deviation of its training split filled in."""
+    """Return a `Dataset` with the mean and standard deviation of its training split filled in."""
     mean, std = channel_statistics(train.images)
     return Dataset(name, classes, train, validation, test, mean, std, notices)
 
@@ -105,7 +105,8 @@ def carve_validation(split: Split, fraction: float, seed: int, num_classes: int)
 
 
 def hold_out(labels: Tensor, fraction: float, seed: int, num_classes: int) -> Tensor:
-    """Which of ``labels`` (int64 [n]) to hold out, seeded: bool [n], ``fraction`` of every class (rounded, at least 1).
+    """Return which of ``labels`` (int64 [n]) to hold out, seeded: bool [n], ``fraction`` of every class (rounded, at
+    least 1).
 
     Raises `DataError` when a class is too small to appear on both sides.
     """
@@ -123,7 +124,7 @@ def hold_out(labels: Tensor, fraction: float, seed: int, num_classes: int) -> Te
 
 
 def shortfall(name: str, found: dict[str, int], official: dict[str, int]) -> tuple[str, ...]:
-    """A notice for each split whose number of images is not the official one (both given by split)."""
+    """Return a notice for each split whose number of images is not the official one (both given by split)."""
     return tuple(
         f"{name}: {found[split]:,} {split} images instead of the official {count:,}"
         for split, count in official.items()
@@ -139,7 +140,7 @@ def need_file(path: Path, expected: str) -> Path:
 
 
 def read_text(path: Path) -> str:
-    """The text of a file, or a `DataError` when it is none."""
+    """Return the text of a file, or a `DataError` when it is none."""
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:

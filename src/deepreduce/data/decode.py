@@ -36,7 +36,7 @@ class Header:
 
 
 def image_files(folder: Path) -> list[Path]:
-    """The image files directly in ``folder``, by name; hidden files and files of other kinds are passed over."""
+    """Return the image files directly in ``folder``, by name; hidden files and files of other kinds are passed over."""
     return sorted(
         path
         for path in folder.iterdir()
@@ -57,7 +57,7 @@ def read_headers(paths: Sequence[Path]) -> list[Header]:
 
 
 def decode(paths: Sequence[Path], height: int, width: int, channels: int, *, resize: bool = False) -> Tensor:
-    """The images as uint8 [n, channels, height, width]: RGB for 3 channels, grey for 1, converted where need be.
+    """Return the images as uint8 [n, channels, height, width]: RGB for 3 channels, grey for 1, converted where need be.
 
     With ``resize`` every image is stretched to the size (bilinear, antialiased), without it an image of another size
     raises `DataError`, as do files that are missing, undecodable or deeper than 8 bits. Orientation tags are not
@@ -81,7 +81,7 @@ def decode(paths: Sequence[Path], height: int, width: int, channels: int, *, res
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Image]:
-    """An open 8-bit image; whatever Pillow raises about the file becomes a `DataError` that names it."""
+    """Yield an open 8-bit image; whatever Pillow raises about the file becomes a `DataError` that names it."""
     try:
         from PIL import Image
     except ImportError as error:

@@ -66,7 +66,7 @@ class CanvasLayout:
 
 
 def load_digits(seed: int = 0, validation: float = 0.1, config: DigitsConfig = DEFAULT) -> Dataset:
-    """The digits data set: images of 1 x 32 x 32, ten classes, about a second to draw.
+    """Return the digits data set: images of 1 x 32 x 32, ten classes, about a second to draw.
 
     ``seed`` and ``validation`` (a share of the originals outside the test split) decide which originals validate; the
     test split depends on ``config`` alone. Raises `MissingPackageError` without scikit-learn.
@@ -95,7 +95,9 @@ def originals() -> tuple[Tensor, Tensor]:
 def split_originals(
     labels: Tensor, seed: int = 0, validation: float = 0.1, config: DigitsConfig = DEFAULT
 ) -> dict[str, Tensor]:
-    """The originals of ``train``, ``validation`` and ``test`` (int64 indices): disjoint, and alike in their classes."""
+    """Return the originals of ``train``, ``validation`` and ``test`` (int64 indices): disjoint, and alike in their
+    classes.
+    """
     in_test = hold_out(labels, config.test_share, config.seed, len(CLASSES))
     rest = (~in_test).nonzero().squeeze(1)
     validates = hold_out(labels[rest], validation, seed, len(CLASSES))
@@ -132,7 +134,7 @@ def lay_out(members: Tensor, count: int, config: DigitsConfig, generator: torch.
 
 
 def draw(layout: CanvasLayout, images: Tensor, config: DigitsConfig, generator: torch.Generator) -> Tensor:
-    """The canvases of ``layout``, from the `originals`' ``images``: uint8 [n, 1, 32, 32]."""
+    """Return the canvases of ``layout``, from the `originals`' ``images``: uint8 [n, 1, 32, 32]."""
     n, pieces = layout.sources.shape
     canvases = torch.empty(n, 1, SIDE, SIDE)
     for start in range(0, n, _CANVASES_AT_ONCE):

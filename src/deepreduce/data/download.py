@@ -86,7 +86,7 @@ def unpack(file: Path, archive: Archive, root: Path) -> None:
 
 
 def _members(file: Path) -> Iterator[tuple[PurePosixPath, Callable[[], IO[bytes]]]]:
-    """The regular files of a tar or zip archive, in stored order: the path, and how to open the content."""
+    """Yield the regular files of a tar or zip archive, in stored order: the path, and how to open the content."""
     if zipfile.is_zipfile(file):
         with zipfile.ZipFile(file) as archive:
             for entry in archive.infolist():

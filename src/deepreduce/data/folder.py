@@ -26,7 +26,8 @@ Labeled = list[tuple[Path, int]]
 def load_folder(
     path: Path, seed: int = 0, validation: float = 0.1, image_size: tuple[int, int] | None = None
 ) -> Dataset:
-    """The images under ``path``: RGB, or of one channel when every one of them is grey, classes in order of name.
+    """Return the images under ``path``: RGB, or of one channel when every one of them is grey, classes in order of
+    name.
 
     Images are resized to ``image_size`` (height, width), which may be left out when all have one size. Where there is
     no validation folder, ``validation`` is the share of each class that is held out, by ``seed``: of the training
@@ -60,7 +61,7 @@ def load_folder(
 
 
 def split_folders(path: Path) -> dict[str, Path]:
-    """The folders of the splits by ``train``, ``validation`` and ``test``; empty when ``path`` holds classes."""
+    """Return the folders of the splits by ``train``, ``validation`` and ``test``; empty when ``path`` holds classes."""
     names = {"train": ("train",), "validation": ("validation", "val"), "test": ("test",)}
     present = {split: [path / name for name in options if (path / name).is_dir()] for split, options in names.items()}
     if not present["train"] and not present["test"]:
@@ -75,7 +76,7 @@ def split_folders(path: Path) -> dict[str, Path]:
 
 
 def common_classes(folders: dict[str, Path]) -> tuple[str, ...]:
-    """The class folders, which all splits must have in common, by name."""
+    """Return the class folders, which all splits must have in common, by name."""
     found = {
         split: {f.name for f in folder.iterdir() if f.is_dir() and not f.name.startswith(".")}
         for split, folder in folders.items()
@@ -94,7 +95,7 @@ def common_classes(folders: dict[str, Path]) -> tuple[str, ...]:
 
 
 def labeled_files(folder: Path, classes: tuple[str, ...]) -> Labeled:
-    """Every image of every class with its label. Raises `DataError` naming a class that has none."""
+    """Return every image of every class with its label. Raises `DataError` naming a class that has none."""
     files: Labeled = []
     for label, name in enumerate(classes):
         found = image_files(folder / name)
@@ -105,7 +106,7 @@ def labeled_files(folder: Path, classes: tuple[str, ...]) -> Labeled:
 
 
 def common_size(files: list[Path], headers: list[Header]) -> tuple[int, int]:
-    """The (height, width) of all images, which a `DataError` asks for when they differ."""
+    """Return the (height, width) of all images, which a `DataError` asks for when they differ."""
     height, width = headers[0].height, headers[0].width
     for file, header in zip(files, headers, strict=True):
         if (header.height, header.width) != (height, width):

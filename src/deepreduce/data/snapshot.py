@@ -55,7 +55,7 @@ def save(dataset: Dataset, path: Path) -> None:
 
 
 def restore(path: Path, *, check: bool = True) -> Dataset:
-    """The data set that `save` wrote to ``path``, mapped into memory.
+    """Return the data set that `save` wrote to ``path``, mapped into memory.
 
     With ``check`` every byte is read once and compared with the digest of the data set that was saved. Raises
     `DataError` when the file is missing, damaged, no snapshot, or of another format version.

@@ -50,7 +50,8 @@ def load_tiny_imagenet(root: Path, seed: int = 0, validation: float = 0.1) -> Da
 
 
 def training_files(folder: Path, wnids: list[str]) -> list[tuple[Path, int]]:
-    """Every training image with its label, class after class. Raises `DataError` naming a class that has none."""
+    """Return every training image with its label, class after class. Raises `DataError` naming a class that has none.
+    """
     files = []
     for label, wnid in enumerate(wnids):
         images = folder / "train" / wnid / "images"
@@ -62,7 +63,7 @@ def training_files(folder: Path, wnids: list[str]) -> list[tuple[Path, int]]:
 
 
 def annotated_files(folder: Path, wnids: list[str]) -> list[tuple[Path, int]]:
-    """Every annotated image of the official validation set with its label, in the order of the annotations."""
+    """Return every annotated image of the official validation set with its label, in the order of the annotations."""
     annotations = need_file(folder / "val" / "val_annotations.txt", "lines of <file> <wnid> <bounding box>")
     label_of = {wnid: label for label, wnid in enumerate(wnids)}
     files = []
@@ -81,14 +82,16 @@ def annotated_files(folder: Path, wnids: list[str]) -> list[tuple[Path, int]]:
 
 
 def class_names(folder: Path, wnids: list[str]) -> tuple[str, ...]:
-    """The first name of each class ("goldfish" of "goldfish, Carassius auratus"), or its wnid if words.txt has none."""
+    """Return the first name of each class ("goldfish" of "goldfish, Carassius auratus"), or its wnid if words.txt has
+    none.
+    """
     words = read_text(need_file(folder / "words.txt", "lines of <wnid> <names>"))
     entries = dict(line.split("\t", 1) for line in words.splitlines() if "\t" in line)
     return tuple(entries.get(wnid, wnid).split(",")[0].strip() for wnid in wnids)
 
 
 def _wnids(path: Path) -> list[str]:
-    """The ids, each of which is the name of a folder: nothing in a list may lead elsewhere."""
+    """Return the ids, each of which is the name of a folder: nothing in a list may lead elsewhere."""
     wnids = read_text(path).split()
     for wnid in wnids:
         if not _NAME.fullmatch(wnid):

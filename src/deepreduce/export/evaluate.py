@@ -24,7 +24,7 @@ def predictions(
     pixels: NDArray[np.uint8],
     progress: Progress | None = None,
 ) -> NDArray[np.int64]:
-    """The answers' integers [n, classes] to pictures uint8 [n, C, H, W], on as many threads as torch uses."""
+    """Return the answers' integers [n, classes] to pictures uint8 [n, C, H, W], on as many threads as torch uses."""
 
     def of(first: int) -> NDArray[np.int64]:
         images = normalized(plan, pixels[first : first + BATCH])

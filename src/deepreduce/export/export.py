@@ -69,7 +69,7 @@ class Exported:
         return write_folder(Path(folder), self.plan, self.weights, self.facts())
 
     def facts(self) -> dict[str, Any]:
-        """The content of export.json: everything but the plan and the weights."""
+        """Return the content of export.json: everything but the plan and the weights."""
         weight_bits = max((getattr(op, "weight_bits", 0) for op in self.plan.ops), default=0)
         return {
             "format": 1,
@@ -105,7 +105,7 @@ def export_network(
     split: str | None = None,
     progress: Progress | None = None,
 ) -> Exported:
-    """The plan of a trained ``network`` and its integer weights.
+    """Return the plan of a trained ``network`` and its integer weights.
 
     ``calibration`` are pictures uint8 [n, C, H, W], which ``mean`` and ``std`` (of the 0..1 scale) normalize, or real
     inputs [n, C, H, W] as the network takes them (then the plan takes arrays, not pictures). ``evaluate`` is the split,
@@ -205,7 +205,7 @@ def export_point(
 
 
 def lowered_of(network: Network, *, merge: bool = True) -> tuple[Lowered, int, int]:
-    """A network's ops, ready to be quantized, and how many of them were linear before and after merging."""
+    """Return a network's ops, ready to be quantized, and how many of them were linear before and after merging."""
     lowered = lower(network)
     before = convs(lowered)
     if merge:
@@ -229,7 +229,7 @@ def spread(split: Split, count: int | None) -> Split:
 
 
 def frontier_data(frontier: Frontier) -> Dataset:
-    """The data of a search, by its name and seed, with the share of validation images that it had."""
+    """Return the data of a search, by its name and seed, with the share of validation images that it had."""
     content, settings = frontier.content["data"], frontier.content["settings"]
     share = content["validation"] / (content["train"] + content["validation"])
     size = tuple(content["input_shape"][1:]) if content["name"].startswith("folder:") else None

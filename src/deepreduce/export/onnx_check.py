@@ -14,7 +14,8 @@ from .onnx_export import TOLERANCE, run_onnx
 
 
 def onnx_difference(path: str | Path, network: Network, images: int = 4) -> float | None:
-    """The largest difference between onnxruntime's logits for random images and those of the unreduced ``network``.
+    """Return the largest difference between onnxruntime's logits for random images and those of the unreduced
+    ``network``.
 
     None where onnxruntime is not installed. Raises `ModelError` when they are not the same.
     """

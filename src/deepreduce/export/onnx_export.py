@@ -49,7 +49,7 @@ def write_onnx(path: Path, network: Network, *, merge: bool = True) -> float | N
 
 
 def run_onnx(content: bytes, source: str, images: NDArray[Any], output: str) -> NDArray[Any] | None:
-    """What onnxruntime computes at the tensor ``output``, image by image; None where it is not installed."""
+    """Return what onnxruntime computes at the tensor ``output``, image by image; None where it is not installed."""
     try:
         import onnxruntime
     except ImportError:
@@ -64,7 +64,7 @@ def run_onnx(content: bytes, source: str, images: NDArray[Any], output: str) -> 
 
 
 def onnx_of(lowered: Lowered) -> onnx.ModelProto:
-    """An ONNX network with the ops of ``lowered``, by their names, and real weights in single precision."""
+    """Return an ONNX network with the ops of ``lowered``, by their names, and real weights in single precision."""
     try:
         from onnx import TensorProto, checker, helper
     except ImportError as error:
@@ -86,7 +86,7 @@ def onnx_of(lowered: Lowered) -> onnx.ModelProto:
 
 
 def shape_of_all(lowered: Lowered) -> dict[str, Shape]:
-    """The shape of one image's tensor under every name."""
+    """Return the shape of one image's tensor under every name."""
     found: dict[str, Shape] = {INPUT: lowered.input_shape}
     for op in lowered.ops:
         found[op.name] = shape_of(op, [found[name] for name in op.inputs])

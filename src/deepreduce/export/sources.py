@@ -31,7 +31,7 @@ MAX_SAMPLES = 1024
 def load_network(
     source: ModelSource, input_shape: tuple[int, int, int], num_classes: int | None, weights: Path | None
 ) -> Network:
-    """The unreduced network with its trained weights: those of its factory, or those of ``weights``."""
+    """Return the unreduced network with its trained weights: those of its factory, or those of ``weights``."""
     if weights is None and isinstance(source.model, str) and source.model in ZOO:
         raise SettingError(
             f"{source.model} has no weights of its own", "give --weights FILE, a search's folder, or a trained network"
@@ -67,7 +67,7 @@ def load_weights(network: Network, path: Path) -> None:
 def tuned(
     full: Network, point: str, data: Dataset, epochs: int, progress: Callable[[str, int, int], None] | None = None
 ) -> tuple[Network, dict[str, float]]:
-    """A trained network reduced to ``point`` and trained for a few more ``epochs`` at a small constant rate.
+    """Return a trained network reduced to ``point`` and trained for a few more ``epochs`` at a small constant rate.
 
     Moving the padding to the front of linear segments changes what happens at the borders. The accuracies in percent on
     the validation split tell what that cost and what tuning gave back: of the network "reduced", "padded" and "tuned".
@@ -126,7 +126,7 @@ def _plain(name: str) -> str:
 
 
 def _read_state(path: Path) -> Mapping[str, Tensor]:
-    """A state dict, or the one inside a checkpoint."""
+    """Return a state dict, or the one inside a checkpoint."""
     if not path.is_file():
         raise ModelError(f"{path} does not exist", "give a .safetensors file or a .pt file of a state dict")
     try:

@@ -42,7 +42,7 @@ def plan_of(
     calibration_images: int = 2,
     merge: bool = True,
 ) -> tuple[Plan, Weights]:
-    """A valid plan of ``network`` (a zoo name or ``file.py:factory``) reduced to ``point``, and random weights.
+    """Return a valid plan of ``network`` (a zoo name or ``file.py:factory``) reduced to ``point``, and random weights.
 
     Images have ``channels`` x ``image`` x ``image`` values, before the point's rho. Each output channel's weights have
     the largest magnitude that ``weight_bits`` hold (fewer for networks whose weights the server cannot hide at l <= 32:
@@ -73,7 +73,9 @@ def plan_of(
 
 
 def with_random_weights(lowered: Lowered, rng: np.random.Generator) -> Lowered:
-    """The same ops with real weights under which values keep their size, and biases that are small against the sums."""
+    """Return the same ops with real weights under which values keep their size, and biases that are small against the
+    sums.
+    """
     weights: dict[str, tuple[Array, Array]] = {}
     for op in lowered.ops:
         if isinstance(op, Conv | Linear):

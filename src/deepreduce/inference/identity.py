@@ -11,12 +11,13 @@ MAX_NAME = 128  # characters
 
 
 def usable(name: str) -> bool:
-    """Whether an identity may have this name: printable, on one line, and not the name of nobody in particular."""
+    """Return whether an identity may have this name: printable, on one line, and not the name of nobody in particular.
+    """
     return 0 < len(name) <= MAX_NAME and name.isprintable() and name == name.strip() and name != ANONYMOUS
 
 
 def certificate_name(certificate: Mapping[str, Any] | None) -> str | None:
-    """The name in a verified certificate, as `ssl.SSLSocket.getpeercert` gives it; None: there is none to use.
+    """Return the name in a verified certificate, as `ssl.SSLSocket.getpeercert` gives it; None: there is none to use.
 
     The subject's common name; without one, the subject's only alternative name (mail address, host name or URI).
     """

@@ -48,7 +48,7 @@ class Child:
         self.pipe.send((main, arguments))
 
     def alive(self) -> bool:
-        """Whether it has not ended."""
+        """Return whether it has not ended."""
         return self._process.poll() is None
 
     def exit_code(self) -> int | None:

@@ -58,7 +58,9 @@ class Executor(Protocol):
 
 
 def devices(wanted: str) -> list[str]:
-    """The torch devices that ``wanted`` (auto, cpu, cuda, cuda:1 ...) means here. Raises `SettingError` if absent."""
+    """Return the torch devices that ``wanted`` (auto, cpu, cuda, cuda:1 ...) means here. Raises `SettingError` if
+    absent.
+    """
     import torch
 
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0

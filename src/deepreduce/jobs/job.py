@@ -117,7 +117,7 @@ def _train(job: Job, store: JobStore, device: torch.device, on_epoch: OnEpoch) -
 
 
 def _annealed(job: Job, network: Network, data: Dataset, origin: Network | None) -> tuple[Network, list[Gradual]]:
-    """What is trained for ``network``: its form with fading ReLUs where the recipe has it and some are removed.
+    """Return what is trained for ``network``: its form with fading ReLUs where the recipe has it and some are removed.
 
     Those that ``origin``, whose weights it begins with, lacks are not brought back: its weights know nothing of them.
     """
@@ -132,7 +132,7 @@ def _annealed(job: Job, network: Network, data: Dataset, origin: Network | None)
 
 
 def _removal(spec: JobSpec, network: Network) -> list[Gradual]:
-    """What removes single elements, where the point says how many are left."""
+    """Return what removes single elements, where the point says how many are left."""
     budget = network.point.relus
     if (spec.elements is None) != (budget is None):
         raise SettingError(f"{spec.point} and elements={spec.elements} do not agree", "give both or none of them")
@@ -140,7 +140,7 @@ def _removal(spec: JobSpec, network: Network) -> list[Gradual]:
 
 
 def _finished(origin: Origin, store: JobStore, data: Dataset) -> Network:
-    """The network of another job with its trained weights."""
+    """Return the network of another job with its trained weights."""
     network = build(origin.source, origin.spec, data, store)
     network.load_state_dict(store.weights(origin.spec.digest))
     return network
@@ -162,7 +162,7 @@ def _test(job: Job, store: JobStore, device: torch.device) -> None:
 
 
 def build(source: ModelSource, spec: JobSpec, data: Dataset, store: JobStore | None = None) -> Network:
-    """The network of ``spec`` with its initial weights: seeded, whatever was drawn before.
+    """Return the network of ``spec`` with its initial weights: seeded, whatever was drawn before.
 
     One that is pruned follows from the weights that it starts with, which are in ``store``.
     """
@@ -189,7 +189,7 @@ def _unreduced(source: ModelSource, spec: JobSpec, data: Dataset) -> Network:
 
 
 def surroundings(device: torch.device) -> dict[str, Any]:
-    """What a result depends on besides its specification."""
+    """Return what a result depends on besides its specification."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor_name()
     return {
         "device": device.type,

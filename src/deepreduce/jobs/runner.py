@@ -48,7 +48,9 @@ class Runner:
         return True
 
     def _ready(self, waiting: list[Job], running: dict[Future[None], Job]) -> list[Job]:
-        """What to submit next: tests first, and no more than keeps the workers busy, so that tests need not queue."""
+        """Return what to submit next: tests first, and no more than keeps the workers busy, so that tests need not
+        queue.
+        """
         unfinished = {job.spec.digest for job in [*waiting, *running.values()] if not job.test}
         ready = [job for job in waiting if unfinished.isdisjoint(_before(job))]
         free = self.executor.slots + 1 - len(running)
@@ -89,5 +91,5 @@ class Runner:
 
 
 def _before(job: Job) -> tuple[str, ...]:
-    """The trainings that must have ended before ``job`` begins."""
+    """Return the trainings that must have ended before ``job`` begins."""
     return (job.spec.digest,) if job.test else job.spec.needs

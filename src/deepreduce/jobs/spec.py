@@ -59,7 +59,7 @@ class JobSpec:
 
 
 def _essentials(value: Any) -> dict[str, Any]:
-    """The fields of a dataclass without names and without those at their default."""
+    """Return the fields of a dataclass without names and without those at their default."""
     content = {}
     for field in fields(value):
         item = getattr(value, field.name)

@@ -27,19 +27,19 @@ class JobStore:
         self.root = root
 
     def folder(self, digest: str) -> Path:
-        """Where the job's files are."""
+        """Return where the job's files are."""
         return self.root / digest
 
     def checkpoint(self, digest: str) -> Path:
-        """Where the unfinished job's state is."""
+        """Return where the unfinished job's state is."""
         return self.folder(digest) / "last.ckpt"
 
     def is_done(self, digest: str) -> bool:
-        """Whether the training finished."""
+        """Return whether the training finished."""
         return (self.folder(digest) / "metrics.json").is_file()
 
     def metrics(self, digest: str) -> dict[str, Any]:
-        """The finished job's metrics. Raises `StoreError` naming a file that is damaged."""
+        """Return the finished job's metrics. Raises `StoreError` naming a file that is damaged."""
         path = self.folder(digest) / "metrics.json"
         metrics = read_json(path, ("validation_accuracy", "seconds", "history", "weights_sha256"))
         numbers = metrics["validation_accuracy"], metrics["seconds"]
@@ -48,7 +48,7 @@ class JobStore:
         return metrics
 
     def test_accuracy(self, digest: str) -> float | None:
-        """The test accuracy in percent, if it was read."""
+        """Return the test accuracy in percent, if it was read."""
         path = self.folder(digest) / "test.json"
         if not path.is_file():
             return None
@@ -58,7 +58,7 @@ class JobStore:
         return float(score)
 
     def weights(self, digest: str) -> dict[str, Any]:
-        """The trained tensors, checked against the hash in the metrics. Raises `StoreError` when damaged."""
+        """Return the trained tensors, checked against the hash in the metrics. Raises `StoreError` when damaged."""
         from safetensors.torch import load
 
         path = self.folder(digest) / "weights.safetensors"

@@ -45,7 +45,9 @@ def with_features(network: nn.Module) -> FeatureExtractor:
 
 
 def stage_ends(network: Network) -> list[fx.Node]:
-    """The node whose value is the end of each ranked stage, in order; stages without a map [n, c, h, w] have none."""
+    """Return the node whose value is the end of each ranked stage, in order; stages without a map [n, c, h, w] have
+    none.
+    """
     places = {path: node for node in network.body.graph.nodes for path in node.meta.get(REMOVED, ())}
     places |= {node.meta["path"]: node for node in network.body.graph.nodes}
     ends = []

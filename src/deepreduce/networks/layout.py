@@ -52,7 +52,7 @@ class Layout:
         return tuple(stage for stage in self.stages if stage != STEM)
 
     def of(self, stage: str) -> tuple[ReluSite, ...]:
-        """The sites of ``stage`` in order."""
+        """Return the sites of ``stage`` in order."""
         return tuple(site for site in self.sites if site.stage == stage)
 
 
@@ -133,7 +133,7 @@ def _stages_by_resolution(graph: fx.Graph, relus: list[fx.Node]) -> list[str]:
 
 
 def _before_first_branching(graph: fx.Graph, relus: list[fx.Node]) -> int:
-    """How many ReLUs come before (or are) the first node that two others read; 0 in a network without merges."""
+    """Return how many ReLUs come before (or are) the first node that two others read; 0 in a network without merges."""
     if not any(is_merge(node) for node in graph.nodes):
         return 0
     position = {node: index for index, node in enumerate(graph.nodes)}
@@ -167,7 +167,7 @@ def _stages_by_pattern(sites: list[ReluSite], patterns: Mapping[str, str]) -> li
 
 
 def _feeding_merge(node: fx.Node) -> fx.Node | None:
-    """The merge whose result ``node`` activates, looking through normalization, if any."""
+    """Return the merge whose result ``node`` activates, looking through normalization, if any."""
     feeding = parents(node)[0]
     while op_name(feeding).startswith("batch_norm") and module_of(feeding) is not None:
         feeding = parents(feeding)[0]

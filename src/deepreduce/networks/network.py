@@ -82,12 +82,12 @@ class Network(nn.Module):
         return shrunk_shape(self.input_shape, self.point.rho)
 
     def relu_nodes(self) -> dict[str, fx.Node]:
-        """The ReLU layers that are left: site name -> graph node, in order."""
+        """Return the ReLU layers that are left: site name -> graph node, in order."""
         return {node.meta["path"]: node for node in self.body.graph.nodes if relu_kind(node)}
 
     def kept_elements(self) -> dict[str, Tensor]:
-        """Where single elements can be removed (`deepreduce.reduce.elements.linearize`), which are left: site -> bool
-        [c, h, w].
+        """Return where single elements can be removed (`deepreduce.reduce.elements.linearize`), which are left: site ->
+        bool [c, h, w].
 
         Sites that are not in it keep all of theirs.
         """
@@ -111,7 +111,7 @@ class Network(nn.Module):
         return network.train(self.training)
 
     def copy_body(self) -> fx.GraphModule:
-        """A deep copy of the graph and its weights, free to be changed."""
+        """Return a deep copy of the graph and its weights, free to be changed."""
         return copy.deepcopy(self.body)
 
 

@@ -61,12 +61,12 @@ class Point:
         return tuple(term.stage for term in self.terms)
 
     def with_terms(self, terms: Iterable[Term]) -> Point:
-        """The same reshaping with other stages."""
+        """Return the same reshaping with other stages."""
         return replace(self, terms=tuple(terms))
 
 
 def full_point(stages: Iterable[str]) -> Point:
-    """The unreduced network of these stages."""
+    """Return the unreduced network of these stages."""
     return Point(tuple(Term(stage) for stage in stages))
 
 

@@ -53,20 +53,20 @@ class ModelSource:
         return isinstance(self.model, str) and self.model.lower().endswith(".onnx")
 
     def input_shape(self, wanted: tuple[int, int, int] | None = None) -> tuple[int, int, int] | None:
-        """The (c, h, w) that the source itself asks for, None if it leaves that to the data.
+        """Return the (c, h, w) that the source itself asks for, None if it leaves that to the data.
 
         ``wanted`` fills in what an ONNX file leaves open. Raises `ModelError` where the file says otherwise.
         """
         return read_onnx(self.model, wanted).input_shape if self.is_onnx and isinstance(self.model, str) else None
 
     def notices(self, wanted: tuple[int, int, int] | None = None) -> tuple[str, ...]:
-        """What was left out in reading it, in sentences."""
+        """Return what was left out in reading it, in sentences."""
         return read_onnx(self.model, wanted).notices if self.is_onnx and isinstance(self.model, str) else ()
 
     def build(
         self, input_shape: tuple[int, int, int] = (3, 32, 32), num_classes: int | None = None, seed: int = 0
     ) -> Network:
-        """The unreduced network with weights initialized from ``seed``.
+        """Return the unreduced network with weights initialized from ``seed``.
 
         ``num_classes`` None means the source's own number (100 for built-in networks). Raises `ModelError` if the
         source cannot be found, raises, is no module, or has another number of classes.
@@ -130,7 +130,7 @@ def _unknown(name: str) -> ModelError:
 
 
 def load_factory(reference: str) -> Callable[..., nn.Module]:
-    """The callable that ``path/to/file.py:factory`` or ``package.module:factory`` names."""
+    """Return the callable that ``path/to/file.py:factory`` or ``package.module:factory`` names."""
     where, _, attribute = reference.rpartition(":")
     if not where or not attribute:
         raise ModelError(f"{reference!r} names no factory", "write path/to/file.py:factory or package.module:factory")
@@ -197,7 +197,7 @@ def _call_factory(factory: Callable[..., Any], name: str, offered: dict[str, Any
 
 
 def _where(error: BaseException) -> str:
-    """One line: the exception and the user's line it came from."""
+    """Return one line: the exception and the user's line it came from."""
     frame = traceback.extract_tb(error.__traceback__)[-1]
     if isinstance(error, SyntaxError):
         return f"SyntaxError: {error.msg} ({Path(error.filename or '?').name}:{error.lineno})"

@@ -20,7 +20,7 @@ def normalized(plan: Plan, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
 def normalized_by(
     pictures: Pictures, input_shape: tuple[int, int, int], pixels: NDArray[np.uint8]
 ) -> NDArray[np.float64]:
-    """The same for a plan that is yet to be made, with inputs of ``input_shape`` (C, h, w)."""
+    """Return the same for a plan that is yet to be made, with inputs of ``input_shape`` (C, h, w)."""
     if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[1:] != pictures.shape:
         raise PlanError(f"the pictures are {pixels.dtype} {pixels.shape}, uint8 (batch, {pictures.shape}) is needed")
     mean, std = (
@@ -30,7 +30,8 @@ def normalized_by(
 
 
 def averaged(images: NDArray[np.float64], height: int, width: int) -> NDArray[np.float64]:
-    """Each output pixel is the mean of the input pixels that its area touches, as in adaptive average pooling."""
+    """Average each output pixel over the input pixels that its area touches, as adaptive average pooling does.
+    """
     for axis, size in ((2, height), (3, width)):
         if images.shape[axis] != size:
             side = images.shape[axis]

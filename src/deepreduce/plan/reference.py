@@ -28,7 +28,8 @@ COLUMN_ELEMENTS = 2**20  # of one matrix of patches: 8 MiB, which stay in the ca
 def run(
     plan: Plan, weights: Mapping[str, NDArray[Any]], x: Integers, nonlinear: Nonlinear | None = None
 ) -> dict[str, Integers]:
-    """Every tensor of a valid plan by name, "input" included, for the images ``x`` [B, C, H, W] (`encode_input`).
+    """Return every tensor of a valid plan by name, "input" included, for the images ``x`` [B, C, H, W]
+    (`encode_input`).
 
     ``nonlinear(op, y)`` may stand in for `exact_nonlinear`: y is the operand [B, ...] of a Relu or Rescale, or the
     differences [B, pairs] of one level of a MaxPool, whose positive part is wanted.
@@ -43,7 +44,7 @@ def run(
 
 
 def answers(plan: Plan, weights: Mapping[str, NDArray[Any]], x: Integers) -> Integers:
-    """The output [B, ...] alone, as `run` has it, without keeping tensors that are read no more."""
+    """Return the output [B, ...] alone, as `run` has it, without keeping tensors that are read no more."""
     values = {INPUT: wrap(x.astype(np.int64), plan.ring.ring_bits)}
     last = {name: op.name for op in plan.ops for name in op.inputs}
     for op in plan.ops:
@@ -62,7 +63,7 @@ def apply(
     ring_bits: int,
     nonlinear: Nonlinear,
 ) -> Integers:
-    """The result [B, ...] of one op on its operands [B, ...], as signed representatives."""
+    """Return the result [B, ...] of one op on its operands [B, ...], as signed representatives."""
     first = operands[0]
     match op:
         case Conv() | Linear():
@@ -85,7 +86,7 @@ def apply(
 
 
 def exact_nonlinear(op: Relu | Rescale | MaxPool, y: Integers) -> Integers:
-    """What the exact protocols compute: comparison with zero, and shifts that round down."""
+    """Return what the exact protocols compute: comparison with zero, and shifts that round down."""
     if isinstance(op, MaxPool):
         return np.maximum(y, 0)
     if isinstance(op, Rescale):
@@ -123,7 +124,7 @@ def encode_input(plan: Plan, x: ArrayLike) -> Integers:
 
 
 def decode_output(plan: Plan, y: Integers) -> NDArray[np.float64]:
-    """The output's integers as real numbers."""
+    """Return the output's integers as real numbers."""
     return np.ldexp(y.astype(np.float64), -fractions(plan)[plan.output])
 
 
@@ -174,7 +175,7 @@ def convolve(
     groups: int,
     dtype: type[Any] = np.int64,
 ) -> NDArray[Any]:
-    """The convolution in float64, its result as ``dtype``: products of the weights with matrices of patches.
+    """Return the convolution in float64, its result as ``dtype``: products of the weights with matrices of patches.
 
     A few images at a time, so that the patches stay in the cache.
     """
@@ -200,7 +201,7 @@ def convolve(
 
 
 def taps(maps: NDArray[Any], kernel: tuple[int, int], stride: tuple[int, int]) -> Iterator[NDArray[Any]]:
-    """What each place of the kernel, row by row, sees of padded maps [..., H, W]: views [..., out_h, out_w]."""
+    """Yield what each place of the kernel, row by row, sees of padded maps [..., H, W]: views [..., out_h, out_w]."""
     rows, columns = ((maps.shape[axis - 2] - kernel[axis]) // stride[axis] * stride[axis] + 1 for axis in (0, 1))
     for u in range(kernel[0]):
         for v in range(kernel[1]):

@@ -229,7 +229,7 @@ class Cost:
 
 
 def total(costs: Iterable[Cost]) -> Cost:
-    """The sum; rounds are added too, which is right only for ops that wait for each other."""
+    """Return the sum; rounds are added too, which is right only for ops that wait for each other."""
     result = Cost()
     for cost in costs:
         result = result + cost
@@ -237,12 +237,12 @@ def total(costs: Iterable[Cost]) -> Cost:
 
 
 def pack_kept(mask: ArrayLike) -> bytes:
-    """A boolean mask of one image's elements, any shape, as `Relu.kept` holds it."""
+    """Return a boolean mask of one image's elements, any shape, as `Relu.kept` holds it."""
     return np.packbits(np.asarray(mask, dtype=np.bool_).ravel()).tobytes()
 
 
 def kept_mask(op: Relu, elements: int) -> NDArray[np.bool_]:
-    """The mask of kept elements [elements], row-major; all true when nothing is removed."""
+    """Return the mask of kept elements [elements], row-major; all true when nothing is removed."""
     if op.kept is None:
         return np.ones(elements, dtype=np.bool_)
     return np.unpackbits(np.frombuffer(op.kept, dtype=np.uint8), count=elements).astype(np.bool_)

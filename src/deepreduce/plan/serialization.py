@@ -34,13 +34,13 @@ _KINDS = {kind.__name__: kind for kind in OPS}
 
 
 def encode(plan: Plan) -> bytes:
-    """The canonical bytes of a plan. Raises `PlanError` when it is not valid."""
+    """Return the canonical bytes of a plan. Raises `PlanError` when it is not valid."""
     validate(plan)
     return _canonical(plan)
 
 
 def decode(content: bytes) -> Plan:
-    """The plan that these canonical bytes hold. Raises `PlanError` on anything else, whatever the bytes."""
+    """Return the plan that these canonical bytes hold. Raises `PlanError` on anything else, whatever the bytes."""
     if len(content) > MAX_PLAN_BYTES:
         raise PlanError(f"plan: {len(content)} bytes, at most {MAX_PLAN_BYTES} are read")
     try:
@@ -107,7 +107,7 @@ def read_weights(path: Path | str, plan: Plan) -> Weights:
 
 
 def weight_tensors(plan: Plan) -> dict[str, tuple[np.dtype[Any], Shape]]:
-    """Every tensor that belongs to ``plan``: name to type and shape."""
+    """Return every tensor that belongs to ``plan``: name to type and shape."""
     found = shapes(plan)
     tensors: dict[str, tuple[np.dtype[Any], Shape]] = {}
     for op in plan.ops:
@@ -150,7 +150,7 @@ def _canonical(plan: Plan) -> bytes:
 
 
 def _json(part: Plan | FixedPoint | Pictures | Op) -> dict[str, Any]:
-    """A dataclass instance as JSON data; its nested dataclasses are left to the caller."""
+    """Return a dataclass instance as JSON data; its nested dataclasses are left to the caller."""
     values = {name: getattr(part, name) for name in field_types(type(part))}
     return {
         name: base64.b64encode(value).decode("ascii") if isinstance(value, bytes) else value
@@ -171,7 +171,7 @@ def _op(data: Any, where: str) -> Op:
 
 
 def _fields(data: Any, kind: type, where: str) -> dict[str, Any]:
-    """The values of ``kind``'s fields out of JSON: exactly its keys, lists as tuples, base64 as bytes."""
+    """Return the values of ``kind``'s fields out of JSON: exactly its keys, lists as tuples, base64 as bytes."""
     types = field_types(kind)
     if not isinstance(data, dict):
         raise PlanError(f"{where}: {data!r:.80} is no JSON object", "docs/reference/plan-format.md")

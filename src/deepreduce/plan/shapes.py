@@ -12,7 +12,7 @@ Shape: TypeAlias = tuple[int, ...]
 
 
 def shapes(plan: Plan) -> dict[str, Shape]:
-    """The shape of one image's tensor under every name, "input" included: (C, H, W) or (F,).
+    """Return the shape of one image's tensor under every name, "input" included: (C, H, W) or (F,).
 
     Raises `PlanError` where shapes do not fit.
     """
@@ -40,7 +40,7 @@ def fractions(plan: Plan) -> dict[str, int]:
 
 
 def shape_of(op: Op, operands: list[Shape]) -> Shape:
-    """The shape that ``op`` makes of its operands' shapes. Raises `PlanError` when they do not fit."""
+    """Return the shape that ``op`` makes of its operands' shapes. Raises `PlanError` when they do not fit."""
     first = operands[0]
     match op:
         case Conv():

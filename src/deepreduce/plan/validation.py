@@ -70,7 +70,7 @@ def validate(plan: Plan) -> None:
 
 
 def fits(value: object, hint: Any) -> bool:
-    """Whether ``value`` is exactly of the annotated type: no bool for an int, no list for a tuple."""
+    """Return whether ``value`` is exactly of the annotated type: no bool for an int, no list for a tuple."""
     if get_origin(hint) is tuple:
         inner = get_args(hint)
         if type(value) is not tuple:

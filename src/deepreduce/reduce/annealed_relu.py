@@ -49,5 +49,5 @@ class AnnealedReLU(nn.Module):
         return torch.lerp(x, F.relu6(x), c)
 
     def extra_repr(self) -> str:
-        """The kind."""
+        """Return the kind."""
         return self.kind

@@ -21,7 +21,7 @@ from .select import kept_sites
 def anneal_to(
     model: Network, point: Point | str, *, front_padding: bool = True, present: Collection[str] | None = None
 ) -> tuple[Network, Anneal]:
-    """The network of ``point`` as `reduce_to` makes it, but with each removed ReLU fading, and what sets its c.
+    """Return the network of ``point`` as `reduce_to` makes it, but with each removed ReLU fading, and what sets its c.
 
     Tensors have the names and shapes of the reduced network, whose weights it takes and which takes its weights. At
     c = 0 both compute the same, bit for bit; at c = 1 it has all ReLUs of ``model``. Margins are those of the reduced

@@ -12,7 +12,7 @@ from .select import restrict
 
 
 def reduce_to(model: Network, point: Point | str, *, front_padding: bool = True) -> Network:
-    """The network that ``point`` names, made from an unreduced (or less reduced) ``model``.
+    """Return the network that ``point`` names, made from an unreduced (or less reduced) ``model``.
 
     Where ReLUs are gone the zero padding moves to the front of each linear segment (`front_padded`), so that it can be
     merged exactly, unless ``front_padding`` is False. Where ``point`` says how many elements are left (``relus=...``),

@@ -9,7 +9,7 @@ from .select import require_stages, restrict
 
 
 def cull(model: Network, stages: Iterable[str]) -> Network:
-    """A new network without the ReLUs of ``stages``, for example ``cull(model, stages={"stem", "S1"})``.
+    """Return a new network without the ReLUs of ``stages``, for example ``cull(model, stages={"stem", "S1"})``.
 
     Weights are copied, ``model`` is unchanged. Raises `PointError` for a stage that is unknown or already culled.
     """

@@ -45,7 +45,7 @@ class _Window:
     padding: Margin
 
     def reach(self, margin: Margin, extent: tuple[int, int]) -> Margin:
-        """What of an operand of ``extent`` is read for results with ``margin``."""
+        """Return what of an operand of ``extent`` is read for results with ``margin``."""
         sides = []
         for axis in (0, 1):
             before, after = self.padding[2 * axis : 2 * axis + 2]
@@ -56,7 +56,8 @@ class _Window:
 
 
 def front_padded(network: Network) -> Network:
-    """A new network whose zero padding stands at the front of each linear segment; weights and names are the same.
+    """Return a new network whose zero padding stands at the front of each linear segment; weights and names are the
+    same.
 
     A network in which every padded layer reads a ReLU (or the image, or a max-pool) comes out unchanged. Counts of
     ReLUs stay; MACs grow by the margins.
@@ -70,7 +71,7 @@ def front_padded(network: Network) -> Network:
 
 
 def without_front_padding(network: Network) -> Network:
-    """The network as it was before `front_padded`: every layer pads for itself."""
+    """Return the network as it was before `front_padded`: every layer pads for itself."""
     if not is_front_padded(network):
         return network
     body = network.copy_body()
@@ -89,7 +90,7 @@ def without_front_padding(network: Network) -> Network:
 
 
 def is_front_padded(network: Network) -> bool:
-    """Whether `front_padded` changed this network."""
+    """Return whether `front_padded` changed this network."""
     return any(MARK in node.meta for node in network.body.graph.nodes)
 
 
@@ -130,7 +131,7 @@ class _Padding:
                 node.meta[MARGIN] = tuple(self.margin[node])
 
     def _find_margins(self) -> bool:
-        """One walk backwards. Whether another layer turned out to leave its padding to the front."""
+        """Return one walk backwards. Whether another layer turned out to leave its padding to the front."""
         known = len(self.explicit)
         self.margin = dict.fromkeys(self.data, Margin())
         for node in reversed(self.data):
@@ -143,7 +144,7 @@ class _Padding:
         return len(self.explicit) > known
 
     def _need(self, node: fx.Node, parent: fx.Node) -> Margin:
-        """The margin that ``node`` must find around ``parent``."""
+        """Return the margin that ``node`` must find around ``parent``."""
         window = self.windows.get(node)
         if window is None:
             return self.margin[node]
@@ -153,7 +154,9 @@ class _Padding:
         return Margin(*(max(0, side) for side in reach))
 
     def _may_read_more(self, node: fx.Node, parent: fx.Node, need: Margin) -> bool:
-        """Whether a window answers the same on all of ``parent``: less than a stride at the far sides is left over."""
+        """Return whether a window answers the same on all of ``parent``: less than a stride at the far sides is left
+        over.
+        """
         if node not in self.windows:
             return False
         window, has = self.windows[node], self.margin[parent]
@@ -184,7 +187,7 @@ def _extent(node: fx.Node) -> tuple[int, int]:
 
 
 def _window(node: fx.Node) -> _Window | None:
-    """The window of a convolution or average pool."""
+    """Return the window of a convolution or average pool."""
     layer = module_of(node)
     if not isinstance(layer, Windowed):
         return None
@@ -199,7 +202,7 @@ def _window(node: fx.Node) -> _Window | None:
 
 
 def _is_extendable(node: fx.Node) -> bool:
-    """Whether the value of ``node`` with a margin follows from its operands' with a margin."""
+    """Return whether the value of ``node`` with a margin follows from its operands' with a margin."""
     if len(node.meta["shape"] or ()) != 4 or any(is_shape_query(user) for user in node.users):
         return False
     layer = module_of(node)
@@ -217,7 +220,9 @@ def _is_join(node: fx.Node) -> bool:
 
 
 def _is_arithmetic(node: fx.Node) -> bool:
-    """A sum of maps of one shape, or of a map and a constant, or a multiple of a map; constants are even in space."""
+    """Return a sum of maps of one shape, or of a map and a constant, or a multiple of a map; constants are even in
+    space.
+    """
     if node.op not in {"call_function", "call_method"} or node.target not in SUMS | PRODUCTS or node.kwargs:
         return False
     nodes = [arg for arg in node.args if isinstance(arg, fx.Node)]
@@ -232,7 +237,7 @@ def _is_arithmetic(node: fx.Node) -> bool:
 
 
 def _keeps_zero(node: fx.Node) -> bool:
-    """Whether the value is zero wherever the operands are, so that padding it is padding them."""
+    """Return whether the value is zero wherever the operands are, so that padding it is padding them."""
     if isinstance(module_of(node), POINTWISE) or _is_join(node):
         return True
     sums_maps = node.target in SUMS and all(isinstance(arg, fx.Node) and arg.meta["data"] for arg in node.args)

@@ -44,7 +44,7 @@ class ChannelPruning:
 
 
 def prune_channels(model: Network, pruning: ChannelPruning) -> Network:
-    """A new network with the same share of channels pruned in every layer: ``pruning.macs`` of the MACs is left.
+    """Return a new network with the same share of channels pruned in every layer: ``pruning.macs`` of the MACs is left.
 
     Never more is left, and little less where layers are wide enough. Which channels go is decided by the weights of
     ``model``, which the others keep: prune a trained network, then train what is left. Shortcuts stay consistent.
@@ -102,7 +102,7 @@ def channel_pruner(body: fx.GraphModule, shape: tuple[int, int, int], importance
 
 
 def torch_pruning() -> Any:
-    """The package. Raises `MissingPackageError`."""
+    """Return the package. Raises `MissingPackageError`."""
     try:
         import torch_pruning
     except ImportError as error:
@@ -129,7 +129,8 @@ def freeze(body: fx.GraphModule, frozen: set[str]) -> None:
 
 
 def _classifiers(body: fx.GraphModule) -> list[nn.Module]:
-    """The layers whose outputs are classes: with weights, and followed by neither a ReLU nor another such layer."""
+    """Return the layers whose outputs are classes: with weights, and followed by neither a ReLU nor another such layer.
+    """
     found: list[nn.Module] = []
     waiting = [node for node in body.graph.nodes if node.op == "output"]
     while waiting:

@@ -15,7 +15,7 @@ from .select import refuse_linearized, require_network, restrict
 
 
 def reshape(model: Network, alpha: float = 1.0, rho: float = 1.0) -> Network:
-    """A new network with channels scaled by ``alpha`` and each spatial side by ``rho``: ReLUs x alpha x rho^2.
+    """Return a new network with channels scaled by ``alpha`` and each spatial side by ``rho``: ReLUs x alpha x rho^2.
 
     alpha rebuilds a built-in network at the smaller width (weights are kept where shapes still agree, the others are
     fresh from torch's generator) and prunes any other network along its dependency graph (the channels of largest

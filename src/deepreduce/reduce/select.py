@@ -13,7 +13,7 @@ from .front_padding import front_padded, is_front_padded, without_front_padding
 
 
 def kept_sites(layout: Layout, point: Point) -> tuple[ReluSite, ...]:
-    """The sites of ``layout`` that keep their ReLUs at ``point``, in order.
+    """Return the sites of ``layout`` that keep their ReLUs at ``point``, in order.
 
     Raises `PointError` for a stage that is unknown, has too few ReLU layers to thin, or too few blocks.
     """
@@ -55,7 +55,7 @@ def _last_blocks(term: Term, sites: Sequence[ReluSite]) -> list[ReluSite]:
 
 
 def restrict(network: Network, point: Point) -> Network:
-    """A new network that keeps only the ReLUs of ``point``; weights are copied, shapes unchanged.
+    """Return a new network that keeps only the ReLUs of ``point``; weights are copied, shapes unchanged.
 
     Where ``network`` is front padded, so is the new one.
 

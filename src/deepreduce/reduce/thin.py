@@ -10,7 +10,7 @@ from .select import with_terms
 
 
 def thin(model: Network, stages: Iterable[str], phase: Phase = "inner") -> Network:
-    """A new network with every other ReLU layer of ``stages`` dropped, named ``S2^RT``.
+    """Return a new network with every other ReLU layer of ``stages`` dropped, named ``S2^RT``.
 
     ``phase="inner"`` keeps each block's last ReLU layer and drops the one before it, and so on backwards; in a stage
     without blocks, or with blocks of one ReLU layer, it does so over the whole stage. In residual blocks of two

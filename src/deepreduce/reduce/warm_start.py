@@ -53,7 +53,7 @@ class _Channels:
     layers: list[_Layer] = field(default_factory=list)
 
     def chosen(self, known: dict[str, Tensor], own: dict[str, Tensor]) -> dict[str, Tensor] | None:
-        """The tensors of ``known`` cut down to the shapes of ``own``; None if the network is not understood."""
+        """Return the tensors of ``known`` cut down to the shapes of ``own``; None if the network is not understood."""
         if not self._walk():
             return None
         kept = self._keep(known, own)
@@ -71,7 +71,7 @@ class _Channels:
         return True
 
     def _follow(self, node: fx.Node, operands: list[int]) -> int | None:
-        """The channels of ``node``; None if they cannot be told."""
+        """Return the channels of ``node``; None if they cannot be told."""
         layer = module_of(node)
         if node.op == "placeholder":
             return self._new()
@@ -143,7 +143,7 @@ class _Channels:
 
 
 def _keeps_channels(node: fx.Node) -> bool:
-    """Whether each channel of the result is made of the same channel of the operand."""
+    """Return whether each channel of the result is made of the same channel of the operand."""
     if node.target in {torch.mean, "mean"}:
         axes = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim")
         return isinstance(axes, tuple | list) and {2, 3, -1, -2}.issuperset(axes)
@@ -152,7 +152,7 @@ def _keeps_channels(node: fx.Node) -> bool:
 
 
 def _columns(weight: Tensor, operands: Tensor, width: int) -> Tensor:
-    """The columns of a weight [out, width * features, ...] that read the channels ``operands`` of ``width``."""
+    """Return the columns of a weight [out, width * features, ...] that read the channels ``operands`` of ``width``."""
     outputs, _, *kernel = weight.shape
     grouped = weight.reshape(outputs, width, -1, *kernel)
     return grouped[:, operands].reshape(outputs, -1, *kernel)

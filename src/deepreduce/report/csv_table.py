@@ -29,7 +29,9 @@ PRIVATE_COLUMNS = ("online_s", "offline_s", "online_bytes", "offline_bytes", "ro
 
 
 def render_csv(view: ReportView) -> bytes:
-    """The networks in the page's order: the frontier first, then the rest; what was not measured is an empty cell."""
+    """Return the networks in the page's order: the frontier first, then the rest; what was not measured is an empty
+    cell.
+    """
     text = io.StringIO(newline="")
     writer = csv.writer(text)
     keys = view.private.keys

@@ -47,7 +47,7 @@ def percent(value: float | None) -> str:
 
 
 def decimal(value: float | None, digits: int = 2) -> str:
-    """A plain number with ``digits`` decimals; a dash where there is no value."""
+    """Return a plain number with ``digits`` decimals; a dash where there is no value."""
     return MISSING if value is None else f"{value:.{digits}f}"
 
 
@@ -57,12 +57,12 @@ def share(part: int, total: int) -> float:
 
 
 def times_fewer(full: int, kept: int) -> str:
-    """How many times ``kept`` goes into ``full``: ``6.3×``; a dash where ``kept`` is 0."""
+    """Return how many times ``kept`` goes into ``full``: ``6.3×``; a dash where ``kept`` is 0."""
     return f"{full / kept:.1f}×" if kept else MISSING
 
 
 def change(points: float) -> str:
-    """A difference in accuracy as a verb phrase: ``loses 0.40 points``."""
+    """Return a difference in accuracy as a verb phrase: ``loses 0.40 points``."""
     if abs(points) < 0.005:
         return "loses nothing"
     return f"{'gains' if points > 0 else 'loses'} {abs(points):.2f} points"

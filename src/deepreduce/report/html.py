@@ -19,7 +19,7 @@ _FILTERS = ("whole", "short", "percent", "decimal", "duration", "seconds")
 
 
 def render_html(view: ReportView) -> bytes:
-    """The page as UTF-8."""
+    """Return the page as UTF-8."""
     try:
         import jinja2
         import markupsafe
@@ -43,7 +43,7 @@ def render_html(view: ReportView) -> bytes:
 
 
 def _policy(scripts: list[str]) -> str:
-    """The page's content security policy: these scripts and no other, and no connection anywhere.
+    """Return the page's content security policy: these scripts and no other, and no connection anywhere.
 
     Escaping already keeps names from the files out of the markup; this is the second lock on the same door.
     """

@@ -31,7 +31,7 @@ QUANTITIES = {"ReLUs": BLUE, "Parameters": ORANGE, "MACs": GREEN}
 
 
 def stage_colors(stages: Sequence[str]) -> dict[str, str]:
-    """One color per stage; what lies around the stages proper (stem, head) is grey."""
+    """Return one color per stage; what lies around the stages proper (stem, head) is grey."""
     proper = [stage for stage in stages if stage[:1] == "S" and stage[1:].isdigit()]
     around = [stage for stage in stages if stage not in proper]
     colors = {stage: CYCLE[i % (len(CYCLE) - 1)] for i, stage in enumerate(proper)}

@@ -65,12 +65,12 @@ class FullSize:
 
 @cache
 def published() -> tuple[PublishedMethod, ...]:
-    """Every method, with all of its points."""
+    """Return every method, with all of its points."""
     return _file().objects("methods", _method)
 
 
 def published_on(data: str) -> tuple[PublishedMethod, ...]:
-    """The methods that have points on the data set ``data``, with these only, from few ReLUs to many."""
+    """Return the methods that have points on the data set ``data``, with these only, from few ReLUs to many."""
     found = []
     for method in published():
         points = sorted((p for p in method.points if p.data == data), key=lambda p: (p.place, p.accuracy))
@@ -80,7 +80,7 @@ def published_on(data: str) -> tuple[PublishedMethod, ...]:
 
 
 def full_size(data: str) -> FullSize | None:
-    """What the papers train on; None for a data set that none of them has."""
+    """Return what the papers train on; None for a data set that none of them has."""
     sizes = _file().child("data")
     if not sizes.has(data):
         return None
@@ -89,7 +89,7 @@ def full_size(data: str) -> FullSize | None:
 
 
 def data_sets() -> tuple[str, ...]:
-    """The data sets that something is published on."""
+    """Return the data sets that something is published on."""
     return tuple(dict.fromkeys(point.data for method in published() for point in method.points))
 
 

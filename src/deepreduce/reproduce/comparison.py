@@ -28,7 +28,7 @@ class Statistic:
     unit: str = "points"
 
     def by_seed(self, lookup: Lookup, seeds: Iterable[int]) -> Mapping[int, float]:
-        """Its value at each of ``seeds`` that every training was run with."""
+        """Return its value at each of ``seeds`` that every training was run with."""
         values = {}
         for seed in seeds:
             records = [lookup(training, seed) for training in self.trainings]
@@ -73,17 +73,17 @@ class Compared:
 
 
 def accuracy(name: str, training: Training) -> Statistic:
-    """The training's test accuracy, in percent."""
+    """Return the training's test accuracy, in percent."""
     return Statistic(name, (training,), lambda records: records[0].test_accuracy)
 
 
 def validation(name: str, training: Training) -> Statistic:
-    """The training's validation accuracy, in percent: for what is chosen, which test images must not decide."""
+    """Return the training's validation accuracy, in percent: for what is chosen, which test images must not decide."""
     return Statistic(name, (training,), lambda records: records[0].validation_accuracy)
 
 
 def gain(name: str, better: Training, worse: Training) -> Statistic:
-    """What one training has over the other, in points of test accuracy."""
+    """Return what one training has over the other, in points of test accuracy."""
     return Statistic(name, (better, worse), lambda records: records[0].test_accuracy - records[1].test_accuracy)
 
 

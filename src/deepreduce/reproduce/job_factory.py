@@ -53,11 +53,11 @@ class JobFactory:
         self.spec = cache(self._spec)
 
     def source(self, training: Training) -> ModelSource:
-        """What the unreduced network is built from."""
+        """Return what the unreduced network is built from."""
         return ModelSource(training.network, self.scale.width)
 
     def teacher(self, training: Training) -> Training | None:
-        """What it is distilled from, trained for as long as the scale has its teachers trained."""
+        """Return what it is distilled from, trained for as long as the scale has its teachers trained."""
         taught, epochs = training.teacher, self.scale.teacher_epochs
         if taught is None or epochs is None:
             return taught
@@ -65,15 +65,16 @@ class JobFactory:
         return replace(taught, settings=(*others, ("epochs", epochs)))
 
     def start(self, training: Training) -> Training | None:
-        """What it begins with the weights of; if that is its teacher, the teacher as it distills."""
+        """Return what it begins with the weights of; if that is its teacher, the teacher as it distills."""
         return self.teacher(training) if training.start == training.teacher else training.start
 
     def needs(self, training: Training) -> tuple[Training, ...]:
-        """The trainings whose weights it reads."""
+        """Return the trainings whose weights it reads."""
         return tuple(dict.fromkeys(t for t in (self.teacher(training), self.start(training)) if t is not None))
 
     def recipe(self, training: Training) -> Recipe:
-        """The scale's recipe, or the named one for as many epochs and as precise, with the training's changes."""
+        """Return the scale's recipe, or the named one for as many epochs and as precise, with the training's changes.
+        """
         base = self.scale.recipe
         if training.recipe is not None:
             same = {name: getattr(base, name) for name in ("epochs", "batch_size", "precision")}
@@ -81,7 +82,7 @@ class JobFactory:
         return replace(base, **dict(training.settings)) if training.settings else base  # type: ignore[arg-type]  # by name
 
     def point(self, training: Training) -> str:
-        """Its point at this scale, in full: a number of ReLUs shrinks as the network's own."""
+        """Return its point at this scale, in full: a number of ReLUs shrinks as the network's own."""
         layout = self._network(training.network, training.data, 0).layout
         point = parse_point(training.point, layout.stages)
         if training.relus is not None:
@@ -89,7 +90,7 @@ class JobFactory:
         return str(point)
 
     def job(self, training: Training, seed: int, test: bool = False, watch_test: bool = False) -> Job:
-        """The job of ``training`` at ``seed``, or the reading of its test accuracy."""
+        """Return the job of ``training`` at ``seed``, or the reading of its test accuracy."""
         needs = tuple(Origin(self.spec(need, seed), self.source(need)) for need in self.needs(training))
         spec = self.spec(training, seed)
         return Job(spec, self.source(training), self.store.root, self._snapshot(training.data), needs, test, watch_test)
@@ -99,18 +100,19 @@ class JobFactory:
         return self._cost(training.network, training.data, self.point(training), training.front_padding)
 
     def trained_cost(self, training: Training, seed: int) -> NetworkCost:
-        """The cost of a finished training's network, counted in what was really trained."""
+        """Return the cost of a finished training's network, counted in what was really trained."""
         if training.prune is None:
             return self.cost(training)
         source, spec = self.source(training), self.spec(training, seed)
         return count(build(source, spec, self.data(training.data), self.store)).total
 
     def data(self, name: str) -> Dataset:
-        """The data set at this scale."""
+        """Return the data set at this scale."""
         return self._data(name)
 
     def data_digest(self, name: str) -> str:
-        """The digest of the data set at this scale. Raises `DataError` where it is neither known nor to be had."""
+        """Return the digest of the data set at this scale. Raises `DataError` where it is neither known nor to be had.
+        """
         if self._digests is None:
             return self._data(name).digest
         if name not in self._digests:

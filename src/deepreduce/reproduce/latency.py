@@ -35,12 +35,12 @@ class LatencyPrediction:
 
 
 def key(training: Training) -> str:
-    """What decides the time: the network, its point and the size of the data."""
+    """Return what decides the time: the network, its point and the size of the data."""
     return f"{training.network} {training.point} {training.data}"
 
 
 def read_latencies(path: Path) -> dict[str, LatencyPrediction]:
-    """What was predicted before. Raises `StoreError` for a file that is not such a list."""
+    """Return what was predicted before. Raises `StoreError` for a file that is not such a list."""
     if not path.is_file():
         return {}
     try:

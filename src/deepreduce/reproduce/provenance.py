@@ -15,7 +15,7 @@ from .training import Training
 
 
 def used(lookup: Lookup, wanted: Iterable[tuple[Training, int]]) -> tuple[Record, ...]:
-    """The records that there are of ``wanted``, each once."""
+    """Return the records that there are of ``wanted``, each once."""
     found = {record.digest: record for t, s in wanted if (record := lookup(t, s)) is not None}
     return tuple(found.values())
 
@@ -44,7 +44,7 @@ def provenance(
 
 
 def provenance_lines(content: dict[str, Any]) -> list[str]:
-    """The same as Markdown."""
+    """Return the same as Markdown."""
     environments = [
         f"{e['hardware']} ({e['device']}, {e['threads']} threads), torch {e['torch']}, deepreduce {e['deepreduce']}"
         for e in content["environments"]

@@ -66,11 +66,11 @@ class Records:
         return self._known[digest]
 
     def get(self, digest: str) -> Record | None:
-        """The record of that job, if it is known."""
+        """Return the record of that job, if it is known."""
         return self._known.get(digest)
 
     def mentions(self, network: str, data: str, seed: int) -> bool:
-        """Whether any training of that network is known: what is not there need not be hashed to be looked up.
+        """Return whether any training of that network is known: what is not there need not be hashed to be looked up.
 
         At any scale: two scales may have a training in common.
         """

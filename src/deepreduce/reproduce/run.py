@@ -147,7 +147,7 @@ class _Recorder(JobObserver):
 
 
 def _settings(training: Training, scale: Scale) -> dict[str, Any]:
-    """What sets a training apart from the scale's, by name; the precision where the scale leaves that open."""
+    """Return what sets a training apart from the scale's, by name; the precision where the scale leaves that open."""
     settings: dict[str, Any] = {"precision": scale.recipe.precision} if scale.native_precision else {}
     if training.recipe is not None:
         settings["recipe"] = training.recipe

@@ -104,7 +104,7 @@ SCALES: Mapping[str, Scale] = {
 
 
 def find_scale(name: str) -> Scale:
-    """The scale of that name. Raises `SettingError`."""
+    """Return the scale of that name. Raises `SettingError`."""
     if name not in SCALES:
         raise SettingError(f"there is no scale {name!r}", nearest(name, SCALES))
     return SCALES[name]

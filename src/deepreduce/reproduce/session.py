@@ -50,7 +50,8 @@ class Place:
 
 
 def choose(names: Sequence[str], studies: Mapping[str, Study]) -> tuple[Study, ...]:
-    """The studies of those names, each once, in the order of ``studies``; ``all`` is all. Raises `SettingError`."""
+    """Return the studies of those names, each once, in the order of ``studies``; ``all`` is all. Raises `SettingError`.
+    """
     for name in names:
         if name != ALL and name not in studies:
             raise SettingError(f"there is nothing to reproduce called {name!r}", nearest(name, (ALL, *studies)))
@@ -58,7 +59,7 @@ def choose(names: Sequence[str], studies: Mapping[str, Study]) -> tuple[Study, .
 
 
 def wanted_trainings(studies: Iterable[Study], seeds: Sequence[int]) -> list[tuple[Training, int]]:
-    """All trainings at the first seed, then all at the next: a run that is stopped leaves whole seeds.
+    """Return all trainings at the first seed, then all at the next: a run that is stopped leaves whole seeds.
 
     Within a seed the studies follow each other; what several of them need comes once.
     """
@@ -111,7 +112,7 @@ def run(
 def _later(
     studies: Iterable[Study], lab: JobFactory, records: Records, seeds: Sequence[int], missing: Iterable[str]
 ) -> list[tuple[Training, int]]:
-    """What follows from what is recorded by now: the ablation's ingredients that were kept, together."""
+    """Return what follows from what is recorded by now: the ablation's ingredients that were kept, together."""
     found = lookup([lab], records)
     trainings = dict.fromkeys(
         training

@@ -117,7 +117,7 @@ def summarize(values: Sequence[float], comparisons: int = 1) -> SeedSummary:
 
 
 def compare(a: Mapping[int, float], b: Mapping[int, float], comparisons: int = 1) -> Paired | None:
-    """The paired comparison of two numbers per seed over the seeds that both have; None with fewer than two."""
+    """Return the paired comparison of two numbers per seed over the seeds that both have; None with fewer than two."""
     seeds = tuple(sorted(a.keys() & b.keys()))
     if len(seeds) < 2:
         return None
@@ -132,7 +132,7 @@ def compare(a: Mapping[int, float], b: Mapping[int, float], comparisons: int = 1
 
 
 def paired_p(n: int, mean: float, sd: float) -> float:
-    """The two-sided p value of ``n`` differences with that mean and standard deviation. Needs scipy."""
+    """Return the two-sided p value of ``n`` differences with that mean and standard deviation. Needs scipy."""
     try:
         from scipy.stats import t
     except ImportError as error:

@@ -54,4 +54,4 @@ class Sequel(Protocol):
     """A study of which more follows from what came of its first trainings."""
 
     def then(self, scale: Scale, lookup: Lookup, seeds: Sequence[int]) -> tuple[Training, ...]:
-        """What is to be run once the first are recorded."""
+        """Return what is to be run once the first are recorded."""

@@ -79,12 +79,12 @@ class Table:
 def both(
     training: Training, without: float | None, distilled: float | None, teacher: Training | None = None
 ) -> tuple[Cell, ...]:
-    """The cells of one network trained without and with distillation; a number that is not printed is None."""
+    """Return the cells of one network trained without and with distillation; a number that is not printed is None."""
     return (Cell(WITHOUT, training, without), Cell(WITH, training.distilled(teacher), distilled))
 
 
 def printed_count(text: str) -> tuple[float, float]:
-    """A printed count such as ``229.38K`` and how far a correct one may be from it.
+    """Return a printed count such as ``229.38K`` and how far a correct one may be from it.
 
     That is one unit of its last digit (the paper cuts off as often as it rounds) or 0.1 %, since some of its counts are
     multiples of rounded ones.
@@ -97,13 +97,13 @@ def printed_count(text: str) -> tuple[float, float]:
 
 
 def agrees(counted: int, printed: str) -> bool:
-    """Whether ``counted`` is what the paper prints."""
+    """Return whether ``counted`` is what the paper prints."""
     value, tolerance = printed_count(printed)
     return abs(counted - value) <= tolerance
 
 
 def groups(rows: Iterable[Row]) -> dict[str, list[Row]]:
-    """The rows by their heading, in order."""
+    """Return the rows by their heading, in order."""
     found: dict[str, list[Row]] = {}
     for row in rows:
         found.setdefault(row.group, []).append(row)

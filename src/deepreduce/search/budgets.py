@@ -64,7 +64,7 @@ def _parse(text: str) -> int:
 def refinements(
     budgets: Sequence[int], layout: Layout, whole_relus: int, networks: Sequence[TrainedNetwork], teacher: str
 ) -> tuple[list[Refinement], list[str]]:
-    """What to train for ``budgets``, and sentences about what there is not.
+    """Return what to train for ``budgets``, and sentences about what there is not.
 
     ``whole_relus`` are those of the network without its stem's, ``networks`` the coarse ones, ``teacher`` a job. Coarse
     then fine begins with the most accurate of them that has more ReLUs than the budget, and at most `BASE_FACTOR` times
@@ -110,7 +110,7 @@ def refine(trainings: Trainings, budgets: Budgets) -> None:
 
 
 def kind_of(network: TrainedNetwork) -> str:
-    """Which of `KINDS` it is."""
+    """Return which of `KINDS` it is."""
     return network.step if network.step in (FINE, BOTH) else "coarse"
 
 

@@ -33,7 +33,7 @@ def profiling_points(layout: Layout) -> dict[str, Point]:
 
 
 def candidates(layout: Layout, order: Sequence[str], alpha: float, rho: float) -> list[Candidate]:
-    """The five networks of each culling iteration; ``order`` is from least to most critical.
+    """Return the five networks of each culling iteration; ``order`` is from least to most critical.
 
     The stem is culled first and the most critical stage never. A stage with a single ReLU layer cannot be thinned and
     stays whole beside those that are; where no stage can be, there is no thinned network and the culled one is
@@ -54,7 +54,7 @@ def candidates(layout: Layout, order: Sequence[str], alpha: float, rho: float) -
 
 
 def all_trainings(layout: Layout, order: Sequence[str], alpha: float, rho: float) -> list[tuple[Point, bool]]:
-    """Every reduced network that the paper's search trains, once, and whether it is distilled."""
+    """Return every reduced network that the paper's search trains, once, and whether it is distilled."""
     alone = profiling_points(layout).values()
     found = [(point, False) for point in alone] + [(point, True) for point in alone]
     found += [(candidate.point, True) for candidate in candidates(layout, order, alpha, rho)]
@@ -62,5 +62,5 @@ def all_trainings(layout: Layout, order: Sequence[str], alpha: float, rho: float
 
 
 def unthinnable(layout: Layout) -> tuple[str, ...]:
-    """The ranked stages with a single ReLU layer."""
+    """Return the ranked stages with a single ReLU layer."""
     return tuple(stage for stage in layout.ranked_stages if len(layout.of(stage)) == 1)

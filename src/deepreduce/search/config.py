@@ -38,11 +38,11 @@ class SearchConfig:
     effort: Effort = "full"
 
     def identity(self) -> dict[str, Any]:
-        """What must agree for a folder to be this search's."""
+        """Return what must agree for a folder to be this search's."""
         return {**self.settings(), "network": self.network, "data": self.data.digest}
 
     def settings(self) -> dict[str, Any]:
-        """The settings, as the report shows them."""
+        """Return the settings, as the report shows them."""
         settings = {
             "model": self.source.name,
             "importable": isinstance(self.source.model, str),
@@ -99,7 +99,8 @@ class SearchConfig:
         start: str | None = None,
         elements: Linearize | None = None,
     ) -> JobSpec:
-        """The job that trains ``point``, by the search's recipe or another, from the weights of ``start`` or anew.
+        """Return the job that trains ``point``, by the search's recipe or another, from the weights of ``start`` or
+        anew.
 
         The unreduced network is the teacher, or trained as one.
         """

@@ -204,7 +204,7 @@ class _Search:
 
 
 def _hypervolume(networks: Sequence[TrainedNetwork], teacher: TrainedNetwork, classes: int) -> dict[str, Any]:
-    """The frontier's hypervolume by validation accuracy, and the reference point that it is measured from.
+    """Return the frontier's hypervolume by validation accuracy, and the reference point that it is measured from.
 
     Like the effort beside it without what came of removing single elements.
     """

@@ -98,7 +98,7 @@ class Frontier(Sequence[TrainedNetwork]):
         return iter(self._points)
 
     def __getitem__(self, key: Any) -> Any:
-        """A `TrainedNetwork` by position or name, or a list of them by slice."""
+        """Return a `TrainedNetwork` by position or name, or a list of them by slice."""
         return self._find(key) if isinstance(key, str) else self._points[key]
 
     def __repr__(self) -> str:
@@ -106,7 +106,7 @@ class Frontier(Sequence[TrainedNetwork]):
         return "\n".join([f"Frontier of {len(self)} networks:", *lines])
 
     def module(self, key: int | str | TrainedNetwork) -> Network:
-        """The trained network in evaluation mode: an ``nn.Module`` [n, c, h, w] -> [n, classes].
+        """Return the trained network in evaluation mode: an ``nn.Module`` [n, c, h, w] -> [n, classes].
 
         ``key`` is a position on the frontier, the name of any network that was trained, or its record.
         """

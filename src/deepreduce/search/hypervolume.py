@@ -26,7 +26,7 @@ class Reference:
 def reference_of(
     points: Iterable[ReluAccuracy], teacher_relus: int, classes: int, accuracy: float | None = None
 ) -> Reference:
-    """The reference point of a search's ``points``.
+    """Return the reference point of a search's ``points``.
 
     The accuracy without ReLUs is the one given, else that of the best of ``points`` with 0 ReLUs, else chance: 100 /
     classes. Raises `SettingError` for an accuracy that is no percentage.
@@ -42,7 +42,7 @@ def reference_of(
 
 
 def hypervolume(points: Sequence[ReluAccuracy], reference: Reference) -> float:
-    """The area dominated by ``points`` (ReLUs, accuracy in percent): decades of ReLUs times points of accuracy.
+    """Return the area dominated by ``points`` (ReLUs, accuracy in percent): decades of ReLUs times points of accuracy.
 
     A point dominates what has at least its ReLUs and at most its accuracy. Exact. Points that are no better than the
     reference add nothing, and neither do those without ReLUs, which no logarithm can place.

@@ -59,7 +59,7 @@ class Trainings:
         self.observer.notice(text)
 
     def cost(self, point: Point) -> NetworkCost | None:
-        """What a point's network costs; None if it cannot be made."""
+        """Return what a point's network costs; None if it cannot be made."""
         if point not in self._costs:
             try:
                 self._costs[point] = self.method.cost(point)
@@ -86,7 +86,7 @@ class Trainings:
         return entry
 
     def job(self, entry: Entry) -> Job:
-        """What a worker needs to know."""
+        """Return what a worker needs to know."""
         source = self.method.source
         needs = tuple(Origin(self.entries[digest].spec, source) for digest in entry.spec.needs)
         return Job(entry.spec, source, self.space.store.root, self.space.snapshot, needs)
@@ -107,7 +107,7 @@ class Trainings:
         return float(self.space.store.metrics(entry.digest)["validation_accuracy"])
 
     def record(self, entry: Entry) -> TrainedNetwork:
-        """The outcome of a training that is done."""
+        """Return the outcome of a training that is done."""
         metrics = self.space.store.metrics(entry.digest)
         return TrainedNetwork(
             str(entry.point),
@@ -122,7 +122,7 @@ class Trainings:
         )
 
     def outcomes(self) -> list[TrainedNetwork]:
-        """Every network that was trained, once: of a training and the one that goes on from it, the better."""
+        """Return every network that was trained, once: of a training and the one that goes on from it, the better."""
         done = {digest: entry for digest, entry in self.entries.items() if self.failure(entry) is None}
         dropped = {self._worse(done[entry.spec.start or ""], entry) for entry in done.values() if entry.rung > 1}
         return [self.record(entry) for digest, entry in done.items() if digest not in dropped]
@@ -132,12 +132,12 @@ class Trainings:
         return before.digest if (self.accuracy(after) or 0) >= (self.accuracy(before) or 0) else after.digest
 
     def failures(self) -> list[dict[str, Any]]:
-        """What failed, as in frontier.json."""
+        """Return what failed, as in frontier.json."""
         failed = [(self.entries[digest], reason) for digest, reason in self.runner.failed.items()]
         return [{"name": str(e.point), "role": e.role, "job": e.digest, "error": reason} for e, reason in failed]
 
     def spending(self, full_macs: int, budget_macs: int) -> Spending:
-        """What the search planned and spent of its budget; what failed is planned and not spent.
+        """Return what the search planned and spent of its budget; what failed is planned and not spent.
 
         Removing single elements, which comes on top of either search, is not counted.
         """

@@ -40,11 +40,11 @@ class Target:
     network: str
 
     def holds(self, value: float) -> bool:
-        """Whether the value is within the bound."""
+        """Return whether the value is within the bound."""
         return value <= self.bound if self.or_equal else value < self.bound
 
     def shown(self, value: float) -> str:
-        """A value with its unit."""
+        """Return a value with its unit."""
         if self.quantity == "relus":
             return f"{value:,.0f} ReLUs"
         if self.quantity == "traffic":
@@ -86,11 +86,11 @@ class PredictedNetwork:
     values: tuple[float, ...]
 
     def excess(self, targets: Sequence[Target]) -> float:
-        """How far it is beyond the bound that it misses by most, relative to the bound; at most 0 if none."""
+        """Return how far it is beyond the bound that it misses by most, relative to the bound; at most 0 if none."""
         return max(value / target.bound - 1 for value, target in zip(self.values, targets, strict=True))
 
     def fits(self, targets: Sequence[Target]) -> bool:
-        """Whether every bound is kept."""
+        """Return whether every bound is kept."""
         return all(target.holds(value) for value, target in zip(self.values, targets, strict=True))
 
 
@@ -108,7 +108,8 @@ def choose(
     targets: Sequence[Target],
     predict: Callable[[TrainedNetwork], Sequence[float]],
 ) -> Choice:
-    """The network of best validation accuracy whose predicted values keep all targets; the fewer ReLUs of equals.
+    """Return the network of best validation accuracy whose predicted values keep all targets; the fewer ReLUs of
+    equals.
 
     ``predict`` gives a network's values in the order of ``targets`` and is asked no more than needed; a network for
     which it raises `DeepReduceError` is skipped.

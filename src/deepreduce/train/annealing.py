@@ -31,7 +31,7 @@ class Annealing:
         self._set()
 
     def loss(self, loss: Tensor) -> Tensor:
-        """The loss as it is."""
+        """Return the loss as it is."""
         return loss
 
     def stepped(self, average: nn.Module | None) -> None:
@@ -40,7 +40,7 @@ class Annealing:
         self._set()
 
     def state_dict(self) -> dict[str, Any]:
-        """The number of the last step."""
+        """Return the number of the last step."""
         return {"step": self.step}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def attention_map(activation: Tensor) -> Tensor:
-    """The mean over channels of the squared activation: [n, c, h, w] -> float32 [n, h, w]."""
+    """Return the mean over channels of the squared activation: [n, c, h, w] -> float32 [n, h, w]."""
     return activation.float().square().mean(1)
 
 

@@ -42,7 +42,7 @@ class Augmenter:
         self.windows = padded.unfold(2, height, 1).unfold(3, width, 1)
 
     def batch(self, indices: Tensor, generator: torch.Generator) -> Batch:
-        """The images at ``indices`` (int64 [b], on the device), freshly augmented."""
+        """Return the images at ``indices`` (int64 [b], on the device), freshly augmented."""
         labels = self.labels[indices]
         images = self.normalize(self._flip(self._crop(indices, generator), generator))
         if self.recipe.cutout:

@@ -27,7 +27,7 @@ def write_checkpoint(path: Path, parts: Mapping[str, Any], **extra: Any) -> None
 
 
 def is_intact(content: bytes) -> bool:
-    """Whether a checkpoint file's content is what was written."""
+    """Return whether a checkpoint file's content is what was written."""
     return hashlib.sha256(content[DIGEST:]).digest() == content[:DIGEST]
 
 

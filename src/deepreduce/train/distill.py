@@ -36,7 +36,7 @@ def objective(
     maps: Sequence[Tensor] = (),
     teacher_maps: Sequence[Tensor] = (),
 ) -> Tensor:
-    """The loss of one batch: hard alone without a teacher, else the recipe's weighted sum of hard and soft.
+    """Return the loss of one batch: hard alone without a teacher, else the recipe's weighted sum of hard and soft.
 
     Where both networks' activations at the end of each stage are given, the distance of their attention maps is added,
     ``recipe.attention_weight`` times.

@@ -136,7 +136,7 @@ def fit(
 
 
 def _best(history: Sequence[Epoch], first: int) -> Epoch | None:
-    """The best epoch from ``first`` on, the latest of equals; None before there is one."""
+    """Return the best epoch from ``first`` on, the latest of equals; None before there is one."""
     settled = [record for record in history if record.epoch >= first]
     return max(settled, key=lambda record: (record.validation_accuracy, record.epoch), default=None)
 
@@ -150,7 +150,7 @@ def train_epoch(
     steps: int,
     gradual: Sequence[Gradual] = (),
 ) -> tuple[float, float]:
-    """One pass over an epoch's images in ``steps`` batches: (mean loss, accuracy in percent on what was seen).
+    """Return one pass over an epoch's images in ``steps`` batches: (mean loss, accuracy in percent on what was seen).
 
     ``parts`` are the model, optimizer, scheduler and, where there is one, the average; ``forward`` is the model or its
     compiled form, ``gradual`` what changes it. It and ``teacher`` answer logits, or (logits, activations).
@@ -199,7 +199,7 @@ def batches_per_epoch(images: int, batch_size: int) -> int:
 
 
 def epoch_generator(seed: int, epoch: int, device: torch.device) -> torch.Generator:
-    """The augmentation's generator for one epoch; also seeds torch's own, which dropout uses."""
+    """Return the augmentation's generator for one epoch; also seeds torch's own, which dropout uses."""
     combined = (seed * 1_000_003 + epoch) % 2**63
     torch.manual_seed(combined)
     return torch.Generator(device=device).manual_seed(combined)
@@ -225,7 +225,7 @@ def make_optimizer(model: nn.Module, recipe: Recipe) -> Optimizer:
 
 
 def make_scheduler(optimizer: Optimizer, recipe: Recipe, steps: int) -> lr_scheduler.LRScheduler:
-    """The recipe's schedule, to be stepped after every batch (``steps`` of them per epoch)."""
+    """Return the recipe's schedule, to be stepped after every batch (``steps`` of them per epoch)."""
     total = recipe.epochs * steps
     if recipe.schedule == "step":
         return lr_scheduler.StepLR(optimizer, recipe.step_epochs * steps, recipe.step_factor)
@@ -238,7 +238,7 @@ def make_scheduler(optimizer: Optimizer, recipe: Recipe, steps: int) -> lr_sched
 
 
 def make_average(model: nn.Module, recipe: Recipe) -> AveragedModel | None:
-    """The exponential moving average of weights and buffers, if the recipe has one.
+    """Return the exponential moving average of weights and buffers, if the recipe has one.
 
     Its decay after t steps is at most (1 + t) / (10 + t): a short training does not average over its beginning.
     """

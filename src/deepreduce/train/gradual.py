@@ -18,7 +18,7 @@ class Gradual(Protocol):
         """``model``, on its device, will be trained for ``steps`` steps; a state may be loaded after this."""
 
     def loss(self, loss: Tensor) -> Tensor:
-        """What to minimize instead of a batch's ``loss``."""
+        """Return what to minimize instead of a batch's ``loss``."""
 
     def stepped(self, average: nn.Module | None) -> None:
         """A step was made. ``average`` are the model's averaged weights, if it has them."""

@@ -32,7 +32,7 @@ def safe_strided_convolutions(model: nn.Module, device: torch.device) -> Iterato
 
 
 def has_functional_convolutions(model: nn.Module) -> bool:
-    """Whether convolutions are called as functions somewhere in ``model``, where they cannot be replaced."""
+    """Return whether convolutions are called as functions somewhere in ``model``, where they cannot be replaced."""
     graphs = [m.graph for m in model.modules() if isinstance(m, fx.GraphModule)]
     return any(node.target in {F.conv2d, torch.conv2d} for graph in graphs for node in graph.nodes)
 

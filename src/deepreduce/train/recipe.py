@@ -81,7 +81,7 @@ class Recipe:
         return self.kd_weight if self.kd_weight_on == "hard" else 1 - self.kd_weight
 
     def images_per_epoch(self, images: int) -> int:
-        """How many of ``images`` training images an epoch sees."""
+        """Return how many of ``images`` training images an epoch sees."""
         return min(self.epoch_images or images, images)
 
 
@@ -150,7 +150,7 @@ RECIPES = {
 
 
 def make_recipe(name: str, **changes: Any) -> Recipe:
-    """The recipe ``name`` with some fields changed; values may be text as typed on a command line.
+    """Return the recipe ``name`` with some fields changed; values may be text as typed on a command line.
 
     Raises `SettingError` for unknown names and values out of range.
     """
@@ -167,7 +167,8 @@ def make_recipe(name: str, **changes: Any) -> Recipe:
 
 
 def teacher_recipe_of(recipe: Recipe) -> Recipe:
-    """The recipe of the teacher of networks trained with ``recipe``: ``strong-teacher`` for ``strong``, else the same.
+    """Return the recipe of the teacher of networks trained with ``recipe``: ``strong-teacher`` for ``strong``, else the
+    same.
 
     What ``recipe`` has otherwise than ``strong`` (fewer epochs, say), the teacher's has too. What only students have is
     left at its default, so that it does not tell teachers apart.

@@ -35,7 +35,7 @@ class Exporter:
         self._frontier, self._data = frontier, data
 
     def plan(self, network: TrainedNetwork) -> PointPlan:
-        """The point's plan, exported unless that is done already with the same settings.
+        """Return the point's plan, exported unless that is done already with the same settings.
 
         Raises `DeepReduceError` where the point cannot be exported: an op that no plan has, a ring too small.
         """

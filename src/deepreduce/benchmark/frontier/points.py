@@ -74,7 +74,7 @@ def measure_frontier(
 
 
 def chosen(frontier: Frontier, points: Sequence[str]) -> list[TrainedNetwork]:
-    """The named networks; without names the frontier, and the full network before it. Raises `PointError`."""
+    """Return the named networks; without names the frontier, and the full network before it. Raises `PointError`."""
     if points:
         return [frontier[name] for name in dict.fromkeys(points)]
     on_frontier = list(frontier)
@@ -118,7 +118,7 @@ class _Measuring:
         self.observer.measured(network.name, key, summary, run_now)
 
     def _before(self, network: TrainedNetwork, key: str, plan: PointPlan) -> RunSummary | None:
-        """What was measured with this plan and these settings."""
+        """Return what was measured with this plan and these settings."""
         summary = RunSummary.read(network.private.get(key))
         if summary is None or not (self.frontier.directory / RUNS / summary.run).is_file():
             return None

@@ -65,7 +65,7 @@ class RunSummary:
 
     @classmethod
     def read(cls, record: object) -> RunSummary | None:
-        """A record of frontier.json; None if it is not one of this version's, and has to be measured again."""
+        """Return a record of frontier.json; None if it is not one of this version's, and has to be measured again."""
         names = {field.name for field in fields(cls)}
         if not isinstance(record, Mapping) or record.keys() != names:
             return None
@@ -77,8 +77,8 @@ class RunSummary:
 
 
 def network_name(text: str) -> str:
-    """One spelling of a network (`deepreduce.plan.cost.network_link.parse_link`): it becomes part of keys and file
-    names.
+    """Return one spelling of a network (`deepreduce.plan.cost.network_link.parse_link`): it becomes part of keys and
+    file names.
     """
     name = re.sub(r"\s+", "", text)
     return name.lower() if name.lower() in LINKS else name

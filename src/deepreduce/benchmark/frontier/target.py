@@ -91,7 +91,7 @@ def pick(
     observer: FrontierObserver | None = None,
     data: Dataset | None = None,
 ) -> Pick:
-    """The network of a finished search that keeps ``targets``, measured and written into frontier.json.
+    """Return the network of a finished search that keeps ``targets``, measured and written into frontier.json.
 
     Validation accuracy decides among those whose predicted values fit. ``data`` is the search's, where it cannot be
     loaded by its name. Raises `DeepReduceError` where the folder cannot
@@ -113,7 +113,9 @@ def pick(
 def _choose(
     frontier: Frontier, targets: Sequence[Target], options: BenchOptions, observer: FrontierObserver, exporter: Exporter
 ) -> Choice:
-    """A network that was trained twice, with and without distillation, is the one that its name means."""
+    """Choose by predicted values; of a network trained with and without distillation the one that its name means
+    counts.
+    """
     plain = all(target.quantity == "relus" for target in targets)
 
     def values(network: TrainedNetwork) -> list[float]:
@@ -127,7 +129,7 @@ def _choose(
 
 
 def predicted(network: TrainedNetwork, plan: Plan, target: Target, options: BenchOptions) -> float:
-    """A target's quantity for a plan, in its unit: ReLUs, seconds or bytes."""
+    """Return a target's quantity for a plan, in its unit: ReLUs, seconds or bytes."""
     if target.quantity == "relus":
         return float(network.relus)
     prediction = predict(plan, options.protocol, options.batch)
@@ -140,7 +142,7 @@ def predicted(network: TrainedNetwork, plan: Plan, target: Target, options: Benc
 
 
 def measured(summary: RunSummary, target: Target) -> float:
-    """The same from a measurement."""
+    """Return the same from a measurement."""
     match target.quantity:
         case "relus":
             return float(summary.relus)

@@ -23,7 +23,7 @@ INCOMPLETE = 3  # exit code: some points could not be measured
 
 
 def holds_search(folder: Path) -> bool:
-    """Whether the folder is a search's."""
+    """Return whether the folder is a search's."""
     return (folder / "frontier.json").is_file() or (folder / "search.json").is_file()
 
 

@@ -51,7 +51,7 @@ def doctor_command(as_json: JsonOption = False) -> None:
 
 
 def examine() -> dict[str, Any]:
-    """Everything, as JSON can hold it."""
+    """Return everything, as JSON can hold it."""
     return {
         "deepreduce": __version__,
         "python": platform.python_version(),
@@ -75,7 +75,7 @@ def _cpu() -> dict[str, Any]:
 
 
 def _core() -> dict[str, Any]:
-    """The compiled module, and whether it computes: one known product."""
+    """Return the compiled module, and whether it computes: one known product."""
     try:
         core = importlib.import_module("deepreduce._core")
         if core.he_parameters(32)["public_key_bytes"] < 1 or len(core.random_ring(3, 32)) != 3:

@@ -228,7 +228,7 @@ def _predict_all(options: PredictOptions) -> None:
 
 
 def _input(path: Path, client: Client, array: bool, resize: bool) -> dict[str, Any]:
-    """One file: its input, or what is wrong with it, which costs the others nothing."""
+    """Return one file: its input, or what is wrong with it, which costs the others nothing."""
     from ...errors import MissingPackageError, PlanError
     from ..images import read_input
 
@@ -277,7 +277,7 @@ def _ask(
 
 
 def _predict(client: Client, images: Any, left: int, notes: list[str], wait: float) -> Any:
-    """One batch; what the server no longer has is passed over, and what is missing is prepared first.
+    """Return one batch; what the server no longer has is passed over, and what is missing is prepared first.
 
     A server that refuses what it has just prepared is not asked again.
     """

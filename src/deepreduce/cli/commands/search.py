@@ -298,7 +298,7 @@ def _search(options: SearchOptions) -> None:
 def _recipes(
     name: str, changes: dict[str, object], teacher_name: str | None, teacher_changes: dict[str, str]
 ) -> tuple[Recipe, Recipe]:
-    """The students' recipe and the teacher's: what is changed for all is changed for the teacher, too."""
+    """Return the students' recipe and the teacher's: what is changed for all is changed for the teacher, too."""
     from ...train import make_recipe, teacher_recipe_of
     from ...train.recipe import OF_STUDENTS
 

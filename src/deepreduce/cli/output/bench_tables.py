@@ -47,7 +47,7 @@ def show_run(console: Console, result: dict[str, Any]) -> None:
 
 
 def _ops_table(result: dict[str, Any], title: str) -> Table:
-    """What costs anything; the elements of an op are its ReLUs, or what it rescales."""
+    """Return what costs anything; the elements of an op are its ReLUs, or what it rescales."""
     table = Table(title=escape(title), title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("op", overflow="fold", min_width=11)
     table.add_column("kind", no_wrap=True)

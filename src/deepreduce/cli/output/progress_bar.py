@@ -17,7 +17,7 @@ Report = Callable[[str, int, int], None]
 
 @contextmanager
 def progress_bar(console: Console) -> Iterator[Report]:
-    """The bar, gone when the block ends."""
+    """Yield the bar, gone when the block ends."""
     if not console.is_terminal:
         yield lambda what, done, total: None
         return
@@ -40,7 +40,7 @@ def progress_bar(console: Console) -> Iterator[Report]:
 
 
 def watcher(console: Console, report: Callable[[str, int, int], None]) -> FrontierObserver:
-    """An observer that moves a bar and says a line for each point."""
+    """Return an observer that moves a bar and says a line for each point."""
     from rich.markup import escape
 
     from ...benchmark.frontier import FrontierObserver

@@ -21,7 +21,7 @@ from ...train.fit import Epoch
 
 @contextmanager
 def watch(console: Console) -> Iterator[ConsoleObserver]:
-    """An observer that shows a search on ``console`` until the block ends."""
+    """Yield an observer that shows a search on ``console`` until the block ends."""
     observer = ConsoleObserver(console)
     if not console.is_terminal:
         yield observer
@@ -90,7 +90,7 @@ class ConsoleObserver(JobObserver):
         self._say(f"[yellow]note:[/] {escape(text)}")
 
     def render(self) -> Group:
-        """The live picture: all jobs, then each running one."""
+        """Return the live picture: all jobs, then each running one."""
         grid = Table.grid(padding=(0, 2))
         total = max(self._expected, len(self._jobs), 1)
         grid.add_row(

@@ -33,7 +33,7 @@ def pick_target(console: Console, directory: Path, targets: Sequence[Target], da
 
 
 def described(picked: Pick) -> list[str]:
-    """The choice in sentences."""
+    """Return the choice in sentences."""
     wanted = " and ".join(target.text for target in picked.targets)
     lines = [f"left out, for it has no plan: {name}: {error}" for name, error in picked.skipped]
     if picked.network is None:

@@ -103,7 +103,7 @@ class Building:
         return True
 
     def settled(self, held: Held, gain: float | None = None, margin: Sides | None = NONE) -> Held:
-        """The same value with that gain and margin (None: as they are), by an op of its own if they differ."""
+        """Return the same value with that gain and margin (None: as they are), by an op of its own if they differ."""
         wanted = held.gain if gain is None else gain, held.margin if margin is None else margin
         if wanted == (held.gain, held.margin):
             return held
@@ -116,7 +116,7 @@ class Building:
         return replace(held, name=self.brought[key], gain=gain, margin=margin)
 
     def alike(self, values: Sequence[Held]) -> list[Held]:
-        """The same values with one gain and one margin."""
+        """Return the same values with one gain and one margin."""
         gains, margins = {held.gain for held in values}, {held.margin for held in values}
         gain, margin = None if len(gains) == 1 else 1.0, None if len(margins) == 1 else NONE
         return [self.settled(held, gain, margin) for held in values]

@@ -12,7 +12,7 @@ from .ir import Array
 
 
 def constant(value: Any) -> Any:
-    """An argument of a node as a number or tensor; a node that does not depend on the image is computed."""
+    """Return an argument of a node as a number or tensor; a node that does not depend on the image is computed."""
     if not isinstance(value, fx.Node):
         return value
     owner = value.graph.owning_module

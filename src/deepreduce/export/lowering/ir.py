@@ -26,5 +26,5 @@ class Lowered:
 
 
 def convs(lowered: Lowered) -> int:
-    """How many linear ops with weights (Conv and Linear) there are: the paper's #Conv."""
+    """Return how many linear ops with weights (Conv and Linear) there are: the paper's #Conv."""
     return sum(isinstance(op, Conv | Linear) for op in lowered.ops)

@@ -44,7 +44,7 @@ SIX = 6.0
 
 
 def lower(network: Network, kept: Mapping[str, NDArray[np.bool_]] | None = None) -> Lowered:
-    """The ops of a network as it is after its rewrites. ReLUs that were removed are gone from its graph.
+    """Return the ops of a network as it is after its rewrites. ReLUs that were removed are gone from its graph.
 
     ``kept`` says for ReLU sites by name which elements of one image [C, H, W] keep theirs; sites without a mask keep
     those of the network's own kept set (`Network.kept_elements`), or all. Raises `ModelError` for an operation that no
@@ -178,7 +178,7 @@ class _Lowering:
             self._hold(node)
 
     def _alone(self, name: str, reader: fx.Node) -> bool:
-        """Whether nothing but ``reader`` reads the op ``name``."""
+        """Return whether nothing but ``reader`` reads the op ``name``."""
         holding = {node for node, held in self.held.items() if held.name == name}
         return all(user in holding or user is reader for node in holding for user in readers(node))
 
@@ -299,7 +299,7 @@ class _Lowering:
 
 
 def _pool_of(node: fx.Node) -> nn.Module | None:
-    """A pool that is called as a function, as the module that does the same."""
+    """Return a pool that is called as a function, as the module that does the same."""
     if node.target not in POOLS:
         return None
     kind, names = POOLS[node.target]

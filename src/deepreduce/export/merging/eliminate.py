@@ -35,7 +35,7 @@ class Costs(Protocol):
     """What computing costs, in any one unit; infinite for what cannot be."""
 
     def link(self, link: LinearLink, operand: Value, result: Value) -> float:
-        """One link of a value that is not merely joined from its operands."""
+        """Return one link of a value that is not merely joined from its operands."""
 
     def addition(self, shape: Shape) -> float:
         """Adding two maps."""
@@ -45,7 +45,8 @@ class Costs(Protocol):
 
 
 def merge(graph: Graph, costs: Costs) -> dict[str, Value]:
-    """The cheapest graph found that computes the same pinned values: of the others, only those that pay are left.
+    """Return the cheapest graph found that computes the same pinned values: of the others, only those that pay are
+    left.
 
     Sources stay. Links that nothing was merged into keep their weights; merged ones are "weights" in float64.
     """
@@ -81,7 +82,7 @@ class _Elimination:
         self.prices: dict[tuple[LinearLink, Shape, Shape, bool], float] = {}
 
     def cheapest(self, members: Iterable[str]) -> Mapping[str, Value]:
-        """The values of a segment that are left when no elimination pays any more."""
+        """Return the values of a segment that are left when no elimination pays any more."""
         values = {name: self.graph[name] for name in members}
         state = _State(values, frozenset(name for name, value in values.items() if value.bias is not None))
         price = self._price(state)
@@ -137,7 +138,7 @@ class _Elimination:
         return replace(reader, links=tuple(links))
 
     def _price(self, state: _State) -> float:
-        """The cost of a segment; infinite where a merged link is too large."""
+        """Return the cost of a segment; infinite where a merged link is too large."""
         price, wide, multiplied = 0.0, set[str](), set[str]()
         for name, value in state.values.items():
             whole = [link for link in value.links if enters_whole(link, self.graph[link.operand].shape, value.shape)]
@@ -167,7 +168,7 @@ class _Elimination:
 
 
 def is_concatenation(value: Value, biased: bool, graph: Graph) -> bool:
-    """Whether ``value`` is its operands side by side and nothing else, which costs nothing."""
+    """Return whether ``value`` is its operands side by side and nothing else, which costs nothing."""
     extents = {graph[link.operand].shape[1:] for link in value.links}
     return not biased and extents == {value.shape[1:]} and all(link.kind == "embedding" for link in value.links)
 
@@ -203,7 +204,7 @@ def _candidates(values: Graph) -> Iterator[tuple[str, ...]]:
 
 
 def _reading(values: Graph) -> dict[str, list[str]]:
-    """Which values read each, once each."""
+    """Return which values read each, once each."""
     found: dict[str, list[str]] = {name: [] for name in values}
     for name, value in values.items():
         for operand in dict.fromkeys(link.operand for link in value.links):

@@ -15,7 +15,7 @@ from .linear_graph import Array, LinearLink, Pair, Shape, Value, identity
 
 
 def graph_of(lowered: Lowered) -> dict[str, Value]:
-    """Every value of ``lowered`` by its op's name, and the image; a Flatten that only Linears read is left out.
+    """Return every value of ``lowered`` by its op's name, and the image; a Flatten that only Linears read is left out.
 
     ReLUs, max-pools (and Rescales, if there are any) are sources; what they read, and the result, is pinned.
     """
@@ -44,7 +44,7 @@ def graph_of(lowered: Lowered) -> dict[str, Value]:
 
 
 def op_shapes(lowered: Lowered) -> dict[str, AnyShape]:
-    """The shape of every op's value, and of the image."""
+    """Return the shape of every op's value, and of the image."""
     found: dict[str, AnyShape] = {INPUT: lowered.input_shape}
     for op in lowered.ops:
         found[op.name] = shape_of(op, [found[name] for name in op.inputs])
@@ -56,7 +56,7 @@ def _map(shape: AnyShape) -> Shape:
 
 
 def _is_silent(op: Flatten, found: Mapping[str, AnyShape], readers: list[Op]) -> bool:
-    """Whether linear layers read a map of more than one place through this Flatten, and nothing else does."""
+    """Return whether linear layers read a map of more than one place through this Flatten, and nothing else does."""
     places = _map(found[op.inputs[0]])[1:] != (1, 1)
     return places and bool(readers) and all(isinstance(reader, Linear) for reader in readers)
 
@@ -64,7 +64,7 @@ def _is_silent(op: Flatten, found: Mapping[str, AnyShape], readers: list[Op]) ->
 def _links(
     op: Op, operands: Mapping[str, Shape], lowered: Lowered, flattened: Mapping[str, tuple[str, Shape]]
 ) -> tuple[tuple[LinearLink, ...], Array | None]:
-    """The links and the bias of what ``op`` computes; none for a source."""
+    """Return the links and the bias of what ``op`` computes; none for a source."""
     first = op.inputs[0]
     match op:
         case Conv():
@@ -96,7 +96,8 @@ def _links(
 
 
 def _conv_link(operand: str, weights: Array, stride: Pair, origin: Pair, groups: int) -> LinearLink:
-    """A convolution without the rows and columns of zeros around its kernel; a mere pad or crop as what it is."""
+    """Return a convolution without the rows and columns of zeros around its kernel; a mere pad or crop as what it is.
+    """
     taken = np.argwhere(weights.any(axis=(0, 1)))
     low, high = (taken.min(0), taken.max(0) + 1) if len(taken) else (np.zeros(2, int), np.ones(2, int))
     weights = weights[:, :, low[0] : high[0], low[1] : high[1]]

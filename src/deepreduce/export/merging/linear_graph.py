@@ -73,17 +73,17 @@ Graph: TypeAlias = Mapping[str, Value]  # in topological order
 
 
 def identity(operand: str, channels: int, origin: Pair = (0, 0)) -> LinearLink:
-    """A shortcut; with an origin below 0 a pad, above 0 a crop."""
+    """Return a shortcut; with an origin below 0 a pad, above 0 a crop."""
     return LinearLink(operand, (1, 1), (1, 1), origin, channels, "identity")
 
 
 def enters_whole(link: LinearLink, operand: Shape, result: Shape) -> bool:
-    """Whether the operand enters as it is, in place, and neither padded nor cropped."""
+    """Return whether the operand enters as it is, in place, and neither padded nor cropped."""
     return link.plain and operand[1:] == result[1:]
 
 
 def reads_inside(link: LinearLink, operand: Shape, result: Shape) -> bool:
-    """Whether every tap of every output falls inside the operand."""
+    """Return whether every tap of every output falls inside the operand."""
     return all(
         link.origin[axis] >= 0
         and (result[1 + axis] - 1) * link.stride[axis] + link.origin[axis] + link.kernel[axis] <= operand[1 + axis]
@@ -92,7 +92,7 @@ def reads_inside(link: LinearLink, operand: Shape, result: Shape) -> bool:
 
 
 def vanishes_outside(value: Value, biased: bool, graph: Graph) -> bool:
-    """Whether the formula of ``value`` gives zero beyond its extent, which is what its readers see there."""
+    """Return whether the formula of ``value`` gives zero beyond its extent, which is what its readers see there."""
     return not biased and all(
         link.origin[axis] + link.kernel[axis] <= link.stride[axis]
         and value.shape[1 + axis] * link.stride[axis] + link.origin[axis] >= graph[link.operand].shape[1 + axis]
@@ -123,7 +123,7 @@ def _kind(outer: LinearLink, inner: LinearLink) -> Kind:
 
 
 def together(first: LinearLink, second: LinearLink) -> LinearLink:
-    """The sum of two links from one operand with one stride; without weights."""
+    """Return the sum of two links from one operand with one stride; without weights."""
     origin = tuple(min(first.origin[axis], second.origin[axis]) for axis in (0, 1))
     ends = (max(link.origin[axis] + link.kernel[axis] for link in (first, second)) for axis in (0, 1))
     kernel = tuple(end - start for end, start in zip(ends, origin, strict=True))
@@ -152,13 +152,13 @@ def trimmed(link: LinearLink, operand: Shape, result: Shape) -> LinearLink:
 
 
 def cut(weights: Array, link: LinearLink, origin: list[int] | Pair, kernel: list[int] | Pair) -> Array:
-    """The part of ``weights`` of ``link`` that lies in another kernel, which lies inside ``link``'s."""
+    """Return the part of ``weights`` of ``link`` that lies in another kernel, which lies inside ``link``'s."""
     down, across = origin[0] - link.origin[0], origin[1] - link.origin[1]
     return weights[:, :, down : down + kernel[0], across : across + kernel[1]]
 
 
 def segments(graph: Graph) -> Iterator[list[str]]:
-    """The values of each linear segment, in order: those that links connect without passing a source."""
+    """Yield the values of each linear segment, in order: those that links connect without passing a source."""
     root = {name: name for name in graph}
 
     def find(name: str) -> str:

@@ -41,7 +41,7 @@ def with_weights(graph: Graph, left: Mapping[str, Value]) -> dict[str, Value]:
 
 
 def _interior(graph: Graph, left: Mapping[str, Value], name: str) -> list[str]:
-    """The values that are gone between ``name`` and those that are left, in order."""
+    """Return the values that are gone between ``name`` and those that are left, in order."""
     found, waiting = set[str](), [name]
     while waiting:
         for link in graph[waiting.pop()].links:
@@ -64,7 +64,7 @@ def _kernels(graph: Graph, interior: list[str], name: str) -> list[Kernel]:
 
 
 def _reads_inside(graph: Graph, interior: list[str], name: str) -> bool:
-    """Whether no value in between is read beyond its extent, where it is zero and its formula need not be.
+    """Return whether no value in between is read beyond its extent, where it is zero and its formula need not be.
 
     Backwards, such taps are seen and cut off; forwards they are not.
     """
@@ -114,7 +114,7 @@ class _Composer:
         return reached[name]
 
     def _kernel(self, link: LinearLink, name: str) -> Kernel:
-        """A link of the graph with its weights written out."""
+        """Return a link of the graph with its weights written out."""
         channels, outputs = self.graph[link.operand].shape[0], self.graph[name].shape[0]
         return Kernel(link, outputs, channels, None if self.rehearse else written_out(link, channels, outputs))
 
@@ -142,7 +142,7 @@ class _Composer:
 
 
 def written_out(link: LinearLink, channels: int, outputs: int) -> Array:
-    """The weights [O, C/groups, kh, kw] that a link from ``channels`` to ``outputs`` stands for."""
+    """Return the weights [O, C/groups, kh, kw] that a link from ``channels`` to ``outputs`` stands for."""
     if link.weights is not None:
         return link.weights
     if link.kind == "embedding":
@@ -160,7 +160,7 @@ def _trimmed(kernel: Kernel, operand: Shape, result: Shape) -> Kernel:
 
 
 def _widened(link: LinearLink, weights: Array, wider: LinearLink) -> Array:
-    """The weights of ``link`` in the kernel and the groups of ``wider``, which holds it."""
+    """Return the weights of ``link`` in the kernel and the groups of ``wider``, which holds it."""
     weights = in_groups(weights, link.groups, wider.groups)
     top, left = (link.origin[axis] - wider.origin[axis] for axis in (0, 1))
     result = np.zeros((*weights.shape[:2], *wider.kernel))
@@ -216,7 +216,8 @@ def _product(matrices: Array, kernels: Array) -> Array:
 
 
 def _fitted(kernels: Iterable[Kernel], link: LinearLink, graph: Graph, result: Shape) -> Array | None:
-    """The weights of a link of the merged graph: cut to its kernel, in its groups; None where its kind says all."""
+    """Return the weights of a link of the merged graph: cut to its kernel, in its groups; None where its kind says all.
+    """
     if link.kind != "weights":
         return None
     total = np.zeros((result[0], graph[link.operand].shape[0] // link.groups, *link.kernel))
@@ -229,13 +230,13 @@ def _fitted(kernels: Iterable[Kernel], link: LinearLink, graph: Graph, result: S
 
 
 def _stride(link: LinearLink, result: Shape) -> Pair:
-    """Its stride, 1 along an axis with one output: no second one tells."""
+    """Return its stride, 1 along an axis with one output: no second one tells."""
     down, across = (1 if result[1 + axis] == 1 else link.stride[axis] for axis in (0, 1))
     return down, across
 
 
 def _bias(graph: Graph, interior: list[str], name: str) -> Array | None:
-    """What ``name`` is when all that is left is zero: the same at every pixel, or merging was not exact."""
+    """Return what ``name`` is when all that is left is zero: the same at every pixel, or merging was not exact."""
     maps: dict[str, torch.Tensor] = {}
     for other in (*interior, name):
         value = graph[other]
@@ -255,7 +256,7 @@ def _bias(graph: Graph, interior: list[str], name: str) -> Array | None:
 
 
 def evaluated(link: LinearLink, operand: torch.Tensor, result: Shape) -> torch.Tensor:
-    """What a link makes of one map [C, H, W] in float64."""
+    """Return what a link makes of one map [C, H, W] in float64."""
     weights = torch.from_numpy(np.ascontiguousarray(written_out(link, operand.shape[0], result[0])))
     pads = []
     for axis in (1, 0):  # torch counts from the last

@@ -22,7 +22,8 @@ TYPICAL_SHIFT = 12  # of a Rescale, before calibration knows it
 
 
 def merge_ops(lowered: Lowered, *, protocol: Protocol = "fused", ring_bits: int = 32) -> Lowered:
-    """The same function with fewer linear ops: chains, strided blocks, shortcuts and projections as one where it pays.
+    """Return the same function with fewer linear ops: chains, strided blocks, shortcuts and projections as one where it
+    pays.
 
     ``lowered`` has no Rescales yet (`with_rescales` comes after). A merged op has the name of the last one in it.
     """
@@ -38,7 +39,7 @@ class PrivateCosts:
         self.known: dict[tuple[Conv | Linear, Shape | tuple[int]], float] = {}
 
     def link(self, link: LinearLink, operand: Value, result: Value) -> float:
-        """One convolution or linear layer; nothing for a pool, infinite for what no plan can hold."""
+        """Return one convolution or linear layer; nothing for a pool, infinite for what no plan can hold."""
         op = op_of(link, operand, result)
         if isinstance(op, AvgPool):
             return 0.0
@@ -55,7 +56,7 @@ class PrivateCosts:
         return self.known[key]
 
     def addition(self, shape: Shape) -> float:
-        """Both parties add what they have."""
+        """Return both parties add what they have."""
         return self.machine.linear_s + ADDITION_S * prod(shape)
 
     def rescale(self, shape: Shape) -> float:

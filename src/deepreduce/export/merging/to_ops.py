@@ -28,7 +28,7 @@ class Placed:
 
 
 def placed(link: LinearLink, operand: Shape, result: Shape) -> Placed:
-    """The kernel, strides and padding with which an op computes ``link``."""
+    """Return the kernel, strides and padding with which an op computes ``link``."""
     kernel, zeros, padding = [], list[int](), list[int]()
     for axis in (0, 1):
         stride, start = link.stride[axis], link.origin[axis]
@@ -48,14 +48,14 @@ def placed(link: LinearLink, operand: Shape, result: Shape) -> Placed:
 
 
 def fills(link: LinearLink, operand: Shape) -> bool:
-    """Whether a link's kernel is its whole operand, as a linear layer's on a flattened map."""
+    """Return whether a link's kernel is its whole operand, as a linear layer's on a flattened map."""
     return link.origin == (0, 0) and link.kernel == operand[1:]
 
 
 def op_of(
     link: LinearLink, operand: Value, result: Value, name: str = "", bias: bool = False
 ) -> Conv | Linear | AvgPool:
-    """The op that computes ``link``; a Linear's operand is the flattened map."""
+    """Return the op that computes ``link``; a Linear's operand is the flattened map."""
     inputs, channels = (link.operand,), result.shape[0]
     dense = link.groups == 1 and link.kind == "weights" and fills(link, operand.shape)
     if result.vector and (dense or operand.vector):  # of features there are no convolutions
@@ -67,7 +67,7 @@ def op_of(
 
 
 def emit(graph: Mapping[str, Value], lowered: Lowered) -> Lowered:
-    """The ops that compute ``graph``, in which the sources are ops of ``lowered`` as they were.
+    """Return the ops that compute ``graph``, in which the sources are ops of ``lowered`` as they were.
 
     An op keeps the name of the value that it computes.
     """
@@ -121,7 +121,7 @@ class _Emission:
             self.ops.append(Add(name, tuple(terms)))
 
     def _is_same(self, name: str, value: Value) -> bool:
-        """Whether a value that is another one's needs no op but a Flatten."""
+        """Return whether a value that is another one's needs no op but a Flatten."""
         operand = self.same.get(value.links[0].operand, value.links[0].operand)
         if value.vector and not self.graph[operand].vector:
             self.ops.append(Flatten(name, (operand,)))
@@ -154,7 +154,7 @@ class _Emission:
         return self._vector(name) if reader.vector else self.same.get(name, name)
 
     def _vector(self, name: str) -> str:
-        """The name of a value as features."""
+        """Return the name of a value as features."""
         name = self.same.get(name, name)
         if self.graph[name].vector:
             return name

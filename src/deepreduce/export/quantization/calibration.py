@@ -13,7 +13,7 @@ Reals = NDArray[np.float64]
 
 
 def peaks(lowered: Lowered, images: Reals) -> dict[str, Reals]:
-    """The largest magnitude [C] of each channel (or feature) of every value, for images [B, C, H, W]."""
+    """Return the largest magnitude [C] of each channel (or feature) of every value, for images [B, C, H, W]."""
     values = {INPUT: np.asarray(images, np.float64)}
     last = {name: op.name for op in lowered.ops for name in op.inputs}
     found = {INPUT: _by_channel(values[INPUT])}

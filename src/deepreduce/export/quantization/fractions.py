@@ -37,7 +37,7 @@ def with_fractions(ops: tuple[Op, ...], exponent: Mapping[str, int], weight_bits
 
 
 def _classes(ops: tuple[Op, ...]) -> dict[str, str]:
-    """Every value's class, named by one of its values."""
+    """Return every value's class, named by one of its values."""
     parents = {INPUT: INPUT} | {op.name: op.name for op in ops}
 
     def root(name: str) -> str:

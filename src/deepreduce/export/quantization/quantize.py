@@ -59,7 +59,7 @@ def quantize(
     activation_bits: int = ACTIVATION_BITS,
     weight_bits: int = MAX_WEIGHT_BITS,
 ) -> tuple[Plan, Weights]:
-    """The plan of ``lowered`` (Rescales included) and its integer weights, right for ``images`` [B, C, H, W].
+    """Return the plan of ``lowered`` (Rescales included) and its integer weights, right for ``images`` [B, C, H, W].
 
     ``images`` are real numbers as the network takes them. Weights are below 2^(weight_bits - 1); every activation of
     the samples stays within 2^activation_bits, also summed up by an AvgPool that reads it. The same arguments give the
@@ -130,7 +130,7 @@ class _Quantizer:
                 self.operands.pop(name, None)
 
     def peak(self, name: str) -> int:
-        """The largest magnitude of a value that is still there."""
+        """Return the largest magnitude of a value that is still there."""
         values = self.values[name]
         return max(int(values.max()), -int(values.min()))
 
@@ -180,7 +180,9 @@ class _Quantizer:
             self._lower(op.name, excess)
 
     def _gain(self, largest: Reals, given: Reals) -> int:
-        """The exponent of the weights: as much as fits where scales are given, else one that says nothing of them."""
+        """Return the exponent of the weights: as much as fits where scales are given, else one that says nothing of
+        them.
+        """
         fixed = (largest * given)[~np.isnan(given)].max(initial=0.0)
         if not fixed:
             return self.weight_bits
@@ -270,14 +272,16 @@ class _Quantizer:
         return self.ops[name].inputs if name in self.ops else ()
 
     def _has_bias_for(self, other: str, name: str) -> bool:
-        """Whether the bias of ``other`` moves nothing but ``name``, by as much: it is ``name``, or what that adds."""
+        """Return whether the bias of ``other`` moves nothing but ``name``, by as much: it is ``name``, or what that
+        adds.
+        """
         op, same = self.ops.get(other), other == name
         if not isinstance(op, Conv | Linear) or not op.bias or self.readers[other] != 1 or self.readers[name] != 1:
             return False
         return same or (isinstance(self.ops[name], Add) and self.ops[name].inputs.count(other) == 1)
 
     def _aligned(self, op: Add | Concat) -> tuple[str, ...]:
-        """The operands' names once all have one exponent: the largest at which none of them is too large.
+        """Return the operands' names once all have one exponent: the largest at which none of them is too large.
 
         Smaller exponents are raised, at no cost; a linear op that nobody else reads gives up weight bits instead where
         the others, raised to it, would leave the ring.

@@ -9,7 +9,8 @@ from ..lowering.ir import Lowered
 
 
 def with_rescales(lowered: Lowered) -> Lowered:
-    """A Rescale behind each accumulator (a linear op's value, or a sum with one) that more than ReLU and Add read.
+    """Return a Rescale behind each accumulator (a linear op's value, or a sum with one) that more than ReLU and Add
+    read.
 
     All but a ReLU then read the rescaled value, so that a shortcut and its block share one Rescale.
     """

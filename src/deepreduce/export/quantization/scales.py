@@ -59,7 +59,7 @@ class Scales:
         self._scales[self._fixed] = 1.0
 
     def of(self, name: str) -> Reals:
-        """The scales [C] of a value's channels, not a number where they are still open."""
+        """Return the scales [C] of a value's channels, not a number where they are still open."""
         return self._scales[self._variables[name]]
 
     def choose(self, name: str, scales: Reals) -> None:

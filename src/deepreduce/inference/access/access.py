@@ -271,11 +271,11 @@ class AdmittedSession:
 
 
 def whence(address: str, session: int) -> dict[str, Any]:
-    """A session for the log; sessions are numbered by each process for itself."""
+    """Return a session for the log; sessions are numbered by each process for itself."""
     return {"address": address, "process": os.getpid(), "session": session}
 
 
 def shown_quota(quota: Quota) -> dict[str, float]:
-    """Its limits, for the log."""
+    """Return its limits, for the log."""
     found = {one.name: getattr(quota, one.name) for one in fields(quota) if getattr(quota, one.name) is not None}
     return found if quota.predictions is not None else {k: v for k, v in found.items() if k != "window_s"}

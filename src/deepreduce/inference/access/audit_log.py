@@ -154,7 +154,7 @@ class _Chain:
         self.append("recovered", {"bytes": passed, "sha256": digest.hexdigest()})
 
     def was_renamed(self) -> bool:
-        """Whether the path leads elsewhere by now."""
+        """Return whether the path leads elsewhere by now."""
         try:
             ours, there = os.fstat(self._file), self._path.stat()
         except FileNotFoundError:
@@ -210,14 +210,14 @@ def _explained(error: OSError | ValueError, path: Path) -> StoreError:
 
 
 def entry(now: float, event: str, fields: dict[str, Any], prev: str) -> bytes:
-    """A line, without its end: ASCII, whatever a certificate or a path contains."""
+    """Return a line, without its end: ASCII, whatever a certificate or a path contains."""
     stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now))
     line = {"time": f"{stamp}.{int(now % 1 * 1000):03d}Z", "event": event, **fields, "prev": prev}
     return json.dumps(line, default=str).encode()
 
 
 def parsed(line: bytes) -> dict[str, Any] | None:
-    """What a line says; None: it is no line of an audit log."""
+    """Return what a line says; None: it is no line of an audit log."""
     try:
         found = json.loads(line)
     except (ValueError, RecursionError):

@@ -74,7 +74,7 @@ class _Reader:
         self._pieces, self._length, self._ended = hashlib.sha256(), 0, False  # without the end of the last of them
 
     def read(self, path: Path, file: BinaryIO) -> int:
-        """The lines of a file; returns how many bytes at its end are none."""
+        """Return the lines of a file; returns how many bytes at its end are none."""
         number, whole = 0, True
         while piece := file.readline(MAX_LINE):
             begins, whole = whole, piece.endswith(b"\n")

@@ -60,19 +60,19 @@ class _Authority:
 
 
 def development_folder() -> Path:
-    """Where a user's own authority for this machine is."""
+    """Return where a user's own authority for this machine is."""
     return config_folder() / "development"
 
 
 def loopback_pair() -> Pair:
-    """A certificate for servers that only this machine can reach, made on first use. Raises `SettingError`."""
+    """Return a certificate for servers that only this machine can reach, made on first use. Raises `SettingError`."""
     with _opened(development_folder()) as folder:
         authority = _authority(folder, "authority", LOOPBACK_ONLY)
         return _leaf(folder, "server", authority, LOOPBACK)
 
 
 def loopback_authority() -> Path:
-    """What a client on this machine trusts for such a server. Raises `SettingError` when there is none."""
+    """Return what a client on this machine trusts for such a server. Raises `SettingError` when there is none."""
     folder = development_folder()
     path = folder / "authority.pem"
     if not path.is_file():
@@ -115,7 +115,7 @@ def make_certificates(folder: Path, hosts: Sequence[str], clients: Sequence[str]
 
 
 def _authority(folder: Path, stem: str, hosts: Sequence[str] | None) -> _Authority:
-    """The one that is there, or a new one. ``hosts``: names it may sign; None: it signs clients."""
+    """Return the one that is there, or a new one. ``hosts``: names it may sign; None: it signs clients."""
     path, key_path = folder / f"{stem}.pem", folder / f"{stem}.key"
     if path.exists():
         certificate, key = _read_certificate(path), _read_key(key_path)
@@ -299,7 +299,7 @@ def _check_permitted(authority: _Authority, hosts: Sequence[str]) -> None:
 
 @contextmanager
 def _opened(folder: Path) -> Iterator[Path]:
-    """The folder, made as needed, for this process alone."""
+    """Yield the folder, made as needed, for this process alone."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -72,7 +72,7 @@ class Quotas:
             raise SettingError("a quota is no Quota", "make it with deepreduce.inference.Quota")
 
     def of(self, identity: str) -> Quota:
-        """What that identity may use."""
+        """Return what that identity may use."""
         return self.own.get(identity, self.default)
 
     @property

@@ -38,7 +38,7 @@ class QuotaAnswer:
 
 
 def asked_for(content: bytes) -> QuotaQuestion:
-    """What a client asks. Raises `SessionError`."""
+    """Return what a client asks. Raises `SessionError`."""
     try:
         return QuotaQuestion(content[0])
     except ValueError:
@@ -46,7 +46,7 @@ def asked_for(content: bytes) -> QuotaQuestion:
 
 
 def ask(channel: Channel, asked: QuotaQuestion) -> QuotaAnswer:
-    """The client's question, and the answer."""
+    """Return the client's question, and the answer."""
     channel.send(Kind.ASK, bytes([asked]))
     granted, retry_s = ANSWER.unpack(channel.receive(Kind.ALLOWANCE, ANSWER.size).tobytes())
     if granted > 1:
@@ -55,7 +55,7 @@ def ask(channel: Channel, asked: QuotaQuestion) -> QuotaAnswer:
 
 
 def refusal(asked: QuotaQuestion, allowance: QuotaAnswer) -> PeerError:
-    """What a client is told; the session goes on, and nothing prepared is lost."""
+    """Return what a client is told; the session goes on, and nothing prepared is lost."""
     what = "predictions" if asked == QuotaQuestion.PREDICTION else "preparations"
     hint = f"try again in {shown_seconds(allowance.retry_s)}" if allowance.retry_s else "ask its operator for more"
     return PeerError(f"the server's quota of {what} is used up", f"{hint}; what is prepared is kept", Reason.QUOTA)

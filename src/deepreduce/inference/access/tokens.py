@@ -29,7 +29,7 @@ Entries = tuple[tuple[str, bytes], ...]  # name, SHA-256 of its token
 
 
 def hashed(token: str) -> bytes:
-    """What a file holds of a token. Any text has a hash, even one that is no valid Unicode."""
+    """Return what a file holds of a token. Any text has a hash, even one that is no valid Unicode."""
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
 
 
@@ -41,7 +41,7 @@ def matching(entries: Entries, token: str) -> str | None:
 
 
 def read_tokens(path: Path) -> Entries:
-    """The file's entries. Raises `SettingError` at one that others may read, or that cannot be understood."""
+    """Return the file's entries. Raises `SettingError` at one that others may read, or that cannot be understood."""
     try:
         with path.open("rb") as file:
             mode, content = os.fstat(file.fileno()).st_mode, file.read(MAX_FILE + 1)
@@ -70,7 +70,9 @@ def read_tokens(path: Path) -> Entries:
 
 
 def add_token(path: Path, name: str, replace: bool = False) -> str:
-    """A new token for ``name``, of which the file (made as needed, mode 0600) gets the hash. Raises `SettingError`."""
+    """Return a new token for ``name``, of which the file (made as needed, mode 0600) gets the hash. Raises
+    `SettingError`.
+    """
     if not _nameable(name):
         raise SettingError(
             f"{name!r:.40} cannot name an identity", "use letters, digits and . _ @ + -, not 'anonymous'"
@@ -129,12 +131,12 @@ class TokenFile:
 
 
 def _nameable(name: str) -> bool:
-    """A token's identity has no white space: it ends at the first in its line."""
+    """Return the identity of a line of the file: all before its first white space."""
     return usable(name) and not any(c.isspace() for c in name) and not name.startswith("#")
 
 
 def _others(path: Path, name: str) -> list[str]:
-    """The file's lines but that of ``name``."""
+    """Return the file's lines but that of ``name``."""
     lines = path.read_text("utf-8").splitlines() if path.exists() else []
     return [line for line in lines if line.strip().rpartition(" ")[0].strip() != name]
 

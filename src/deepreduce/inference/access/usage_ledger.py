@@ -237,7 +237,7 @@ class UsageLedger:
         raise QuotaError(f"{used} of {quota.predictions} images in {quota.window_s:g} s are used", retry_s=retry)
 
     def _others(self, db: sqlite3.Connection, identity: str) -> Holding:
-        """What other processes hold for it, of those that are alive."""
+        """Return what other processes hold for it, of those that are alive."""
         rows = db.execute(
             "SELECT process, sessions, batches, bytes FROM present WHERE identity = ? AND process != ?",
             (identity, self._process),
@@ -261,7 +261,8 @@ class UsageLedger:
 
     @contextmanager
     def _transaction(self, durable: bool = True) -> Iterator[sqlite3.Connection]:
-        """Everything in the block or nothing, one process at a time. ``durable``: on the disk when the block ends.
+        """Yield everything in the block or nothing, one process at a time. ``durable``: on the disk when the block
+        ends.
 
         A `QuotaError` is raised before anything is counted; what was tidied up until then stays.
         """
@@ -327,7 +328,7 @@ def _count(db: sqlite3.Connection, identity: str, computation: str, column: str,
 
 
 def _take_place(folder: Path, process: str) -> int:
-    """The folders, private to their owner, and a file that is locked while this process lives."""
+    """Return the folders, private to their owner, and a file that is locked while this process lives."""
     places = folder / PROCESSES
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -357,7 +358,7 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def _has_ended(path: Path) -> bool:
-    """Whether the process of that file is no more; its file goes then."""
+    """Return whether the process of that file is no more; its file goes then."""
     try:
         file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:

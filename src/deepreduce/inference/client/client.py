@@ -174,7 +174,7 @@ class Client:
         return result
 
     def predict_integers(self, x: NDArray[np.integer]) -> NDArray[np.int64]:
-        """The same as `predict` on the plan's integers, |x| < 2^(l - 1)."""
+        """Return the same as `predict` on the plan's integers, |x| < 2^(l - 1)."""
         if not isinstance(x, np.ndarray) or not np.issubdtype(x.dtype, np.integer):
             found = getattr(x, "dtype", type(x).__name__)
             raise SettingError(f"the images are {found}, integers are needed", "use predict for real numbers")
@@ -211,7 +211,7 @@ class Client:
             self._connect(self.plan)
 
     def another(self) -> Client:
-        """A second client with the same settings and store, on a connection of its own."""
+        """Return a second client with the same settings and store, on a connection of its own."""
         t = self.target
         return Client(
             t.host,
@@ -283,7 +283,7 @@ class Client:
             raise refusal(asked, allowance)
 
     def _take(self) -> tuple[bytes, ClientMaterial]:
-        """A batch that is from now on used up."""
+        """Return a batch that is from now on used up."""
         if self._mode == "single":
             self.prepare(1)
         taken = self._shelf.take()
@@ -292,7 +292,7 @@ class Client:
         return taken
 
     def _prepares(self) -> Preparation:
-        """The session's, with keys that are made when they are first needed."""
+        """Return the session's, with keys that are made when they are first needed."""
         connection = self._session()
         if self._preparation is None:
             bits = self.plan.ring.ring_bits
@@ -320,7 +320,7 @@ class Client:
 
     @contextlib.contextmanager
     def _guarded(self, *lasting: type[BusyError]) -> Iterator[None]:
-        """An error ends the session, but for those that it outlasts."""
+        """End the session at an error, but for those that it outlasts."""
         outlasted: BusyError | None = None
         try:
             with closing_on_error(self._session().channel):

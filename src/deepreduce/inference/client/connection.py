@@ -89,7 +89,7 @@ def closing_on_error(channel: Channel) -> Iterator[None]:
 
 
 def _known(target: Destination, store: ClientStore | None, known: Plan | None) -> tuple[bytes, str | None]:
-    """The plan that the server need not send, if there is one, and its digest."""
+    """Return the plan that the server need not send, if there is one, and its digest."""
     if known is not None:
         content = encode(known)
         return content, hashlib.sha256(content).hexdigest()
@@ -101,7 +101,7 @@ def _known(target: Destination, store: ClientStore | None, known: Plan | None) -
 
 
 def _reason(error: BaseException) -> Reason:
-    """What the peer is told."""
+    """Return what the peer is told."""
     if isinstance(error, VersionError):
         return Reason.VERSION
     if isinstance(error, SilenceError):

@@ -23,7 +23,7 @@ class ClientPool(Protocol):
         """Keeps a batch. Raises `StoreError`."""
 
     def take(self) -> tuple[bytes, ClientMaterial] | None:
-        """The oldest batch, which from now on counts as used; None if there is none."""
+        """Return the oldest batch, which from now on counts as used; None if there is none."""
 
     def clear(self) -> None:
         """The connection has ended."""
@@ -47,7 +47,7 @@ class ClientMemoryPool:
             self._batches[batch_id] = material
 
     def take(self) -> tuple[bytes, ClientMaterial] | None:
-        """The oldest batch."""
+        """Return the oldest batch."""
         with self._lock:
             return self._batches.popitem(last=False) if self._batches else None
 
@@ -79,7 +79,7 @@ class ClientStoredPool:
             plain.wipe()
 
     def take(self) -> tuple[bytes, ClientMaterial] | None:
-        """The oldest batch, burnt on the disk."""
+        """Return the oldest batch, burnt on the disk."""
         claimed = self._store.claim_next(self._purpose)
         if claimed is None:
             return None

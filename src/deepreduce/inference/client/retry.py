@@ -18,7 +18,7 @@ def pause_s(error: BusyError) -> float:
 
 
 def patiently(work: Callable[[], T], wait_s: float, sleep: Callable[[float], object] = time.sleep) -> T:
-    """The result of ``work``, tried again while the server is busy.
+    """Return the result of ``work``, tried again while the server is busy.
 
     Raises the last `BusyError` when another pause would end later than ``wait_s`` seconds from now.
     """

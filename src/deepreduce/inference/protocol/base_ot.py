@@ -32,7 +32,7 @@ class BaseSender:
         self.message = sodium.crypto_scalarmult_ed25519_base_noclamp(self._scalar)  # A, to the receiver
 
     def keys(self, points: bytes) -> Bytes:
-        """Both keys of every transfer, uint8 [128 * 2 * 16], from the receiver's points."""
+        """Return both keys of every transfer, uint8 [128 * 2 * 16], from the receiver's points."""
         own = self.message
         out = np.empty((COUNT, 2, KEY), np.uint8)
         for i in range(COUNT):

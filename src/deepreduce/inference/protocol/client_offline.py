@@ -45,7 +45,7 @@ class Preparation:
     progress: Progress
 
     def run(self) -> tuple[bytes, ClientMaterial]:
-        """A fresh batch id and its material. Raises `SessionError`."""
+        """Return a fresh batch id and its material. Raises `SessionError`."""
         program, channel, batch_id = self.program, self.channel, os.urandom(BATCH_ID)
         phase = Phase()
         with channel.meter.phase(phase):
@@ -152,7 +152,7 @@ class Preparation:
         wipe_unless_shared([operand for _, _, operand in order], [*shares.values.values(), *_masks(vectors)])
 
     def _operands(self, shares: Shares, vectors: Vectors) -> Iterator[tuple[Step, ClientVector, Ring]]:
-        """Every vector with the client's share of its operand, in the order of the schedule."""
+        """Yield every vector with the client's share of its operand, in the order of the schedule."""
         known = shares.values
         again = Shares(self.program, known[INPUT])  # a second walk, now that all answers are there
         again.settle(lambda name, _: known[name])

@@ -27,7 +27,7 @@ def predict_online(
     x: NDArray[np.int64],
     progress: Progress,
 ) -> tuple[NDArray[np.int64], Run]:
-    """The answers to images [batch, C, H, W], and what they cost. Uses up the material: the caller wipes it."""
+    """Return the answers to images [batch, C, H, W], and what they cost. Uses up the material: the caller wipes it."""
     ring_bits = program.plan.ring.ring_bits
     run = Run(material.offline)
     with channel.meter.phase(run.online):

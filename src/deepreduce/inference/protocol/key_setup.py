@@ -32,12 +32,12 @@ class Keys:
 
 
 def setup_request_bytes(ring_bits: int) -> int:
-    """The content of the first SETUP frame."""
+    """Return the content of the first SETUP frame."""
     return POINT + int(_core.he_parameters(ring_bits)["public_key_bytes"])
 
 
 def client_keys(channel: Channel, plan: Plan) -> Keys:
-    """The client's steps 2 and 3."""
+    """Return the client's steps 2 and 3."""
     from ..protocol.base_ot import BaseReceiver, BaseSender  # libsodium is for those who prepare
 
     he = _core.HeClient(plan.ring.ring_bits)
@@ -55,7 +55,7 @@ def client_keys(channel: Channel, plan: Plan) -> Keys:
 
 
 def server_keys(channel: Wire, plan: Plan, request: NDArray[np.uint8]) -> Keys:
-    """The server's steps 2 and 3, for the content of the first SETUP frame."""
+    """Return the server's steps 2 and 3, for the content of the first SETUP frame."""
     from ..protocol.base_ot import BaseReceiver, BaseSender
 
     try:

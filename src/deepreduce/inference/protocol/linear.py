@@ -66,7 +66,7 @@ class PackingLayout:
 
 
 def encrypted_input(layout: PackingLayout, share: Ring, keys: _core.HeClient, threads: int) -> Iterator[bytes]:
-    """The frames of one image's operand [C, H, W] or [C]."""
+    """Yield the frames of one image's operand [C, H, W] or [C]."""
     polynomials = pack_input(layout.packing, share)
     with wiping(polynomials):
         for first in range(0, len(polynomials), HE_FRAME):
@@ -142,7 +142,7 @@ class OfflineLinear:
     def respond(
         self, keys: _core.HeServer, uploads: list[_core.HeUpload], share: Ring, threads: int
     ) -> Iterator[bytes]:
-        """The frames W r - s of one image; ``share``: s, flattened."""
+        """Yield the frames W r - s of one image; ``share``: s, flattened."""
         blocks = self.layout.packing.output_blocks
         ordered = share[self.layout.value_order]
         at = 0
@@ -169,7 +169,8 @@ class OfflineLinear:
 
 
 def online_linears(plan: Plan, weights: Mapping[str, NDArray[Any]]) -> dict[str, OnlineLinear]:
-    """All linear ops of a plan, for predicting. Raises `PlanError` where the weights are too large to be hidden."""
+    """Return all linear ops of a plan, for predicting. Raises `PlanError` where the weights are too large to be hidden.
+    """
     packed = packings(plan)
     linears = {op.name: OnlineLinear(plan, op, packed[op.name], weights) for op in _linear_ops(plan)}
     try:
@@ -181,7 +182,7 @@ def online_linears(plan: Plan, weights: Mapping[str, NDArray[Any]]) -> dict[str,
 
 
 def offline_linears(plan: Plan, weights: Mapping[str, NDArray[Any]], threads: int) -> dict[str, OfflineLinear]:
-    """All linear ops of a plan, for preparing. Raises `PlanError` where the weights do not fit."""
+    """Return all linear ops of a plan, for preparing. Raises `PlanError` where the weights do not fit."""
     packed, linears = packings(plan), {}
     for op in _linear_ops(plan):
         try:

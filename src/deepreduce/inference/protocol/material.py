@@ -48,7 +48,7 @@ class ClientMaterial:
         _wipe_vectors(self.vectors)
 
     def plain(self) -> Plain:
-        """Its plain form."""
+        """Return its plain form."""
         arrays = {"input_mask": self.input_mask, "output_share": self.output_share}
         return Plain({**arrays, **_states(self.vectors)}, {"offline": _facts(self.offline)})
 
@@ -78,7 +78,7 @@ class ServerMaterial:
         _wipe_vectors(self.vectors)
 
     def plain(self) -> Plain:
-        """Its plain form."""
+        """Return its plain form."""
         arrays = {f"linear/{name}": mask for name, mask in self.linear_masks.items()}
         return Plain({**arrays, **_states(self.vectors)}, {"offline": _facts(self.offline)})
 
@@ -94,7 +94,7 @@ class ServerMaterial:
 
 
 def _vectors(program: Program) -> Iterator[tuple[Step, Vector]]:
-    """Every vector in the order of the schedule."""
+    """Yield every vector in the order of the schedule."""
     for level in program.levels:
         for step in level:
             for part in program.parts[step]:
@@ -102,7 +102,7 @@ def _vectors(program: Program) -> Iterator[tuple[Step, Vector]]:
 
 
 def _states(vectors: dict[Step, list[ClientVector]] | dict[Step, list[ServerVector]]) -> State:
-    """The states of all vectors under "vector/number/field"; a dict of steps is in the order of the schedule."""
+    """Return the states of all vectors under "vector/number/field"; a dict of steps is in the order of the schedule."""
     every = [vector for parts in vectors.values() for vector in parts]
     return {
         f"vector/{number}/{name}": value

@@ -56,7 +56,7 @@ class Program:
 
 
 def compile_plan(plan: Plan, protocol: Protocol, batch: int) -> Program:
-    """The program of a valid plan."""
+    """Return the program of a valid plan."""
     found = shapes(plan)
     ops = {op.name: op for op in plan.ops}
     games = {op.name: tournament(op, found[op.inputs[0]]) for op in plan.ops if isinstance(op, MaxPool)}
@@ -127,11 +127,11 @@ class Shares:
         wipe(*self.values.values(), *self._games.values())
 
     def has_operand(self, step: Step) -> bool:
-        """Whether the step's vectors can be formed."""
+        """Return whether the step's vectors can be formed."""
         return self._program.ops[step.op].inputs[0] in self.values and (step.sublevel == 0 or step.op in self._games)
 
     def operands(self, step: Step) -> list[Ring]:
-        """The vector [batch * elements] of each part of a step."""
+        """Return the vector [batch * elements] of each part of a step."""
         program, op = self._program, self._program.ops[step.op]
         if isinstance(op, MaxPool):
             games = program.tournaments[op.name]
@@ -171,7 +171,7 @@ class Shares:
 
 
 def fresh_result(program: Program, step: Step) -> bool:
-    """Whether the client knows its share of the step's result before its share of the operand."""
+    """Return whether the client knows its share of the step's result before its share of the operand."""
     return reshares(program.ops[step.op])
 
 

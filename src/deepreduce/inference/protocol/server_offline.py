@@ -32,7 +32,7 @@ class Offline(Protocol):
         """Agrees on keys; ``request``: the content of the client's first SETUP frame. Raises `SessionError`."""
 
     def run(self) -> tuple[Masks, Vectors]:
-        """Everything between PREPARE and the claims. Raises `SessionError`."""
+        """Return everything between PREPARE and the claims. Raises `SessionError`."""
 
     def close(self) -> None:
         """The session is over."""
@@ -51,7 +51,7 @@ class LocalOffline:
         self._keys = server_keys(self._wire, self._program.plan, request)
 
     def run(self) -> tuple[Masks, Vectors]:
-        """One batch."""
+        """Return one batch."""
         program = self._program
         assert self._keys is not None  # a preparation is not taken before the set-up
         vectors = {

@@ -31,7 +31,7 @@ class AdmissionQueue:
 
     @contextmanager
     def place(self, wait_s: float) -> Iterator[None]:
-        """A place for the block. Raises `BusyError` when none becomes free in time."""
+        """Yield a place for the block. Raises `BusyError` when none becomes free in time."""
         self._take(wait_s)
         started = time.monotonic()
         try:

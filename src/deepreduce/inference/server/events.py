@@ -36,7 +36,7 @@ class JsonLines(logging.Formatter):
     """A line of JSON for each record: time (UTC, ISO 8601), level, process, event, and the event's fields."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """One line."""
+        """Return one line."""
         stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
         line: dict[str, Any] = {"time": f"{stamp}.{int(record.msecs):03d}Z", "level": record.levelname.lower()}
         line["process"] = record.process

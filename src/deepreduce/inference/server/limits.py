@@ -44,7 +44,7 @@ class RateLimit:
         self._guard = threading.Lock()
 
     def take(self, address: str) -> bool:
-        """Whether the address may do one more thing now."""
+        """Return whether the address may do one more thing now."""
         if self._per_minute is None:
             return True
         address, most = rated(address), max(1.0, self._per_minute)

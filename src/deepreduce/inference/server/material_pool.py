@@ -23,13 +23,13 @@ class ServerPool(Protocol):
         """Batches in memory."""
 
     def holds(self, batch_id: bytes) -> bool:
-        """Whether a batch of that id is in memory."""
+        """Return whether a batch of that id is in memory."""
 
     def put(self, batch_id: bytes, material: ServerMaterial) -> None:
         """Keeps a batch. Raises `StoreError`."""
 
     def take(self, batch_id: bytes, transcript: bytes) -> ServerMaterial:
-        """The batch, which from now on counts as used.
+        """Return the batch, which from now on counts as used.
 
         Raises `BatchError` if there is none of that id for this client, or if it was prepared differently.
         """
@@ -50,7 +50,7 @@ class ServerMemoryPool:
         return len(self._batches)
 
     def holds(self, batch_id: bytes) -> bool:
-        """Whether a batch of that id is here."""
+        """Return whether a batch of that id is here."""
         return batch_id in self._batches
 
     def put(self, batch_id: bytes, material: ServerMaterial) -> None:
@@ -58,7 +58,7 @@ class ServerMemoryPool:
         self._batches[batch_id] = material
 
     def take(self, batch_id: bytes, transcript: bytes) -> ServerMaterial:
-        """The batch, no longer here."""
+        """Return the batch, no longer here."""
         return _same(self._batches.pop(batch_id, None), transcript)
 
     def clear(self) -> None:
@@ -92,7 +92,7 @@ class ServerStoredPool:
             plain.wipe()
 
     def take(self, batch_id: bytes, transcript: bytes) -> ServerMaterial:
-        """The batch, burnt on the disk."""
+        """Return the batch, burnt on the disk."""
         try:
             claimed = self._store.claim(batch_id, self._purpose.peer)
         except StoreError as error:

@@ -166,7 +166,7 @@ class ServerResources:
             fork_server.close()
 
     def terms(self, hello: ClientHello, identity: str) -> Terms:
-        """What a client that was let in gets. Raises `LimitError` when it asks for too much."""
+        """Return what a client that was let in gets. Raises `LimitError` when it asks for too much."""
         each = self._each(hello)
         if each is None:
             raise LimitError(f"the client asked for protocol {hello.protocol!r:.20} and batches of {hello.batch}")
@@ -210,11 +210,11 @@ class ServerResources:
             self._held += count
 
     def place(self) -> AbstractContextManager[None]:
-        """A place for one more preparation. Raises `BusyError` when there is none for long."""
+        """Return a place for one more preparation. Raises `BusyError` when there is none for long."""
         return self._slots.place(min(QUEUE_S, self.settings.timeout_s / 2))
 
     def offline(self, program: Program, channel: Channel) -> Offline:
-        """What a session prepares with. Raises `WorkerError`."""
+        """Return what a session prepares with. Raises `WorkerError`."""
         if self._fork_server is None:
             return LocalOffline(program, self._offline_linears, channel, self.threads)
         worker = self._fork_server.worker(program.protocol, program.batch)

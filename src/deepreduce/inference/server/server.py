@@ -245,7 +245,7 @@ class Server:
 
 
 def listening(host: str, port: int) -> socket.socket:
-    """A socket that listens. Raises `SettingError`."""
+    """Return a socket that listens. Raises `SettingError`."""
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         return socket.create_server((host, port), family=family, backlog=BACKLOG)

@@ -119,7 +119,7 @@ class Session:
         self._resources.emit(name, **names, **fields)
 
     def _serve_one(self, terms: Terms) -> bool:
-        """One request; False when the client has left."""
+        """Return one request; False when the client has left."""
         plan, channel = terms.program.plan, self._channel
         count = terms.program.batch * prod(plan.input_shape)
         lengths = {Kind.INPUT: CLAIM + bits_to_bytes(count * plan.ring.ring_bits), Kind.BYE: 0, Kind.ASK: ASK}

@@ -23,7 +23,7 @@ class ClientStore(Store):
         return bytes(self._secret)
 
     def plan_at(self, place: str) -> str | None:
-        """The digest of the plan that was last served at a place ("host:port"), if its content is here."""
+        """Return the digest of the plan that was last served at a place ("host:port"), if its content is here."""
         with self._database.reading() as db:
             row = db.execute(
                 "SELECT plan FROM servers JOIN plans ON digest = plan WHERE place = ?", (place,)
@@ -31,7 +31,7 @@ class ClientStore(Store):
             return None if row is None else str(row[0])
 
     def plan(self, digest: str) -> bytes | None:
-        """A plan's canonical bytes, as they once came from a server that announced the digest."""
+        """Return a plan's canonical bytes, as they once came from a server that announced the digest."""
         with self._database.reading() as db:
             row = db.execute("SELECT content FROM plans WHERE digest = ?", (digest,)).fetchone()
         # Anything else would be asked for in vain, again and again.

@@ -65,7 +65,7 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """Everything in the block or nothing; on the disk when the block ends. Excludes all other writers."""
+        """Yield everything in the block or nothing; on the disk when the block ends. Excludes all other writers."""
         with self._ours(), self._errors():
             self._connection.execute("BEGIN IMMEDIATE")
             try:
@@ -89,7 +89,7 @@ class Database:
 
     @contextmanager
     def _ours(self) -> Iterator[None]:
-        """One thread at a time, and never a child that got the connection by a fork: SQLite forbids it."""
+        """Yield one thread at a time, and never a child that got the connection by a fork: SQLite forbids it."""
         if os.getpid() != self._process:  # before the lock, which a thread of the parent may have held
             raise StoreError("the process was forked while the store was open", "open the store in each process")
         with self._lock:
@@ -156,7 +156,7 @@ def damaged_error(path: Path) -> StoreError:
 
 
 def disk_error(error: OSError, path: Path) -> StoreError:
-    """What the operating system says of a file of a store, on one line."""
+    """Return what the operating system says of a file of a store, on one line."""
     if error.errno in (28, 122, 27):  # ENOSPC, EDQUOT, EFBIG
         return StoreError(f"{path}: the disk is full", "make room; what is prepared is kept")
     return StoreError(f"{path} cannot be used: {error.strerror or error}", "check its permissions and the disk")

@@ -59,7 +59,7 @@ def seal(write: Callable[[memoryview], None], key: bytes | bytearray, batch_id: 
 
 
 def unseal(file: int, key: bytes | bytearray, batch_id: bytes) -> Plain:
-    """What the open file holds. Raises `DamagedError`, `OSError`."""
+    """Return what the open file holds. Raises `DamagedError`, `OSError`."""
     size = os.fstat(file).st_size
     header = os.pread(file, HEADER.size, 0)
     magic, length = HEADER.unpack(header) if len(header) == HEADER.size else (b"", 0)
@@ -86,7 +86,7 @@ def unseal(file: int, key: bytes | bytearray, batch_id: bytes) -> Plain:
 
 
 def _layout(plain: Plain) -> tuple[bytes, int]:
-    """The plain text up to the first array, and its whole length."""
+    """Return the plain text up to the first array, and its whole length."""
     index, at = [], 0
     for name, array in plain.arrays.items():
         index.append([name, array.dtype.str, list(array.shape), at])
@@ -97,7 +97,7 @@ def _layout(plain: Plain) -> tuple[bytes, int]:
 
 
 def _segments(head: bytes, plain: Plain) -> Iterator[memoryview]:
-    """The plain text in pieces of `SEGMENT` bytes, the last shorter; one buffer, overwritten each time."""
+    """Yield the plain text in pieces of `SEGMENT` bytes, the last shorter; one buffer, overwritten each time."""
     content, filled = bytearray(SEGMENT), 0
     buffer = memoryview(content)
     with wiping(content):

@@ -37,13 +37,13 @@ class KeySource(Protocol):
         """For messages."""
 
     def read(self) -> bytearray | None:
-        """The key; None if there is none. Raises `StoreError` where it cannot be used as it is."""
+        """Return the key; None if there is none. Raises `StoreError` where it cannot be used as it is."""
 
     def make(self) -> bytearray:
-        """A new key, unless another process has just made one: then that. Raises `StoreError`."""
+        """Return a new key, unless another process has just made one: then that. Raises `StoreError`."""
 
     def is_within(self, folder: Path) -> bool:
-        """Whether it lies in the folder that it would lock."""
+        """Return whether it lies in the folder that it would lock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class KeyFile:
         return f"the key file {self.path}"
 
     def read(self) -> bytearray | None:
-        """Its content."""
+        """Return its content."""
         try:
             file = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
             try:
@@ -110,7 +110,7 @@ class KeyFile:
         return found
 
     def is_within(self, folder: Path) -> bool:
-        """Whether it lies in the folder that it would lock."""
+        """Return whether it lies in the folder that it would lock."""
         return self.path.absolute().resolve().is_relative_to(folder.absolute().resolve())
 
 
@@ -134,7 +134,7 @@ class Keyring:
             return None
 
     def read(self) -> bytearray | None:
-        """The entry's bytes."""
+        """Return the entry's bytes."""
         with _keyring_errors():
             text = self.backend.get_password(SERVICE, ENTRY)
         if text is None:
@@ -148,7 +148,7 @@ class Keyring:
         return key
 
     def make(self) -> bytearray:
-        """One process at a time: a key that another has made counts."""
+        """Return one process at a time: a key that another has made counts."""
         with _alone(store_key_file().with_name("keyring.lock")):
             found = self.read()
             if found is None:
@@ -165,8 +165,8 @@ class Keyring:
 
 
 def key_sources(given: Path | str | None) -> tuple[KeySource, ...]:
-    """Where to look, the best first: the file that is given, or $DEEPREDUCE_STORE_KEY names, or the credential of a
-    service; else the user's keyring, if there is one, and the file in the user's configuration folder.
+    """Return where to look, the best first: the file that is given, or $DEEPREDUCE_STORE_KEY names, or the credential
+    of a service; else the user's keyring, if there is one, and the file in the user's configuration folder.
     """
     if given is not None:
         return (KeyFile(Path(given)),)

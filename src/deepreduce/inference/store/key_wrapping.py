@@ -42,7 +42,7 @@ class Wrapping:
         return self._cipher.encrypt(secret, list(bound))
 
     def unwrap(self, wrapped: bytes, bound: Iterable[bytes]) -> bytearray:
-        """The secret, to be wiped by the caller. Raises `WrongKeyError`."""
+        """Return the secret, to be wiped by the caller. Raises `WrongKeyError`."""
         secret = bytearray(max(0, len(wrapped) - TAG))
         try:
             self._cipher.decrypt_into(wrapped, list(bound), secret)

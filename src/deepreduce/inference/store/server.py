@@ -97,7 +97,7 @@ class ServerStore(Store):
 
 @contextmanager
 def hold(folder: Path | str) -> Iterator[int]:
-    """The store's lock, to be inherited by the processes that are to use it together."""
+    """Yield the store's lock, to be inherited by the processes that are to use it together."""
     folder = Path(folder)
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -113,7 +113,7 @@ def hold(folder: Path | str) -> Iterator[int]:
 
 
 def _locked(folder: Path) -> int:
-    """The lock file, open; it is unlocked when every copy of the descriptor is closed."""
+    """Return the lock file, open; it is unlocked when every copy of the descriptor is closed."""
     path = folder / LOCK
     try:
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

@@ -30,7 +30,7 @@ class BurntList:
         self._path = path
 
     def create(self) -> Known:
-        """An empty list, in place of any other."""
+        """Return an empty list, in place of any other."""
         self._path.unlink(missing_ok=True)
         file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
@@ -71,7 +71,7 @@ class BurntList:
             os.close(file)
 
     def recorded(self) -> Known:
-        """The list as it is now, all of it recorded; a new one if there is none. Raises `OSError`."""
+        """Return the list as it is now, all of it recorded; a new one if there is none. Raises `OSError`."""
         try:
             found = self._path.stat()
         except FileNotFoundError:

@@ -112,7 +112,7 @@ class Store:
             return _used(db, peer)
 
     def ready(self) -> int:
-        """All batches that are ready."""
+        """Return all batches that are ready."""
         with self._database.reading() as db:
             return int(db.execute("SELECT count(*) FROM batches WHERE state = 'ready'").fetchone()[0])
 
@@ -172,7 +172,7 @@ class Store:
             )
 
     def _stale(self) -> tuple[str, tuple[object, ...]]:
-        """Which batches may be burnt to make room, as a condition with its values."""
+        """Return which batches may be burnt to make room, as a condition with its values."""
         return "FALSE", ()
 
     def _burn_until(self, db: sqlite3.Connection, condition: str, values: tuple[object, ...], size: int) -> None:
@@ -296,7 +296,7 @@ class Store:
         self._set_fact(db, "burnt", json.dumps(astuple(known)).encode())
 
     def _read(self, row: sqlite3.Row) -> Claimed:
-        """The bulk of a batch that was just burnt; its file goes."""
+        """Return the bulk of a batch that was just burnt; its file goes."""
         batch_id, peer, plan, protocol, batch, transcript, wrapped = row
         path, purpose = self._path(batch_id), Purpose(peer, plan, protocol, batch)
         try:
@@ -333,7 +333,9 @@ class Store:
 
     @contextmanager
     def _new_file(self, batch_id: bytes) -> Iterator[int]:
-        """A new file, locked until the block ends so that `_tidy` of another process leaves it; removed on an error."""
+        """Yield a new file, locked until the block ends so that `_tidy` of another process leaves it; removed on an
+        error.
+        """
         path, file = self._path(batch_id), None
         try:
             with self._database.transaction():  # so that `_tidy` sees it locked, or not at all
@@ -389,7 +391,7 @@ class Store:
 
 
 def _bound(batch_id: bytes, purpose: Purpose) -> list[bytes]:
-    """What a batch's key is bound to."""
+    """Return what a batch's key is bound to."""
     return [b"batch", batch_id, *(str(part).encode() for part in astuple(purpose))]
 
 

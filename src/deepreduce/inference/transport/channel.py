@@ -38,7 +38,7 @@ class Stream(Protocol):
         """Fills a part of the view; 0 at the end of the stream."""
 
     def readable(self) -> bool:
-        """Whether there is something to receive, or the end of the stream."""
+        """Return whether there is something to receive, or the end of the stream."""
 
     def set_timeout(self, seconds: float) -> None:
         """How long a single step of sending or receiving may wait."""
@@ -62,7 +62,7 @@ class Wire(Protocol):
         """One frame."""
 
     def receive(self, kind: Kind, length: int, op: str = "") -> Bytes:
-        """The content of the next frame, which must be of this kind and length."""
+        """Return the content of the next frame, which must be of this kind and length."""
 
 
 class Channel:
@@ -100,11 +100,11 @@ class Channel:
         self.meter.sent(op, HEADER.size + length, background)
 
     def receive(self, kind: Kind, length: int, op: str = "") -> Bytes:
-        """The content, uint8 [length], of the next frame, which must be of this kind and length."""
+        """Return the content, uint8 [length], of the next frame, which must be of this kind and length."""
         return self._receive(kind, length, length, op)
 
     def receive_upto(self, kind: Kind, limit: int) -> bytes:
-        """The content of the next frame, which must be of this kind and no longer than ``limit`` bytes."""
+        """Return the content of the next frame, which must be of this kind and no longer than ``limit`` bytes."""
         return self._receive(kind, 0, limit, "").tobytes()
 
     def next_of(self, lengths: dict[Kind, int], idle_s: float) -> Kind:
@@ -123,7 +123,7 @@ class Channel:
         return expected
 
     def content(self, length: int) -> Bytes:
-        """The content of the frame that `next_of` announced."""
+        """Return the content of the frame that `next_of` announced."""
         return self._content(length, "")
 
     def refuse(self, retry_s: int, renew: bool, unread: int) -> None:
@@ -138,7 +138,7 @@ class Channel:
         self._stream.finish()
 
     def readable(self) -> bool:
-        """Whether something has come that nobody has received, or the end of the stream."""
+        """Return whether something has come that nobody has received, or the end of the stream."""
         return self._stream.readable()
 
     def check_open(self) -> None:

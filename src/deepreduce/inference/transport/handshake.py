@@ -74,7 +74,7 @@ class ServerHello:
 
 
 def greet_server(channel: Channel, hello: ClientHello) -> tuple[ServerHello, bytes | None]:
-    """The client's step 1: what the server says, and the plan's bytes unless it is the known one."""
+    """Return the client's step 1: what the server says, and the plan's bytes unless it is the known one."""
     channel.send(Kind.HELLO, json.dumps(asdict(hello)).encode())
     answer = _parse(channel.receive_upto(Kind.HELLO, HELLO_LIMIT), ServerHello, "server")
     if not re.fullmatch("[0-9a-f]{64}", answer.plan_digest) or not re.fullmatch("[0-9a-f]{32}", answer.identity):
@@ -85,7 +85,8 @@ def greet_server(channel: Channel, hello: ClientHello) -> tuple[ServerHello, byt
 
 
 def checked_plan(answer: ServerHello, content: bytes, pin: str | None) -> Plan:
-    """The plan that the server announced. Raises `SessionError` when it is another one, or not the pinned one."""
+    """Return the plan that the server announced. Raises `SessionError` when it is another one, or not the pinned one.
+    """
     found = hashlib.sha256(content).hexdigest()
     if found != answer.plan_digest:
         raise SessionError(f"the server's plan {found[:12]} is not the {answer.plan_digest[:12]} that it announced")
@@ -103,7 +104,7 @@ def checked_plan(answer: ServerHello, content: bytes, pin: str | None) -> Plan:
 
 
 def read_hello(channel: Channel) -> ClientHello:
-    """The server's step 1, first half: who asks for what. Nobody is let in by it."""
+    """Return the server's step 1, first half: who asks for what. Nobody is let in by it."""
     hello = _parse(channel.receive_upto(Kind.HELLO, HELLO_LIMIT), ClientHello, "client")
     if not re.fullmatch("[0-9a-f]{64}", hello.identity):
         raise SessionError("the client sent a hello with a wrong identity", "it may be another version")

@@ -56,7 +56,7 @@ class Meter:
 
     @contextmanager
     def phase(self, phase: Phase) -> Iterator[Phase]:
-        """Everything until the end of the block belongs to ``phase``."""
+        """Yield everything until the end of the block belongs to ``phase``."""
         self._phase, self._turn = phase, False
         started = time.perf_counter()
         try:
@@ -67,7 +67,7 @@ class Meter:
 
     @contextmanager
     def op(self, name: str) -> Iterator[None]:
-        """The seconds of the block belong to the op."""
+        """Yield the seconds of the block belong to the op."""
         started = time.perf_counter()
         try:
             yield

@@ -43,7 +43,7 @@ class TcpStream:
         return self._socket.recv_into(view)
 
     def readable(self) -> bool:
-        """Whether there is something to receive, or the end of the stream."""
+        """Return whether there is something to receive, or the end of the stream."""
         return _readable(self._socket)
 
     def set_timeout(self, seconds: float) -> None:
@@ -120,7 +120,7 @@ class TlsStream:
         return certificate_name(self._tls.getpeercert())
 
     def readable(self) -> bool:
-        """Whether there is something to receive, or the end of the stream."""
+        """Return whether there is something to receive, or the end of the stream."""
         with self._state:  # what came together with something else is here already
             waiting = self._tls.pending() or self._in.pending
         return bool(waiting) or _readable(self._socket)

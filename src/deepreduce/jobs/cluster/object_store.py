@@ -34,7 +34,7 @@ class Objects(Protocol):
     url: str
 
     def read(self, name: str) -> bytes | None:
-        """The object's content; None if there is none of that name."""
+        """Return the object's content; None if there is none of that name."""
 
     def create(self, name: str, content: bytes) -> bool:
         """Write a new object; False, and nothing changed, if there is one."""

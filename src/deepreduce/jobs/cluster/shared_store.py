@@ -42,7 +42,7 @@ class Depot:
 
     @classmethod
     def open(cls, objects: Objects) -> Depot:
-        """The store there, begun if there is none. Raises `StoreError` for one of another format."""
+        """Return the store there, begun if there is none. Raises `StoreError` for one of another format."""
         fresh = {"format": FORMAT, "id": secrets.token_hex(16)}
         objects.create(MARKER, json.dumps(fresh).encode())
         found = _parse(objects, MARKER, ("format", "id"))
@@ -57,7 +57,7 @@ class Depot:
 
     @classmethod
     def join(cls, objects: Objects, identity: str) -> Depot:
-        """The store that another machine opened. Raises `StoreError` if what is here is not that one."""
+        """Return the store that another machine opened. Raises `StoreError` if what is here is not that one."""
         found = _parse(objects, MARKER, ("id",))
         if found is None or found["id"] != identity:
             raise StoreError(
@@ -69,11 +69,11 @@ class Depot:
     # --- results ---
 
     def metrics(self, digest: str) -> dict[str, Any] | None:
-        """The finished job's metrics; None if it is not finished."""
+        """Return the finished job's metrics; None if it is not finished."""
         return _parse(self.objects, f"jobs/{digest}/metrics.json", ("weights_sha256",))
 
     def is_done(self, digest: str, test: bool = False) -> bool:
-        """Whether the training finished or, with ``test``, its test accuracy was read."""
+        """Return whether the training finished or, with ``test``, its test accuracy was read."""
         name = "test.json" if test else "metrics.json"
         return _parse(self.objects, f"jobs/{digest}/{name}", ()) is not None
 
@@ -122,7 +122,7 @@ class Depot:
     # --- checkpoints ---
 
     def last_epoch(self, digest: str) -> int:
-        """The epoch whose end the newest checkpoint holds; 0 if there is none."""
+        """Return the epoch whose end the newest checkpoint holds; 0 if there is none."""
         return max(self._checkpoints(digest), default=0)
 
     def save_checkpoint(self, digest: str, epoch: int, path: Path) -> None:
@@ -164,7 +164,7 @@ class Depot:
 
 
 def _weights(digest: str, metrics: dict[str, Any]) -> str:
-    """The name of a result's weights. Raises `StoreError` when the metrics name none."""
+    """Return the name of a result's weights. Raises `StoreError` when the metrics name none."""
     content = metrics["weights_sha256"]
     if not isinstance(content, str) or not re.fullmatch("[0-9a-f]{64}", content):
         raise StoreError(f"the metrics of job {digest} are damaged: they name no weights", f"delete jobs/{digest}")
@@ -172,7 +172,7 @@ def _weights(digest: str, metrics: dict[str, Any]) -> str:
 
 
 def _parse(objects: Objects, name: str, keys: tuple[str, ...]) -> dict[str, Any] | None:
-    """A JSON object with ``keys``; None if there is none of that name. Raises `StoreError` for a damaged one."""
+    """Return a JSON object with ``keys``; None if there is none of that name. Raises `StoreError` for a damaged one."""
     content = objects.read(name)
     if content is None:
         return None

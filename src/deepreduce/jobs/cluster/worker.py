@@ -86,7 +86,7 @@ class Node:
             (self.root / name).mkdir(parents=True, exist_ok=True)
 
     def data(self, digest: str) -> Path:
-        """The data set's snapshot, fetched and checked if it is not there yet."""
+        """Return the data set's snapshot, fetched and checked if it is not there yet."""
         path = self.root / "data" / f"{digest}.safetensors"
         with self._fetching(f"data-{digest}"):
             if not path.exists():
@@ -111,7 +111,7 @@ class Node:
 
     @contextlib.contextmanager
     def task(self) -> Iterator[JobStore]:
-        """An empty store of one task's own."""
+        """Yield an empty store of one task's own."""
         tasks = self.root / "tasks"
         with contextlib.ExitStack() as held:
             with hold(self.root / "tasks.lock", str(tasks), FETCHING_S):
@@ -128,7 +128,7 @@ class Node:
 
 
 def _holds(path: Path, digest: str) -> bool:
-    """Whether a snapshot is whole and of that data set."""
+    """Return whether a snapshot is whole and of that data set."""
     try:
         return restore(path).digest == digest
     except DataError:

@@ -119,7 +119,7 @@ class Builder:
             raise self.refused(node, f"plans have {', '.join(sorted(HANDLERS))}")
 
     def finish(self) -> OnnxNetwork:
-        """The module, when all nodes have been read."""
+        """Return the module, when all nodes have been read."""
         answers = {self.behind[o.name][0] if o.name in self.behind else o.name for o in self.model.graph.output}
         if len(answers) != 1:
             raise ModelError(
@@ -143,14 +143,16 @@ class Builder:
         return OnnxNetwork(module.eval(), self.input_shape, self.file_shape, logits, tuple(self.notices))
 
     def value(self, node: onnx.NodeProto, index: int = 0) -> fx.Node:
-        """The input of ``node`` at ``index``, which must depend on the image."""
+        """Return the input of ``node`` at ``index``, which must depend on the image."""
         found = self._known(node, index)
         if found in self.order and node.op_type not in {"Gemm", "MatMul"}:
             raise self.refused(node, "a map flattened channels last must go into a linear layer at once")
         return found
 
     def constant(self, node: onnx.NodeProto, index: int, default: Array | None = None) -> Array | None:
-        """The input of ``node`` at ``index``, which must not depend on the image; the default where it is left out."""
+        """Return the input of ``node`` at ``index``, which must not depend on the image; the default where it is left
+        out.
+        """
         if index >= len(node.input) or not node.input[index]:
             return default
         if node.input[index] not in self.constants:
@@ -188,7 +190,9 @@ class Builder:
             self.channels_last.add(node.output[0])
 
     def read_once(self, value: fx.Node) -> bool:
-        """Whether there is one reader of a node's value, under whichever of its names, so that it may be changed."""
+        """Return whether there is one reader of a node's value, under whichever of its names, so that it may be
+        changed.
+        """
         return all(self.readers.get(name) == 1 for name, node in self.nodes.items() if node is value)
 
     def shape(self, value: fx.Node) -> tuple[int, ...]:
@@ -196,14 +200,14 @@ class Builder:
         return tuple(self.examples[value].shape[1:])
 
     def file_shape_of(self, name: str) -> tuple[int, ...]:
-        """The shape that the file's tensor has for one image, its dimension included."""
+        """Return the shape that the file's tensor has for one image, its dimension included."""
         shape = self.shape(self.nodes[name])
         if name in self.channels_last:
             shape = (*shape[1:], shape[0])
         return (1, *self.file_shape) if self.nodes[name].op == "placeholder" else (1, *shape)
 
     def refused(self, node: onnx.NodeProto, hint: str) -> ModelError:
-        """An error that names the node."""
+        """Return an error that names the node."""
         name = node.name or (node.output[0] if node.output else "?")
         return ModelError(f"{self.path.name}: {node.op_type} (node {name!r}) cannot be put into a plan", hint)
 

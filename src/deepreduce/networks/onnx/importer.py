@@ -32,7 +32,7 @@ def read_onnx(path: str | Path, input_shape: Shape | None = None) -> OnnxNetwork
 
 
 def load_model(path: Path) -> onnx.ModelProto:
-    """The file's content. Raises `ModelError` for what is no ONNX, `MissingPackageError` without onnx."""
+    """Return the file's content. Raises `ModelError` for what is no ONNX, `MissingPackageError` without onnx."""
     try:
         import onnx
     except ImportError as error:

@@ -46,7 +46,8 @@ def _conv(net: Builder, node: onnx.NodeProto) -> None:
 def _padded(
     net: Builder, node: onnx.NodeProto, kernel: Any, stride: Any, dilation: Any
 ) -> tuple[fx.Node, tuple[int, int]]:
-    """The input, and the padding that is left for the op; zeros that are not the same on both sides come before."""
+    """Return the input, and the padding that is left for the op; zeros that are not the same on both sides come before.
+    """
     x, options = net.value(node), _attributes(node)
     top, left, bottom, right = options.get("pads", [0, 0, 0, 0])
     auto = options.get("auto_pad", b"NOTSET").decode()
@@ -208,7 +209,7 @@ def _affine(net: Builder, node: onnx.NodeProto, index: int, scale: Any, shift: A
 def _per_channel(
     net: Builder, node: onnx.NodeProto, name: str, values: Any, shape: tuple[int, ...], neutral: float
 ) -> Array:
-    """A constant operand as one number per channel [C] of a value of ``shape``."""
+    """Return a constant operand as one number per channel [C] of a value of ``shape``."""
     array = np.asarray(neutral if values is None else values, dtype=np.float64)
     if not np.isfinite(array).all():
         raise net.refused(node, "its constant is not finite")
@@ -252,7 +253,7 @@ def _average(net: Builder, node: onnx.NodeProto) -> None:
 
 
 def _ceils(net: Builder, node: onnx.NodeProto, x: fx.Node, kernel: Any, stride: Any, padding: Any) -> bool:
-    """Whether ceil_mode makes a difference: where windows cover a padded map exactly, it does not."""
+    """Return whether ceil_mode makes a difference: where windows cover a padded map exactly, it does not."""
     rest = (net.shape(x)[1 + axis] + 2 * padding[axis] - kernel[axis] for axis in (0, 1))
     return bool(_attributes(node).get("ceil_mode")) and any(n % s for n, s in zip(rest, stride, strict=True))
 
@@ -311,13 +312,13 @@ def _flatten(net: Builder, node: onnx.NodeProto) -> None:
 
 
 def _is_flattened(net: Builder, x: fx.Node) -> bool:
-    """Whether it is the row that was made of a map of one place."""
+    """Return whether it is the row that was made of a map of one place."""
     before = x.args[0] if x.target is torch.flatten else None
     return isinstance(before, fx.Node) and before.op != "placeholder" and net.shape(before)[1:] == (1, 1)
 
 
 def _target(net: Builder, node: onnx.NodeProto, shape: tuple[int, ...]) -> list[int]:
-    """The shape that the file's tensor gets, for one image; -1 is what is left."""
+    """Return the shape that the file's tensor gets, for one image; -1 is what is left."""
     options = _attributes(node)
     if node.op_type == "Flatten":
         axis = options.get("axis", 1)

@@ -68,7 +68,7 @@ def _ends_in_place(target: Any) -> bool:
 
 
 def _arguments(node: fx.Node) -> dict[str, Any]:
-    """The arguments of a function call by name; nothing for built-in functions, which have no such flag."""
+    """Return the arguments of a function call by name; nothing for built-in functions, which have no such flag."""
     try:
         return dict(inspect.signature(node.target).bind(*node.args, **node.kwargs).arguments)  # type: ignore[arg-type]  # callable here
     except (TypeError, ValueError):
@@ -105,7 +105,7 @@ def _refuse_shared_memory(node: fx.Node, base: fx.Node, order: dict[fx.Node, int
 
 
 def _aliases(node: fx.Node) -> set[fx.Node]:
-    """Every node that may share memory with ``node`` through a chain of views."""
+    """Return every node that may share memory with ``node`` through a chain of views."""
     root = node
     while is_view(root) and root.all_input_nodes:
         root = root.all_input_nodes[0]

@@ -70,7 +70,7 @@ IN_PLACE_OPERATORS: dict[Any, Any] = {
 
 
 def module_of(node: fx.Node) -> nn.Module | None:
-    """The submodule that a ``call_module`` node calls, else None."""
+    """Return the submodule that a ``call_module`` node calls, else None."""
     if node.op != "call_module":
         return None
     owner = node.graph.owning_module
@@ -86,17 +86,18 @@ def mark_data(graph: fx.Graph) -> None:
 
 
 def parents(node: fx.Node) -> list[fx.Node]:
-    """The distinct nodes that ``node`` reads and that depend on the image."""
+    """Return the distinct nodes that ``node`` reads and that depend on the image."""
     return [n for n in node.all_input_nodes if n.meta["data"]]
 
 
 def readers(node: fx.Node) -> list[fx.Node]:
-    """The nodes that read the values of ``node``, not only its shape."""
+    """Return the nodes that read the values of ``node``, not only its shape."""
     return [n for n in node.users if not is_shape_query(n)]
 
 
 def is_shape_query(node: fx.Node) -> bool:
-    """Whether ``node`` yields sizes rather than values (``x.size(0)``, ``x.shape[1]`` and arithmetic on them)."""
+    """Return whether ``node`` yields sizes rather than values (``x.size(0)``, ``x.shape[1]`` and arithmetic on them).
+    """
     if node.op == "call_method":
         return node.target in SHAPE_METHODS
     if node.op != "call_function":
@@ -149,12 +150,12 @@ def relu_kind(node: fx.Node) -> str | None:
 
 
 def is_merge(node: fx.Node) -> bool:
-    """Whether ``node`` joins two or more branches by addition or concatenation; a gate (product) is none."""
+    """Return whether ``node`` joins two or more branches by addition or concatenation; a gate (product) is none."""
     return len(parents(node)) > 1 and node.op in _CALLS and (node.target in SUMS or node.target in JOINS)
 
 
 def is_view(node: fx.Node) -> bool:
-    """Whether the output of ``node`` may share memory with its input."""
+    """Return whether the output of ``node`` may share memory with its input."""
     if node.op == "call_function":
         return node.target in VIEW_FUNCTIONS
     if node.op == "call_method":
@@ -163,12 +164,12 @@ def is_view(node: fx.Node) -> bool:
 
 
 def is_max_pool(node: fx.Node) -> bool:
-    """Whether ``node`` is a max-pool, which costs comparisons under encryption though it is no ReLU."""
+    """Return whether ``node`` is a max-pool, which costs comparisons under encryption though it is no ReLU."""
     return isinstance(module_of(node), MAX_POOLS) or node.target in MAX_POOL_FUNCTIONS
 
 
 def is_linear(node: fx.Node) -> bool:
-    """Whether ``node`` is a known linear or shape operation (max-pools excluded)."""
+    """Return whether ``node`` is a known linear or shape operation (max-pools excluded)."""
     if node.op in {"placeholder", "output", "get_attr"} or not node.meta["data"] or is_view(node):
         return True
     if node.op == "call_module":
@@ -179,12 +180,12 @@ def is_linear(node: fx.Node) -> bool:
 
 
 def is_product(node: fx.Node) -> bool:
-    """Whether ``node`` multiplies (or divides) two tensors that depend on the image, which is not linear."""
+    """Return whether ``node`` multiplies (or divides) two tensors that depend on the image, which is not linear."""
     return node.op in _CALLS and node.target in PRODUCTS and len(parents(node)) > 1
 
 
 def is_foreign(node: fx.Node) -> bool:
-    """Whether ``node`` calls code that is neither torch's nor Python's, and so could hide anything."""
+    """Return whether ``node`` calls code that is neither torch's nor Python's, and so could hide anything."""
     if node.op == "call_module":
         return isinstance(module_of(node), OPAQUE_MODULES)
     if node.op != "call_function":
@@ -194,7 +195,7 @@ def is_foreign(node: fx.Node) -> bool:
 
 
 def op_name(node: fx.Node) -> str:
-    """The operation in snake case, the same for a module and its functional form (``conv2d``, ``relu``)."""
+    """Return the operation in snake case, the same for a module and its functional form (``conv2d``, ``relu``)."""
     module = module_of(node)
     if module is not None:
         kind = relu_kind(node)

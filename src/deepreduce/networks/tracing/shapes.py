@@ -48,7 +48,7 @@ def propagate_shapes(body: fx.GraphModule, input_shape: tuple[int, int, int]) ->
 
 
 def refused_input(error: Exception, input_shape: tuple[int, int, int]) -> ModelError:
-    """The error for images that a network failed on."""
+    """Return the error for images that a network failed on."""
     size = "x".join(map(str, input_shape))
     reason = one_line(error).split(" Exception raised from")[0].split(" While executing")[0]
     return ModelError(f"the network cannot take {size} images: {reason}", "check its input channels and size")

@@ -99,7 +99,7 @@ def _user_line(error: Exception) -> str:
 
 
 def _default_arguments(module: nn.Module) -> dict[str, Any]:
-    """The values of forward's further parameters. Raises `ModelError` if it needs more than the images."""
+    """Return the values of forward's further parameters. Raises `ModelError` if it needs more than the images."""
     parameters = list(inspect.signature(module.forward).parameters.values())
     variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     required = [p.name for p in parameters if p.default is p.empty and p.kind not in variadic]

@@ -25,7 +25,7 @@ V2_GROUPS = (
 
 
 def conv_bn(in_channels: int, out_channels: int, kernel: int, stride: int = 1, groups: int = 1) -> list[nn.Module]:
-    """A convolution without bias, padded to keep the size, and its batch normalization."""
+    """Return a convolution without bias, padded to keep the size, and its batch normalization."""
     conv = nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, groups=groups, bias=False)
     return [conv, nn.BatchNorm2d(out_channels)]
 

@@ -43,7 +43,7 @@ ZOO = {
 def build_zoo(
     name: str, *, width: float = 1.0, input_shape: tuple[int, int, int] = (3, 32, 32), num_classes: int = 100
 ) -> nn.Module:
-    """The network ``name`` with channels scaled by ``width`` (alpha) for images of ``input_shape`` (c, h, w).
+    """Return the network ``name`` with channels scaled by ``width`` (alpha) for images of ``input_shape`` (c, h, w).
 
     Raises `ModelError` for an unknown name, `SettingError` for a width, size or class count that cannot be.
     """

@@ -19,7 +19,7 @@ def scaled(channels: int, width: float) -> int:
 
 
 def projection(in_channels: int, out_channels: int, stride: int) -> nn.Sequential | None:
-    """The 1x1 shortcut where the shape changes, else None (identity)."""
+    """Return the 1x1 shortcut where the shape changes, else None (identity)."""
     if stride == 1 and in_channels == out_channels:
         return None
     return nn.Sequential(
@@ -133,5 +133,5 @@ def resnet9(*, width: float, in_channels: int, num_classes: int) -> ResNet:
 
 
 def resnet6(*, width: float, in_channels: int, num_classes: int) -> ResNet:
-    """One single-convolution block per stage (paper, Table 9)."""
+    """Return one single-convolution block per stage (paper, Table 9)."""
     return ResNet([[SingleBlock]] * 4, FOUR_STAGES, width, in_channels, num_classes)

@@ -65,12 +65,12 @@ DEFAULT = Machine()
 def linear_seconds(
     packing: Packing, weights: int, parameters: ParameterSet, machine: Machine = DEFAULT, batch: int = 1
 ) -> Seconds:
-    """One Conv or Linear of so many ``weights``, without link."""
+    """Return one Conv or Linear of so many ``weights``, without link."""
     return _computing(linear_work(packing, weights, parameters, batch), machine)
 
 
 def vector_seconds(vector: Vector, machine: Machine = DEFAULT) -> Seconds:
-    """One vector of comparisons or shifts, without link and rounds."""
+    """Return one vector of comparisons or shifts, without link and rounds."""
     return _computing(vector_work(vector), machine)
 
 
@@ -82,7 +82,7 @@ def op_seconds(
     link: NetworkLink | None = None,
     prediction: Prediction | None = None,
 ) -> dict[str, Seconds]:
-    """Every op's seconds over ``link`` (None: loopback), and under "input" and "output" what belongs to no op.
+    """Return every op's seconds over ``link`` (None: loopback), and under "input" and "output" what belongs to no op.
 
     Their sum is the run's. Over a link ops overlap offline: each has its part of what they take together.
     """
@@ -117,7 +117,7 @@ def run_seconds(
     link: NetworkLink | None = None,
     prediction: Prediction | None = None,
 ) -> Seconds:
-    """A whole inference over ``link`` (None: loopback)."""
+    """Return a whole inference over ``link`` (None: loopback)."""
     return sum(op_seconds(plan, protocol, batch, machine, link, prediction).values(), Seconds())
 
 
@@ -155,7 +155,7 @@ def _overlapping(
 
 
 def _longest(parts: tuple[float, ...], machine: Machine) -> float:
-    """What overlaps: the longest part, and a little of the others."""
+    """Return what overlaps: the longest part, and a little of the others."""
     longest = max(parts)
     return longest + machine.link_rest * (sum(parts) - longest)
 

@@ -48,7 +48,7 @@ class Work:
 
 
 def linear_work(packing: Packing, weights: int, parameters: ParameterSet, batch: int = 1) -> Work:
-    """One Conv or Linear of so many ``weights``."""
+    """Return one Conv or Linear of so many ``weights``."""
     size = batch * parameters.poly_degree * parameters.primes / (4096 * 2)
     offline = {
         "linear_offline_s": 1.0,
@@ -61,7 +61,7 @@ def linear_work(packing: Packing, weights: int, parameters: ParameterSet, batch:
 
 
 def vector_work(vector: Vector) -> Work:
-    """One vector of comparisons or shifts."""
+    """Return one vector of comparisons or shifts."""
     sent = float(sum(chunk.labels + chunk.answers for chunk in vector.chunks))
     if not vector.gates:
         return Work({"shift_offline_s": float(vector.elements)}, {"shift_online_s": float(vector.elements)})
@@ -71,7 +71,7 @@ def vector_work(vector: Vector) -> Work:
 
 
 def op_work(plan: Plan, protocol: Protocol, batch: int, prediction: Prediction) -> dict[str, Work]:
-    """The work of every op of a valid plan, and of the pseudo-ops "input" and "output"."""
+    """Return the work of every op of a valid plan, and of the pseudo-ops "input" and "output"."""
     found, packed, parameters = shapes(plan), packings(plan), PARAMETER_SETS[plan.parameter_set]
     # What a run takes beside the work of its ops stands under "input".
     local = batch * sum(prod(found[op.name]) for op in plan.ops if isinstance(op, Add | Concat | AvgPool))
@@ -93,7 +93,7 @@ def _with_traffic(work: Work, prediction: Prediction, name: str) -> Work:
 
 
 def _interactive(op: Op, operand: Shape, ring_bits: int, protocol: Protocol, batch: int) -> Work:
-    """All vectors of an op, and a level for each exchange that it takes online."""
+    """Return all vectors of an op, and a level for each exchange that it takes online."""
     levels = _levels(op, operand, ring_bits, protocol, batch)
     offline: Counts = {}
     online: Counts = {"level_s": float(len(levels))} if levels else {}
@@ -106,7 +106,7 @@ def _interactive(op: Op, operand: Shape, ring_bits: int, protocol: Protocol, bat
 
 
 def _levels(op: Op, operand: Shape, ring_bits: int, protocol: Protocol, batch: int) -> list[list[Vector]]:
-    """The vectors of each exchange of an op."""
+    """Return the vectors of each exchange of an op."""
     elements = prod(operand)
     match op:
         case Relu():

@@ -63,7 +63,9 @@ class Prediction:
 
 
 def predict(plan: Plan, protocol: Protocol = "fused", batch: int = 1) -> Prediction:
-    """The cost of ``batch`` images in one run of a valid plan. Raises `PlanError` on a protocol or batch unknown."""
+    """Return the cost of ``batch`` images in one run of a valid plan. Raises `PlanError` on a protocol or batch
+    unknown.
+    """
     if protocol not in ("fused", "delphi"):
         raise PlanError(f"unknown protocol {protocol!r}", "known: fused, delphi")
     if batch < 1:
@@ -88,7 +90,7 @@ def predict(plan: Plan, protocol: Protocol = "fused", batch: int = 1) -> Predict
 
 
 def linear(packing: Packing, parameters: ParameterSet, ring_bits: int, batch: int) -> Cost:
-    """A Conv or Linear: masks up, answers down, image after image; nothing online."""
+    """Return a Conv or Linear: masks up, answers down, image after image; nothing online."""
     up = _he_frames([upload_bytes(parameters)] * packing.uploads)
     down = _he_frames(list(response_bytes(packing, ring_bits)))
     inputs, outputs = prod(packing.input_shape), packing.outputs * packing.out_h * packing.out_w
@@ -121,7 +123,7 @@ def interactive(op: Op, operand: Shape, ring_bits: int, protocol: Protocol, batc
 
 
 def vector(shape: Vector) -> Cost:
-    """One vector of comparisons or shifts."""
+    """Return one vector of comparisons or shifts."""
     offline, online, stored = Traffic(rounds=1), Traffic(rounds=1), Cost()
     for chunk in shape.chunks:
         offline += Traffic(frame_bytes(chunk.choices) + frame_bytes(chunk.products), frame_bytes(chunk.garbled))

@@ -37,7 +37,7 @@ class Tournament:
 
 
 def tournament(op: MaxPool, in_shape: Shape) -> Tournament:
-    """The tournament of one image of ``in_shape`` (C, H, W)."""
+    """Return the tournament of one image of ``in_shape`` (C, H, W)."""
     start, counts = _windows(op, in_shape)
     levels = []
     while counts.max() > 1:

@@ -93,12 +93,12 @@ def rescale_vector(elements: int, ring_bits: int, shift: int, protocol: Protocol
 
 
 def ot_bytes(transfers: int) -> int:
-    """The extension's message for so many transfers: they are made in blocks."""
+    """Return the extension's message for so many transfers: they are made in blocks."""
     return OT_BYTES * -(-transfers // OT_BLOCK) * OT_BLOCK
 
 
 def frame_bytes(content: int) -> int:
-    """A message with its header; no message costs nothing."""
+    """Return a message with its header; no message costs nothing."""
     return FRAME_HEADER + content if content else 0
 
 

@@ -124,7 +124,7 @@ class Packing:
 
 
 def packings(plan: Plan) -> dict[str, Packing]:
-    """The packing of every Conv and Linear of a valid plan, by name."""
+    """Return the packing of every Conv and Linear of a valid plan, by name."""
     found, parameters = shapes(plan), PARAMETER_SETS[plan.parameter_set]
     return {
         op.name: choose(op, found[op.inputs[0]], parameters, plan.ring.ring_bits)
@@ -134,7 +134,8 @@ def packings(plan: Plan) -> dict[str, Packing]:
 
 
 def choose(op: Conv | Linear, in_shape: Shape, parameters: ParameterSet, ring_bits: int) -> Packing:
-    """The packing of fewest ciphertext bytes; among equals of fewest products, then smallest C_w, tile_h, tile_w.
+    """Return the packing of fewest ciphertext bytes; among equals of fewest products, then smallest C_w, tile_h,
+    tile_w.
 
     Tries every grid of tiles without empty ones, and with each every C_w and the largest M that fits.
     """
@@ -163,12 +164,12 @@ def choose(op: Conv | Linear, in_shape: Shape, parameters: ParameterSet, ring_bi
 
 
 def upload_bytes(parameters: ParameterSet) -> int:
-    """One ciphertext from the client: a seed for c1, all of c0."""
+    """Return one ciphertext from the client: a seed for c1, all of c0."""
     return SEED_BYTES + parameters.poly_degree * parameters.primes * PRIME_BITS // 8
 
 
 def response_bytes(packing: Packing, ring_bits: int) -> tuple[int, ...]:
-    """Each ciphertext from the server, in order: c1 switched down, the useful coefficients of c0."""
+    """Return each ciphertext from the server, in order: c1 switched down, the useful coefficients of c0."""
     mask = bits_to_bytes(packing.poly_degree * (ring_bits + RESPONSE_MASK_BITS))
     return tuple(mask + bits_to_bytes(useful * (ring_bits + RESPONSE_VALUE_BITS)) for useful in packing.useful)
 
@@ -179,7 +180,7 @@ def bits_to_bytes(bits: int) -> int:
 
 
 def _polyphase(op: Conv | Linear, in_shape: Shape, parameters: ParameterSet) -> Packing:
-    """The op as a convolution of stride 1, with one output per tile and per product."""
+    """Return the op as a convolution of stride 1, with one output per tile and per product."""
     if isinstance(op, Linear):
         op = Conv(op.name, op.inputs, op.out_features, (1, 1), (1, 1), (0, 0, 0, 0), 1, op.bias, op.weight_bits, 0)
         in_shape = (*in_shape, 1, 1)
@@ -208,12 +209,12 @@ def _polyphase(op: Conv | Linear, in_shape: Shape, parameters: ParameterSet) -> 
 
 
 def _tile_sides(outputs: int) -> list[int]:
-    """Every tile side that some number of equal tiles leads to."""
+    """Return every tile side that some number of equal tiles leads to."""
     return sorted({ceil(outputs / ceil(outputs / side)) for side in range(1, outputs + 1)})
 
 
 def _blocks(grid: Packing) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Every C_w for which M C_w A <= N has a solution, with the largest such M."""
+    """Return every C_w for which M C_w A <= N has a solution, with the largest such M."""
     areas = grid.poly_degree // (grid.area_h * grid.area_w)
     block_channels = np.arange(1, min(grid.channels, areas) + 1)
     return block_channels, np.minimum(grid.outputs, areas // block_channels)

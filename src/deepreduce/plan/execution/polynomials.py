@@ -12,7 +12,7 @@ from .packing import Packing
 
 
 def pack_input(packing: Packing, x: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """One image's operand (C, H, W), or (C,) of a Linear, as upload polynomials [uploads, N]."""
+    """Return one image's operand (C, H, W), or (C,) of a Linear, as upload polynomials [uploads, N]."""
     height, width = packing.tiles_h * packing.tile_h, packing.tiles_w * packing.tile_w
     phases = _phase_maps(packing, x, height + packing.kernel_h - 1, width + packing.kernel_w - 1)
     area = packing.area_h * packing.area_w
@@ -44,7 +44,8 @@ def pack_weights(packing: Packing, weight: NDArray[np.int16]) -> NDArray[np.int1
 def weight_polynomial(
     packing: Packing, packed: NDArray[np.int16], output_block: int, channel_block: int
 ) -> NDArray[np.int16]:
-    """One weight polynomial [N] out of `pack_weights`, slowly: the definition that fast code is tested against."""
+    """Return one weight polynomial [N] out of `pack_weights`, slowly: the definition that fast code is tested against.
+    """
     polynomial = np.zeros(packing.poly_degree, dtype=np.int16)
     area, depth = packing.area_h * packing.area_w, packing.channels // packing.groups
     first = channel_block * packing.block_channels
@@ -62,7 +63,7 @@ def weight_polynomial(
 
 
 def useful_positions(packing: Packing, response: int) -> NDArray[np.int32]:
-    """The coefficients that a response carries, in the order they are sent: output, then row, then column."""
+    """Return the coefficients that a response carries, in the order they are sent: output, then row, then column."""
     tile, output_block = divmod(response, packing.output_blocks)
     m = np.arange(len(packing.block(output_block)))[:, None, None]
     i = np.arange(len(packing.rows(tile)))[:, None] + packing.kernel_h - 1
@@ -73,7 +74,7 @@ def useful_positions(packing: Packing, response: int) -> NDArray[np.int32]:
 
 
 def unpack_output(packing: Packing, values: Sequence[NDArray[Any]]) -> NDArray[Any]:
-    """The op's output [O, H_o, W_o] from each response's useful values, in order."""
+    """Return the op's output [O, H_o, W_o] from each response's useful values, in order."""
     output = np.zeros((packing.outputs, packing.out_h, packing.out_w), dtype=values[0].dtype)
     for response, carried in enumerate(values):
         tile, output_block = divmod(response, packing.output_blocks)
@@ -88,7 +89,7 @@ def _phases(packing: Packing) -> tuple[int, int]:
 
 
 def _phase_maps(packing: Packing, x: NDArray[np.uint64], height: int, width: int) -> NDArray[np.uint64]:
-    """The operand's phases [C', height, width], zeros beyond the padded map."""
+    """Return the operand's phases [C', height, width], zeros beyond the padded map."""
     top, bottom, left, right = packing.padding
     padded = np.pad(x.reshape(packing.input_shape), ((0, 0), (top, bottom), (left, right)))
     phases_h, phases_w = _phases(packing)

@@ -17,7 +17,7 @@ class Step(NamedTuple):
 
 
 def online_levels(plan: Plan) -> list[list[Step]]:
-    """The steps of each round, as early as their operands allow; what shares a round has no order."""
+    """Return the steps of each round, as early as their operands allow; what shares a round has no order."""
     found = shapes(plan)
     levels: list[list[Step]] = []
     done = {INPUT: 0}  # rounds after which the value is there
@@ -66,7 +66,7 @@ def rounds(op: Op, operand: Shape) -> int:
 
 
 def reshares(op: Op) -> bool:
-    """Whether the client's share of the result is a fresh mask, whatever its share of the operand.
+    """Return whether the client's share of the result is a fresh mask, whatever its share of the operand.
 
     Not so where an operand is part of the result: a Relu's removed elements at shift 0, a MaxPool's a + relu(b - a).
     """

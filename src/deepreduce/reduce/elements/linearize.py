@@ -18,7 +18,7 @@ GATES = "relu_gates"  # where the gates are below a network's body, by the names
 
 
 def linearize(model: Network, kept: Mapping[str, Tensor]) -> Network:
-    """A new network in which only the elements of ``kept`` keep their ReLUs; its name ends in ``relus=...``.
+    """Return a new network in which only the elements of ``kept`` keep their ReLUs; its name ends in ``relus=...``.
 
     ``kept`` maps names of ReLU sites to bool [c, h, w] of one image; sites that it does not name keep what they have.
     Weights are copied, ``model`` is unchanged, and kept sets are part of the new one's weights: `MaskedReLU.gate`.
@@ -65,7 +65,7 @@ def require_chosen(network: Network) -> Network:
 
 
 def gates_of(network: nn.Module) -> dict[str, MaskedReLU]:
-    """The gated layers, in the order of computation: by site of a `Network`, by module of any other."""
+    """Return the gated layers, in the order of computation: by site of a `Network`, by module of any other."""
     if not isinstance(network, Network):
         return {name: module for name, module in network.named_modules() if isinstance(module, MaskedReLU)}
     found = ((site, module_of(node)) for site, node in network.relu_nodes().items())
@@ -73,7 +73,7 @@ def gates_of(network: nn.Module) -> dict[str, MaskedReLU]:
 
 
 def _gated(model: Network) -> Network:
-    """A copy in which every ReLU layer has gates."""
+    """Return a copy in which every ReLU layer has gates."""
     body = model.copy_body()
     names = {site.name: site.node for site in model.layout.sites}
     for node in list(body.graph.nodes):

@@ -15,7 +15,7 @@ from .settings import Linearize
 
 
 def removal(settings: Linearize, budget: int) -> Removal:
-    """What removes elements by ``settings`` until ``budget`` of them are left."""
+    """Return what removes elements by ``settings`` until ``budget`` of them are left."""
     return LearnedRemoval(settings, budget) if settings.method == "gates" else ScoredRemoval(settings, budget)
 
 
@@ -44,7 +44,7 @@ class Removal:
         self.schedule = self.settings.schedule(steps, count, self.budget)
 
     def loss(self, loss: Tensor) -> Tensor:
-        """The loss as it is."""
+        """Return the loss as it is."""
         return loss
 
     @torch.no_grad()
@@ -108,7 +108,7 @@ class ScoredRemoval(Removal):
             gate.watch = scores.watch
 
     def state_dict(self) -> dict[str, Any]:
-        """The sums as well."""
+        """Return the sums as well."""
         sums, images = [scores.sums for scores in self.scores], [scores.images for scores in self.scores]
         return {**super().state_dict(), "sums": sums, "images": images}
 
@@ -146,14 +146,14 @@ class LearnedRemoval(Removal):
         self.optimizer = torch.optim.Adam([gate.gate for gate in self.gates], self.settings.gate_rate)
 
     def loss(self, loss: Tensor) -> Tensor:
-        """The loss and the gates' weighted L1 norm."""
+        """Return the loss and the gates' weighted L1 norm."""
         if self.step >= self.last_step:
             return loss
         norm = torch.stack([gate.gate.abs().sum() for gate in self.gates]).sum()
         return loss + self.penalty * norm
 
     def state_dict(self) -> dict[str, Any]:
-        """The penalty and the gates' optimizer as well."""
+        """Return the penalty and the gates' optimizer as well."""
         return {**super().state_dict(), "penalty": self.penalty, "optimizer": self.optimizer.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

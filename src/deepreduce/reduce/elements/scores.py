@@ -41,7 +41,7 @@ class Scores:
         self.images += len(x)
 
     def mean(self) -> Tensor:
-        """The score of each element, float64 on the CPU; larger is costlier to remove."""
+        """Return the score of each element, float64 on the CPU; larger is costlier to remove."""
         return self.sums.to("cpu", torch.float64) / max(self.images, 1)
 
     def clear(self) -> None:

@@ -58,7 +58,7 @@ class Linearize:
 
 
 def make_linearize(method: str | None = None, changes: Mapping[str, str] | None = None) -> Linearize:
-    """The defaults with another method, and other fields changed by text as typed. Raises `SettingError`."""
+    """Return the defaults with another method, and other fields changed by text as typed. Raises `SettingError`."""
     defaults: dict[str, Any] = {field.name: field.default for field in fields(Linearize) if field.name != "method"}
     converted: dict[str, Any] = {} if method is None else {"method": method}
     for name, text in (changes or {}).items():

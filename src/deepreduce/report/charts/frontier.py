@@ -15,7 +15,8 @@ from .base import Chart, chart, escaped
 
 
 def frontier_chart(frontier: FrontierView, published: PublishedView = NOTHING) -> Chart:
-    """The axis (log) against validation accuracy; the frontier is a step, for between two networks lies no third.
+    """Return the axis (log) against validation accuracy; the frontier is a step, for between two networks lies no
+    third.
 
     ``published`` networks have a place where the axis is ReLUs; beside a reduced search they wait to be switched on.
     """

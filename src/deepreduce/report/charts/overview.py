@@ -23,7 +23,7 @@ _DASHES = ("solid", "dash", "dot", "dashdot")
 
 
 def compute_charts(view: ReportView) -> dict[str, Chart]:
-    """Every chart of the page, by the id of its place there; a chart without data is left out."""
+    """Return every chart of the page, by the id of its place there; a chart without data is left out."""
     charts = {"frontier": frontier_chart(view.frontier, view.published)} if view.frontier.drawn else {}
     if view.criticality:
         charts["criticality"] = criticality_chart(view.criticality)
@@ -37,7 +37,7 @@ def compute_charts(view: ReportView) -> dict[str, Chart]:
 
 
 def compute_choices(view: ReportView) -> dict[str, dict[str, Chart]]:
-    """What the page's selects put in the place of a chart: by its id, then by the selects' values."""
+    """Return what the page's selects put in the place of a chart: by its id, then by the selects' values."""
     choices: dict[str, dict[str, Chart]] = {}
     if view.frontier.drawn and view.private.frontiers:
         relus = frontier_chart(view.frontier, view.published)

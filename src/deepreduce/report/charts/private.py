@@ -18,12 +18,12 @@ _PREDICTED = "#59626d"
 
 
 def frontier_choices(view: PrivateView) -> dict[str, Chart]:
-    """The frontier against everything but ReLUs, by ``quantity|key``."""
+    """Return the frontier against everything but ReLUs, by ``quantity|key``."""
     return {f"{quantity}|{key}": frontier_chart(frontier) for (quantity, key), frontier in view.frontiers.items()}
 
 
 def waterfall_choices(view: PrivateView, phase: str) -> dict[str, Chart]:
-    """Every run's waterfall of one phase, by ``job|key|quantity``."""
+    """Return every run's waterfall of one phase, by ``job|key|quantity``."""
     return {
         f"{waterfall.network.job}|{waterfall.key}|{quantity}": waterfall_chart(waterfall, phase, quantity)
         for waterfall in view.waterfalls

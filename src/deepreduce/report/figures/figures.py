@@ -36,7 +36,7 @@ def frontier_figure(view: ReportView, path: Path) -> Path:
 
 
 def frontier_picture(view: ReportView, kind: str, axis: Axis = RELUS, published: PublishedView = NOTHING) -> bytes:
-    """The frontier (``axis``, logarithmic, against validation accuracy) as ``svg`` or ``png``.
+    """Return the frontier (``axis``, logarithmic, against validation accuracy) as ``svg`` or ``png``.
 
     ``published`` networks are drawn beside it; they have ReLUs and nothing else to be drawn against.
     """

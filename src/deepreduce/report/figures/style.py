@@ -27,7 +27,7 @@ STYLE = {
 
 
 def matplotlib() -> Any:
-    """The package. Raises `MissingPackageError`."""
+    """Return the package. Raises `MissingPackageError`."""
     try:
         import matplotlib
     except ImportError as error:
@@ -36,7 +36,7 @@ def matplotlib() -> Any:
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty figure, in inches; draw within ``matplotlib().rc_context(STYLE)``."""
+    """Return an empty figure, in inches; draw within ``matplotlib().rc_context(STYLE)``."""
     from matplotlib.figure import Figure
 
     # A bare Figure, no pyplot: no window system is asked for, and no global state is left behind.
@@ -44,7 +44,7 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def saved(figure: Figure, kind: str) -> bytes:
-    """The figure as ``svg`` or ``png``."""
+    """Return the figure as ``svg`` or ``png``."""
     content = io.BytesIO()
     metadata = {"Date": None} if kind == "svg" else {}
     figure.savefig(content, format=kind, dpi=160, facecolor="white", metadata=metadata)

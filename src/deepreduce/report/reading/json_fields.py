@@ -28,27 +28,27 @@ class Fields:
         self._where = where
 
     def raw(self, key: str) -> Any:
-        """The value at ``key``, which must be there."""
+        """Return the value at ``key``, which must be there."""
         if key not in self._value:
             raise StoreError(f"{self._where}: {key!r} is missing", _RERUN)
         return self._value[key]
 
     def has(self, key: str) -> bool:
-        """Whether an optional key is there."""
+        """Return whether an optional key is there."""
         return key in self._value
 
     def file_name(self, key: str) -> str:
-        """The name of a file in a folder that the reader chooses: nothing in it may leave that folder."""
+        """Return the name of a file in a folder that the reader chooses: nothing in it may leave that folder."""
         value = self.text(key)
         return value if _FILE.fullmatch(value) else self._refuse(key, value, "a file name")
 
     def text(self, key: str) -> str:
-        """A string."""
+        """Return a string."""
         value = self.raw(key)
         return value if isinstance(value, str) else self._refuse(key, value, "text")
 
     def choice(self, key: str, known: tuple[str, ...]) -> str:
-        """A string out of ``known``."""
+        """Return a string out of ``known``."""
         value = self.text(key)
         return value if value in known else self._refuse(key, value, f"one of {', '.join(known)}")
 
@@ -63,44 +63,44 @@ class Fields:
         return value if isinstance(value, bool) else self._refuse(key, value, "true or false")
 
     def count(self, key: str) -> int:
-        """A whole number from 0 up."""
+        """Return a whole number from 0 up."""
         value = self.raw(key)
         if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
             return value
         return self._refuse(key, value, "a whole number from 0 up")
 
     def number(self, key: str) -> float:
-        """A finite number."""
+        """Return a finite number."""
         value = self.raw(key)
         return float(value) if is_number(value) else self._refuse(key, value, "a number")
 
     def number_or_none(self, key: str) -> float | None:
-        """A finite number, or null where there is none yet."""
+        """Return a finite number, or null where there is none yet."""
         return None if self.raw(key) is None else self.number(key)
 
     def percent_or_none(self, key: str) -> float | None:
-        """An accuracy in percent, or null where there is none yet."""
+        """Return an accuracy in percent, or null where there is none yet."""
         value = self.number_or_none(key)
         return value if value is None or 0 <= value <= 100 else self._refuse(key, value, "a percentage from 0 to 100")
 
     def texts(self, key: str) -> tuple[str, ...]:
-        """A list of strings."""
+        """Return a list of strings."""
         return tuple(Fields({key: item}, self._where).text(key) for item in self._list(key))
 
     def counts(self, key: str) -> tuple[int, ...]:
-        """A list of whole numbers."""
+        """Return a list of whole numbers."""
         return tuple(Fields({key: item}, self._where).count(key) for item in self._list(key))
 
     def child(self, key: str) -> Fields:
-        """The object at ``key``."""
+        """Return the object at ``key``."""
         return Fields(self.raw(key), f"{self._where}: {key}")
 
     def objects(self, key: str, read: Callable[[Fields], T]) -> tuple[T, ...]:
-        """A list of objects, each read by ``read``."""
+        """Return a list of objects, each read by ``read``."""
         return tuple(read(Fields(v, f"{self._where}: {key}[{i}]")) for i, v in enumerate(self._list(key)))
 
     def named(self, read: Callable[[str, Fields], T]) -> tuple[T, ...]:
-        """Every value of this object, read by ``read`` with its key, in the order of the file."""
+        """Return every value of this object, read by ``read`` with its key, in the order of the file."""
         return tuple(read(str(key), Fields(value, f"{self._where}: {key}")) for key, value in self._value.items())
 
     def flat(self, prefix: str = "") -> tuple[tuple[str, str], ...]:
@@ -123,7 +123,7 @@ class Fields:
 
 
 def read_json(path: Path) -> Fields:
-    """The object in the JSON file ``path``; NaN and Infinity, which JSON does not know, are refused."""
+    """Return the object in the JSON file ``path``; NaN and Infinity, which JSON does not know, are refused."""
     try:
         return Fields(json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_constant), str(path))
     except OSError as error:
@@ -133,7 +133,7 @@ def read_json(path: Path) -> Fields:
 
 
 def is_number(value: object) -> bool:
-    """Whether ``value`` is a finite int or float (``True`` is neither here)."""
+    """Return whether ``value`` is a finite int or float (``True`` is neither here)."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     try:

@@ -84,7 +84,7 @@ class ReportedNetwork:
         return self.name if self.kd or self.role != "profile" else f"{self.name} (no KD)"
 
     def measured(self, key: str) -> Private | None:
-        """What it cost by that protocol over that network, if it was measured."""
+        """Return what it cost by that protocol over that network, if it was measured."""
         return next((private for private in self.private if private.key == key), None)
 
     @classmethod
@@ -206,7 +206,7 @@ class ReportedProfile:
 
     @classmethod
     def of(cls, profile: Mapping[str, Any] | ReportedProfile) -> ReportedProfile:
-        """The same profile as a record, from the shape it has in ``frontier.json``."""
+        """Return the same profile as a record, from the shape it has in ``frontier.json``."""
         return profile if isinstance(profile, ReportedProfile) else cls.read(Fields(profile, "profile"))
 
 

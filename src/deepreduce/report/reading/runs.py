@@ -89,7 +89,7 @@ class ReportedRun:
     offline_s: float
 
     def timed(self, phase: str) -> tuple[Operation, ...]:
-        """The operations, with everything that belongs to none as the last: what a party does between them."""
+        """Return the operations, with everything that belongs to none as the last: what a party does between them."""
         named = [op for op in self.operations if op.group != "other"]
         others = [op.phase(phase) for op in self.operations if op.group == "other"]
         whole = self.online_s if phase == "online" else self.offline_s
@@ -110,5 +110,5 @@ class ReportedRun:
 
 
 def read_run(directory: Path, file: str) -> ReportedRun:
-    """The run in ``directory/runs/file``. Raises `StoreError` naming what is wrong with the file."""
+    """Return the run in ``directory/runs/file``. Raises `StoreError` naming what is wrong with the file."""
     return ReportedRun.read(read_json(directory / "runs" / file))

@@ -71,7 +71,7 @@ def read_search(directory: Path) -> Search:
 
 
 def read_curve(directory: Path, network: ReportedNetwork) -> Curve:
-    """The curve in the network's ``metrics.json``; `StoreError` or `ValueError` when there is no usable one."""
+    """Return the curve in the network's ``metrics.json``; `StoreError` or `ValueError` when there is no usable one."""
     path = directory / "jobs" / network.job / "metrics.json"
     # A diverged training writes NaN: a gap in the line, not a broken file, so constants become null here.
     metrics = json.loads(path.read_text(encoding="utf-8"), parse_constant=lambda _: None)

@@ -35,7 +35,7 @@ class Axis:
         return None if found is None else measured(found, self.quantity)
 
     def tick(self, value: float) -> str:
-        """A round value beside the axis."""
+        """Return a round value beside the axis."""
         if not self.key:
             return tick(value)
         return megabytes(value) if self.quantity == "traffic" else seconds(value)
@@ -56,12 +56,12 @@ def measured(private: Private, quantity: str) -> float:
 
 
 def keys(networks: Sequence[ReportedNetwork]) -> tuple[str, ...]:
-    """Every ``<protocol>@<network>`` that some network was measured with, as the file has them."""
+    """Return every ``<protocol>@<network>`` that some network was measured with, as the file has them."""
     return tuple(dict.fromkeys(private.key for network in networks for private in network.private))
 
 
 def find_axis(networks: Sequence[ReportedNetwork], quantity: str, key: str | None = None) -> Axis:
-    """The axis of that name; ``key`` defaults to the first that was measured. Raises `SettingError`."""
+    """Return the axis of that name; ``key`` defaults to the first that was measured. Raises `SettingError`."""
     if quantity == "relus":
         return RELUS
     if quantity not in MEASURED:

@@ -24,7 +24,7 @@ class BudgetRow:
 
 
 def compute_budgets(budgets: Sequence[ReportedBudget], networks: Sequence[ReportedNetwork]) -> tuple[BudgetRow, ...]:
-    """The rows of the table, jobs looked up."""
+    """Return the rows of the table, jobs looked up."""
     known = {network.job: network for network in networks}
 
     def of(job: str | None) -> ReportedNetwork | None:

@@ -36,7 +36,7 @@ class DistributionView:
 
 
 def compute_distribution(profile: ReportedProfile) -> DistributionView:
-    """Every stage's and every layer's part of the network's totals."""
+    """Return every stage's and every layer's part of the network's totals."""
 
     def shares(costs: Sequence[ReportedCost]) -> tuple[StageShare, ...]:
         return tuple(

@@ -25,7 +25,7 @@ class FrontierView:
     axis: Axis = RELUS
 
     def x(self, network: ReportedNetwork) -> float:
-        """The place of a drawn network on the axis."""
+        """Return the place of a drawn network on the axis."""
         value = self.axis.value(network)
         assert value is not None
         return value
@@ -52,12 +52,12 @@ class FrontierView:
 
 
 def drawable(network: ReportedNetwork) -> bool:
-    """Whether the network has a place in the picture: an accuracy, and a ReLU count that a log axis can show."""
+    """Return whether the network has a place in the picture: an accuracy, and a ReLU count that a log axis can show."""
     return network.validation_accuracy is not None and network.relus > 0
 
 
 def accuracy(network: ReportedNetwork) -> float:
-    """The validation accuracy of a `drawable` network."""
+    """Return the validation accuracy of a `drawable` network."""
     assert network.validation_accuracy is not None
     return network.validation_accuracy
 
@@ -89,7 +89,7 @@ def compute_frontier(
 
 
 def _undominated(points: Sequence[ReportedNetwork], x: Callable[[ReportedNetwork], float]) -> set[str]:
-    """The jobs of the points that are more accurate than every point before them; of equals the first stays."""
+    """Return the jobs of the points that are more accurate than every point before them; of equals the first stays."""
     best: set[str] = set()
     reached = -math.inf
     for network in sorted(points, key=lambda n: (x(n), -accuracy(n))):
@@ -102,7 +102,7 @@ def _undominated(points: Sequence[ReportedNetwork], x: Callable[[ReportedNetwork
 def _with_room(
     view: FrontierView, points: Sequence[ReportedNetwork], others: Sequence[tuple[float, float]]
 ) -> dict[str, str]:
-    """The frontier points (by job) whose name hits no other name and no other point, and the corner it goes to.
+    """Return the frontier points (by job) whose name hits no other name and no other point, and the corner it goes to.
 
     Above left and below right of a frontier point the frontier itself never passes. The picture is taken as 100
     characters wide and 26 lines high, which holds for both renderers; the most accurate points are asked first, being

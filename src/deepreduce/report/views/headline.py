@@ -45,7 +45,7 @@ def compute_headline(search: Search) -> Headline:
 def _pick(
     teacher: ReportedNetwork | None, reduced: list[ReportedNetwork], best: ReportedNetwork | None
 ) -> ReportedNetwork | None:
-    """The smallest frontier network within `LOSS_ALLOWED` of the full one; the most accurate when none is."""
+    """Return the smallest frontier network within `LOSS_ALLOWED` of the full one; the most accurate when none is."""
     if teacher is None or teacher.validation_accuracy is None:
         return best
     floor = teacher.validation_accuracy - LOSS_ALLOWED
@@ -71,7 +71,7 @@ def _summary(search: Search, teacher: ReportedNetwork | None, pick: ReportedNetw
 
 
 def _caution(search: Search, best: ReportedNetwork | None) -> str:
-    """How far chance alone moves an accuracy: the binomial standard error at the best network."""
+    """Return how far chance alone moves an accuracy: the binomial standard error at the best network."""
     text = "Every network was trained once, and the frontier was chosen by validation accuracy."
     if best is None:
         return text

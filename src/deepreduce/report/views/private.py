@@ -49,7 +49,7 @@ class PrivateView:
 
 
 def compute_private(directory: Path, networks: Sequence[ReportedNetwork]) -> tuple[PrivateView, tuple[str, ...]]:
-    """The view, and the labels of runs that cannot be read: a picture less is no reason to fail."""
+    """Return the view, and the labels of runs that cannot be read: a picture less is no reason to fail."""
     ordered = sorted(networks, key=lambda n: (not n.on_frontier, -n.relus, n.label))
     known = keys(networks)
     frontiers = {
@@ -69,7 +69,7 @@ def compute_private(directory: Path, networks: Sequence[ReportedNetwork]) -> tup
 
 
 def _rows(network: ReportedNetwork, connections: Sequence[str]) -> list[ProfileRow]:
-    """One for each protocol that the network was measured with."""
+    """Return one for each protocol that the network was measured with."""
     protocols = dict.fromkeys(private.protocol for private in network.private)
     return [
         ProfileRow(

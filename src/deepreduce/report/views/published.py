@@ -36,7 +36,7 @@ class PublishedView:
         return tuple((point.place, point.accuracy) for method in self.methods for point in method.points)
 
     def label(self, method: PublishedMethod) -> str:
-        """What the legend says."""
+        """Return what the legend says."""
         return f"{method.name} ({method.venue}, published{' at full size' if self.reduced else ''})"
 
 
@@ -44,7 +44,7 @@ NOTHING = PublishedView((), ())
 
 
 def compute_published(search: Search) -> PublishedView:
-    """What is published on the search's data set: nothing for most."""
+    """Return what is published on the search's data set: nothing for most."""
     size = full_size(search.data.name)
     if size is None:
         return NOTHING

@@ -70,7 +70,7 @@ def compute_view(directory: Path) -> ReportView:
 
 
 def _model(settings: Rows) -> str:
-    """The network's name; settings may nest it, and a search of a user's own module may not name it at all."""
+    """Return the network's name; settings may nest it, and a search of a user's own module may not name it at all."""
     return next((value for key, value in settings if key in ("model", "model.name")), "the network")
 
 
@@ -88,7 +88,7 @@ def _notices(search: Search) -> Sequence[str]:
 
 
 def _curves(directory: Path, networks: Sequence[ReportedNetwork]) -> tuple[tuple[Curve, ...], tuple[str, ...]]:
-    """Every curve that can be read, and a notice for those that cannot: a picture less is no reason to fail."""
+    """Return every curve that can be read, and a notice for those that cannot: a picture less is no reason to fail."""
     curves, skipped = [], []
     for network in networks:
         try:
@@ -100,6 +100,6 @@ def _curves(directory: Path, networks: Sequence[ReportedNetwork]) -> tuple[tuple
 
 
 def _listed(names: Sequence[str], most: int = 5) -> str:
-    """The first few names, and how many more there are."""
+    """Return the first few names, and how many more there are."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more

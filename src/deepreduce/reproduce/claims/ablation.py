@@ -63,7 +63,7 @@ class Ablation:
 
 
 def base(data: str = DATA) -> Training:
-    """What every ingredient is compared with."""
+    """Return what every ingredient is compared with."""
     return Training(point=POINT, data=data).distilled()
 
 
@@ -90,7 +90,7 @@ def ingredients(scale: Scale) -> tuple[Ingredient, ...]:
 
 
 def combined(parts: Sequence[Ingredient], data: str = DATA) -> Training:
-    """The base with all of ``parts``. Raises `SettingError` where two contradict each other."""
+    """Return the base with all of ``parts``. Raises `SettingError` where two contradict each other."""
     settings = _merged(setting for part in parts for setting in part.settings)
     teacher = _merged(setting for part in parts for setting in part.teacher)
     return replace(base(data).distilled(Training(data=data, settings=teacher)), settings=settings)
@@ -124,7 +124,7 @@ def ablate(scale: Scale, lookup: Lookup, seeds: Iterable[int], data: str = DATA)
 
 
 def needed(scale: Scale, lookup: Lookup, seeds: Iterable[int], data: str = DATA) -> list[tuple[Training, int]]:
-    """The trainings to be compared, seed by seed.
+    """Return the trainings to be compared, seed by seed.
 
     First the base and each ingredient alone; once all of these are recorded, what was kept put together, too: ask again
     after what was named is run.

@@ -58,7 +58,7 @@ def write_ablation(
 def ablation_json(
     scale: Scale, found: Ablation, lookup: Lookup, seeds: Sequence[int], command: str, date: str
 ) -> dict[str, Any]:
-    """Everything as plain data."""
+    """Return everything as plain data."""
     records = used(lookup, needed(scale, lookup, seeds, found.base.data))
     return {
         **provenance(scale, seeds, command, date, records),
@@ -74,7 +74,7 @@ def ablation_json(
 
 
 def ablation_markdown(content: dict[str, Any]) -> str:
-    """The page of what `ablation_json` made."""
+    """Return the page of what `ablation_json` made."""
     lines = [f"# Ingredients of a recipe at scale {content['scale']['name']}", "", *provenance_lines(content), ""]
     lines += [content["rule"], "", f"The base is `{content['base']}` by the scale's recipe.", ""]
     lines += [*_head("over the base"), *(_line(row["ingredient"], row, row["kept"]) for row in content["alone"])]
@@ -90,7 +90,7 @@ def ablation_markdown(content: dict[str, Any]) -> str:
 
 
 def ablation_picture(scale: Scale, found: Ablation, kind: str) -> bytes:
-    """The forest plot as ``svg`` or ``png``."""
+    """Return the forest plot as ``svg`` or ``png``."""
     groups = [Group("each alone", tuple(row.compared for row in found.alone))]
     if found.further:
         groups.append(Group("one over another", found.further))

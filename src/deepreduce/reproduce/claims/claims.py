@@ -48,7 +48,8 @@ def judge(lookup: Lookup, seeds: Iterable[int], claims: Sequence[Claim] | None =
 
 
 def needed(seeds: Iterable[int], claims: Sequence[Claim] | None = None) -> list[tuple[Training, int]]:
-    """Every training that ``claims`` (default: `CLAIMS`) compare, at each of ``seeds``; seed by seed, claim by claim.
+    """Return every training that ``claims`` (default: `CLAIMS`) compare, at each of ``seeds``; seed by seed, claim by
+    claim.
 
     A run that is stopped early has so compared everything over fewer seeds.
     """

@@ -59,7 +59,7 @@ def write_claims(
 def claims_json(
     scale: Scale, verdicts: Sequence[Verdict], lookup: Lookup, seeds: Sequence[int], command: str, date: str
 ) -> dict[str, Any]:
-    """Everything as plain data."""
+    """Return everything as plain data."""
     wanted = [(t, s) for verdict in verdicts for t in verdict.claim.trainings for s in seeds]
     return {
         **provenance(scale, seeds, command, date, used(lookup, wanted)),
@@ -80,7 +80,7 @@ def claims_json(
 
 
 def compared_json(found: Compared) -> dict[str, Any]:
-    """One comparison as plain data; values are those of ``paired.seeds``, in their order."""
+    """Return one comparison as plain data; values are those of ``paired.seeds``, in their order."""
     paired = None if found.paired is None else {**asdict(found.paired), "adjusted_p": found.paired.adjusted_p}
     return {
         "above": found.comparison.above.name,
@@ -96,7 +96,7 @@ def compared_json(found: Compared) -> dict[str, Any]:
 
 
 def claims_markdown(content: dict[str, Any], heading: str = "The paper's claims") -> str:
-    """The page of what `claims_json` made."""
+    """Return the page of what `claims_json` made."""
     lines = [f"# {heading} at scale {content['scale']['name']}", "", *provenance_lines(content), ""]
     lines += [content["rule"], "", "| claim | verdict | seeds |", "|---|---|---:|"]
     for claim in content["claims"]:
@@ -115,7 +115,7 @@ def claims_markdown(content: dict[str, Any], heading: str = "The paper's claims"
 
 
 def compared_row(row: dict[str, Any]) -> str:
-    """One comparison as a row of the table."""
+    """Return one comparison as a row of the table."""
     paired = row["paired"]
     ours, interval, p = "–", "–", "–"
     if paired is not None:
@@ -127,7 +127,7 @@ def compared_row(row: dict[str, Any]) -> str:
 
 
 def claims_picture(scale: Scale, verdicts: Sequence[Verdict], kind: str, heading: str = "The paper's claims") -> bytes:
-    """The forest plot of all comparisons as ``svg`` or ``png``."""
+    """Return the forest plot of all comparisons as ``svg`` or ``png``."""
     groups = [Group(f"{verdict.claim.name}: {verdict.outcome}", verdict.compared) for verdict in verdicts]
     title = f"{heading} at scale {scale.name}"
     axis = "difference in points of accuracy (of C for criticality),\nintervals adjusted within each claim"

@@ -27,7 +27,7 @@ class ElementBudget:
     base: str
 
     def again(self) -> Statistic:
-        """The coarse network, trained twice."""
+        """Return the coarse network, trained twice."""
         return accuracy("coarse", Training(point=self.coarse, start=_distilled(self.coarse)).distilled())
 
     def fine(self, method: Scoring = "taylor2", name: str = "fine") -> Statistic:

@@ -32,7 +32,7 @@ class ClaimsStudy:
         return tuple(dict.fromkeys(training for claim in self.claims for training in claim.trainings))
 
     def write(self, results: Path, context: Context) -> list[Path]:
-        """All files, made before the first is written."""
+        """Return all files, made before the first is written."""
         scale, found = context.lab.scale, context.lookup
         return write_claims(
             results / self.name / scale.name,
@@ -83,11 +83,11 @@ class AblationStudy:
         return tuple(dict.fromkeys(alone))
 
     def then(self, scale: Scale, lookup: Lookup, seeds: Sequence[int]) -> tuple[Training, ...]:
-        """What is to be run once these are recorded: the ingredients that were kept, together."""
+        """Return what is to be run once these are recorded: the ingredients that were kept, together."""
         return tuple(dict.fromkeys(training for training, _ in needed(scale, lookup, seeds)))
 
     def write(self, results: Path, context: Context) -> list[Path]:
-        """All files, made before the first is written."""
+        """Return all files, made before the first is written."""
         scale, found = context.lab.scale, context.lookup
         return write_ablation(
             results / self.name / scale.name,

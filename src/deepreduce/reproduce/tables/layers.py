@@ -94,7 +94,7 @@ class LayersStudy:
 
 
 def readings(profile: Profile) -> list[Reading]:
-    """What the paper reads off such a figure (section 2.2, observation 1; appendix A)."""
+    """Return what the paper reads off such a figure (section 2.2, observation 1; appendix A)."""
     convolutions = [layer for layer in profile.layers if layer.op == "conv2d" and _main(layer)]
     relus = [layer.cost.relus for layer in profile.layers if layer.cost.relus]
     half = len(convolutions) // 2
@@ -116,7 +116,7 @@ def _main(layer: Layer) -> bool:
 
 
 def _half(values: list[int]) -> float:
-    """The part of the sum that the first half has."""
+    """Return the part of the sum that the first half has."""
     return sum(values[: len(values) // 2]) / sum(values)
 
 

@@ -22,7 +22,7 @@ OTHER_SCALE = (
 
 
 def table_markdown(view: TableView, provenance: dict[str, Any]) -> str:
-    """The whole page."""
+    """Return the whole page."""
     lines = [f"# {view.table.title}", "", f"{view.table.source}.", "", *provenance_lines(provenance), ""]
     lines += [STATISTICS, ""] + ([] if view.comparable else [OTHER_SCALE, ""])
     if any(row.latency is not None for row in view.rows):

@@ -60,7 +60,7 @@ class RowView:
     notes: tuple[str, ...]
 
     def cell(self, column: str) -> CellView | None:
-        """Its cell under that heading."""
+        """Return its cell under that heading."""
         return next((cell for cell in self.cells if cell.column == column), None)
 
 

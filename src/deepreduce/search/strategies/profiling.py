@@ -13,7 +13,7 @@ Row = dict[str, Any]
 
 
 def plan_teacher(trainings: Trainings) -> Entry:
-    """The unreduced network's training."""
+    """Return the unreduced network's training."""
     point = trainings.method.full.point
     teacher = trainings.plan("teacher", "full", point, trainings.method.spec(point, None))
     assert teacher is not None
@@ -30,7 +30,7 @@ def check_teacher(trainings: Trainings, teacher: Entry) -> None:
 def criticality_table(
     trainings: Trainings, distilled: Mapping[str, Entry | None], plain: Mapping[str, Entry | None] | None = None
 ) -> list[Row]:
-    """The criticality table in culling order, from each stage's training with distillation and, if any, without.
+    """Return the criticality table in culling order, from each stage's training with distillation and, if any, without.
 
     A stage whose profiling failed is culled first, with a notice. Raises `TrainingError` if all failed.
     """
@@ -56,5 +56,5 @@ def criticality_table(
 
 
 def order_of(table: list[Row]) -> tuple[str, ...]:
-    """The stages from least to most critical."""
+    """Return the stages from least to most critical."""
     return tuple(row["stage"] for row in table)

@@ -115,7 +115,7 @@ def quarter_budget(trainings: Trainings, teacher: Entry, order: Sequence[str]) -
 
 
 def _pool(trainings: Trainings, order: Sequence[str]) -> list[tuple[Point, bool]]:
-    """The networks of the first rung, all of them distilled: each stage alone, and the candidates."""
+    """Return the networks of the first rung, all of them distilled: each stage alone, and the candidates."""
     method = trainings.method
     every = all_trainings(method.full.layout, order, method.alpha, method.rho)
     return [(point, distilled) for point, distilled in every if distilled]
@@ -131,7 +131,7 @@ def _kept(count: int) -> int:
 
 
 def _first_share(trainings: Trainings, teacher: Entry, order: Sequence[str]) -> float:
-    """The share of the recipe that the first rung's networks are trained for."""
+    """Return the share of the recipe that the first rung's networks are trained for."""
     method = trainings.method
     found = candidates(method.full.layout, order, method.alpha, method.rho)
     again = [(found[i].point, True) for i in roots(found, parents(found))]
@@ -148,7 +148,8 @@ def _first_share(trainings: Trainings, teacher: Entry, order: Sequence[str]) -> 
 def _plan_candidates(
     trainings: Trainings, teacher: Entry, found: Sequence[Candidate], share: float
 ) -> list[Entry | None]:
-    """The candidates' short runs. What would start from a network that cannot be made starts from the teacher."""
+    """Return the candidates' short runs. What would start from a network that cannot be made starts from the teacher.
+    """
     method, images = trainings.method, len(trainings.method.data.train)
     origins = parents(found)
     fresh = roots(found, origins)

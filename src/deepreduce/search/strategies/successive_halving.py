@@ -12,7 +12,8 @@ from ..hypervolume import Reference, ReluAccuracy, hypervolume
 
 
 def survivors(points: Sequence[ReluAccuracy], count: int, reference: Reference) -> list[int]:
-    """The indices of ``count`` of ``points`` (ReLUs, accuracy), in their order; all of them where there are no more.
+    """Return the indices of ``count`` of ``points`` (ReLUs, accuracy), in their order; all of them where there are no
+    more.
 
     Fronts are taken whole, from the first on: those that nothing beats, then those that only the taken ones beat.
     Of the first front that is too large, points are taken one by one, each time the one that adds the most hypervolume
@@ -28,7 +29,7 @@ def survivors(points: Sequence[ReluAccuracy], count: int, reference: Reference) 
 
 
 def _beats(one: ReluAccuracy, other: ReluAccuracy) -> bool:
-    """Whether ``one`` is at least as good in both and not the same."""
+    """Return whether ``one`` is at least as good in both and not the same."""
     return one[0] <= other[0] and one[1] >= other[1] and one != other
 
 

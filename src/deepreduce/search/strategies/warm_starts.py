@@ -27,7 +27,7 @@ def parents(found: Sequence[Candidate]) -> list[int | None]:
 
 
 def roots(found: Sequence[Candidate], origins: Sequence[int | None]) -> set[int]:
-    """The candidates that begin with a part of the teacher's channels, and have most to learn."""
+    """Return the candidates that begin with a part of the teacher's channels, and have most to learn."""
     return {i for i, origin in enumerate(origins) if origin is None and found[i].point.alpha != 1}
 
 

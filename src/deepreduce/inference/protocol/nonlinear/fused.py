@@ -42,7 +42,7 @@ class FusedClient:
         self._products: dict[int, Ring] = {}  # w
 
     def has_chosen(self, chunk: Chunk) -> bool:
-        """Whether the garbled material may arrive."""
+        """Return whether the garbled material may arrive."""
         return chunk.first in self._labels
 
     def choose(self, chunk: Chunk, shares: Ring, ot: _core.OtReceiver) -> Bytes:
@@ -99,7 +99,7 @@ class FusedClient:
         return packed
 
     def state(self) -> State:
-        """What `answer` needs."""
+        """Return what `answer` needs."""
         return {
             "mask": self.mask,
             "key": self._key,
@@ -192,13 +192,13 @@ class FusedServer:
         return content
 
     def close(self, chunk: Chunk, shares: Ring, content: Bytes) -> Ring:
-        """The opened element with rho taken off: relu minus the client's mask."""
+        """Return the opened element with rho taken off: relu minus the client's mask."""
         opened = unpack(content, chunk.padded, self.vector.ring_bits)
         closed: Ring = (opened + part(self._rho, chunk)) & np.uint64(2**self.vector.ring_bits - 1)
         return closed
 
     def state(self) -> State:
-        """What `labels` and `close` need; nothing of the extension, whose part is done."""
+        """Return what `labels` and `close` need; nothing of the extension, whose part is done."""
         delta = {} if self._delta is None else {"delta": self._delta.to_bytes()}  # there is none without elements
         return {
             "seed": self._seed,

@@ -39,7 +39,7 @@ class GarbledClient:
         self._tables: dict[int, Bytes] = {}
 
     def has_chosen(self, chunk: Chunk) -> bool:
-        """Whether the garbled material may arrive."""
+        """Return whether the garbled material may arrive."""
         return chunk.first in self._labels
 
     def choose(self, chunk: Chunk, shares: Ring, ot: _core.OtReceiver) -> Bytes:
@@ -57,7 +57,7 @@ class GarbledClient:
         self._key = self._key if key is None else key
 
     def answer(self, chunk: Chunk, content: Bytes) -> Bytes:
-        """The colours of the output labels, which only the server can decode."""
+        """Return the colours of the output labels, which only the server can decode."""
         v = self.vector
         labels, tables = self._labels.pop(chunk.first), self._tables.pop(chunk.first)
         with wiping(labels):
@@ -68,7 +68,7 @@ class GarbledClient:
         return packed
 
     def state(self) -> State:
-        """What `answer` needs."""
+        """Return what `answer` needs."""
         labels, tables = by_chunk("labels", self._labels), by_chunk("tables", self._tables)
         return {"mask": self.mask, "key": self._key, **labels, **tables}
 
@@ -138,7 +138,7 @@ class GarbledServer:
         return result
 
     def state(self) -> State:
-        """What `labels` and `close` need."""
+        """Return what `labels` and `close` need."""
         delta = {} if self._delta is None else {"delta": self._delta.to_bytes()}  # there is none without elements
         return {"seed": self._seed, **delta, **by_chunk("colours", self._colours)}
 

@@ -10,22 +10,22 @@ from .vector import ClientVector, ServerVector, State
 
 
 def client_vector(vector: Vector, threads: int) -> ClientVector:
-    """The client's side of the vector's protocol, with a fresh mask."""
+    """Return the client's side of the vector's protocol, with a fresh mask."""
     return _client(vector)(vector, threads)
 
 
 def server_vector(vector: Vector, threads: int) -> ServerVector:
-    """The server's side of the vector's protocol, with fresh seeds."""
+    """Return the server's side of the vector's protocol, with fresh seeds."""
     return _server(vector)(vector, threads)
 
 
 def restored_client(vector: Vector, state: State, threads: int) -> ClientVector:
-    """The client's side as its `state` was, ready to answer."""
+    """Return the client's side as its `state` was, ready to answer."""
     return _client(vector).restored(vector, state, threads)
 
 
 def restored_server(vector: Vector, state: State, threads: int) -> ServerVector:
-    """The server's side as its `state` was, ready to send labels."""
+    """Return the server's side as its `state` was, ready to send labels."""
     return _server(vector).restored(vector, state, threads)
 
 

@@ -39,7 +39,7 @@ class RescaleClient:
         self._products: dict[int, Ring] = {}  # -q
 
     def has_chosen(self, chunk: Chunk) -> bool:
-        """Whether the garbled material may arrive."""
+        """Return whether the garbled material may arrive."""
         return chunk.first in self._shares
 
     def choose(self, chunk: Chunk, shares: Ring, ot: _core.OtReceiver) -> Bytes:
@@ -61,7 +61,7 @@ class RescaleClient:
         return packed
 
     def answer(self, chunk: Chunk, content: Bytes) -> Bytes:
-        """Its part of the shifted sum, masked."""
+        """Return its part of the shifted sum, masked."""
         v, (shares, _), products = self.vector, self._shares.pop(chunk.first), self._products.pop(chunk.first)
         with wiping(shares, products):
             answer = _core.rescale_answer(v.ring_bits, v.shift, shares, products, content, part(self.mask, chunk))
@@ -69,7 +69,7 @@ class RescaleClient:
         return packed
 
     def state(self) -> State:
-        """What `answer` needs; A was for the products alone."""
+        """Return what `answer` needs; A was for the products alone."""
         shares = {first: shares for first, (shares, _) in self._shares.items()}
         return {"mask": self.mask, **by_chunk("shares", shares), **by_chunk("products", self._products)}
 
@@ -119,7 +119,7 @@ class RescaleServer:
         return opened
 
     def close(self, chunk: Chunk, shares: Ring, content: Bytes) -> Ring:
-        """The shifted sum minus the client's mask."""
+        """Return the shifted sum minus the client's mask."""
         v = self.vector
         answer = unpack(content, chunk.padded, v.ring_bits)
         products, opened = self._products.pop(chunk.first), self._opened.pop(chunk.first)
@@ -130,7 +130,7 @@ class RescaleServer:
         return result
 
     def state(self) -> State:
-        """What `labels` and `close` need."""
+        """Return what `labels` and `close` need."""
         return {**by_chunk("bits", self._bits), **by_chunk("products", self._products)}
 
     @classmethod

@@ -29,10 +29,10 @@ class ClientVector(Protocol):
     mask: Ring  # [padded] fresh: the client's share of the result
 
     def has_chosen(self, chunk: Chunk) -> bool:
-        """Whether the garbled material may arrive."""
+        """Return whether the garbled material may arrive."""
 
     def choose(self, chunk: Chunk, shares: Ring, ot: _core.OtReceiver) -> Bytes:
-        """The choices message for the chunk's shares [padded]."""
+        """Return the choices message for the chunk's shares [padded]."""
 
     def receive_garbled(self, chunk: Chunk, content: Bytes, reverse: _core.OtSender) -> Bytes | None:
         """Takes the garbled material, returns the products message."""
@@ -41,7 +41,7 @@ class ClientVector(Protocol):
         """Evaluates on the server's labels, returns the answers message."""
 
     def state(self) -> State:
-        """What `answer` needs, before its first call; `roles.restored_client` makes a vector of it again."""
+        """Return what `answer` needs, before its first call; `registry.restored_client` makes a vector of it again."""
 
 
 class ServerVector(Protocol):
@@ -50,28 +50,28 @@ class ServerVector(Protocol):
     vector: Vector
 
     def garble(self, chunk: Chunk, choices: Bytes | None, ot: _core.OtSender, reverse: _core.OtReceiver) -> Bytes:
-        """The garbled message for the client's choices."""
+        """Return the garbled message for the client's choices."""
 
     def receive_products(self, chunk: Chunk, content: Bytes) -> None:
         """Takes the products message."""
 
     def labels(self, chunk: Chunk, shares: Ring) -> Bytes:
-        """The labels message for the chunk's shares [padded]."""
+        """Return the labels message for the chunk's shares [padded]."""
 
     def close(self, chunk: Chunk, shares: Ring, content: Bytes) -> Ring:
-        """The server's share of the result [padded] from the answers message."""
+        """Return the server's share of the result [padded] from the answers message."""
 
     def state(self) -> State:
-        """What `labels` and `close` need, before their first call; for `roles.restored_server`."""
+        """Return what `labels` and `close` need, before their first call; for `registry.restored_server`."""
 
 
 def by_chunk(name: str, parts: Mapping[int, NDArray[Any]]) -> State:
-    """A field that every chunk has, as a state holds it."""
+    """Return a field that every chunk has, as a state holds it."""
     return {f"{name}.{first}": part for first, part in parts.items()}
 
 
 def of_chunks(state: State, name: str) -> dict[int, NDArray[Any]]:
-    """The inverse of `by_chunk`."""
+    """Return the inverse of `by_chunk`."""
     prefix = f"{name}."
     return {int(key[len(prefix) :]): part for key, part in state.items() if key.startswith(prefix)}
 
@@ -86,18 +86,18 @@ def unpack(content: Bytes, count: int, bits: int) -> Ring:
 
 
 def pad(values: Ring) -> Ring:
-    """A vector with zeros up to a whole group."""
+    """Return a vector with zeros up to a whole group."""
     missing = -len(values) % GROUP
     return np.concatenate([values, np.zeros(missing, np.uint64)]) if missing else np.ascontiguousarray(values)
 
 
 def part(values: Ring, chunk: Chunk) -> Ring:
-    """The chunk's part of a padded vector."""
+    """Return the chunk's part of a padded vector."""
     return values[chunk.first : chunk.first + chunk.padded]
 
 
 def group(chunk: Chunk) -> int:
-    """The number of the chunk's first group within its vector."""
+    """Return the number of the chunk's first group within its vector."""
     return chunk.first // GROUP
 
 
@@ -108,7 +108,7 @@ def random_bytes(count: int) -> Bytes:
 
 
 def extend_receiver(ot: _core.OtReceiver, bits: Bytes, threads: int = 1) -> tuple[Bytes, Bytes]:
-    """The message for packed choice bits, and the blocks they chose, uint8 [8 * len(bits) * 16]."""
+    """Return the message for packed choice bits, and the blocks they chose, uint8 [8 * len(bits) * 16]."""
     rounded = -(-len(bits) * 8 // OT_BLOCK) * OT_BLOCK
     choices = bits if rounded == len(bits) * 8 else np.concatenate([bits, np.zeros(rounded // 8 - len(bits), np.uint8)])
     blocks = np.empty(rounded * 16, np.uint8)
@@ -119,12 +119,12 @@ def extend_receiver(ot: _core.OtReceiver, bits: Bytes, threads: int = 1) -> tupl
 
 
 def extend_sender(ot: _core.OtSender, count: int, correction: Bytes, threads: int = 1) -> Bytes:
-    """The blocks of the zero choices of ``count`` transfers, uint8 [count * 16]."""
+    """Return the blocks of the zero choices of ``count`` transfers, uint8 [count * 16]."""
     rounded = -(-count // OT_BLOCK) * OT_BLOCK
     blocks: Bytes = ot.extend(rounded, correction, threads).reshape(-1)
     return blocks[: count * 16]
 
 
 def split_key(chunk: Chunk, content: Bytes) -> tuple[Bytes | None, Bytes]:
-    """The hash key at the head of the first chunk's garbled material, and the rest."""
+    """Return the hash key at the head of the first chunk's garbled material, and the rest."""
     return (content[:HASH_KEY], content[HASH_KEY:]) if chunk.first == 0 else (None, content)

@@ -53,7 +53,7 @@ class ForkServer:
         self._child = self._begin()
 
     def worker(self, protocol: Protocol, batch: int) -> socket.socket:
-        """A connection to a new worker. Raises `WorkerError`."""
+        """Return a connection to a new worker. Raises `WorkerError`."""
         self.keep_alive()
         return order(self.orders, protocol, batch)
 
@@ -94,7 +94,7 @@ class ForkServerClient:
         self._orders = orders
 
     def worker(self, protocol: Protocol, batch: int) -> socket.socket:
-        """A connection to a new worker. Raises `WorkerError`."""
+        """Return a connection to a new worker. Raises `WorkerError`."""
         return order(self._orders, protocol, batch)
 
     def close(self) -> None:
@@ -103,7 +103,7 @@ class ForkServerClient:
 
 
 def order(orders: socket.socket, protocol: Protocol, batch: int) -> socket.socket:
-    """A connection to a worker that is about to be forked. Raises `WorkerError`."""
+    """Return a connection to a worker that is about to be forked. Raises `WorkerError`."""
     ours, theirs = socket.socketpair()
     with theirs:
         try:

@@ -33,7 +33,7 @@ class WorkerPipe:
             self._socket.sendall(part)
 
     def receive(self) -> tuple[Head, int]:
-        """The head of the next message, and how many bytes of body follow, all of which must be taken."""
+        """Return the head of the next message, and how many bytes of body follow, all of which must be taken."""
         length, body = HEAD.unpack(self._exactly(HEAD.size))
         if length > MOST_HEAD or body > MOST_BODY:
             raise ConnectionError("the other process sent no message")

@@ -42,7 +42,7 @@ class RemoteOffline:
         self._relay({"do": "set-up"}, request)
 
     def run(self) -> tuple[Masks, Vectors]:
-        """One batch."""
+        """Return one batch."""
         done = self._relay({"do": "prepare"})
         with _worker_errors():
             arrays = {name: np.empty(shape, kind) for name, kind, shape in done["arrays"]}

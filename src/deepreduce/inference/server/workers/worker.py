@@ -28,7 +28,7 @@ NO_PHASE = {"seconds": 0.0, "rounds": 0, "ops": {}}
 
 
 def _work(link: WorkerPipe, program: Program, linears: dict[str, OfflineLinear], threads: int) -> NoReturn:
-    """A worker's life."""
+    """Return a worker's life."""
     try:
         os.nice(NICE)
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # which a whole service may get: a server first finishes
@@ -88,7 +88,7 @@ class _Relayed:
         self._link.send({"do": "send", "kind": int(kind), "op": op}, *parts)
 
     def receive(self, kind: Kind, length: int, op: str = "") -> Bytes:
-        """The content of the next frame."""
+        """Return the content of the next frame."""
         self._link.send({"do": "receive", "kind": int(kind), "length": length, "op": op})
         _, size = self._link.receive()
         content: Bytes = self._link.take(np.empty(size, np.uint8))
