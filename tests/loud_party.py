@@ -132,7 +132,7 @@ def work(folder: Path, counters: Metrics, protocol: str) -> None:
             Channel.send = send
         with expected("a fault of ours"), Client("127.0.0.1", port, **asks) as client:
             client.prepare(1)
-            client._shelf._batches[next(iter(client._shelf._batches))].vectors.clear()
+            client._pool._batches[next(iter(client._pool._batches))].vectors.clear()
             client.predict_integers(x)
         with expected("a fault of the server's"), Client("127.0.0.1", port, **asks) as client:
             client.prepare(1)

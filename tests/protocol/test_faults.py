@@ -175,13 +175,13 @@ def test_material_is_used_once(weighed):
     _, port = weighed
     party = Client("127.0.0.1", port, timeout_s=TIMEOUT_S)
     party.prepare(2)
-    (batch_id, material), *_ = party._shelf._batches.items()
+    (batch_id, material), *_ = party._pool._batches.items()
     party.predict_integers(X)
     assert party.prepared == 1
-    assert batch_id not in party._shelf._batches
+    assert batch_id not in party._pool._batches
     assert not any(v._tables or v._labels for vs in material.vectors.values() for v in vs)
-    party._shelf._batches[batch_id] = material  # a client that does not play by the rules
-    party._shelf._batches.move_to_end(batch_id, last=False)
+    party._pool._batches[batch_id] = material  # a client that does not play by the rules
+    party._pool._batches.move_to_end(batch_id, last=False)
     with pytest.raises(SessionError, match="does not have the prepared batch"):
         party.predict_integers(X)
     assert party.prepared == 0
@@ -191,6 +191,6 @@ def test_a_batch_prepared_otherwise_is_refused(weighed):
     _, port = weighed
     party = Client("127.0.0.1", port, timeout_s=TIMEOUT_S)
     party.prepare(1)
-    next(iter(party._shelf._batches.values())).transcript = bytes(32)
+    next(iter(party._pool._batches.values())).transcript = bytes(32)
     with pytest.raises(SessionError, match="does not have the prepared batch"):
         party.predict_integers(X)

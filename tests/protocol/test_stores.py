@@ -157,7 +157,7 @@ def test_another_identity_gets_nothing_and_burns_nothing(tmp_path):
         connect(port, tmp_path, "other").close()
         thief = connect(port, tmp_path, "other")
         # B shows A's batch, with the right transcript, under its own identity.
-        thief._shelf.take = lambda: (batch_id, stolen(tmp_path, thief, (batch_id, transcript, key)))
+        thief._pool.take = lambda: (batch_id, stolen(tmp_path, thief, (batch_id, transcript, key)))
         refused(thief)
         assert server.resources.store.ready() == 1
         with connect(port, tmp_path) as client:

@@ -30,8 +30,7 @@ def normalized_by(
 
 
 def averaged(images: NDArray[np.float64], height: int, width: int) -> NDArray[np.float64]:
-    """Average each output pixel over the input pixels that its area touches, as adaptive average pooling does.
-    """
+    """Average each output pixel over the input pixels that its area touches, as adaptive average pooling does."""
     for axis, size in ((2, height), (3, width)):
         if images.shape[axis] != size:
             side = images.shape[axis]

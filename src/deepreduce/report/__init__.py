@@ -1,7 +1,7 @@
 """The report: reads a search folder, and writes the page, the picture and the table that people look at.
 
-It reads files only, so it needs neither torch nor the code that searched: ``view.py`` computes, ``html.py``,
-``figures.py`` and ``table.py`` render.
+It reads files only, so it needs neither torch nor the code that searched: ``views`` compute, ``html``, ``charts``,
+``figures`` and ``csv_table`` render.
 """
 
 from __future__ import annotations

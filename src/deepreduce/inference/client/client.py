@@ -116,7 +116,7 @@ class Client:
     @property
     def prepared(self) -> int:
         """How many predictions are prepared: on this connection, or in the store for this server, plan and settings."""
-        return len(self._shelf)
+        return len(self._pool)
 
     @property
     def connected(self) -> bool:
@@ -126,7 +126,7 @@ class Client:
     @property
     def stored(self) -> bool:
         """Whether what is prepared outlives the connection."""
-        return self._shelf.stored
+        return self._pool.stored
 
     @property
     def most_prepared(self) -> int:
@@ -148,7 +148,7 @@ class Client:
                 self._ask(QuotaQuestion.PREPARATION)
                 with self._guarded(BusyError):
                     batch_id, material = self._prepares().run()
-                self._shelf.put(batch_id, material)
+                self._pool.put(batch_id, material)
         self._progress("prepare", n, n)
 
     def predict(self, x: ArrayLike) -> NDArray[np.float64]:
@@ -266,9 +266,9 @@ class Client:
         with closing_on_error(connection.channel):
             if connection.plan is not known:
                 self._program: Program = compile_plan(self.plan, self.target.protocol, self.target.batch)
-            self._shelf: ClientPool = ClientMemoryPool()
+            self._pool: ClientPool = ClientMemoryPool()
             if connection.stored and self.store is not None:
-                self._shelf = ClientStoredPool(self.store, connection.purpose, self._program, self._threads)
+                self._pool = ClientStoredPool(self.store, connection.purpose, self._program, self._threads)
         self._connection = connection
         self.setup.seconds = time.perf_counter() - started
 
@@ -286,7 +286,7 @@ class Client:
         """Return a batch that is from now on used up."""
         if self._mode == "single":
             self.prepare(1)
-        taken = self._shelf.take()
+        taken = self._pool.take()
         if taken is None:
             raise SessionError("nothing is prepared", "call prepare(n) first, or use mode='single'")
         return taken
@@ -342,4 +342,4 @@ class Client:
         connection, self._connection, self._preparation = self._connection, None, None
         if connection is not None:
             connection.channel.close()
-            self._shelf.clear()
+            self._pool.clear()

@@ -1,5 +1,5 @@
 """The server's offline phase but for its claim: keys, answers to encrypted masks, garbling. It knows no socket and no
-store, so it runs as well in the session's thread as in a process of its own (nursery.py).
+store, so it runs as well in the session's thread as in a process of its own (server/workers).
 """
 
 from __future__ import annotations

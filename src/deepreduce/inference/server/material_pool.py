@@ -19,11 +19,11 @@ class ServerPool(Protocol):
 
     stored: bool
 
-    def __len__(self) -> int:
-        """Batches in memory."""
+    def count_in_memory(self) -> int:
+        """Return how many batches take memory of this session."""
 
-    def holds(self, batch_id: bytes) -> bool:
-        """Return whether a batch of that id is in memory."""
+    def is_in_memory(self, batch_id: bytes) -> bool:
+        """Return whether a batch of that id does."""
 
     def put(self, batch_id: bytes, material: ServerMaterial) -> None:
         """Keeps a batch. Raises `StoreError`."""
@@ -46,10 +46,11 @@ class ServerMemoryPool:
     def __init__(self) -> None:
         self._batches: dict[bytes, ServerMaterial] = {}
 
-    def __len__(self) -> int:
+    def count_in_memory(self) -> int:
+        """Return how many batches there are."""
         return len(self._batches)
 
-    def holds(self, batch_id: bytes) -> bool:
+    def is_in_memory(self, batch_id: bytes) -> bool:
         """Return whether a batch of that id is here."""
         return batch_id in self._batches
 
@@ -76,11 +77,12 @@ class ServerStoredPool:
     def __init__(self, store: ServerStore, purpose: Purpose, program: Program, threads: int) -> None:
         self._store, self._purpose, self._program, self._threads = store, purpose, program, threads
 
-    def __len__(self) -> int:
+    def count_in_memory(self) -> int:
+        """Return 0: all are on the disk, where the store counts them."""
         return 0
 
-    def holds(self, batch_id: bytes) -> bool:
-        """None is in memory."""
+    def is_in_memory(self, batch_id: bytes) -> bool:
+        """Return False: all are on the disk, where the store refuses an id twice."""
         return False
 
     def put(self, batch_id: bytes, material: ServerMaterial) -> None:

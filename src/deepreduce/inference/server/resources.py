@@ -50,7 +50,7 @@ class Terms:
     """What one session may do: the program that its client asked for, where its material is kept, and how much."""
 
     program: Program
-    shelf: ServerPool
+    pool: ServerPool
     most_prepared: int
     answer: ServerHello
     client: str  # names the client in the log; says nothing about its identity
@@ -182,13 +182,13 @@ class ServerResources:
             raise LimitError(f"one preparation of {each} bytes is more than a limit")
         program: Program = self._compiled(hello.protocol, hello.batch)
         client = hashlib.sha256(b"deepreduce client" + bytes.fromhex(hello.identity)).hexdigest()
-        shelf: ServerPool = ServerMemoryPool()
+        pool: ServerPool = ServerMemoryPool()
         if self.store is not None and keeps:
             purpose = Purpose(peer_of(identity, client), self._computation, hello.protocol, hello.batch)
-            shelf = ServerStoredPool(self.store, purpose, program, self.threads)
+            pool = ServerStoredPool(self.store, purpose, program, self.threads)
         metered = self.access.quotas.of(identity).metered
         answer = ServerHello(VERSION, self.plan_digest, self.plan.parameter_set, most, self._identity, keeps, metered)
-        return Terms(program, shelf, most, answer, client[:12], each)
+        return Terms(program, pool, most, answer, client[:12], each)
 
     def admits(self, address: str) -> bool:
         """Book one more session or preparation of an address; return whether its rate allows it."""

@@ -73,7 +73,7 @@ class Session:
             self._terms = terms = self._resources.terms(hello, admitted.identity)
             greet_client(self._channel, hello, terms.answer, self._resources.plan_bytes)
             self._opened = True
-            self._emit("opened", protocol=hello.protocol, batch=hello.batch, stored=terms.shelf.stored)
+            self._emit("opened", protocol=hello.protocol, batch=hello.batch, stored=terms.pool.stored)
             while self._serve_one(terms):
                 pass
         except PeerError as error:
@@ -92,7 +92,7 @@ class Session:
         finally:
             self._close_offline()
             if self._terms is not None:
-                self._terms.shelf.clear()
+                self._terms.pool.clear()
                 self._resources.book(self._terms.program, -self._booked)  # what was admitted ends with it
             if self._admission is not None:
                 self._admission.leave()
@@ -164,7 +164,7 @@ class Session:
         admitted.book(program.batch)  # while the batch is whole: one that a quota refuses is kept
         # Used from here on: a store has this on the disk before the first byte that depends on the client's is sent.
         try:
-            material = terms.shelf.take(content[:BATCH_ID].tobytes(), content[BATCH_ID:CLAIM].tobytes())
+            material = terms.pool.take(content[:BATCH_ID].tobytes(), content[BATCH_ID:CLAIM].tobytes())
         except BatchError:
             admitted.give_back()
             raise
@@ -178,7 +178,7 @@ class Session:
             material.wipe()
         run.online.seconds = time.perf_counter() - started  # with the store's part
         run.online.ops[INPUT].received_bytes += HEADER.size + len(content)
-        self._book(program, len(terms.shelf))
+        self._book(program, terms.pool.count_in_memory())
         self._cost("predicted", program, run.online)
         self._resources.on_run(run)
 
@@ -212,15 +212,15 @@ class Session:
             self._busy(1, terms.program, renew=True)
 
     def _serve_prepare(self, terms: Terms, offline: Offline, batch_id: bytes) -> None:
-        program, shelf = terms.program, terms.shelf
-        if shelf.holds(batch_id) or len(shelf) >= terms.most_prepared:
+        program, pool = terms.program, terms.pool
+        if pool.is_in_memory(batch_id) or pool.count_in_memory() >= terms.most_prepared:
             raise LimitError(f"the client asked for more than {terms.most_prepared} preparations, or for one twice")
         try:
             self._book(program, self._booked + 1)
             with self._resources.place():
                 self._resources.admit(self._address)
                 self._admitted().preparing(program.batch, terms.each)  # counted before the first answer
-                phase = self._prepare(offline, shelf, batch_id)
+                phase = self._prepare(offline, pool, batch_id)
         except BusyError as error:
             # Without a linear op the client does not wait for an answer before it uses its keys.
             self._busy(error.retry_s, program, renew=not program.waves)
@@ -230,9 +230,9 @@ class Session:
         else:
             phase.ops[INPUT].received_bytes += HEADER.size + len(batch_id)  # what began it
             self._cost("prepared", program, phase)
-        self._book(program, len(shelf))
+        self._book(program, pool.count_in_memory())
 
-    def _prepare(self, offline: Offline, shelf: ServerPool, batch_id: bytes) -> Phase:
+    def _prepare(self, offline: Offline, pool: ServerPool, batch_id: bytes) -> Phase:
         channel, phase = self._channel, Phase()
         with channel.meter.phase(phase), channel.transcript() as digests:
             material = ServerMaterial(*offline.run(), b"", phase)
@@ -243,7 +243,7 @@ class Session:
             except BaseException:
                 material.wipe()
                 raise
-        shelf.put(batch_id, material)  # before the client may rely on it
+        pool.put(batch_id, material)  # before the client may rely on it
         with channel.meter.phase(phase):
             channel.send(Kind.CLAIM, batch_id, transcript, op=OUTPUT)
         return phase

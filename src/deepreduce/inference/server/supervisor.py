@@ -1,8 +1,8 @@
 """Several server processes behind one port: a supervisor starts them, starts again what dies, and ends them.
 
-All accept from one listening socket that they inherit, those with fewer sessions first. What is prepared in a
-process's memory ends with its connection, so a connection is all that is pinned; what is in the store belongs to all of
-them, since a batch is claimed in one transaction, and the supervisor holds the store's lock for them. The nursery of
+All accept from one listening socket that they inherit, those with fewer sessions first. What is prepared in a process's
+memory ends with its connection, so a connection is all that is pinned; what is in the store belongs to all of them,
+since a batch is claimed in one transaction, and the supervisor holds the store's lock for them. The fork server of
 workers is one for all, too: weights are transformed once.
 
 A process is the supervisor's own command, which finds in its environment what it inherits (`Inherited`). It tells on

@@ -2,7 +2,7 @@
 
 1. client: HELLO {version, protocol, batch, token, known, identity, keeps}
    server: HELLO {version, digest, parameter set, preparations allowed, identity, keeps, metered}, PLAN unless known
-   Before the server has let the client in (access.py) it sends nothing but an error, which says nothing of the plan.
+   Before the server has admitted the client (access) it sends nothing but an error, which says nothing of the plan.
 Only before the first preparation of a connection:
 2. client: SETUP point A, homomorphic public key;     server: SETUP points B, point A'
 3. client: SETUP seeds of the extension, points B';   server: SETUP seeds of the reverse extension
@@ -14,7 +14,7 @@ import hashlib
 import json
 import re
 from dataclasses import asdict, dataclass, field
-from typing import TypeVar
+from typing import TypeVar, get_args, get_type_hints
 
 from ...errors import PlanError, SessionError
 from ...plan import Plan, decode
@@ -27,7 +27,6 @@ HELLO_LIMIT = 4096
 PLAN_LIMIT = 1 << 26
 MAX_BATCH = 1 << 12
 MAX_TOKEN = 1024  # bytes
-_TYPES: dict[str, set[type]] = {"int": {int}, "bool": {bool}, "str": {str}, "str | None": {str, type(None)}}
 
 
 class RefusedError(SessionError):
@@ -61,7 +60,7 @@ class ClientHello:
 class ServerHello:
     """What the client gets. ``max_prepared``: preparations that it may hold at a time. ``identity`` names the server's
     store, for this plan and these weights. ``keeps``: it has a store, so that what is prepared outlives the connection.
-    ``metered``: the client's use is limited; it should ask before it burns anything (allowance.py).
+    ``metered``: the client's use is limited; it should ask before it burns anything (quota_check).
     """
 
     version: int
@@ -127,7 +126,7 @@ def _parse(content: bytes, kind: type[T], peer: str) -> T:
         hello = kind(**data)
     except (ValueError, TypeError, KeyError, RecursionError):
         raise SessionError(f"the {peer} sent a hello that cannot be read", "it may be another version") from None
-    for name, hint in kind.__annotations__.items():
-        if type(getattr(hello, name)) not in _TYPES[hint]:
+    for name, hint in get_type_hints(kind).items():
+        if type(getattr(hello, name)) not in (get_args(hint) or (hint,)):  # exactly: a bool is no int
             raise SessionError(f"the {peer} sent a hello with a wrong {name}", "it may be another version")
     return hello

@@ -1,7 +1,7 @@
 """From an ONNX file, whoever wrote it, to an ``nn.Module`` that can be traced like any other.
 
 The file's nodes are walked in order. What depends on constants alone is computed at once (by ONNX's own reference
-implementation), what depends on the image becomes a torch module (`onnx_ops.py`), and what stands behind the logits
+implementation), what depends on the image becomes a torch module (``operators``), and what stands behind the logits
 (softmax, argmax, labels) is left out with a notice.
 """
 

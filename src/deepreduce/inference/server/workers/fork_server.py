@@ -1,6 +1,6 @@
 """Worker processes that prepare, so that what is heavy shares neither Python's lock nor priority with predictions.
 
-A *nursery* is a fresh process with one thread. It transforms the weights once and then forks a *worker* for each
+The *fork server* is a fresh process with one thread. It transforms the weights once and then forks a *worker* for each
 session that prepares: workers share its memory, and their sessions' keys are nowhere else. A worker speaks to the
 session's thread alone, which has the client's connection and does the sending and receiving for it, frame by frame,
 with all checks and time limits. When a batch is done its arrays move to the session, and the worker's are overwritten.
@@ -88,7 +88,7 @@ class ForkServer:
 
 
 class ForkServerClient:
-    """A nursery of another process, by the socket that it was handed."""
+    """A client of another process's fork server, by the socket that it was handed."""
 
     def __init__(self, orders: socket.socket) -> None:
         self._orders = orders
@@ -98,7 +98,7 @@ class ForkServerClient:
         return order(self._orders, protocol, batch)
 
     def close(self) -> None:
-        """The nursery goes on."""
+        """Close this end; the fork server goes on."""
         self._orders.close()
 
 
@@ -115,7 +115,8 @@ def order(orders: socket.socket, protocol: Protocol, batch: int) -> socket.socke
     return ours
 
 
-# --- in the nursery -------------------------------------------------------------------------------------------------
+# --- in the fork server
+# -------------------------------------------------------------------------------------------------
 
 
 def _fork_server_main(

@@ -29,7 +29,7 @@ class WorkerError(SessionError):
 
 
 class RemoteOffline:
-    """The offline phase of a session, computed by a worker: `offline.Offline`."""
+    """The offline phase of a session, computed by a worker: `deepreduce.inference.protocol.server_offline.Offline`."""
 
     def __init__(
         self, program: Program, channel: Channel, sock: socket.socket, threads: int, computing: threading.Semaphore

@@ -77,7 +77,7 @@ class _Worker:
 
 
 class _Relayed:
-    """A channel of which the session's thread has the other half: `transport.Wire`."""
+    """A channel of which the session's thread has the other half: `deepreduce.inference.transport.channel.Wire`."""
 
     def __init__(self, link: WorkerPipe) -> None:
         self.meter = Meter()
