@@ -40,7 +40,8 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def read_json(path: Path, keys: tuple[str, ...] = ()) -> dict[str, Any]:
-    """Return the JSON object in ``path`` with at least ``keys``. Raises `StoreError` naming the file and what is wrong.
+    """Return the JSON object in ``path`` with at least ``keys``. Raises `StoreError` naming the file and what
+    is wrong.
     """
     try:
         content = json.loads(path.read_text())

@@ -9,6 +9,7 @@ import torch
 
 from deepreduce.errors import DataError, ModelError, PointError, SettingError, StoreError
 from deepreduce.export import evaluate as plans
+from deepreduce.export import export as exporting
 from deepreduce.export import export_network, export_point
 from deepreduce.export.export import calibration_images, check_digest, frontier_data, spread
 from deepreduce.export.folder import check_folder
@@ -16,7 +17,7 @@ from deepreduce.export.sources import load_network, load_weights, read_calibrati
 from deepreduce.networks import ModelSource
 from deepreduce.plan import encode, read_plan, read_weights
 from deepreduce.reduce import reduce_to
-from deepreduce.search import find_frontier
+from deepreduce.search import Frontier, find_frontier
 from deepreduce.train import fit, make_recipe
 from small_data import stripes, stripes_dataset, write_folder
 
@@ -108,6 +109,26 @@ def test_points_of_a_frontier_find_their_data(frontier):
     few = export_point(found, found[-1].name, evaluate=5, split="test", merge=False)
     assert (few.images, few.split) == (5, "test")
     assert export_point(found, 0, evaluate=0).float_accuracy is None
+
+
+def test_the_data_of_a_search_is_loaded_once(frontier, monkeypatch):
+    """The search has written its share of validation images down; one of before is found by trying."""
+    found, _ = frontier
+    shares, load = [], exporting.load
+
+    def counted(name, **settings):
+        shares.append(settings["validation"])
+        return load(name, **settings)
+
+    monkeypatch.setattr(exporting, "load", counted)
+    assert found.content["data"]["validation_share"] == 0.1
+    assert frontier_data(found).digest == found.content["data"]["digest"] and shares == [0.1]
+    data = {name: value for name, value in found.content["data"].items() if name != "validation_share"}
+    before = Frontier(found.directory, {**found.content, "data": data}, NETWORK)
+    assert frontier_data(before).digest == data["digest"]
+    written = Frontier(found.directory, {**found.content, "data": {**data, "validation_share": 0.25}}, NETWORK)
+    shares.clear()
+    assert frontier_data(written).digest != data["digest"] and shares == [0.25]
 
 
 def test_points_that_cannot_be_exported(frontier, tmp_path):

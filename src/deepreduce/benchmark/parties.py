@@ -94,7 +94,8 @@ class Party:
         self._pipe.send(message)
 
     def receive(self, on_progress: Progress, *others: Party) -> Any:
-        """Return its next result; progress is passed on. An error of its, or the death of an ``other``, is raised here.
+        """Return its next result; progress is passed on. An error of its, or the death of an ``other``, is
+        raised here.
         """
         while True:
             ready = wait([self._pipe, *(other._pipe for other in others)])

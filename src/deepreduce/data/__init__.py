@@ -6,6 +6,7 @@ are already there takes torch and numpy only.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from ..errors import DataError, nearest
@@ -49,11 +50,15 @@ def load(
 
         if not name.removeprefix(_FOLDER):
             raise DataError(f"{name!r} names no folder", "for example folder:./images")
-        return load_folder(Path(name.removeprefix(_FOLDER)).expanduser(), seed, validation, image_size)
+        found = load_folder(Path(name.removeprefix(_FOLDER)).expanduser(), seed, validation, image_size)
+        return replace(found, validation_share=validation)
     if name not in _NATIVE_SIZE:
         raise DataError(f"unknown data set {name!r}", nearest(name, NAMES))
     dataset = _load_named(name, root or default_root(), seed, validation)
-    return dataset if image_size in (None, _NATIVE_SIZE[name]) else averaged(dataset, image_size)
+    if image_size not in (None, _NATIVE_SIZE[name]):
+        assert image_size is not None
+        dataset = averaged(dataset, image_size)
+    return replace(dataset, validation_share=validation)
 
 
 def default_root() -> Path:

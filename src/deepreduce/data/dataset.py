@@ -43,7 +43,8 @@ class Dataset:
     """Train, validation and test splits; ``validation`` is carved from the official training images.
 
     ``mean`` and ``std`` are per channel, of the training split, on the 0..1 scale. ``notices`` are sentences the user
-    must see (for example: fewer images than the official set).
+    must see (for example: fewer images than the official set). ``validation_share`` is the share of the training images
+    that was asked for, None where the splits were given.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Dataset:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     notices: tuple[str, ...] = ()
+    validation_share: float | None = None
 
     @property
     def input_shape(self) -> tuple[int, int, int]:

@@ -50,7 +50,8 @@ def load_tiny_imagenet(root: Path, seed: int = 0, validation: float = 0.1) -> Da
 
 
 def training_files(folder: Path, wnids: list[str]) -> list[tuple[Path, int]]:
-    """Return every training image with its label, class after class. Raises `DataError` naming a class that has none.
+    """Return every training image with its label, class after class. Raises `DataError` naming a class that has
+    none.
     """
     files = []
     for label, wnid in enumerate(wnids):

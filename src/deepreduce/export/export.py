@@ -229,13 +229,18 @@ def spread(split: Split, count: int | None) -> Split:
 
 
 def frontier_data(frontier: Frontier) -> Dataset:
-    """Return the data of a search, by its name and seed, with the share of validation images that it had."""
+    """Return the data of a search, by its name and seed, with the share of validation images that it had.
+
+    A search of an earlier version has not written its share down: then likely ones are tried.
+    """
     content, settings = frontier.content["data"], frontier.content["settings"]
-    share = content["validation"] / (content["train"] + content["validation"])
-    size = tuple(content["input_shape"][1:]) if content["name"].startswith("folder:") else None
+    share = content.get("validation_share")
+    guess = content["validation"] / (content["train"] + content["validation"])
+    shares = (share,) if share is not None else (0.1, round(guess, 2), round(guess, 3), guess)
+    size = tuple(content["input_shape"][1:])
     found: Dataset | None = None
     try:
-        for validation in dict.fromkeys((0.1, round(share, 2), round(share, 3), share)):
+        for validation in dict.fromkeys(shares):
             found = load(content["name"], seed=settings["seed"], validation=validation, image_size=size)
             if found.digest == content["digest"]:
                 return found

@@ -11,7 +11,8 @@ MAX_NAME = 128  # characters
 
 
 def usable(name: str) -> bool:
-    """Return whether an identity may have this name: printable, on one line, and not the name of nobody in particular.
+    """Return whether an identity may have this name: printable, on one line, and not the name of nobody in
+    particular.
     """
     return 0 < len(name) <= MAX_NAME and name.isprintable() and name == name.strip() and name != ANONYMOUS
 

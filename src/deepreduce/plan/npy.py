@@ -14,7 +14,8 @@ MAX_HEADER = 1 << 16
 
 
 def read_array(path: Path) -> NDArray[Any]:
-    """Return the array in the file, read-only. Raises `DataError` for a file that is missing, or holds no single array.
+    """Return the array in the file, read-only. Raises `DataError` for a file that is missing, or holds no
+    single array.
     """
     try:
         with path.open("rb") as file:

@@ -129,7 +129,8 @@ def freeze(body: fx.GraphModule, frozen: set[str]) -> None:
 
 
 def _classifiers(body: fx.GraphModule) -> list[nn.Module]:
-    """Return the layers whose outputs are classes: with weights, and followed by neither a ReLU nor another such layer.
+    """Return the layers whose outputs are classes: with weights, and followed by neither a ReLU nor another
+    such layer.
     """
     found: list[nn.Module] = []
     waiting = [node for node in body.graph.nodes if node.op == "output"]

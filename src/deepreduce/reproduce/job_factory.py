@@ -73,7 +73,8 @@ class JobFactory:
         return tuple(dict.fromkeys(t for t in (self.teacher(training), self.start(training)) if t is not None))
 
     def recipe(self, training: Training) -> Recipe:
-        """Return the scale's recipe, or the named one for as many epochs and as precise, with the training's changes.
+        """Return the scale's recipe, or the named one for as many epochs and as precise, with the training's
+        changes.
         """
         base = self.scale.recipe
         if training.recipe is not None:
@@ -111,7 +112,8 @@ class JobFactory:
         return self._data(name)
 
     def data_digest(self, name: str) -> str:
-        """Return the digest of the data set at this scale. Raises `DataError` where it is neither known nor to be had.
+        """Return the digest of the data set at this scale. Raises `DataError` where it is neither known nor to
+        be had.
         """
         if self._digests is None:
             return self._data(name).digest

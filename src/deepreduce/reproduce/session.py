@@ -50,7 +50,8 @@ class Place:
 
 
 def choose(names: Sequence[str], studies: Mapping[str, Study]) -> tuple[Study, ...]:
-    """Return the studies of those names, each once, in the order of ``studies``; ``all`` is all. Raises `SettingError`.
+    """Return the studies of those names, each once, in the order of ``studies``; ``all`` is all. Raises
+    `SettingError`.
     """
     for name in names:
         if name != ALL and name not in studies:

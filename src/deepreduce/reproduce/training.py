@@ -38,7 +38,8 @@ class Training:
         return self.teacher is not None
 
     def distilled(self, teacher: Training | None = None) -> Training:
-        """Return the same network distilled from ``teacher`` (default: the full ResNet18 on the same data; section 4).
+        """Return the same network distilled from ``teacher`` (default: the full ResNet18 on the same data;
+        section 4).
         """
         return replace(self, teacher=teacher or Training(data=self.data))
 

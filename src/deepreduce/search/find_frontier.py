@@ -181,6 +181,7 @@ class _Search:
                 "digest": data.digest,
                 "train": len(data.train),
                 "validation": len(data.validation),
+                "validation_share": data.validation_share,
                 "test": len(data.test),
                 "classes": list(data.classes),
                 "input_shape": list(data.input_shape),

@@ -96,7 +96,8 @@ def _links(
 
 
 def _conv_link(operand: str, weights: Array, stride: Pair, origin: Pair, groups: int) -> LinearLink:
-    """Return a convolution without the rows and columns of zeros around its kernel; a mere pad or crop as what it is.
+    """Return a convolution without the rows and columns of zeros around its kernel; a mere pad or crop as what
+    it is.
     """
     taken = np.argwhere(weights.any(axis=(0, 1)))
     low, high = (taken.min(0), taken.max(0) + 1) if len(taken) else (np.zeros(2, int), np.ones(2, int))

@@ -216,7 +216,8 @@ def _product(matrices: Array, kernels: Array) -> Array:
 
 
 def _fitted(kernels: Iterable[Kernel], link: LinearLink, graph: Graph, result: Shape) -> Array | None:
-    """Return the weights of a link of the merged graph: cut to its kernel, in its groups; None where its kind says all.
+    """Return the weights of a link of the merged graph: cut to its kernel, in its groups; None where its kind
+    says all.
     """
     if link.kind != "weights":
         return None

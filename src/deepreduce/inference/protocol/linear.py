@@ -169,7 +169,8 @@ class OfflineLinear:
 
 
 def online_linears(plan: Plan, weights: Mapping[str, NDArray[Any]]) -> dict[str, OnlineLinear]:
-    """Return all linear ops of a plan, for predicting. Raises `PlanError` where the weights are too large to be hidden.
+    """Return all linear ops of a plan, for predicting. Raises `PlanError` where the weights are too large to be
+    hidden.
     """
     packed = packings(plan)
     linears = {op.name: OnlineLinear(plan, op, packed[op.name], weights) for op in _linear_ops(plan)}

@@ -84,7 +84,8 @@ def greet_server(channel: Channel, hello: ClientHello) -> tuple[ServerHello, byt
 
 
 def checked_plan(answer: ServerHello, content: bytes, pin: str | None) -> Plan:
-    """Return the plan that the server announced. Raises `SessionError` when it is another one, or not the pinned one.
+    """Return the plan that the server announced. Raises `SessionError` when it is another one, or not the
+    pinned one.
     """
     found = hashlib.sha256(content).hexdigest()
     if found != answer.plan_digest:

@@ -46,7 +46,8 @@ def _conv(net: Builder, node: onnx.NodeProto) -> None:
 def _padded(
     net: Builder, node: onnx.NodeProto, kernel: Any, stride: Any, dilation: Any
 ) -> tuple[fx.Node, tuple[int, int]]:
-    """Return the input, and the padding that is left for the op; zeros that are not the same on both sides come before.
+    """Return the input, and the padding that is left for the op; zeros that are not the same on both sides come
+    before.
     """
     x, options = net.value(node), _attributes(node)
     top, left, bottom, right = options.get("pads", [0, 0, 0, 0])

@@ -96,7 +96,8 @@ def readers(node: fx.Node) -> list[fx.Node]:
 
 
 def is_shape_query(node: fx.Node) -> bool:
-    """Return whether ``node`` yields sizes rather than values (``x.size(0)``, ``x.shape[1]`` and arithmetic on them).
+    """Return whether ``node`` yields sizes rather than values (``x.size(0)``, ``x.shape[1]`` and arithmetic on
+    them).
     """
     if node.op == "call_method":
         return node.target in SHAPE_METHODS

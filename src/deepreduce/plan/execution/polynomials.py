@@ -44,7 +44,8 @@ def pack_weights(packing: Packing, weight: NDArray[np.int16]) -> NDArray[np.int1
 def weight_polynomial(
     packing: Packing, packed: NDArray[np.int16], output_block: int, channel_block: int
 ) -> NDArray[np.int16]:
-    """Return one weight polynomial [N] out of `pack_weights`, slowly: the definition that fast code is tested against.
+    """Return one weight polynomial [N] out of `pack_weights`, slowly: the definition that fast code is tested
+    against.
     """
     polynomial = np.zeros(packing.poly_degree, dtype=np.int16)
     area, depth = packing.area_h * packing.area_w, packing.channels // packing.groups

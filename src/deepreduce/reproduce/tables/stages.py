@@ -26,7 +26,8 @@ def _stage(
     label: str = "",
     note: str = "",
 ) -> Row:
-    """Return the network that keeps one stage's ReLUs; its teacher is the full network of the same kind (section 3.4).
+    """Return the network that keeps one stage's ReLUs; its teacher is the full network of the same kind
+    (section 3.4).
     """
     training = Training(base.network, point or stage, base.data)
     return Row(

@@ -37,7 +37,8 @@ class TableStudy:
         return self.table.trainings
 
     def write(self, results: Path, context: Context) -> list[Path]:
-        """Return all files, made before the first is written. Raises `MissingPackageError` where matplotlib is missing.
+        """Return all files, made before the first is written. Raises `MissingPackageError` where matplotlib is
+        missing.
         """
         view = view_table(self.table, context)
         wanted = [(training, seed) for training in self.trainings for seed in context.seeds]

@@ -148,7 +148,8 @@ def _first_share(trainings: Trainings, teacher: Entry, order: Sequence[str]) -> 
 def _plan_candidates(
     trainings: Trainings, teacher: Entry, found: Sequence[Candidate], share: float
 ) -> list[Entry | None]:
-    """Return the candidates' short runs. What would start from a network that cannot be made starts from the teacher.
+    """Return the candidates' short runs. What would start from a network that cannot be made starts from the
+    teacher.
     """
     method, images = trainings.method, len(trainings.method.data.train)
     origins = parents(found)
