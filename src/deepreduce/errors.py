@@ -1,4 +1,4 @@
-"""The one base class of everything that is the user's to mend."""
+"""Base class of every error that the user can fix."""
 
 from __future__ import annotations
 

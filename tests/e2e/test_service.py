@@ -284,7 +284,7 @@ def wait_for_line(folder, text):
         (["--quota", "all=5"], "unknown quota 'all'"),
         (["--quotas", "/nonexistent"], "cannot be read"),
         (["--audit", "/nonexistent/audit"], "cannot be written"),
-        (["--listen", "nowhere"], "is no address"),
+        (["--listen", "nowhere"], "is not an address"),
         (["--max-disk", "much"], "--max-disk is 'much'"),
         (["--tls-cert", "x.pem"], "must be given together"),
         (["--token-file", "/nonexistent"], "cannot be read"),

@@ -1,4 +1,4 @@
-"""What no implementation of these protocols can undercut on this machine: rates of the resources, and floors from them.
+"""Lower bounds of these protocols on this machine, from the measured rates of its resources.
 
 The floor of the online ReLUs counts, for the evaluating client: AES in registers (two calls per AND gate, and one per
 ReLU for the pad that opens an element), one read of its prepared material from memory, and the online bytes both ways

@@ -1,4 +1,6 @@
-"""Measures private inference: both parties as processes of this machine, predicted against measured, and the floors."""
+"""Benchmark of private inference: both parties as processes of this machine, predicted and measured, beside the
+roofline.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which TLS the command line speaks. On this machine a development authority's, made on first use; to others real
+"""TLS settings and tokens of the command line. On this machine a development CA, made on first use; to others real
 certificates; plain TCP only where both sides say --insecure.
 """
 

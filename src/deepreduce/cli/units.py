@@ -16,7 +16,8 @@ def parse_address(text: str, least_port: int = 0) -> tuple[str, int]:
     """``127.0.0.1:7000``, ``name:7000`` or ``[::1]:7000`` as (host, port)."""
     match = re.fullmatch(r"(?:\[([^\[\]]+)\]|([^:\[\]]+)):(\d{1,5})", text.strip())
     if match is None:
-        raise SettingError(f"{text!r} is no address", "write HOST:PORT, as 127.0.0.1:7000 or [::1]:7000")
+        message = f"{text!r} is not an address (HOST:PORT)"
+        raise SettingError(message, "write 127.0.0.1:7000 or [::1]:7000")
     port = int(match[3])
     if not least_port <= port <= 65535:
         raise SettingError(f"the port of {text!r} is not from {least_port} to 65535", "choose another port")

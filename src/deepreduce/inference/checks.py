@@ -1,4 +1,4 @@
-"""Checks of what users set, the same on both sides."""
+"""Range checks of settings, shared by client and server."""
 
 from __future__ import annotations
 

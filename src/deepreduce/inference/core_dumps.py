@@ -1,4 +1,4 @@
-"""A process that holds secrets leaves no image of its memory behind when it dies."""
+"""Disables core dumps: a process that holds secrets leaves no image of its memory behind."""
 
 from __future__ import annotations
 

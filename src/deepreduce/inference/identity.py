@@ -1,4 +1,4 @@
-"""Who a client is: the name in its certificate, the name of its token, or nobody in particular."""
+"""Identities of clients: the name in a certificate, the name of a token, or ``anonymous``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Secrets are overwritten where they lie when they have done their work.
+"""Overwrites secrets in place after use.
 
 An array is filled by numpy, a bytearray by slice assignment: calls into a library that no compiler can see through, so
 none may drop them. What this cannot reach are copies that others made: `bytes` and `str` never change, and a library

@@ -38,7 +38,7 @@ class Runner:
                 return False
             for job in self._ready(waiting, running):
                 waiting.remove(job)
-                if reason := self._hopeless(job):
+                if reason := self._blocked_reason(job):
                     self._fail(job, reason)
                 else:
                     running[self.executor.submit(job)] = job
@@ -56,8 +56,8 @@ class Runner:
         free = self.executor.slots + 1 - len(running)
         return sorted(ready, key=lambda job: not job.test)[: max(0, free)]
 
-    def _hopeless(self, job: Job) -> str:
-        """Why ``job`` cannot be done any more, if so."""
+    def _blocked_reason(self, job: Job) -> str:
+        """Return why ``job`` can no longer run, or ""."""
         if job.test:
             return "its training failed" if job.spec.digest in self.failed else ""
         if job.spec.teacher in self.failed:

@@ -1,4 +1,4 @@
-"""A .npy file of anyone's: its array, mapped, and nothing that the file only says that it holds."""
+"""Safe reading of .npy files: the array is mapped, and no length is believed that the file does not have."""
 
 from __future__ import annotations
 

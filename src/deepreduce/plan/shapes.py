@@ -1,4 +1,4 @@
-"""What a plan implies: the shape and the scale of every tensor."""
+"""Inference of the shape and the scale of every tensor of a plan."""
 
 from __future__ import annotations
 

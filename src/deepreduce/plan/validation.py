@@ -1,4 +1,4 @@
-"""What a plan may hold: types, names, sizes, scales and ranges. Both parties check before any secret moves."""
+"""Validation of a plan: types, names, sizes, scales and ranges. Both parties check before any secret moves."""
 
 from __future__ import annotations
 

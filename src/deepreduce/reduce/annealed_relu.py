@@ -1,4 +1,4 @@
-"""A ReLU on its way out: ``c*relu(x) + (1-c)*x``."""
+"""A ReLU that is annealed to the identity: ``c*relu(x) + (1-c)*x``."""
 
 from __future__ import annotations
 

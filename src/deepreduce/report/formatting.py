@@ -1,4 +1,4 @@
-"""How numbers read: the same in the page, in the pictures and in the sentences."""
+"""Formatting of numbers, the same in the page, in pictures and in sentences."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``report.html``: one file with its style, script, charts and plotly inside, which asks the network for nothing."""
+"""``report.html``: one file with its style, script, charts and plotly inside, which needs no network connection."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What other papers report: ReLUs and accuracies with their source, kept with the package in ``published.json``."""
+"""Published results of other papers: ReLUs and accuracies with their sources, from ``published.json``."""
 
 from __future__ import annotations
 

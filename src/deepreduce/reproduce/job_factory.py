@@ -1,4 +1,4 @@
-"""From descriptions to jobs: data loaded, networks hashed, specifications made, everything once."""
+"""Job factory: makes jobs of trainings; data are loaded, networks hashed and specifications made once."""
 
 from __future__ import annotations
 

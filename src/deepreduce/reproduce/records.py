@@ -1,4 +1,4 @@
-"""What finished trainings came to, one JSON object a line: small enough to be kept with the source."""
+"""Records of finished trainings, one JSON object a line: small enough to be kept with the source."""
 
 from __future__ import annotations
 

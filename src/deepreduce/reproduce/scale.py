@@ -1,4 +1,4 @@
-"""At which size the tables are run: the paper's own, or a stated reduction that a laptop finishes in hours."""
+"""Scales at which the tables are run: the paper's own, and reductions that a laptop finishes in hours or days."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ def profiling_points(layout: Layout) -> dict[str, Point]:
     stages = layout.ranked_stages
     if len(stages) < 2:
         raise ModelError(
-            f"the network has {len(stages)} stage(s) besides the stem (D = {len(stages)}): no candidates",
+            f"the network has too few stages besides the stem (D = {len(stages)}): no candidates",
             "name finer stages by pattern, --stage NAME=PATTERN, or thin and reshape it yourself",
         )
     return {stage: Point((Term(stage),)) for stage in stages}

@@ -1,4 +1,4 @@
-"""What a search may cost: the work of a training in MACs, and recipes cut to a share of it."""
+"""Compute budget of a search: the work of a training in MACs, and recipes cut to a share of it."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ def rank_agreement(one: Mapping[str, float], other: Mapping[str, float]) -> Rank
         raise MissingPackageError("rank agreement needs scipy", "pip install 'deepreduce[search]'") from error
     stages = tuple(stage for stage in one if stage in other)
     if len(stages) < 2:
-        raise SettingError(f"the tables have {len(stages)} stage(s) in common", "compare searches of one network")
+        raise SettingError(f"the tables have {len(stages)} stages in common", "compare searches of one network")
     pairs = [one[s] for s in stages], [other[s] for s in stages]
     same = culling_order(one, stages) == culling_order(other, stages)
     if min(len(set(values)) for values in pairs) == 1:

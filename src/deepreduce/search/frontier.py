@@ -1,4 +1,4 @@
-"""The result of a search: networks that were really trained, and which of them nothing beats."""
+"""Result of a search: the trained networks, and which of them are Pareto-optimal."""
 
 from __future__ import annotations
 

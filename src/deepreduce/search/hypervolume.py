@@ -1,4 +1,4 @@
-"""How good a frontier is as one number: the area that it dominates, over log10 of ReLUs and accuracy."""
+"""Hypervolume of a frontier: the area that it dominates over log10 of ReLUs and accuracy."""
 
 from __future__ import annotations
 

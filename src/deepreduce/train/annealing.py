@@ -1,4 +1,4 @@
-"""How far the ReLUs that a student lacks are still there, step by step."""
+"""Annealing schedule of the ReLUs that a student loses."""
 
 from __future__ import annotations
 

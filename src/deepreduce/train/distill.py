@@ -1,4 +1,4 @@
-"""What training minimizes: cross-entropy on labels, and distillation from a teacher (paper, section 3.4)."""
+"""Loss of a training: cross-entropy on labels and distillation from a teacher (KD; paper, section 3.4)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What may change a network little by little while it is trained."""
+"""Interface of gradual changes to a network while it is trained."""
 
 from __future__ import annotations
 

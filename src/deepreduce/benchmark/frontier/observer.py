@@ -1,4 +1,4 @@
-"""What measuring a frontier tells whoever watches."""
+"""Progress events of the measurement of a frontier."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The points of a frontier measured: each exported once, run on each network, its summary kept in frontier.json."""
+"""Measurement of the points of a frontier: each is exported once, run over each link, and summarized in
+frontier.json.
+"""
 
 from __future__ import annotations
 

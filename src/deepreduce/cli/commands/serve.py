@@ -213,7 +213,7 @@ def _read_plan(path: Path) -> tuple[Plan, dict[str, Any], Path]:
 
     folder = path.parent if path.name == "plan.json" else path
     if not folder.is_dir():
-        raise PlanError(f"{path} is no folder with a plan", "make one with deepreduce export")
+        raise PlanError(f"{path} is not a plan folder", "make one with deepreduce export")
     plan = read_plan(folder / "plan.json")
     return plan, read_weights(folder / "weights.safetensors", plan), folder
 

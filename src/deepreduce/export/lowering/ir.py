@@ -1,4 +1,4 @@
-"""A network as ops of a plan without numbers, and its real weights beside them: what merging and quantizing work on."""
+"""Intermediate representation: a plan's ops without numbers and real weights, for merging and quantization."""
 
 from __future__ import annotations
 

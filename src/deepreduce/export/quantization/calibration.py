@@ -1,4 +1,4 @@
-"""A lowered network run in real numbers on a few samples: how large every channel of every value is."""
+"""Calibration: the range of every channel of every value, from a few samples in real numbers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which ring and how many weight bits a network takes: the narrowest that hold its values and hide its weights."""
+"""Choice of the ring and of the weight bits: the narrowest that hold a network's values and hide its weights."""
 
 from __future__ import annotations
 

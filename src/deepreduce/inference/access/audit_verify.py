@@ -1,4 +1,4 @@
-"""Is an audit log what was written? Every line must hold the hash of the line before it (audit.py).
+"""Verifies the hash chain of an audit log: every line must hold the hash of the line before it (``audit_log``).
 
 Whoever may write a log may write a whole new chain, and whoever cuts off its end leaves a chain that holds: only a hash
 that was kept elsewhere tells (``expected``).

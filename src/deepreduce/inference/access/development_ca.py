@@ -1,4 +1,4 @@
-"""A development authority: certificates for servers and clients of one's own, signed by oneself.
+"""A development CA: self-signed certificates for servers and clients, for tests and loopback.
 
     authority.pem, authority.key    signs servers: clients trust it (--tls-ca)
     server.pem, server.key          for the names given

@@ -1,4 +1,4 @@
-"""What an identity may use: images per window of time and in all, prepared material, connections."""
+"""Limits of an identity: images per window of time and in all, prepared material, connections."""
 
 from __future__ import annotations
 
@@ -68,8 +68,11 @@ class Quotas:
     own: Mapping[str, Quota] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.default, Quota) or not all(isinstance(one, Quota) for one in self.own.values()):
-            raise SettingError("a quota is no Quota", "make it with deepreduce.inference.Quota")
+        for one in (self.default, *self.own.values()):
+            if not isinstance(one, Quota):
+                raise SettingError(
+                    f"expected a Quota, got {type(one).__name__}", "make one: deepreduce.inference.Quota"
+                )
 
     def of(self, identity: str) -> Quota:
         """Return what that identity may use."""

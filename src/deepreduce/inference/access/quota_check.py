@@ -1,4 +1,4 @@
-"""May I? A client whose use is limited asks before it burns anything (docs/reference/protocol.md, "Quotas").
+"""Quota check: a metered client asks before it spends one-time material (docs/reference/protocol.md, "Quotas").
 
 client: ASK {what};     server: ALLOWANCE {granted, seconds until it is worth asking again; 0: not known}
 """

@@ -1,4 +1,4 @@
-"""What identities have used, counted on the disk: `quota.sqlite` in a folder that several server processes may share.
+"""Durable usage counters per identity: `quota.sqlite` in a folder that several server processes may share.
 
     counts     images prepared and predicted by an identity, for each computation (plan and weights), for ever
     recent     a row for each prediction that a window may still see

@@ -1,4 +1,4 @@
-"""Waiting for a busy server: as long as it says, and each client a little differently, lest they all return at once."""
+"""Retries while a server is busy: after the pause that it names, with jitter."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many preparations a server works on at once, and when a client that finds none free should come again."""
+"""Admission queue of preparations, and the time after which a refused client should try again."""
 
 from __future__ import annotations
 

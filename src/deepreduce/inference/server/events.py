@@ -1,4 +1,4 @@
-"""What a server tells its operator: one event at a time, to the log and to whoever counts. No secrets, ever.
+"""Events of a server for its operator, written to the log and passed to observers; they hold no secrets.
 
 An event is a name and a few numbers or fixed texts. The texts of errors say what was malformed, not its content.
 """

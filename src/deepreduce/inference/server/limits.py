@@ -1,4 +1,4 @@
-"""What a server lends: memory to all sessions together, and new work to each address by the minute."""
+"""Server-wide memory budget and per-address rate limit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a party keeps prepared material until it is used: in memory, for one connection, or in a store."""
+"""Pools of a server's prepared material: in memory, for one connection, or in a store."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the sessions of one server share: the plan with its weights, limits, workers, the store, access."""
+"""Resources that the sessions of one server share: plan, weights, limits, workers, store and access."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an operator chooses about a server, checked once."""
+"""Settings of a server, checked once and frozen."""
 
 from __future__ import annotations
 

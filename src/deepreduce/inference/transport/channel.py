@@ -47,7 +47,7 @@ class Stream(Protocol):
         """Ends our direction, gives the peer a moment to read what was sent, and closes."""
 
     def shutdown(self) -> None:
-        """Ends both directions under the feet of another thread, which still has to close."""
+        """Shuts down both directions while another thread uses the stream; that thread still closes it."""
 
     def close(self) -> None:
         """Ends both directions; a blocked peer thread wakes up."""

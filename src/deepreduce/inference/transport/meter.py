@@ -29,12 +29,12 @@ class Phase:
 
     @property
     def sent_bytes(self) -> int:
-        """Of all ops."""
+        """Sum over all ops."""
         return sum(op.sent_bytes for op in self.ops.values())
 
     @property
     def received_bytes(self) -> int:
-        """Of all ops."""
+        """Sum over all ops."""
         return sum(op.received_bytes for op in self.ops.values())
 
 

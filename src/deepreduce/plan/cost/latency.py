@@ -45,7 +45,7 @@ class Machine:
 
 @dataclass(frozen=True, slots=True)
 class Seconds:
-    """Of one op or of a run."""
+    """Predicted seconds of one op or of a whole run."""
 
     offline: float = 0.0
     online: float = 0.0

@@ -1,4 +1,4 @@
-"""What a private run will cost, message by message, before it runs. A session must send exactly these bytes.
+"""Predicted traffic of a private run, message by message. A session must send exactly these bytes.
 
 Bytes include the header of every frame. The formulas follow docs/reference/protocol.md: l is the ring's width, n =
 window - shift the bits that a comparison sees, p the elements of a chunk rounded up to whole groups of instances.

@@ -1,4 +1,4 @@
-"""Who waits for whom: the rounds of a plan online, and the waves of homomorphic products offline."""
+"""Dependency schedule: online rounds and offline waves of homomorphic products."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What it would cost to remove each element's ReLU, estimated from gradients that training computes anyway.
+"""Scores of single ReLUs: the loss that removing each would cost, estimated from gradients of the training.
 
 Removal moves the element's gate from 1 to 0. For one image with loss L and gate gradient
 

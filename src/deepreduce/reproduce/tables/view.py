@@ -1,4 +1,4 @@
-"""A table computed: the paper's numbers, and what our records come to beside them."""
+"""Computation of a table: the paper's numbers beside ours."""
 
 from __future__ import annotations
 

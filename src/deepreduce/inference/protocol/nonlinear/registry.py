@@ -1,4 +1,4 @@
-"""Which protocol serves a vector: the one place that knows all of them."""
+"""Registry of the protocols for ReLU, MaxPool and Rescale: the only module that knows all of them."""
 
 from __future__ import annotations
 
