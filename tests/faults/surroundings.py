@@ -16,7 +16,16 @@ DISK_BYTES = 48 << 20
 LEFT = (0, 4 << 10, 16 << 10, 64 << 10, 192 << 10)  # bytes still free on the disk, or that a file may have
 JUMPS_S = {"clock forwards": 1.0, "clock backwards": -1.0}  # signs; how far is drawn
 DISTANCES_S = (2.0, 3600.0, 10 * 365 * 86400.0)
-MODULES = ("transport", "streams", "server", "session", "client", "limits", "store.store", "store.server")
+MODULES = (
+    "transport.channel",
+    "transport.streams",
+    "server.server",
+    "server.session",
+    "server.limits",
+    "client.client",
+    "store.store",
+    "store.server",
+)
 
 
 @contextlib.contextmanager
@@ -70,9 +79,9 @@ class Clocks:
         self._undo: list[Callable[[], None]] = []
         for name in MODULES:
             module = importlib.import_module(f"deepreduce.inference.{name}")
-            if hasattr(module, "time"):
-                self._undo.append(lambda module=module: setattr(module, "time", time))  # type: ignore[misc]
-                module.time = shim  # type: ignore[attr-defined]
+            assert hasattr(module, "time"), name  # else its clock would not jump
+            self._undo.append(lambda module=module: setattr(module, "time", time))  # type: ignore[misc]
+            module.time = shim
 
     def jump(self, name: str, seconds: float) -> None:
         """The wall clock may go both ways; the monotonic clock only forwards, as after a machine has slept."""
