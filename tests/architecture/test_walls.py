@@ -33,7 +33,12 @@ PLANTED = {
 def lint(source: Path, *contracts: str) -> subprocess.CompletedProcess[str]:
     """Check the package below ``source`` with this repository's rules."""
     chosen = [option for name in contracts for option in ("--contract", name)]
-    code = "import sys; from importlinter.cli import lint_imports_command; sys.argv[0] = 'lint'; lint_imports_command()"
+    # An editable installation would lead the import system back to this repository's own sources.
+    code = (
+        "import sys; from importlinter.cli import lint_imports_command; sys.argv[0] = 'lint'; "
+        "sys.meta_path[:] = [f for f in sys.meta_path if not type(f).__module__.startswith('_editable')]; "
+        "lint_imports_command()"
+    )
     return subprocess.run(
         [
             sys.executable,

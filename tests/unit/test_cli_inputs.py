@@ -44,7 +44,7 @@ def bad_pictures(tmp_path):
     clear.putpixel((0, 0), (1, 2, 3, 0))
     yield saved(tmp_path, clear, "clear.png"), "transparent"
     yield saved(tmp_path, Image.fromarray(RNG.integers(0, 60000, (5, 6)).astype(np.uint16)), "deep.png"), "8 bits"
-    yield saved(tmp_path, Image.fromarray(RGB).convert("CMYK"), "ink.jpg"), "colour space CMYK"
+    yield saved(tmp_path, Image.fromarray(RGB).convert("CMYK"), "ink.jpg"), "color space CMYK"
     palette = Image.fromarray(RGB).convert("P")
     yield saved(tmp_path, palette, "palette.png", transparency=palette.getpixel((0, 0))), "transparent"
     whole = saved(tmp_path, Image.fromarray(RGB), "cut.png").read_bytes()
