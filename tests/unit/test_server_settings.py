@@ -2,12 +2,16 @@
 
 from dataclasses import FrozenInstanceError, fields
 
+import numpy as np
 import pytest
 
+from deepreduce.cli.commands import serve
 from deepreduce.errors import SettingError
 from deepreduce.inference import Quota, Quotas, Server, ServerSettings
+from deepreduce.inference.protocol.program import compile_plan
 from deepreduce.inference.server.settings import _BOUNDS
-from plan_samples import conv, plan_of
+from deepreduce.inference.server.workers.remote import WorkerError
+from plan_samples import conv, plan_of, random_weights
 
 
 @pytest.mark.parametrize("name", _BOUNDS)
@@ -36,3 +40,28 @@ def test_secrets_are_not_shown():
 def test_other_settings_are_refused():
     with pytest.raises(SettingError, match="ServerSettings"):
         Server(plan_of(conv("c", "input", 2)), {}, {"threads": 2})
+
+
+def test_core_dumps_are_off_before_secrets_are_read(monkeypatch):
+    """serve reads the token and the key of its certificate when it checks its options."""
+    seen = []
+
+    class Options:
+        def checked(self):
+            seen.append("secrets")
+            raise SettingError("enough")
+
+    monkeypatch.setattr("deepreduce.inference.core_dumps.forbid_core_files", lambda: seen.append("core dumps"))
+    with pytest.raises(SettingError, match="enough"):
+        serve._serve(Options())
+    assert seen == ["core dumps", "secrets"]
+
+
+def test_a_session_of_a_closed_server_gets_no_preparation_here():
+    """Its workers are gone; it must not fall back to weights that this process does not have."""
+    plan = plan_of(conv("c", "input", 2))
+    server = Server(plan, random_weights(plan, np.random.default_rng(0)), ServerSettings(workers=1))
+    server.close()
+    with pytest.raises(WorkerError):
+        server.resources.offline(compile_plan(plan, "delphi", 1), None)
+    server.close()  # again: nothing happens

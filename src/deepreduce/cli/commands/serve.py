@@ -99,10 +99,10 @@ def _serve(options: ServeOptions) -> None:
     from ...inference.core_dumps import forbid_core_files
     from ...inference.server.supervisor import Inherited
 
+    forbid_core_files()  # before the token and the key are read
     settings = options.checked()
     _log_to_stderr(options.log)
     stop = until_signalled()
-    forbid_core_files()
     plan, weights, folder = _read_plan(options.plan)
     inherited = Inherited.found()
     if options.processes != 1 and inherited is None:

@@ -158,12 +158,12 @@ class ServerResources:
 
     def close(self) -> None:
         """Close the store and the process that forks workers; `access` is closed by its owner, after its last note."""
+        first = not self._closed
         self.stopping = self._closed = True
         if self.store is not None:
             self.store.close()
-        if self._fork_server is not None:
-            fork_server, self._fork_server = self._fork_server, None
-            fork_server.close()
+        if first and self._fork_server is not None:  # it stays known: a late session gets its error, not our threads
+            self._fork_server.close()
 
     def terms(self, hello: ClientHello, identity: str) -> Terms:
         """Return what a client that was let in gets. Raises `LimitError` when it asks for too much."""

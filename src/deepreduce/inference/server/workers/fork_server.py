@@ -49,7 +49,7 @@ class ForkServer:
     def __init__(self, plan: Plan, weights: Mapping[str, NDArray[Any]], threads: int) -> None:
         self._start = (plan, dict(weights), threads, _core.cpu_path())
         self.orders, self._taken = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._guard = threading.Lock()
+        self._guard, self._closed = threading.Lock(), False
         self._child = self._begin()
 
     def worker(self, protocol: Protocol, batch: int) -> socket.socket:
@@ -60,6 +60,8 @@ class ForkServer:
     def keep_alive(self) -> bool:
         """Starts the process again if it has died; whether it had. Raises `WorkerError`, `OSError`."""
         with self._guard:
+            if self._closed:
+                raise WorkerError("the server is closed", "connect again")
             if self._child.alive():
                 return False
             self._child.__exit__(None, None, None)
@@ -69,6 +71,7 @@ class ForkServer:
     def close(self) -> None:
         """Workers end with their sessions."""
         with self._guard:
+            self._closed = True
             self._child.__exit__(None, None, None)
             self.orders.close()
             self._taken.close()
