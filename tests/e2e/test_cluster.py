@@ -17,7 +17,8 @@ import pytest
 import torch
 
 from cluster_helper import ray_cluster, raylet_of, workers_of
-from deepreduce.cli.executor import make_executor
+from deepreduce.cli import executor as cli_executor
+from deepreduce.cli.executor import ExecutorOptions
 from deepreduce.data import snapshot
 from deepreduce.errors import MissingPackageError, SettingError, StoreError, TrainingError
 from deepreduce.jobs.cluster.object_store import UnreachableError, open_objects
@@ -37,6 +38,12 @@ PATIENCE_S = 900
 
 
 @dataclasses.dataclass(frozen=True)
+def make_executor(name, jobs, device, folder, **given):
+    """What a command line with these options would run on."""
+    unset = dict.fromkeys(("ray_address", "store", "cpus_per_job", "gpus_per_job", "retries"))
+    return cli_executor.make_executor(ExecutorOptions(jobs, device, name, **{**unset, **given}), folder)
+
+
 class Lab:
     """A cluster, a driver's executor, and another driver, in a process of its own, that waits for address and job."""
 
@@ -282,7 +289,7 @@ def test_options_of_a_cluster(tmp_path, monkeypatch):
 def test_options_that_contradict_each_other(tmp_path):
     with pytest.raises(SettingError, match="--gpus-per-job"):
         make_executor("ray", 1, "cuda", tmp_path)
-    with pytest.raises(SettingError, match=r"--store is of searches on a cluster .*--executor ray"):
+    with pytest.raises(SettingError, match=r"--store is for searches on a cluster .*--executor ray"):
         make_executor("processes", 1, "cpu", tmp_path, store="s3://b/p")
     for options, says in (
         ({"retries": -1}, "--retries -1 is not in"),

@@ -183,7 +183,7 @@ def test_options_that_are_not_for_searches(folder, exporting, arguments, says):
 
 
 def test_several_networks_are_for_searches():
-    assert "is no search's folder" in str(run("bench", "resnet6", "--link", "lan", "--link", "wan").exception)
+    assert "is not a search's folder" in str(run("bench", "resnet6", "--link", "lan", "--link", "wan").exception)
 
 
 def test_relus_under_a_budget_need_no_export_to_choose(folder, exporting):

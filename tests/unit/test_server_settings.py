@@ -10,6 +10,7 @@ from deepreduce.errors import SettingError
 from deepreduce.inference import Quota, Quotas, Server, ServerSettings
 from deepreduce.inference.protocol.program import compile_plan
 from deepreduce.inference.server.settings import _BOUNDS
+from deepreduce.inference.server.workers.fork_server import ForkServer
 from deepreduce.inference.server.workers.remote import WorkerError
 from plan_samples import conv, plan_of, random_weights
 
@@ -65,3 +66,14 @@ def test_a_session_of_a_closed_server_gets_no_preparation_here():
     with pytest.raises(WorkerError):
         server.resources.offline(compile_plan(plan, "delphi", 1), None)
     server.close()  # again: nothing happens
+
+
+def test_a_server_that_cannot_be_made_leaves_no_process(monkeypatch, tmp_path):
+    """Its workers' process is started before its tokens are read."""
+    closed, close = [], ForkServer.close
+    monkeypatch.setattr(ForkServer, "close", lambda self: (closed.append(self), close(self)))
+    plan = plan_of(conv("c", "input", 2))
+    weights = random_weights(plan, np.random.default_rng(0))
+    with pytest.raises(SettingError):
+        Server(plan, weights, ServerSettings(workers=1, tokens=tmp_path / "missing"))
+    assert len(closed) == 1 and not closed[0]._child.alive()

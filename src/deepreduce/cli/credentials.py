@@ -103,7 +103,7 @@ def read_token(path: Path) -> str:
     try:
         lines = path.read_text("utf-8").splitlines()
     except (OSError, UnicodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is no text"
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise SettingError(f"the token file {path} cannot be read: {reason}", "check the path") from None
     if not lines or not lines[0].strip():
         raise SettingError(f"the token file {path} is empty", "write the token into its first line")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -48,45 +49,47 @@ RetriesOption = Annotated[
 ]
 
 
-def make_executor(
-    name: str,
-    jobs: int | None,
-    device: str,
-    folder: Path,
-    *,
-    ray_address: str | None = None,
-    store: str | None = None,
-    cpus_per_job: float | None = None,
-    gpus_per_job: float | None = None,
-    retries: int | None = None,
-) -> Executor:
-    """Return the executor called ``name``; on a cluster jobs are kept in ``folder`` unless ``store`` says where."""
-    of_ray = {
-        "--ray-address": ray_address,
-        "--store": store,
-        "--cpus-per-job": cpus_per_job,
-        "--gpus-per-job": gpus_per_job,
-        "--retries": retries,
-    }
-    if name == "ray":
-        if device != "auto":
-            raise SettingError(f"--device {device} cannot be chosen on a cluster", "use --gpus-per-job 1, or 0")
+@dataclass(frozen=True)
+class ExecutorOptions:
+    """The options of a verb that say where its trainings run."""
+
+    jobs: JobsOption
+    device: DeviceOption
+    executor: ExecutorOption
+    ray_address: RayAddressOption
+    store: StoreOption
+    cpus_per_job: CpusOption
+    gpus_per_job: GpusOption
+    retries: RetriesOption
+
+
+def make_executor(options: ExecutorOptions, folder: Path) -> Executor:
+    """Return the executor that ``options`` name; on a cluster jobs are kept in ``folder`` unless ``store`` says where.
+
+    Raises `SettingError` for an unknown executor, and for an option of another one.
+    """
+    if options.executor == "ray":
+        if options.device != "auto":
+            raise SettingError(f"--device {options.device} cannot be chosen on a cluster", "use --gpus-per-job 1, or 0")
         from ..jobs.cluster.ray_executor import RETRIES, RayExecutor
 
         return RayExecutor(
-            store or str(folder),
-            address=ray_address,
-            jobs=jobs,
-            cpus=1 if cpus_per_job is None else cpus_per_job,
-            gpus=gpus_per_job,
-            retries=RETRIES if retries is None else retries,
+            options.store or str(folder),
+            address=options.ray_address,
+            jobs=options.jobs,
+            cpus=1 if options.cpus_per_job is None else options.cpus_per_job,
+            gpus=options.gpus_per_job,
+            retries=RETRIES if options.retries is None else options.retries,
         )
-    if name != "processes":
-        raise SettingError(f"there is no executor {name!r}", nearest(name, ("processes", "ray")))
-    if given := [option for option, value in of_ray.items() if value is not None]:
-        raise SettingError(f"{given[0]} is of searches on a cluster", "add --executor ray, or leave it out")
+    if options.executor != "processes":
+        raise SettingError(
+            f"there is no executor {options.executor!r}", nearest(options.executor, ("processes", "ray"))
+        )
+    for name in ("ray_address", "store", "cpus_per_job", "gpus_per_job", "retries"):
+        if getattr(options, name) is not None:
+            flag = "--" + name.replace("_", "-")
+            raise SettingError(f"{flag} is for searches on a cluster", "add --executor ray, or leave it out")
     from ..jobs.executors import ProcessExecutor
 
-    return ProcessExecutor(
-        1 if jobs is None else jobs, device
-    )  # also for one: a worker that dies must not take us along
+    # Also for one job: a worker that dies must not take this process along.
+    return ProcessExecutor(1 if options.jobs is None else options.jobs, options.device)

@@ -5,11 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from ..errors import SettingError
+
+
+def file_option(help: str, panel: str, *names: str, default: str | bool = False) -> Any:
+    """Return an option that takes a file; ``panel`` and ``default`` are what the help shows."""
+    return typer.Option(*names, metavar="FILE", help=help, show_default=default, rich_help_panel=panel)
+
 
 ModelArgument = Annotated[
     str,

@@ -1,4 +1,4 @@
-"""Options of ``deepreduce serve``, and the settings that they come to."""
+"""Options of ``deepreduce serve``, and the checked settings made of them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import typer
 
 from ..errors import SettingError
 from .credentials import ServerFiles, read_token, server_files
+from .options import file_option
 from .quotas import read_quotas
 from .units import parse_address, parse_bytes
 
@@ -37,57 +38,32 @@ StoreOption = Annotated[
 ]
 CertificateOption = Annotated[
     Path | None,
-    typer.Option(
-        "--tls-cert",
-        metavar="FILE",
-        help="Certificate (PEM).",
-        show_default="on this machine: the development CA's",
-        rich_help_panel=ACCESS,
-    ),
+    file_option("Certificate (PEM).", ACCESS, "--tls-cert", default="on this machine: the development CA's"),
 ]
 KeyOption = Annotated[
     Path | None,
-    typer.Option("--tls-key", metavar="FILE", help="Its key (PEM).", show_default=False, rich_help_panel=ACCESS),
+    file_option("Its key (PEM).", ACCESS, "--tls-key"),
 ]
 ClientCaOption = Annotated[
     Path | None,
-    typer.Option(
-        "--tls-client-ca",
-        metavar="FILE",
-        help="Clients must show a certificate of this CA; the name in it is their identity.",
-        show_default=False,
-        rich_help_panel=ACCESS,
+    file_option(
+        "Clients must show a certificate of this CA; the name in it is their identity.", ACCESS, "--tls-client-ca"
     ),
 ]
 TokensOption = Annotated[
     Path | None,
-    typer.Option(
-        metavar="FILE",
-        help="Clients must show a token of this file (deepreduce token); its name is their identity.",
-        show_default=False,
-        rich_help_panel=ACCESS,
-    ),
+    file_option("Clients must show a token of this file (deepreduce token); its name is their identity.", ACCESS),
 ]
 TokenFileOption = Annotated[
     Path | None,
-    typer.Option(
-        metavar="FILE",
-        help="Clients must show the token in this file: one for all, who share the identity anonymous.",
-        show_default=False,
-        rich_help_panel=ACCESS,
-    ),
+    file_option("Clients must show the token in this file: one for all, who share the identity anonymous.", ACCESS),
 ]
 InsecureOption = Annotated[
     bool, typer.Option("--insecure", help="Plain TCP without TLS: for tests only.", rich_help_panel=ACCESS)
 ]
 AuditOption = Annotated[
     Path | None,
-    typer.Option(
-        metavar="FILE",
-        help="Append who did what to this hash-chained log (deepreduce audit verify).",
-        show_default=False,
-        rich_help_panel=ACCESS,
-    ),
+    file_option("Append who did what to this hash-chained log (deepreduce audit verify).", ACCESS),
 ]
 QuotaOption = Annotated[
     list[str] | None,
@@ -101,12 +77,7 @@ QuotaOption = Annotated[
 ]
 QuotasOption = Annotated[
     Path | None,
-    typer.Option(
-        metavar="FILE",
-        help="The same in TOML, with values for single identities.",
-        show_default=False,
-        rich_help_panel=LIMITS,
-    ),
+    file_option("The same in TOML, with values for single identities.", LIMITS),
 ]
 StateOption = Annotated[
     Path | None,

@@ -30,7 +30,7 @@ def shown_address(host: str, port: int) -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether nobody outside this machine can reach the address, as far as it can be known."""
+    """Return whether only this machine can reach the address, as far as that can be known."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

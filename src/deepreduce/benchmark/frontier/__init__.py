@@ -1,4 +1,4 @@
-"""What joins the halves: points of a frontier exported, run between two processes, and written into frontier.json."""
+"""Measurement of a frontier: its points are exported, run between two processes, and noted in frontier.json."""
 
 from .observer import FrontierObserver
 from .points import FailedPoint, FrontierOutcome, MeasuredPoint, measure_frontier

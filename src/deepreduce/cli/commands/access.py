@@ -107,7 +107,7 @@ def verify_command(
     """Verify that every line holds the hash of the line before it. Exit code 1: one does not.
 
     The head, the hash of the last line, vouches for all lines before it. Keep it where the server cannot write: a chain
-    alone does not show that its end was cut off, or that all of it was written anew.
+    alone does not show that its end was cut off, or that the whole log was replaced.
     """
     from ...inference.access.audit_log import FIRST
     from ...inference.access.audit_verify import check
@@ -120,9 +120,9 @@ def verify_command(
     if found.first != FIRST:
         typer.echo(f"note: it goes on from a file whose last line has the hash {found.first}")
     if found.passed_over:
-        typer.echo(f"note: {found.passed_over} pieces are no lines; the log says so after each (a crash, a full disk)")
+        typer.echo(f"note: {found.passed_over} damaged pieces were skipped; the log notes each (a crash, a full disk)")
     if found.torn:
-        typer.echo(f"note: {found.torn} bytes at the end are no whole line: being written, or torn by a crash")
+        typer.echo(f"note: the last {found.torn} bytes are an incomplete line: being written, or cut off by a crash")
     if not found.stopped:
         typer.echo("note: the log does not end with a server stop: still running, crashed, or truncated")
 

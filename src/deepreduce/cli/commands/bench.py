@@ -163,7 +163,7 @@ def _bench(options: BenchCommandOptions) -> None:
         return
     if options.again or len(networks) > 1 or len(points) > 1:
         raise SettingError(
-            f"{options.plan} is no search's folder: --again and more than one --link or --point are for one"
+            f"{options.plan} is not a search's folder: --again and more than one --link or --point need one"
         )
     with ExitStack() as stack:
         report = stack.enter_context(progress_bar(console))

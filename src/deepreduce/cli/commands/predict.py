@@ -15,7 +15,7 @@ from rich.markup import escape
 
 from ...errors import DeepReduceError, SettingError
 from ..credentials import client_tls, read_token
-from ..options import JsonOption, StoreKeyOption
+from ..options import JsonOption, StoreKeyOption, file_option
 from ..output.progress_bar import Report, progress_bar
 from ..units import parse_address
 
@@ -45,11 +45,10 @@ TlsOption = Annotated[
 ]
 TlsCaOption = Annotated[
     Path | None,
-    typer.Option(
-        metavar="FILE",
-        help="Trust this authority (PEM), and no other.",
-        show_default="the system's; on this machine: the development authority",
-        rich_help_panel=TRUST,
+    file_option(
+        "Trust this authority (PEM), and no other.",
+        TRUST,
+        default="the system's; on this machine: the development authority",
     ),
 ]
 ServerNameOption = Annotated[
@@ -63,15 +62,15 @@ ServerNameOption = Annotated[
 ]
 TlsCertOption = Annotated[
     Path | None,
-    typer.Option(metavar="FILE", help="This client's certificate (PEM).", show_default=False, rich_help_panel=TRUST),
+    file_option("This client's certificate (PEM).", TRUST),
 ]
 TlsKeyOption = Annotated[
     Path | None,
-    typer.Option(metavar="FILE", help="Its key (PEM).", show_default=False, rich_help_panel=TRUST),
+    file_option("Its key (PEM).", TRUST),
 ]
 TokenFileOption = Annotated[
     Path | None,
-    typer.Option(metavar="FILE", help="The token that the server asks for.", show_default=False, rich_help_panel=TRUST),
+    file_option("The token that the server asks for.", TRUST),
 ]
 PinOption = Annotated[
     str | None,

@@ -23,6 +23,7 @@ from ..executor import (
     CpusOption,
     DeviceOption,
     ExecutorOption,
+    ExecutorOptions,
     GpusOption,
     JobsOption,
     RayAddressOption,
@@ -80,21 +81,13 @@ LatencyOption = Annotated[
 
 
 @dataclass(frozen=True)
-class ReproduceOptions:
+class ReproduceOptions(ExecutorOptions):
     """The options of ``deepreduce reproduce`` as they were typed."""
 
     names: NamesArgument
     listing: ListingOption
     scale: ScaleOption
     seeds: SeedsOption
-    jobs: JobsOption
-    device: DeviceOption
-    executor: ExecutorOption
-    ray_address: RayAddressOption
-    store: StoreOption
-    cpus_per_job: CpusOption
-    gpus_per_job: GpusOption
-    retries: RetriesOption
     time_limit: TimeLimitOption
     work: WorkOption
     results: ResultsOption
@@ -160,17 +153,7 @@ def _reproduce(options: ReproduceOptions) -> None:
         from ...reproduce.session import run
         from ..output.search_progress import watch
 
-        runs_on = make_executor(
-            options.executor,
-            options.jobs,
-            options.device,
-            place.work / "store",
-            ray_address=options.ray_address,
-            store=options.store,
-            cpus_per_job=options.cpus_per_job,
-            gpus_per_job=options.gpus_per_job,
-            retries=options.retries,
-        )
+        runs_on = make_executor(options, place.work / "store")
         with closing(runs_on), watch(console) as observer:
             outcome = run(studies, chosen, seed_list, place, runs_on, observer, limit, options.best_test)
     command = shlex.join(["deepreduce", *sys.argv[1:]])

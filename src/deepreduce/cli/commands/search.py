@@ -20,6 +20,7 @@ from ..executor import (
     CpusOption,
     DeviceOption,
     ExecutorOption,
+    ExecutorOptions,
     GpusOption,
     JobsOption,
     RayAddressOption,
@@ -136,7 +137,7 @@ TargetOption = Annotated[
 
 
 @dataclass(frozen=True)
-class SearchOptions:
+class SearchOptions(ExecutorOptions):
     """The options of ``deepreduce search`` as they were typed."""
 
     model: ModelArgument
@@ -149,14 +150,6 @@ class SearchOptions:
     settings: SettingsOption
     teacher_recipe: TeacherRecipeOption
     teacher_settings: TeacherSettingsOption
-    jobs: JobsOption
-    device: DeviceOption
-    executor: ExecutorOption
-    ray_address: RayAddressOption
-    store: StoreOption
-    cpus_per_job: CpusOption
-    gpus_per_job: GpusOption
-    retries: RetriesOption
     width: WidthOption
     seed: SeedOption
     alpha: AlphaOption
@@ -247,17 +240,7 @@ def _search(options: SearchOptions) -> None:
         recipe, changes, options.teacher_recipe, parse_pairs(options.teacher_settings, "--teacher-set")
     )
     dataset = load(options.data, seed=options.seed, validation=options.validation, image_size=size)
-    runs_on = make_executor(
-        options.executor,
-        options.jobs,
-        options.device,
-        options.out / "store",
-        ray_address=options.ray_address,
-        store=options.store,
-        cpus_per_job=options.cpus_per_job,
-        gpus_per_job=options.gpus_per_job,
-        retries=options.retries,
-    )
+    runs_on = make_executor(options, options.out / "store")
     with closing(runs_on), watch(console) as observer:
         frontier = find_frontier(
             options.model,

@@ -1,1 +1,1 @@
-"""What verbs show: progress on the terminal, and tables of results."""
+"""Terminal output of the commands: progress, and tables of results."""

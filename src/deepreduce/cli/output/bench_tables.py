@@ -12,7 +12,7 @@ from rich.table import Table
 
 
 def show_run(console: Console, result: dict[str, Any]) -> None:
-    """What `deepreduce.benchmark.run.bench` returned, with ``model`` and ``point``."""
+    """Print the result of `deepreduce.benchmark.run.bench`, with ``model`` and ``point``."""
     point, batch = result["point"], result["batch"]
     title = f"{result['model']}{f'  {point}' if point else ''}  {result['protocol']}, network {result['network']}"
     console.print(_ops_table(result, title))

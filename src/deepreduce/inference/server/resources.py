@@ -87,13 +87,13 @@ class ServerResources:
         self._predict_sizes()
         # Material is for these weights: under others the same shares would give another answer, and more than that.
         self._computation = computation(self.plan_digest, arrays)
-        self.store = self._open_store(store_lock)
-        self._identity = os.urandom(16).hex() if self.store is None else self.store.identity(self._computation)
+        self.store: ServerStore | None = None
         try:
+            self.store = self._open_store(store_lock)
+            self._identity = os.urandom(16).hex() if self.store is None else self.store.identity(self._computation)
             self.access = self._open_access()
         except BaseException:
-            if self.store is not None:
-                self.store.close()
+            self.close()
             raise
 
     def _prepare_weights(
@@ -146,9 +146,13 @@ class ServerResources:
             computation=self._computation,
             plan=self.plan_digest,
         )
-        access.ledger.describe(self._computation, self.plan.ring.ring_bits)
-        own = sorted(chosen.quotas.own) or None
-        access.note("started", plan=self.plan_digest, by=access.means, own_quotas=own, **chosen.shown())
+        try:
+            access.ledger.describe(self._computation, self.plan.ring.ring_bits)
+            own = sorted(chosen.quotas.own) or None
+            access.note("started", plan=self.plan_digest, by=access.means, own_quotas=own, **chosen.shown())
+        except BaseException:
+            access.close()
+            raise
         return access
 
     @property

@@ -20,15 +20,13 @@ from ..transport.channel import Channel
 from ..transport.frames import Reason
 from ..transport.meter import Run
 from ..transport.streams import TcpStream, TlsStream
-from .events import EventObserver, emit, log
+from .events import EventObserver, log
 from .limits import RETRY_S
 from .resources import ServerResources
 from .session import Session
 from .settings import ServerSettings
 from .workers.fork_server import ForkServer, ForkServerClient
 
-BEGUN = 8  # preparations under way for each that computes
-FRAME_LIMIT = 1 << 32  # bytes that a frame's header can announce
 BACKLOG = 256  # connections that wait to be accepted
 SHARED_S = 0.25  # between looks whether to stop, where accepting cannot be interrupted
 YIELD_S, FULL_S = 0.001, 0.05  # for each session, and by whom has no room: so long others may accept first
@@ -65,7 +63,6 @@ class Server:
                 f"the settings are a {type(settings).__name__}", "Server(plan, weights, ServerSettings(token=...))"
             )
         self.resources = ServerResources(plan, weights, self.settings, fork_server, store_lock, on_run, observers)
-        self._observers = tuple(observers)
         self.closed = self._shared = False
         self._count = self._leaving = 0
         self._listener: socket.socket | None = None
@@ -117,7 +114,7 @@ class Server:
     def shutdown(self, grace_s: float = 30.0) -> None:
         """Stops accepting, tells idle clients, lets what is being computed finish for up to ``grace_s``, and closes."""
         self._stop_listening()
-        emit("stopping", self._observers, sessions=len(self._sockets))
+        self.resources.emit("stopping", sessions=len(self._sockets))
         deadline = time.monotonic() + grace_s
         time.sleep(min(SETTLE_S, grace_s))
         dismissed: set[socket.socket] = set()
@@ -147,7 +144,7 @@ class Server:
         self.resources.close()
         if first:
             self.resources.access.note_only("stopped", plan=self.resources.plan_digest)
-            emit("stopped", self._observers, audit=self.resources.access.audit_head)
+            self.resources.emit("stopped", audit=self.resources.access.audit_head)
         self.resources.access.close()
 
     def __enter__(self) -> Self:
