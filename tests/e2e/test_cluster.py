@@ -37,13 +37,13 @@ EPOCHS = 80
 PATIENCE_S = 900
 
 
-@dataclasses.dataclass(frozen=True)
 def make_executor(name, jobs, device, folder, **given):
     """What a command line with these options would run on."""
     unset = dict.fromkeys(("ray_address", "store", "cpus_per_job", "gpus_per_job", "retries"))
     return cli_executor.make_executor(ExecutorOptions(jobs, device, name, **{**unset, **given}), folder)
 
 
+@dataclasses.dataclass(frozen=True)
 class Lab:
     """A cluster, a driver's executor, and another driver, in a process of its own, that waits for address and job."""
 
