@@ -57,7 +57,7 @@ def read_json(path: Path, keys: tuple[str, ...] = ()) -> dict[str, Any]:
 
 def _remedy(path: Path) -> str:
     if path.name == "search.json":
-        return "choose another --out folder"
+        return "choose another `out` folder"
     if path.name == "frontier.json":
         return f"delete this file alone and run the search again: what is below {path.parent / 'jobs'} is kept"
     return f"delete the folder {path.parent} and run the search again: only this job is repeated"

@@ -12,6 +12,25 @@ from pathlib import Path
 from .errors import StoreError
 
 
+def lock(file: int) -> None:
+    """Lock an open file for this process alone, waiting for others. Raises `OSError` where its file system cannot."""
+    fcntl.flock(file, fcntl.LOCK_EX)
+
+
+def try_lock(file: int) -> bool:
+    """Lock an open file unless another process holds it; return whether that succeeded. Raises `OSError` as `lock`."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def unlock(file: int) -> None:
+    """Unlock an open file; closing every copy of its descriptor does, too."""
+    fcntl.flock(file, fcntl.LOCK_UN)
+
+
 @contextlib.contextmanager
 def hold(path: Path, what: str, patience_s: float) -> Iterator[None]:
     """Yield an exclusive lock on ``path`` that the kernel releases when this process ends, even by SIGKILL.
@@ -24,18 +43,15 @@ def hold(path: Path, what: str, patience_s: float) -> Iterator[None]:
         raise StoreError(f"{path} cannot be written: {error.strerror}") from error
     with file:
         deadline = time.monotonic() + patience_s
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except OSError as error:
-                if not isinstance(error, BlockingIOError):
-                    raise StoreError(f"{path} cannot be locked: {error.strerror}", "use a local folder") from error
+        try:
+            while not try_lock(file.fileno()):
                 if time.monotonic() > deadline:
                     file.seek(0)
                     owner = file.read().strip() or "unknown"
-                    raise StoreError(f"{what} is in use by process {owner}", "wait for it or stop it") from None
+                    raise StoreError(f"{what} is in use by process {owner}", "wait for it or stop it")
                 time.sleep(0.2)
+        except OSError as error:
+            raise StoreError(f"{path} cannot be locked: {error.strerror}", "use a local folder") from error
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()

@@ -39,6 +39,10 @@ def test_the_compiled_module_is_loaded_by_few():
     assert using == USES_CORE
 
 
+def test_files_are_locked_in_one_place():
+    assert [path.name for path in ROOT.rglob("*.py") if "fcntl" in imports(path)] == ["locks.py"]
+
+
 def test_imports_are_seen():
     """The check itself can fail."""
     assert "deepreduce._core" in imports(ROOT / "inference" / "protocol" / "linear.py")

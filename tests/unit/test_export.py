@@ -85,7 +85,7 @@ def test_nothing_half_written(tmp_path, monkeypatch):
 
     old = exported.write(tmp_path / "plan")[0].read_bytes()
     monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(StoreError, match=r"plan cannot be written: .*No space left on device.*another --out"):
+    with pytest.raises(StoreError, match=r"plan cannot be written: .*No space left on device.*another `out`"):
         exported.write(tmp_path / "plan")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "plan"]
     assert (tmp_path / "plan" / "plan.json").read_bytes() == old

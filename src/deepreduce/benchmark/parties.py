@@ -27,12 +27,11 @@ from ..inference.transport.meter import Phase, Run
 from ..inference.transport.streams import client_context, server_context
 from ..plan import read_plan, read_weights
 from ..plan.execution.messages import Protocol
+from ..progress import Progress
 
 PLAN_FILE, WEIGHTS_FILE = "plan.json", "weights.safetensors"
-CERTIFICATE_FILE, KEY_FILE = "certificate.pem", "key.pem"
+AUTHORITY_FILE, CERTIFICATE_FILE, KEY_FILE = "authority.pem", "server.pem", "server.key"  # of the development CA
 REPORT_S = 0.1  # at least, between two reports of progress
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +155,7 @@ def run_server(pipe: Connection, start: ServerStart) -> ServerReport:
 def run_client(pipe: Connection, start: ClientStart) -> ClientReport:
     """Connects, then prepares and predicts image after image."""
     _core.select_cpu_path(start.cpu_path)
-    tls = None if start.tls is None else client_context(start.tls / CERTIFICATE_FILE)
+    tls = None if start.tls is None else client_context(start.tls / AUTHORITY_FILE)
     with Client(
         "127.0.0.1",
         start.port,

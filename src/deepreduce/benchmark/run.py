@@ -5,9 +5,7 @@ roofline.
 from __future__ import annotations
 
 import platform
-import shutil
 import statistics
-import subprocess
 import tempfile
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -19,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _core
-from ..errors import MissingPackageError, SettingError, one_line
+from ..errors import SettingError
+from ..inference.access.development_ca import make_certificates
 from ..inference.client.client import Mode
 from ..inference.transport.meter import OpPhase, Phase, Run
 from ..plan import INPUT, OUTPUT, MaxPool, Plan, Relu, Rescale, digest, predict, read_plan, read_weights, shapes
@@ -31,17 +30,15 @@ from ..plan.reference import run as run_reference
 from ..plan.reference import wrap
 from ..plan.schema import Traffic
 from ..processor import processor_name
+from ..progress import Progress, no_progress
 from ..version import __version__
 from .link_emulator import LinkEmulator
 from .parties import (
-    CERTIFICATE_FILE,
-    KEY_FILE,
     PLAN_FILE,
     WEIGHTS_FILE,
     ClientReport,
     ClientStart,
     Party,
-    Progress,
     ServerReport,
     ServerStart,
     run_client,
@@ -78,7 +75,7 @@ def bench(
     Seconds of phases are the client's; of ops the server's, in whose time they follow each other (an interactive op
     lasts there until the client's answer has come). Medians over the inferences. Raises `DeepReduceError`.
     """
-    options, progress = options or BenchOptions(), on_progress or (lambda what, done, total: None)
+    options, progress = options or BenchOptions(), on_progress or no_progress
     check_options(options)
     link = parse_link(options.network)
     plan = read_plan(folder / PLAN_FILE)
@@ -175,7 +172,7 @@ def _measure(
         tls = None
         if options.tls:
             tls = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="deepreduce-")))
-            make_certificate(tls)
+            make_certificates(tls, ("localhost", "127.0.0.1"), ())
         progress("prepare the model", 0, 1)
         start = ServerStart(folder / PLAN_FILE, folder / WEIGHTS_FILE, options.threads, options.timeout_s, path, tls)
         server = stack.enter_context(Party("server", run_server, start))
@@ -204,22 +201,6 @@ def _measure(
         server.send(len(from_client.runs))
         from_server: ServerReport = server.receive(progress)
         return from_client, from_server
-
-
-def make_certificate(folder: Path) -> None:
-    """A certificate for this machine's loopback address, signed by itself, with its key, for two days."""
-    program = shutil.which("openssl")
-    if program is None:
-        raise MissingPackageError("a benchmark over TLS needs the program openssl", "install it, or use --no-tls")
-    command = [
-        *(program, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"),
-        *("-keyout", str(folder / KEY_FILE), "-out", str(folder / CERTIFICATE_FILE), "-subj", "/CN=localhost"),
-        *("-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"),
-    ]
-    try:
-        subprocess.run(command, check=True, capture_output=True, timeout=60)
-    except (OSError, subprocess.SubprocessError) as error:
-        raise SettingError(f"openssl made no certificate: {one_line(error)}", "use --no-tls") from None
 
 
 def _phase(phases: list[Phase], predicted: Traffic, predicted_s: float) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import traceback
 from typing import Annotated, NoReturn
@@ -73,7 +74,7 @@ def run() -> NoReturn:
     try:
         app(args=[a for a in arguments if a != "--debug"], prog_name="deepreduce")
     except DeepReduceError as error:
-        _fail(error.message, error.hint, error.exit_code, debug)
+        _fail(with_flags(error.message), with_flags(error.hint), error.exit_code, debug)
     except SystemExit as stop:  # typer turns an interrupt into exit code 130
         if stop.code == 130:
             _fail("interrupted", "run the same command again: it goes on where it was", 130, debug)
@@ -100,6 +101,17 @@ def _renamed(arguments: list[str]) -> list[str]:
             )
         found.append(renamed.get(name, name) + equals + value)
     return found
+
+
+def with_flags(text: str, verb: str | None = None) -> str:
+    """Return a message of the library with the settings that it names, `` `image_size` ``, as ``verb``'s options.
+
+    ``verb``: by default the one that runs. A name that is no option of it stays as it is.
+    """
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]  # a group's
+    command = commands.get(verb or next((word for word in sys.argv[1:] if word in commands), ""))
+    flags = {} if command is None else {option.name: option.opts[0] for option in command.params}
+    return re.sub(r"`([a-z][a-z0-9_]*)`", lambda found: flags.get(found[1], found[0]), text)
 
 
 def _fail(message: str, hint: str, code: int, debug: bool) -> NoReturn:

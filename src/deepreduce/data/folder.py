@@ -113,7 +113,7 @@ def common_size(files: list[Path], headers: list[Header]) -> tuple[int, int]:
             raise DataError(
                 f"the images differ in size: {files[0]} is {width}x{height} (width x height), "
                 f"{file} is {header.width}x{header.height}",
-                "say which size they are to have: --image-size HxW, in Python image_size=(height, width)",
+                "give the size that they are to have: `image_size`",
             )
     return height, width
 

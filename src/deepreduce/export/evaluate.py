@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from ..plan import Plan, encode_input, normalized
 from ..plan.reference import answers
+from ..progress import Progress
 
-Progress = Callable[[str, int, int], None]
 BATCH = 16  # images whose tensors are held at once, per thread
 
 

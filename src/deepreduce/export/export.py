@@ -20,11 +20,11 @@ from ..networks.network import Network
 from ..plan import Plan, pictures_of
 from ..plan.preprocessing import normalized_by
 from ..plan.validation import MAX_WEIGHT_BITS
+from ..progress import Progress, no_progress
 from ..search.frontier import Frontier
 from ..train.augment import Normalizer
 from ..train.evaluate import accuracy as float_accuracy
 from . import evaluate as plans
-from .evaluate import Progress
 from .folder import write_folder
 from .lowering.ir import Lowered, convs
 from .lowering.lower import lower
@@ -113,7 +113,7 @@ def export_network(
     ops where that makes them cheaper. Raises `ModelError` for what no plan can have, `PlanError` where no ring will do.
     """
     started = time.perf_counter()
-    report: Progress = progress or (lambda what, done, total: None)
+    report: Progress = progress or no_progress
     report("lower and merge", 0, 1)
     lowered, before, after = lowered_of(network, merge=merge)
     pixels = _samples(calibration)
@@ -247,7 +247,7 @@ def frontier_data(frontier: Frontier) -> Dataset:
     except DeepReduceError as error:
         raise DataError(
             f"the data {content['name']!r} of the search is not there: {error.message}",
-            error.hint or "name it with --data, or give data= in Python",
+            error.hint or "name them: `data`",
         ) from error
     assert found is not None
     return found

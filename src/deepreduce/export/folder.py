@@ -36,10 +36,10 @@ def write_folder(folder: Path, plan: Plan, weights: Weights, facts: dict[str, An
             scratch.replace(folder)
     except OSError as error:
         raise StoreError(
-            f"{folder} cannot be written: {error.strerror or error}", "choose another --out folder"
+            f"{folder} cannot be written: {error.strerror or error}", "choose another `out` folder"
         ) from error
     except StoreError as error:
-        raise StoreError(f"{folder} cannot be written: {error.message}", "choose another --out folder") from error
+        raise StoreError(f"{folder} cannot be written: {error.message}", "choose another `out` folder") from error
     finally:
         with contextlib.suppress(OSError):
             shutil.rmtree(scratch)
@@ -52,4 +52,4 @@ def check_folder(folder: Path) -> None:
     existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
         reason = "no folder" if not existing.is_dir() else "not writable"
-        raise StoreError(f"{folder} cannot be written: {existing} is {reason}", "choose another --out folder")
+        raise StoreError(f"{folder} cannot be written: {existing} is {reason}", "choose another `out` folder")

@@ -17,6 +17,7 @@ from ..networks.network import Network
 from ..networks.source import ModelSource
 from ..networks.zoo.registry import ZOO
 from ..plan.npy import read_array
+from ..progress import no_progress
 from ..reduce import reduce_to
 from ..reduce.elements.linearize import require_chosen
 from ..train.augment import Normalizer
@@ -34,7 +35,7 @@ def load_network(
     """Return the unreduced network with its trained weights: those of its factory, or those of ``weights``."""
     if weights is None and isinstance(source.model, str) and source.model in ZOO:
         raise SettingError(
-            f"{source.model} has no weights of its own", "give --weights FILE, a search's folder, or a trained network"
+            f"{source.model} has no weights of its own", "give `weights` FILE, a search's folder, or a trained network"
         )
     network = source.build(input_shape, num_classes)
     if weights is not None:
@@ -59,7 +60,7 @@ def load_weights(network: Network, path: Path) -> None:
         if name in own and state[own[name]].shape != tensor.shape:
             raise ModelError(
                 f"{path}: {name} is {tuple(tensor.shape)}, the network has {tuple(state[own[name]].shape)}",
-                "check --width, --input and the number of classes",
+                "check `width`, `input_shape` and the number of classes",
             )
     network.load_state_dict({own[name]: tensor for name, tensor in found.items() if name in own}, strict=False)
 
@@ -73,7 +74,7 @@ def tuned(
     the validation split tell what that cost and what tuning gave back: of the network "reduced", "padded" and "tuned".
     """
     if epochs < 1:
-        raise SettingError(f"{epochs} epochs of tuning, at least 1 is needed", "leave --tune out to tune nothing")
+        raise SettingError(f"{epochs} epochs of tuning, at least 1 is needed", "leave `tune` out to tune nothing")
     normalize = Normalizer(data.mean, data.std, torch.device("cpu"), channels_last=False)
     reduced = reduce_to(full, point, front_padding=False)
     network = require_chosen(reduce_to(full, point))
@@ -82,7 +83,7 @@ def tuned(
         "padded": accuracy(network, data.validation, normalize),
     }
     kept = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    report = progress or (lambda what, done, total: None)
+    report = progress or no_progress
     report("tune", 0, epochs)
     result = fit(
         network,
@@ -113,7 +114,9 @@ def read_calibration(path: Path, input_shape: tuple[int, int, int]) -> NDArray[A
         found = "x".join(map(str, samples.shape[1:]))
         raise DataError(
             f"{path}: the samples are {found}, the network takes {wanted}",
-            f"--input {found} is for networks that leave it open" if samples.ndim == 4 else "save them as [n, C, H, W]",
+            f"`input_shape` {found} is for networks that leave it open"
+            if samples.ndim == 4
+            else "save them as [n, C, H, W]",
         )
     places = np.linspace(0, len(samples) - 1, min(len(samples), MAX_SAMPLES)).round().astype(np.int64)
     return samples[places]

@@ -70,7 +70,7 @@ def devices(wanted: str) -> list[str]:
         return [f"cuda:{index}" for index in range(count)]
     if wanted == "cpu" or wanted in {f"cuda:{index}" for index in range(count)}:
         return [wanted]
-    raise SettingError(f"there is no device {wanted!r} here", "use --device cpu, or auto for whatever there is")
+    raise SettingError(f"there is no device {wanted!r} here", "use `device` cpu, or auto for whatever there is")
 
 
 def available_cores() -> int:
@@ -117,7 +117,7 @@ class ProcessExecutor:
 
     def __init__(self, slots: int, device: str = "auto") -> None:
         if not 1 <= slots <= 1024:
-            raise SettingError(f"--jobs {slots} is not in [1, 1024]")
+            raise SettingError(f"`jobs` {slots} is not in [1, 1024]")
         self.slots = slots
         self._devices = devices(device)
         self._context = multiprocessing.get_context("spawn")

@@ -37,15 +37,15 @@ class Workspace:
             # A search that was killed at once leaves nothing but its lock.
             strangers = [p for p in self.root.iterdir() if p.name != "lock"] if self.root.exists() else []
             if strangers and not path.exists():
-                raise StoreError(f"{self.root} is not empty and holds no search", "choose another --out folder")
+                raise StoreError(f"{self.root} is not empty and holds no search", "choose another `out` folder")
             self.root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise StoreError(f"{self.root} cannot be used: {error.strerror}", "choose another --out folder") from error
+            raise StoreError(f"{self.root} cannot be used: {error.strerror}", "choose another `out` folder") from error
         with hold(self.root / "lock", f"{self.root}", patience_s=2.0):
             if path.exists():
                 found = read_json(path, ("format", "identity"))
                 if not isinstance(found["identity"], dict):
-                    raise StoreError(f"{path} is damaged: its identity is no object", "choose another --out folder")
+                    raise StoreError(f"{path} is damaged: its identity is no object", "choose another `out` folder")
                 self._compare(found, identity, defaults or {})
             else:
                 write_json(path, {"format": FORMAT, "identity": identity})
@@ -59,7 +59,7 @@ class Workspace:
         if found["format"] != FORMAT:
             raise StoreError(
                 f"{self.root} holds a search of format {found['format']}, this version writes {FORMAT}",
-                "choose another --out folder",
+                "choose another `out` folder",
             )
         old, new = {**defaults, **_flat(found["identity"])}, {**defaults, **_flat(identity)}
         differing = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
@@ -67,7 +67,7 @@ class Workspace:
             key = differing[0]
             raise StoreError(
                 f"{self.root} holds another search: its {key} is {old.get(key)}, not {new.get(key)}",
-                "choose another --out folder, or give the same settings to go on with it",
+                "choose another `out` folder, or give the same settings to go on with it",
             )
 
 

@@ -158,7 +158,7 @@ def _stages_by_pattern(sites: list[ReluSite], patterns: Mapping[str, str]) -> li
         ]
         if len(matching) != 1:
             found = f"the stages {', '.join(matching)}" if matching else "no stage"
-            raise SettingError(f"the ReLU {site.name!r} matches {found}", "each ReLU must match exactly one --stage")
+            raise SettingError(f"the ReLU {site.name!r} matches {found}", "each ReLU must match exactly one `stage`")
         chosen.append(matching[0])
     if unused := sorted(set(patterns) - set(chosen)):
         known = ", ".join(site.name for site in sites[:4])

@@ -46,7 +46,7 @@ def read_latencies(path: Path) -> dict[str, LatencyPrediction]:
     try:
         return {name: LatencyPrediction(**found) for name, found in json.loads(path.read_text())["seconds"].items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise StoreError(f"{path} is damaged ({error})", "delete it and give --latency to predict again") from None
+        raise StoreError(f"{path} is damaged ({error})", "delete it and give `latency` to predict again") from None
 
 
 def predict_missing(

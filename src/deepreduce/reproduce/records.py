@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 from collections import Counter
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ..errors import StoreError
+from ..locks import lock
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class Records:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("a+b") as file:
-                fcntl.flock(file, fcntl.LOCK_EX)  # two runs may share one file
+                lock(file.fileno())  # two runs may share one file
                 _mend_end(file)
                 file.write(line.encode())
         except OSError as error:

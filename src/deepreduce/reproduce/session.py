@@ -140,7 +140,7 @@ def _note_digest(path: Path, scale: str, name: str, digest: str, records: Record
     if before is not None and any(record.scale == scale and record.data == name for record in records):
         raise StoreError(
             f"{path.parent} has results on another {name} than the one here",
-            "write to another --results folder, or get the official files",
+            "write to another `results` folder, or get the official files",
         )
     known.setdefault(scale, {})[name] = digest
     write_json(path, known)

@@ -27,7 +27,7 @@ def profiling_points(layout: Layout) -> dict[str, Point]:
     if len(stages) < 2:
         raise ModelError(
             f"the network has too few stages besides the stem (D = {len(stages)}): no candidates",
-            "name finer stages by pattern, --stage NAME=PATTERN, or thin and reshape it yourself",
+            "name finer stages by pattern, `stage` NAME=PATTERN, or thin and reshape it yourself",
         )
     return {stage: Point((Term(stage),)) for stage in stages}
 

@@ -19,8 +19,8 @@ from ..output.progress_bar import progress_bar
 if TYPE_CHECKING:
     from ...data import Dataset
     from ...export import Exported
-    from ...export.evaluate import Progress
     from ...networks import Network
+    from ...progress import Progress
 
 
 SourceArgument = Annotated[

@@ -14,9 +14,10 @@ from rich.console import Console
 from rich.markup import escape
 
 from ...errors import DeepReduceError, SettingError
+from ...progress import Progress
 from ..credentials import client_tls, read_token
 from ..options import JsonOption, StoreKeyOption, file_option
-from ..output.progress_bar import Report, progress_bar
+from ..output.progress_bar import progress_bar
 from ..units import parse_address
 
 if TYPE_CHECKING:
@@ -240,7 +241,7 @@ def _input(path: Path, client: Client, array: bool, resize: bool) -> dict[str, A
 
 
 def _ask(
-    client: Client, inputs: list[dict[str, Any]], report: Report, notes: list[str], top: int, wait: float
+    client: Client, inputs: list[dict[str, Any]], report: Progress, notes: list[str], top: int, wait: float
 ) -> list[dict[str, Any]]:
     """Answers in the order of the inputs; bad files pass through."""
     import numpy as np

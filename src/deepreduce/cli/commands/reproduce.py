@@ -18,7 +18,7 @@ from rich.markdown import Markdown
 from rich.markup import escape
 from rich.table import Table
 
-from ...errors import SettingError
+from ...errors import MissingPackageError, SettingError
 from ..executor import (
     CpusOption,
     DeviceOption,
@@ -157,16 +157,24 @@ def _reproduce(options: ReproduceOptions) -> None:
         with closing(runs_on), watch(console) as observer:
             outcome = run(studies, chosen, seed_list, place, runs_on, observer, limit, options.best_test)
     command = shlex.join(["deepreduce", *sys.argv[1:]])
-    written = write(
-        studies,
-        chosen,
-        seed_list,
-        place,
-        command,
-        figures=not options.no_figures,
-        latency=options.latency,
-        tell=lambda text: console.print(text, highlight=False, markup=False),
-    )
+    try:
+        written = write(
+            studies,
+            chosen,
+            seed_list,
+            place,
+            command,
+            figures=not options.no_figures,
+            latency=options.latency,
+            tell=lambda text: console.print(text, highlight=False, markup=False),
+        )
+    except MissingPackageError as error:
+        if outcome is None:
+            raise
+        # An accelerator may have torch alone: what was trained is recorded, and pages can be written elsewhere.
+        text = f"note: no page was written: {error.message} ({error.hint}); --no-run writes them from {place.records}"
+        console.print(text, highlight=False, markup=False, soft_wrap=True)
+        written = []
     _report(console, outcome, written, options.as_json)
     if outcome is not None and outcome.failed:
         raise typer.Exit(3)

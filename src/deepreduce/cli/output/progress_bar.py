@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
+
+from ...progress import Progress, no_progress
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -12,20 +14,19 @@ if TYPE_CHECKING:
     from ...benchmark.frontier import FrontierObserver
     from ...benchmark.frontier.record import RunSummary
 
-Report = Callable[[str, int, int], None]
-
 
 @contextmanager
-def progress_bar(console: Console) -> Iterator[Report]:
+def progress_bar(console: Console) -> Iterator[Progress]:
     """Yield the bar, gone when the block ends."""
     if not console.is_terminal:
-        yield lambda what, done, total: None
+        yield no_progress
         return
     from rich.markup import escape
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bars
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True, refresh_per_second=8) as bars:
+    with Bars(*columns, console=console, transient=True, refresh_per_second=8) as bars:
         task = bars.add_task("")
         shown = ""
 
@@ -39,7 +40,7 @@ def progress_bar(console: Console) -> Iterator[Report]:
         yield report
 
 
-def watcher(console: Console, report: Callable[[str, int, int], None]) -> FrontierObserver:
+def watcher(console: Console, report: Progress) -> FrontierObserver:
     """Return an observer that moves a bar and says a line for each point."""
     from rich.markup import escape
 

@@ -112,7 +112,7 @@ class Access:
     def replace_quotas(self, quotas: Quotas) -> None:
         """From now on; for sessions that are open, too. Raises `SettingError` where they cannot be counted."""
         if quotas.lasting and not self.ledger.lasting:
-            raise SettingError("these quotas need a folder that outlives the process", "start anew with --state DIR")
+            raise SettingError("these quotas need a folder that outlives the process", "start anew with `state` DIR")
         self.note("configuration", what="quotas", default=shown_quota(quotas.default), own=sorted(quotas.own))
         with self.guard:
             self.quotas = quotas

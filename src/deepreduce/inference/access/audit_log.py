@@ -10,7 +10,6 @@ audit_check.py verifies a chain.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import StoreError
+from ...locks import lock, unlock
 
 FIRST = "0" * 64  # what the first line of a chain has for the hash of the line before
 TAIL = 1 << 20  # bytes in which the last whole line must be found
@@ -78,14 +78,14 @@ class AuditLog:
     def _locked(self) -> Iterator[None]:
         """No other process appends meanwhile."""
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX)
+            lock(self._lock)
         except (OSError, ValueError) as error:
             raise _explained(error, self._path) from error
         try:
             yield
         finally:
             with suppress(OSError, ValueError):
-                fcntl.flock(self._lock, fcntl.LOCK_UN)
+                unlock(self._lock)
 
     def _kept_head(self) -> str:
         found = os.pread(self._lock, len(FIRST), 0).decode("ascii", "replace")

@@ -14,7 +14,6 @@ that are near their end are renewed over the same key, so that a pair of files f
 from __future__ import annotations
 
 import datetime
-import fcntl
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -31,6 +30,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from ...errors import SettingError, one_line
 from ...files import write_whole
+from ...locks import lock
 from ...paths import config_folder
 from ..identity import usable
 
@@ -78,7 +78,7 @@ def loopback_authority() -> Path:
     if not path.is_file():
         raise SettingError(
             f"there is no development authority at {path}",
-            "deepreduce serve makes it; or give --tls-ca FILE, --tls, or --insecure for a server without TLS",
+            "deepreduce serve makes it; or give `tls_ca` FILE, `tls`, or `insecure` for a server without TLS",
         )
     _check_private(folder)
     return path
@@ -107,7 +107,7 @@ def make_certificates(folder: Path, hosts: Sequence[str], clients: Sequence[str]
             authority = _authority(folder, "clients", None)
             pairs += [_leaf(folder, f"client-{name}", authority, name) for name in wanted]
     if not pairs:
-        raise SettingError("neither a host nor a client is named", "give --host NAME or --client NAME")
+        raise SettingError("neither a host nor a client is named", "give `host` NAME or `client` NAME")
     return pairs
 
 
@@ -309,7 +309,7 @@ def _opened(folder: Path) -> Iterator[Path]:
         if not any(folder.iterdir()):
             folder.chmod(0o700)
         _check_private(folder)
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        lock(handle)
         yield folder
     finally:
         os.close(handle)

@@ -80,7 +80,7 @@ def add_token(path: Path, name: str, replace: bool = False) -> str:
     entries = dict(read_tokens(path)) if path.exists() else {}
     if name in entries and not replace:
         raise SettingError(
-            f"{path} has a token for {name} already", "--replace makes a new one, --remove takes it away"
+            f"{path} has a token for {name} already", "`replace` makes a new one, `remove` takes it away"
         )
     token = secrets.token_urlsafe(TOKEN_BYTES)
     _write(path, [*_others(path, name), f"{name} {hashed(token).hex()}"])
@@ -90,7 +90,7 @@ def add_token(path: Path, name: str, replace: bool = False) -> str:
 def remove_token(path: Path, name: str) -> None:
     """Raises `SettingError` when there is none of that name."""
     if name not in dict(read_tokens(path)):
-        raise SettingError(f"{path} has no token for {name!r:.40}", "deepreduce token NAME --file FILE adds one")
+        raise SettingError(f"{path} has no token for {name!r:.40}", "add one with deepreduce token")
     _write(path, _others(path, name))
 
 

@@ -14,7 +14,6 @@ keys in this database that the journal might keep. It works between processes of
 
 from __future__ import annotations
 
-import fcntl
 import os
 import sqlite3
 import threading
@@ -26,6 +25,7 @@ from math import ceil, log2
 from pathlib import Path
 
 from ...errors import StoreError, one_line
+from ...locks import lock, try_lock
 from .quota import Quota, QuotaError
 
 DATABASE, PROCESSES = "quota.sqlite", "processes"
@@ -341,7 +341,7 @@ def _take_place(folder: Path, process: str) -> int:
             for path in places.iterdir():
                 _has_ended(path)
             file = os.open(places / process, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(file)  # it is new: nobody else has it
         return file
     except OSError as error:
         raise StoreError(f"{folder} cannot be used: {error.strerror or error}", "check its permissions") from error
@@ -351,7 +351,7 @@ def _take_place(folder: Path, process: str) -> int:
 def _locked(folder: Path) -> Iterator[None]:
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        lock(handle)
         yield
     finally:
         os.close(handle)
@@ -366,9 +366,10 @@ def _has_ended(path: Path) -> bool:
     except OSError:  # out of descriptors ...: nothing is known of it
         return False
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        path.unlink(missing_ok=True)
-        return True
+        ended = try_lock(file)
+        if ended:
+            path.unlink(missing_ok=True)
+        return ended
     except OSError:
         return False
     finally:

@@ -27,9 +27,10 @@ from ...errors import SessionError, SettingError
 from ...plan import Plan, decode_output, encode_input
 from ...plan.execution.messages import Protocol
 from ...plan.preprocessing import normalized
+from ...progress import Progress, no_progress
 from ..access.quota_check import QuotaQuestion, ask, refusal
 from ..checks import MAX_THREADS, check_between, check_one_of, check_seconds, check_token
-from ..protocol.client_offline import Preparation, Progress
+from ..protocol.client_offline import Preparation
 from ..protocol.client_online import predict_online
 from ..protocol.key_setup import client_keys
 from ..protocol.linear import PackingLayout
@@ -100,7 +101,7 @@ class Client:
         self.runs: deque[Run] = deque(maxlen=KEPT_RUNS)
         self.setup = Phase()
         self._mode, self._threads = mode, threads
-        self._progress = on_progress or (lambda what, done, total: None)
+        self._progress = on_progress or no_progress
         self._lock, self._process = threading.RLock(), os.getpid()
         self._connection: Connection | None = None
         self._preparation: Preparation | None = None

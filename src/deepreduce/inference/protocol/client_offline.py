@@ -17,6 +17,7 @@ from ...errors import SessionError
 from ...plan import INPUT, OUTPUT
 from ...plan.cost.traffic import BATCH_ID, CLAIM
 from ...plan.execution.schedule import Step
+from ...progress import Progress
 from ..transport.channel import Channel
 from ..transport.errors import BusyError
 from ..transport.frames import Kind
@@ -29,7 +30,6 @@ from .nonlinear.registry import client_vector
 from .nonlinear.vector import Bytes, ClientVector, pad, part
 from .program import Program, Ring, Shares, fresh_result
 
-Progress = Callable[[str, int, int], None]
 Vectors = dict[Step, list[ClientVector]]
 
 

@@ -9,11 +9,11 @@ from ... import _core
 from ...plan import INPUT, OUTPUT
 from ...plan.execution.packing import bits_to_bytes
 from ...plan.reference import wrap
+from ...progress import Progress
 from ..transport.channel import Channel
 from ..transport.frames import Kind
 from ..transport.meter import Run
 from ..zeroize import wiping
-from .client_offline import Progress
 from .material import ClientMaterial
 from .nonlinear.vector import unpack
 from .program import Program

@@ -21,7 +21,7 @@ class Metrics:
             from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
         except ImportError as error:
             raise MissingPackageError(
-                "metrics need prometheus_client", "pip install 'deepreduce[server]', or leave --metrics out"
+                "metrics need prometheus_client", "pip install 'deepreduce[server]', or leave `metrics` out"
             ) from error
         self._registry = registry = CollectorRegistry()
         self._sessions = Gauge("deepreduce_sessions", "Open sessions", registry=registry)

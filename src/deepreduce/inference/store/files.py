@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 from contextlib import suppress
 from pathlib import Path
+
+from ...locks import try_lock
 
 
 def write_all(file: int, piece: memoryview) -> None:
@@ -28,7 +29,7 @@ def remove_unlocked(path: Path) -> None:
     with suppress(OSError):
         file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            path.unlink()
+            if try_lock(file):
+                path.unlink()
         finally:
             os.close(file)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import fcntl
 import os
 import stat
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ...errors import StoreError
+from ...locks import lock
 from ...paths import store_key_file
 from ..zeroize import fresh_key, wipe
 from .files import sync_folder, write_all
@@ -26,7 +26,7 @@ KEY = 32
 VARIABLE = "DEEPREDUCE_STORE_KEY"
 CREDENTIAL = "deepreduce-store-key"  # its name within $CREDENTIALS_DIRECTORY
 SERVICE, ENTRY = "deepreduce", "store key"  # in the keyring
-HINT = "check its permissions, or name another file with --store-key"
+HINT = "check its permissions, or name another file with `store_key`"
 
 
 class KeySource(Protocol):
@@ -156,7 +156,7 @@ class Keyring:
                     self.backend.set_password(SERVICE, ENTRY, base64.b64encode(os.urandom(KEY)).decode())
                 found = self.read()
         if found is None:
-            raise StoreError(f"{self.name} does not keep what is put into it", "give --store-key FILE")
+            raise StoreError(f"{self.name} does not keep what is put into it", "give `store_key` FILE")
         return found
 
     def is_within(self, folder: Path) -> bool:
@@ -189,7 +189,7 @@ def _keyring_errors() -> Iterator[None]:
         yield
     except Exception as error:  # of any backend
         raise StoreError(
-            f"the keyring cannot be used: {type(error).__name__}", "unlock it, or give --store-key FILE"
+            f"the keyring cannot be used: {type(error).__name__}", "unlock it, or give `store_key` FILE"
         ) from None
 
 
@@ -201,7 +201,7 @@ def _alone(path: Path) -> Iterator[None]:
     except OSError as error:
         raise _unusable(path, error) from None
     try:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        lock(file)
         yield
     finally:
         os.close(file)

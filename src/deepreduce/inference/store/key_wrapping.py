@@ -21,7 +21,7 @@ from .key_sources import KeySource
 
 SALT = 32
 TAG = 16
-HINT = "give the key that it was made with (--store-key FILE); if that is lost, delete the folder and prepare again"
+HINT = "give the key that it was made with (`store_key` FILE); if that is lost, delete the folder and prepare again"
 
 
 class WrongKeyError(StoreError):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import sqlite3
@@ -12,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ...errors import StoreError
+from ...locks import try_lock
 from .database import disk_error
 from .store import LOCK, Purpose, Store, StoreFullError
 
@@ -120,8 +120,11 @@ def _locked(folder: Path) -> int:
     except OSError as error:
         raise disk_error(error, path) from error
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+        free = try_lock(file)
+    except OSError as error:
         os.close(file)
-        raise StoreError(f"another server uses the store {folder}", "give each server its own") from None
+        raise disk_error(error, path) from error
+    if not free:
+        os.close(file)
+        raise StoreError(f"another server uses the store {folder}", "give each server its own")
     return file

@@ -12,7 +12,6 @@ leaves a batch that was never begun, or none.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import logging
 import operator
@@ -26,6 +25,7 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 
 from ...errors import StoreError
+from ...locks import try_lock
 from ..protocol.material import Plain
 from ..zeroize import fresh_key, wipe, wiping
 from .database import FORMAT, Database, damaged_error, disk_error
@@ -343,7 +343,8 @@ class Store:
                     file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
                 except FileExistsError:
                     raise StoreError(f"the batch {batch_id.hex()} is there already", "prepare again") from None
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if not try_lock(file):
+                    raise StoreError(f"{path} is locked by another process", "prepare again")
             yield file
         except BaseException:
             if file is not None:

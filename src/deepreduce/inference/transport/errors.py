@@ -32,7 +32,7 @@ class BusyError(PeerError):
     def __init__(self, retry_s: int, renew: bool = False) -> None:
         super().__init__(
             f"the server is busy, try again in {retry_s} s",
-            "wait, or let `deepreduce predict --wait SECONDS` wait",
+            "try again later, or allow waiting: `wait` SECONDS",
             Reason.BUSY,
         )
         self.retry_s, self.renew = retry_s, renew

@@ -66,10 +66,10 @@ class RayExecutor:
         gpus: float | None = None,
         retries: int = RETRIES,
     ) -> None:
-        _check("--cpus-per-job", cpus, 0.001, 4096)
-        _check("--gpus-per-job", gpus or 0, 0, 64)
-        _check("--retries", retries, 0, 1000)
-        _check("--jobs", 1 if jobs is None else jobs, 1, 100_000)
+        _check("`cpus_per_job`", cpus, 0.001, 4096)
+        _check("`gpus_per_job`", gpus or 0, 0, 64)
+        _check("`retries`", retries, 0, 1000)
+        _check("`jobs`", 1 if jobs is None else jobs, 1, 100_000)
         self._objects = open_objects(store)
         self._depot: Depot | None = None
         self._offered: set[str] = set()
@@ -158,7 +158,7 @@ class RayExecutor:
             elif found["weights_sha256"] != store.metrics(digest)["weights_sha256"]:
                 raise StoreError(
                     f"{self._objects.url} has another result of job {digest} than {store.folder(digest)}",
-                    f"delete {store.folder(digest)} to take the store's, or choose another --store",
+                    f"delete {store.folder(digest)} to take the store's, or choose another `store`",
                 )
             self._offered.add(digest)
 
@@ -201,7 +201,7 @@ class RayExecutor:
             self._send(sent)
             return
         message = f"{sent.attempts} workers in a row died before they finished epoch {sent.epoch + 1}: {reason[:300]}"
-        hint = "out of memory? give each job more of a node by --cpus-per-job; see Ray's logs; --retries bounds this"
+        hint = "out of memory? give each job more of a node by `cpus_per_job`; see Ray's logs; `retries` bounds this"
         sent.future.set_exception(TrainingError(message, hint))
 
     def _collect(self, sent: _Sent) -> None:
@@ -224,7 +224,7 @@ class RayExecutor:
             raise SettingError(
                 f"no node of the cluster has {self._cpus:g} CPUs and {self._gpus:g} GPUs "
                 f"(the largest has {most[0]:g} and {most[1]:g})",
-                "lower --cpus-per-job or --gpus-per-job; for a cluster that grows give --jobs",
+                "lower `cpus_per_job` or `gpus_per_job`; for a cluster that grows give `jobs`",
             )
 
     def _open_mailbox(self) -> Any:
@@ -265,7 +265,7 @@ def _import_ray(locked: bool) -> Any:
     try:
         return importlib.import_module("ray")
     except ImportError as error:
-        raise MissingPackageError("--executor ray needs Ray", "pip install 'deepreduce[cluster]'") from error
+        raise MissingPackageError("`executor` ray needs Ray", "pip install 'deepreduce[cluster]'") from error
 
 
 def _connect(ray: Any, address: str | None) -> bool:

@@ -47,11 +47,11 @@ class Depot:
         objects.create(MARKER, json.dumps(fresh).encode())
         found = _parse(objects, MARKER, ("format", "id"))
         if found is None:
-            raise StoreError(f"{objects.url} does not keep what is written", "choose another --store")
+            raise StoreError(f"{objects.url} does not keep what is written", "choose another `store`")
         if found["format"] != FORMAT:
             raise StoreError(
                 f"{objects.url} is a store of format {found['format']}, this version writes {FORMAT}",
-                "choose another --store",
+                "choose another `store`",
             )
         return cls(objects, str(found["id"]))
 
@@ -62,7 +62,7 @@ class Depot:
         if found is None or found["id"] != identity:
             raise StoreError(
                 f"{objects.url} is not the driver's store on this machine",
-                "give --store a folder that all nodes mount at this path, or a URL like s3://bucket/prefix",
+                "give `store` a folder that all nodes mount at this path, or a URL like s3://bucket/prefix",
             )
         return cls(objects, identity)
 
@@ -182,7 +182,7 @@ def _parse(objects: Objects, name: str, keys: tuple[str, ...]) -> dict[str, Any]
         found = None
     if not isinstance(found, dict) or any(key not in found for key in keys):
         folder = name.rpartition("/")[0]
-        remedy = f"delete {objects.url}/{folder} and run the search again" if folder else "choose another --store"
+        remedy = f"delete {objects.url}/{folder} and run the search again" if folder else "choose another `store`"
         raise StoreError(f"{objects.url}/{name} is damaged", remedy)
     return found
 

@@ -235,7 +235,7 @@ class Builder:
                     raise ModelError(f"{self.path} takes images of {_by(sides)}, not {_by(wanted)}", "0 means open")
             sides = list(wanted)
         if not sides[0]:
-            raise ModelError(f"{self.path} leaves the number of channels open", "give --input CxHxW")
+            raise ModelError(f"{self.path} leaves the number of channels open", "give `input_shape` CxHxW")
         channels, height, width = (side or DEFAULT_SIDE for side in sides)
         if not all(0 < side <= LARGEST_SIDE for side in (channels, height, width)) or (
             channels * height * width > MAX_VALUES

@@ -59,7 +59,7 @@ def require_chosen(network: Network) -> Network:
     if network.point.relus is not None and network.relus != network.point.relus:
         raise PointError(
             f"{network.point} tells how many ReLUs are left, not which",
-            "a training chooses them: take that network from the folder of a search with --budgets",
+            "a training chooses them: take that network from the folder of a search with `budgets`",
         )
     return network
 

@@ -120,7 +120,7 @@ def compared_row(row: dict[str, Any]) -> str:
     ours, interval, p = "–", "–", "–"
     if paired is not None:
         ours, interval = signed(paired["mean"]), f"{signed(paired['low'])} to {signed(paired['high'])}"
-        p = "–" if paired["adjusted_p"] is None else probability(paired["adjusted_p"])
+        p = probability(paired["adjusted_p"])
     paper = "–" if row["paper"] is None else signed(row["paper"])
     name = f"{row['above']} over {row['below']}"
     return f"| {name} | {ours} | {interval} | {p} | {paper} | {row['seeds']} | {row['outcome']} |"
