@@ -22,8 +22,8 @@ from deepreduce.inference import Client, Quota, Quotas, Server, ServerSettings, 
 from deepreduce.inference.access.development_ca import make_certificates
 from deepreduce.inference.access.tokens import add_token
 
-sys.path[:0] = [str(Path(__file__).parents[1] / "tests"), str(Path(__file__).parents[1] / "tests" / "protocol")]
-from sessions import PLAN, WEIGHTS, X  # noqa: E402
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
+from sessions import PLAN, WEIGHTS, X
 
 PHASES = ("connect", "prepare", "predict")
 MANY = 10**9

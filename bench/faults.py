@@ -23,13 +23,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 import results_page
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
+from faults.environment import World
 from faults.outcome import Outcome
 from faults.runs import run as run_one
 from faults.schedule import Schedule, draw, drawn, expected, matrix
 from faults.summary import ABOUT, GROWTH_BYTES, Summary
-from faults.world import World
 
 
 def work(pipe: Connection, nice: int) -> None:

@@ -22,7 +22,7 @@ import numpy as np
 
 from deepreduce import _core
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"))
 from he_op import Exchange, Op, random_ring
 
 # The two ends of ResNet18 on 32x32 images, padded maps as they travel.

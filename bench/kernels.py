@@ -22,7 +22,7 @@ from deepreduce.benchmark.roofline import measure_rates
 from deepreduce.inference.protocol.linear import Decrypted, OfflineLinear, OnlineLinear, add_uploads, encrypted_input
 from deepreduce.plan import Conv, FixedPoint, Plan, packings
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
 from two_party import fresh, ot_pair  # a dealer for the base transfers: insecure, for tests and measurements
 
 RING_BITS, SHIFT, WINDOW = 32, 12, 32

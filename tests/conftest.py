@@ -1,4 +1,4 @@
-"""Shared by all tests: helper modules beside this file can be imported, and one thread per test process."""
+"""Shared by all tests: helper modules in support/ can be imported, and one thread per test process."""
 
 import contextlib
 import os
@@ -15,7 +15,7 @@ with contextlib.suppress(ImportError):  # the private half is tested without it,
 
     torch.set_num_threads(1)
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path[:0] = [str(Path(__file__).parent / "support"), str(Path(__file__).parent)]
 
 # Stores of tests are locked with a key of their own: the user's keyring and folders are left alone. Set here, since
 # some modules open stores when they are imported.

@@ -18,7 +18,7 @@ AREAS = sorted({source.parent.name for source in (ROOT / "cpp").glob("*/*.cpp")}
 TOOLS = {"memory": ("scalar", "avx2", "avx512"), "valgrind": ("scalar", "avx2")}
 LEAKS = {
     "memory": "MemorySanitizer: use-of-uninitialized-value",
-    "valgrind": "uninitialized value",
+    "valgrind": "uninitialised value",
 }
 
 

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-
-sys.path.append(str(Path(__file__).parents[1] / "unit"))
-
 from report_fixture import cifar100_frontier, frontier, measured_frontier, write_measured, write_search
 
 from deepreduce.report import write_report

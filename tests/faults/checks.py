@@ -6,10 +6,10 @@ import os
 import time
 
 from . import outcome as limits
+from .environment import World, resources
 from .network import X, is_right
 from .outcome import CLEAN_S, ONE_LINE, Outcome
 from .stores import Books, books, complaints
-from .world import World, resources
 
 SIDES = ("client", "server")
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from .surroundings import faketime_library
+from .host_faults import faketime_library
 
 WAIT_S = 60.0  # for a line that must come
 

@@ -15,9 +15,11 @@ from typing import Any
 
 from deepreduce.errors import SessionError, StoreError
 
-from . import surroundings
+from . import host_faults
 from .checks import SIDES, check_ledger, check_next_one, check_resources, check_stores, check_words
+from .environment import World
 from .frames import records_before
+from .host_faults import DISTANCES_S, LEFT
 from .messages import message_fault
 from .network import X
 from .outcome import CLEAN_S, LIMIT_S, TIMEOUT_S, UNDUE, Outcome
@@ -26,9 +28,7 @@ from .party import KILLS
 from .relay import Relay, WireFault
 from .schedule import MOST_POINTS, TENTHS, Schedule
 from .stores import books
-from .surroundings import DISTANCES_S, LEFT
 from .tap import Act, Injection, Tap
-from .world import World
 
 ATTEMPTS = 3  # at a run in which the machine was too slow for a time limit
 COMMAND_S = 1.0  # within which a command is killed
@@ -137,9 +137,9 @@ def _act(world: World, schedule: Schedule) -> Act:
         if cell.fault == "disk full" and world.mounted:
             world.disks[cell.side].fill(left)
         elif cell.family == "disk":
-            surroundings.limit_files(max(left, 1 << 10))
+            host_faults.limit_files(max(left, 1 << 10))
         else:
-            world.clocks.jump(cell.fault, surroundings.JUMPS_S.get(cell.fault, 1.0) * jump)
+            world.clocks.jump(cell.fault, host_faults.JUMPS_S.get(cell.fault, 1.0) * jump)
         tap.forward(frame)
 
     return act
@@ -251,7 +251,7 @@ def _begin(world: World, schedule: Schedule, **more: Any) -> Party:
     assert world.clock_parties is not None
     clock_file = world.folder / "clock"
     clock_file.write_text("+0\n")
-    jump = int(surroundings.JUMPS_S[cell.fault] * source.choice(DISTANCES_S))
+    jump = int(host_faults.JUMPS_S[cell.fault] * source.choice(DISTANCES_S))
     return world.clock_parties.begin(**order, clock_file=clock_file, jump=jump)
 
 

@@ -16,10 +16,10 @@ from deepreduce.inference.store import store as store_module
 from deepreduce.inference.transport.channel import Channel
 from deepreduce.inference.transport.frames import Reason
 from faults import outcome as limits
+from faults.environment import World
 from faults.runs import run
 from faults.schedule import FAMILIES, Cell, Schedule, draw, drawn, matrix
 from faults.summary import Summary
-from faults.world import World
 
 SEED = 1
 RUNS = 60

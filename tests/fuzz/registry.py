@@ -9,7 +9,7 @@ from pathlib import Path
 from fuzz.target import TARGETS, Target
 
 TESTS = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(folder) for folder in (TESTS, TESTS / "unit") if str(folder) not in sys.path]
+sys.path[:0] = [str(folder) for folder in (TESTS, TESTS / "support") if str(folder) not in sys.path]
 
 
 def all_targets(*, torch: bool) -> list[Target]:

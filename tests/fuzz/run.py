@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-sys.path[0] = str(HERE.parent)  # not this folder, whose modules are those of a package
+sys.path[:1] = [str(HERE.parent), str(HERE.parent / "support")]  # not this folder, whose modules are those of a package
 
 from fuzz.fuzzers import (  # noqa: E402
     BUILD,

@@ -12,7 +12,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 CORPORA = HERE / "corpora"
-sys.path[0] = str(HERE.parent)  # not this folder, whose modules are those of a package
+sys.path[:1] = [str(HERE.parent), str(HERE.parent / "support")]  # not this folder, whose modules are those of a package
 
 
 def main(names: list[str]) -> None:

@@ -38,7 +38,7 @@ def folder(tmp_path):
 @contextmanager
 def parties():
     """Orders one after the other to the process that forks; see crash_parties.py."""
-    script = Path(__file__).parents[1] / "crash_parties.py"
+    script = Path(__file__).parents[1] / "support" / "crash_parties.py"
     process = subprocess.Popen(
         [sys.executable, script],
         stdin=subprocess.PIPE,

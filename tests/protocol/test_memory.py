@@ -6,10 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from memory_party import VEIL
 
-PARTY = Path(__file__).parents[1] / "memory_party.py"
+PARTY = Path(__file__).parents[1] / "support" / "memory_party.py"
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 

@@ -16,7 +16,7 @@ from deepreduce.inference.server.session import Session
 from deepreduce.inference.transport.channel import Channel
 from deepreduce.inference.transport.frames import HEADER, Kind
 from deepreduce.plan import run
-from fuzz.dealt import dealt_base_transfers
+from fuzz.dealer import dealt_base_transfers
 from fuzz.edits import OPERATIONS, edit, edits
 from fuzz.sessions_plan import PLAN, WEIGHTS, X
 from fuzz.target import target

@@ -150,7 +150,7 @@ CLAIMS: tuple[Claim, ...] = (
         "networks with rho=0.5.",
     ),
     Claim(
-        "depth-as-labeled",
+        "depth-as-labelled",
         "S2^RT+S3^RT, alpha=0.5 is more accurate than ResNet10 with rho=0.5, which has 1.6 times its ReLUs.",
         "table 7, second pair as it is labeled, with KD",
         (_over(_kd("S2^RT+S3^RT, alpha=0.5"), _kd("full, rho=0.5", "resnet10"), 2.9),),

@@ -1,0 +1,136 @@
+"""What `predict` and `serve` read: pictures, arrays, addresses, sizes."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from PIL import Image
+from plan_samples import conv, plan_of
+
+from deepreduce.cli.commands.predict import _predict
+from deepreduce.cli.images import read_input, read_picture
+from deepreduce.cli.units import is_loopback, parse_address, parse_bytes, shown_address
+from deepreduce.data.decode import decode
+from deepreduce.errors import DataError, PlanError, SettingError
+from deepreduce.inference.transport.errors import PeerError
+from deepreduce.inference.transport.frames import Reason
+from deepreduce.plan import normalized, pictures_of
+
+RNG = np.random.default_rng(0)
+RGB = RNG.integers(0, 256, (5, 6, 3)).astype(np.uint8)
+PLAN = plan_of(conv("c", "input", 2), input_shape=(3, 5, 6))
+PICTURED = dataclasses.replace(PLAN, pictures=pictures_of((3, 5, 6), (0.5,) * 3, (0.25,) * 3))
+
+
+def saved(tmp_path, image, name="x.png", **settings):
+    image.save(tmp_path / name, **settings)
+    return tmp_path / name
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA"])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("size", [(6, 5), (9, 4)])
+def test_pictures_are_read_as_in_training(tmp_path, mode, channels, size):
+    path = saved(tmp_path, Image.fromarray(RGB).resize(size).convert(mode))
+    found = read_picture(path, (channels, 5, 6), resize=True)
+    assert np.array_equal(found, decode([path], 5, 6, channels, resize=True)[0].numpy())
+    if size != (6, 5):
+        with pytest.raises(DataError, match=r"9x4 pixels, the plan takes 6x5.*--resize"):
+            read_picture(path, (channels, 5, 6), resize=False)
+
+
+def bad_pictures(tmp_path):
+    clear = Image.fromarray(RGB).convert("RGBA")
+    clear.putpixel((0, 0), (1, 2, 3, 0))
+    yield saved(tmp_path, clear, "clear.png"), "transparent"
+    yield saved(tmp_path, Image.fromarray(RNG.integers(0, 60000, (5, 6)).astype(np.uint16)), "deep.png"), "8 bits"
+    yield saved(tmp_path, Image.fromarray(RGB).convert("CMYK"), "ink.jpg"), "color space CMYK"
+    palette = Image.fromarray(RGB).convert("P")
+    yield saved(tmp_path, palette, "palette.png", transparency=palette.getpixel((0, 0))), "transparent"
+    whole = saved(tmp_path, Image.fromarray(RGB), "cut.png").read_bytes()
+    (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 2])
+    yield tmp_path / "cut.png", "cannot be decoded"
+    (tmp_path / "text.png").write_text("hello")
+    yield tmp_path / "text.png", "cannot be decoded"
+    yield tmp_path / "none.png", "is missing"
+    yield tmp_path, "cannot be decoded"
+
+
+def test_bad_pictures_are_named(tmp_path):
+    for path, reason in bad_pictures(tmp_path):
+        with pytest.raises(DataError, match=reason) as failure:
+            read_picture(path, (3, 5, 6), resize=True)
+        assert str(path) in failure.value.message
+        assert "\n" not in str(failure.value)
+
+
+def test_inputs_of_plans_with_and_without_pictures(tmp_path):
+    path = saved(tmp_path, Image.fromarray(RGB))
+    found = read_input(path, PICTURED, array=False, resize=False)
+    assert np.array_equal(found, normalized(PICTURED, RGB.transpose(2, 0, 1)[None])[0])
+    with pytest.raises(PlanError, match="does not say how pictures"):
+        read_input(path, PLAN, array=False, resize=False)
+    values = RNG.normal(size=(3, 5, 6))
+    np.save(tmp_path / "x.npy", values)
+    for plan in (PLAN, PICTURED):
+        assert np.array_equal(read_input(tmp_path / "x.npy", plan, array=False, resize=False), values)
+    bad = {"shape": values[0], "kind": values.astype(str), "objects": np.array([{}]), "nan": values * np.nan}
+    for name, array in bad.items():
+        np.save(tmp_path / f"{name}.npy", array, allow_pickle=True)
+        with pytest.raises(DataError, match=name):
+            read_input(tmp_path / f"{name}.npy", PLAN, array=False, resize=False)
+    with pytest.raises(DataError, match="holds no array"):
+        read_input(path, PLAN, array=True, resize=False)
+
+
+def test_addresses():
+    assert parse_address("127.0.0.1:7000") == ("127.0.0.1", 7000)
+    assert parse_address("[::1]:0") == ("::1", 0)
+    assert parse_address("a-host.example:65535") == ("a-host.example", 65535)
+    assert shown_address("::1", 7) == "[::1]:7"
+    for text in ("", "host", "host:", ":7000", "::1:7000", "host:70000", "host:-1", "[::1]", "a:b:7"):
+        with pytest.raises(SettingError):
+            parse_address(text)
+    with pytest.raises(SettingError):
+        parse_address("host:0", 1)
+    assert all(is_loopback(host) for host in ("127.0.0.1", "127.9.9.9", "::1", "localhost"))
+    assert not any(is_loopback(host) for host in ("0.0.0.0", "::", "192.0.2.1", "no.such.host.invalid"))
+
+
+def test_sizes():
+    assert [parse_bytes(t, "x") for t in ("5", "1kB", "2 MB", "1.5GB", "1GiB", "3t")] == [
+        5, 1000, 2 * 10**6, 15 * 10**8, 2**30, 3 * 10**12,
+    ]  # fmt: skip
+    for text in ("", "GB", "-1", "1XB", "0"):
+        with pytest.raises(SettingError):
+            parse_bytes(text, "x")
+
+
+@pytest.mark.parametrize("kind", ["BMP", "GIF", "EPS", "TIFF"])
+def test_other_formats_are_refused_whatever_their_name(tmp_path, kind):
+    path = tmp_path / "picture.png"
+    Image.new("RGB", (4, 4)).save(path, kind)
+    with pytest.raises(DataError, match="cannot be decoded"):
+        read_picture(path, (3, 4, 4), resize=False)
+
+
+def test_a_server_that_refuses_what_it_has_just_prepared_is_not_asked_for_ever():
+    class Refused:
+        stored, most_prepared, prepared, asked = True, 5, 2, 0
+
+        def prepare(self, n):
+            self.prepared += n
+
+        def predict(self, images):
+            self.prepared -= 1
+            self.asked += 1
+            assert self.asked < 10
+            raise PeerError("it does not have the prepared batch", reason=Reason.BATCH)
+
+        def reconnect(self):
+            pass
+
+    client, notes = Refused(), []
+    with pytest.raises(PeerError):
+        _predict(client, None, 3, notes, 0.0)
+    assert (client.asked, len(notes)) == (3, 2)

@@ -1,0 +1,122 @@
+"""The model of seconds: near what was recorded, and of the shape that a model of seconds has."""
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from deepreduce.export import plan_of
+from deepreduce.plan import INPUT, OUTPUT, predict
+from deepreduce.plan.cost.latency import DEFAULT, Machine, Seconds, op_seconds, run_seconds
+from deepreduce.plan.cost.network_link import NetworkLink, parse_link
+
+BENCH = Path(__file__).parents[3] / "bench"
+# Numbers of another machine would say nothing about the constants, which are those of one machine.
+RECORDED = sorted((BENCH / "results").glob("private-unmerged_two-core-xeon*.json"))
+POINTS = ("full", "S2^RT+S3^RT+S4^RT", "S2^RT+S3^RT, alpha=0.5, rho=0.5")
+
+
+@pytest.fixture(scope="module")
+def plans():
+    return {point: plan_of("resnet18", point, merge=False)[0] for point in POINTS}
+
+
+@pytest.fixture(scope="module")
+def small():
+    return plan_of("resnet9", "S2+S3", width=0.125, classes=10, image=16)[0]
+
+
+def recorded():
+    runs = [run for path in RECORDED for run in json.loads(path.read_text())]
+    return [run for run in runs if run["point"] in POINTS]
+
+
+def test_there_are_records_of_both_protocols_and_three_networks():
+    assert {(run["protocol"], run["network"]) for run in recorded()} >= {
+        (protocol, network) for protocol in ("fused", "delphi") for network in ("none", "lan", "wan")
+    }
+
+
+@pytest.mark.parametrize("run", recorded(), ids=lambda run: f"{run['relus']} {run['protocol']} {run['network']}")
+def test_what_was_recorded_is_predicted_within_a_quarter(plans, run):
+    link = parse_link(run["network"])
+    predicted = run_seconds(plans[run["point"]], run["protocol"], run["batch"], DEFAULT, link)
+    assert predicted.online == pytest.approx(run["online"]["seconds"], rel=0.25)
+    assert predicted.offline == pytest.approx(run["offline"]["seconds"], rel=0.25)
+
+
+@pytest.mark.parametrize(
+    "link", [None, NetworkLink(1e9, 0.001), NetworkLink(1e6, 0.5)], ids=["loopback", "lan", "slow"]
+)
+@pytest.mark.parametrize("protocol", ["fused", "delphi"])
+def test_a_run_is_the_sum_of_its_ops(small, protocol, link):
+    ops = op_seconds(small, protocol, link=link)
+    assert set(ops) == {INPUT, OUTPUT, *(op.name for op in small.ops)}
+    assert all(each.online >= 0 and each.offline >= 0 for each in ops.values())
+    whole = run_seconds(small, protocol, link=link)
+    assert sum(each.online for each in ops.values()) == pytest.approx(whole.online)
+    assert sum(each.offline for each in ops.values()) == pytest.approx(whole.offline)
+    assert whole.total == whole.online + whole.offline
+
+
+def test_no_run_is_faster_than_its_bytes_and_rounds(small):
+    link = NetworkLink(1e7, 0.05)
+    cost, seconds = predict(small).total, run_seconds(small, link=link)
+    for phase in ("online", "offline"):
+        traffic = getattr(cost, phase)
+        assert getattr(seconds, phase) >= 8 * traffic.down_bytes / link.rate
+        assert getattr(seconds, phase) >= traffic.rounds * link.round_trip
+    assert seconds.online >= 8 * (cost.online.down_bytes + cost.online.up_bytes) / link.rate
+
+
+def test_slower_links_take_longer(small):
+    links = [None, NetworkLink(1e9, 0.001), NetworkLink(1e9, 0.01), NetworkLink(1e8, 0.01), NetworkLink(1e6, 0.01)]
+    seconds = [run_seconds(small, link=link) for link in links]
+    assert [s.online for s in seconds] == sorted(s.online for s in seconds)
+    assert [s.offline for s in seconds] == sorted(s.offline for s in seconds)
+
+
+def test_more_work_takes_longer(small):
+    assert run_seconds(small, batch=4).total > 1.5 * run_seconds(small).total
+    assert run_seconds(small, "delphi").total > run_seconds(small).total
+    free = replace(DEFAULT, gate_online_s=0.0, byte_online_s=0.0)
+    assert run_seconds(small, machine=free).online < run_seconds(small).online
+    assert Seconds(1, 2) + Seconds(3, 4) == Seconds(4, 6)
+
+
+@pytest.mark.parametrize("network", ["none", "lan"])
+def test_the_fit_finds_the_constants_that_made_the_runs(small, plans, network, monkeypatch):
+    """Runs that were made by the model, with other constants than the source's."""
+    monkeypatch.syspath_prepend(str(BENCH))
+    monkeypatch.delitem(sys.modules, "timing", raising=False)
+    import timing
+
+    true = Machine(**{name: 3 * getattr(DEFAULT, name) for name in Machine.__dataclass_fields__})
+    runs = []
+    for name, plan in {"small": small, "large": plans[POINTS[2]]}.items():
+        for protocol in ("fused", "delphi"):
+            for used in {"none", network}:
+                link = parse_link(used)
+                ops = op_seconds(plan, protocol, 1, true, link)
+                whole = run_seconds(plan, protocol, 1, true, link)
+                result = {"protocol": protocol, "batch": 1, "network": used, "relus": 0}
+                for phase in ("online", "offline"):
+                    result[phase] = {"seconds": getattr(whole, phase)}
+                result["ops"] = [
+                    {"name": op, **{phase: {"seconds": getattr(s, phase)} for phase in ("online", "offline")}}
+                    for op, s in ops.items()
+                ]
+                runs.append(timing.Timed(name, plan, result))
+    machine = timing.fit_links(runs, timing.fit_computing(runs))
+    errors = [
+        getattr(timing._predicted(run, machine), phase) / run.result[phase]["seconds"] - 1
+        for run in runs
+        for phase in ("online", "offline")
+    ]
+    assert np.abs(errors).max() < 0.03
+    if network == "none":
+        assert machine.gate_online_s == pytest.approx(true.gate_online_s, rel=0.01)
+        assert machine.product_s == pytest.approx(true.product_s, rel=0.01)
