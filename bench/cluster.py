@@ -29,9 +29,8 @@ import results_page
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
 
 from cluster_helper import ray_cluster, raylet_of, workers_of
-from s3_server import s3_server
-
 from deepreduce.jobs.cluster.object_store import open_objects
+from s3_server import s3_server
 
 PATIENCE_S = 1800
 

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from small_data import stripes_dataset
 
 import deepreduce
 from deepreduce.errors import SettingError, StoreError
@@ -21,6 +20,7 @@ from deepreduce.reduce.front_padding import is_front_padded
 from deepreduce.report import write_report
 from deepreduce.train import accuracy, make_recipe
 from deepreduce.train.augment import Normalizer
+from small_data import stripes_dataset
 
 RECIPE = make_recipe("quick", epochs=4, batch_size=16, crop_padding=1)
 DATA = stripes_dataset()

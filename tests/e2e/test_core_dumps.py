@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from plan_samples import conv, plan_of, random_weights
 
 from deepreduce.plan import write_plan, write_weights
+from plan_samples import conv, plan_of, random_weights
 
 PLAN = plan_of(conv("c", "input", 1))
 # The command runs until it has its secrets: then it says how it is protected, and dies.

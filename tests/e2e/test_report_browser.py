@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from report_fixture import cifar100_frontier, frontier, measured_frontier, write_measured, write_search
 
 from deepreduce.report import write_report
+from report_fixture import cifar100_frontier, frontier, measured_frontier, write_measured, write_search
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Locator, Page

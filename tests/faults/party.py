@@ -22,7 +22,6 @@ if __name__ == "__main__":
     sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / "support")]
 
 from crash_parties import Points
-
 from deepreduce.errors import DeepReduceError
 from deepreduce.inference import Client, Server, ServerSettings, client_context, server_context
 from faults.network import DIGEST, PLAN, WEIGHTS, X

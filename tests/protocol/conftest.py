@@ -1,6 +1,7 @@
 """A server that the tests of a file share."""
 
 import pytest
+
 from sessions import PLAN, TIMEOUT_S, WEIGHTS, serving
 
 

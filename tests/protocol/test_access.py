@@ -9,7 +9,6 @@ import time
 
 import numpy as np
 import pytest
-from sessions import PLAN, TIMEOUT_S, WEIGHTS, X, serving, weights_of
 
 from deepreduce.errors import SessionError, SettingError
 from deepreduce.inference import Client, Quota, Quotas, Server, ServerSettings, client_context, server_context
@@ -22,6 +21,7 @@ from deepreduce.inference.transport.frames import HEADER, Kind, Reason
 from deepreduce.inference.transport.handshake import HELLO_LIMIT, ClientHello
 from deepreduce.plan import Relu, digest, run
 from plan_samples import conv, plan_of
+from sessions import PLAN, TIMEOUT_S, WEIGHTS, X, serving, weights_of
 
 EXACT = run(PLAN, WEIGHTS, X)["d"]
 LARGER = plan_of(

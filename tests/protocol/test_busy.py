@@ -6,7 +6,6 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
-from sessions import PLAN, TIMEOUT_S, WEIGHTS, X, image, serving
 
 from deepreduce.errors import SessionError
 from deepreduce.inference import BackgroundPreparer, Client
@@ -17,6 +16,7 @@ from deepreduce.inference.transport.errors import BusyError, PeerError
 from deepreduce.inference.transport.frames import Kind, Reason
 from deepreduce.plan import Relu, predict, run
 from plan_samples import plan_of
+from sessions import PLAN, TIMEOUT_S, WEIGHTS, X, image, serving
 
 EXACT = run(PLAN, WEIGHTS, X)["d"]
 PATIENCE_S = 60.0

@@ -13,13 +13,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sessions import PLAN, WEIGHTS, X, serving
 
 from deepreduce.inference import Client
 from deepreduce.inference.client import connection
 from deepreduce.inference.transport.frames import HEADER, Kind
 from deepreduce.inference.transport.streams import TcpStream
 from deepreduce.plan import run
+from sessions import PLAN, WEIGHTS, X, serving
 
 pytestmark = pytest.mark.core
 

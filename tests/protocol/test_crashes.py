@@ -11,13 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sessions import PLAN, WEIGHTS, X, serving
 
 from deepreduce.errors import SessionError
 from deepreduce.inference import Client
 from deepreduce.inference.transport.errors import PeerError
 from deepreduce.inference.transport.frames import Reason
 from deepreduce.plan import run
+from sessions import PLAN, WEIGHTS, X, serving
 
 EXACT = run(PLAN, WEIGHTS, X)["d"]
 MOST = 400  # points, more than there are

@@ -5,7 +5,6 @@ import time
 
 import numpy as np
 import pytest
-from sessions import PLAN, TIMEOUT_S, WEIGHTS, X, ask
 
 from deepreduce.errors import SessionError
 from deepreduce.inference import Client
@@ -14,6 +13,7 @@ from deepreduce.inference.server import server
 from deepreduce.inference.transport.frames import HEADER, Kind
 from deepreduce.inference.transport.streams import TcpStream
 from deepreduce.plan import run
+from sessions import PLAN, TIMEOUT_S, WEIGHTS, X, ask
 
 pytestmark = pytest.mark.core
 

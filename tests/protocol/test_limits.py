@@ -8,7 +8,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from sessions import PLAN, TIMEOUT_S, WEIGHTS, X, ask, serving
 
 from deepreduce.errors import PlanError, SessionError, SettingError
 from deepreduce.inference import Client, ServerSettings
@@ -20,6 +19,7 @@ from deepreduce.inference.transport.errors import BusyError
 from deepreduce.inference.transport.frames import HEADER, Kind, Reason
 from deepreduce.inference.transport.handshake import ClientHello
 from deepreduce.plan import digest, encode, predict, run
+from sessions import PLAN, TIMEOUT_S, WEIGHTS, X, ask, serving
 
 pytestmark = pytest.mark.core
 

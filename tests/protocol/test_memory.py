@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from memory_party import VEIL
 
 PARTY = Path(__file__).parents[1] / "support" / "memory_party.py"

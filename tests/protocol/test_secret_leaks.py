@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import trustme
+
 from logging_party import TOKEN
 
 PARTY = Path(__file__).parents[1] / "support" / "logging_party.py"

@@ -5,13 +5,13 @@ import time
 
 import numpy as np
 import pytest
-from sessions import PLAN, TIMEOUT_S, WEIGHTS, X, serving
 
 from deepreduce.errors import SessionError, SettingError
 from deepreduce.inference import Client, ServerSettings
 from deepreduce.inference.server.metrics import Metrics
 from deepreduce.inference.transport.errors import BusyError, PeerError
 from deepreduce.plan import predict, run
+from sessions import PLAN, TIMEOUT_S, WEIGHTS, X, serving
 
 LIMIT = "a limit of its settings"
 

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sessions import PLAN, TIMEOUT_S, WEIGHTS, X, differences, image, serving
 
 from deepreduce.errors import SessionError, SettingError, StoreError
 from deepreduce.inference import BackgroundPreparer, Client
@@ -25,6 +24,7 @@ from deepreduce.plan import MaxPool, Relu, Rescale, pack_kept, run
 from deepreduce.plan.serialization import weight_tensors
 from plan_samples import conv, plan_of
 from random_plans import random_input, random_plan
+from sessions import PLAN, TIMEOUT_S, WEIGHTS, X, differences, image, serving
 
 EXACT = run(PLAN, WEIGHTS, X)["d"]
 

@@ -9,12 +9,12 @@ import time
 import numpy as np
 import pytest
 import trustme
-from sessions import PLAN, WEIGHTS, image, serving
 
 from deepreduce.errors import SessionError, SettingError
 from deepreduce.inference import Client, client_context, server_context
 from deepreduce.inference.transport.streams import TlsStream
 from deepreduce.plan import run
+from sessions import PLAN, WEIGHTS, image, serving
 
 X = image(PLAN, np.random.default_rng(5))
 

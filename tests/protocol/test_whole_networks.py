@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, assume, given, reject, settings
 from hypothesis import strategies as st
-from sessions import ask, differences, image, serving
 
 from deepreduce import _core
 from deepreduce.errors import PlanError
@@ -15,6 +14,7 @@ from deepreduce.plan.reference import exact_nonlinear
 from deepreduce.plan.serialization import weight_tensors
 from plan_samples import conv, plan_of, resnet18
 from random_plans import random_input, random_plan
+from sessions import ask, differences, image, serving
 
 pytestmark = pytest.mark.core
 RINGS = [24, 32, 37, 41, 48, 64]

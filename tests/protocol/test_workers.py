@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sessions import PLAN, WEIGHTS, X, differences, serving, weights_of
 
 from deepreduce.errors import PlanError, SessionError
 from deepreduce.inference import Client, Server, ServerSettings
@@ -19,6 +18,7 @@ from deepreduce.inference.transport.channel import Channel
 from deepreduce.inference.transport.errors import BusyError
 from deepreduce.inference.transport.frames import Kind
 from deepreduce.plan import run
+from sessions import PLAN, WEIGHTS, X, differences, serving, weights_of
 
 EXACT = run(PLAN, WEIGHTS, X)["d"]
 PATIENCE_S = 60.0

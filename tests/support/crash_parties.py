@@ -20,14 +20,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from sessions import PLAN, WEIGHTS, X
-
 from deepreduce.errors import DeepReduceError
 from deepreduce.inference import Client, Server, ServerSettings
 from deepreduce.inference.server.material_pool import ServerStoredPool
 from deepreduce.inference.store import database
 from deepreduce.inference.transport.channel import Channel
 from deepreduce.inference.transport.frames import Kind
+from sessions import PLAN, WEIGHTS, X
 
 
 class Points:

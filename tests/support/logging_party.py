@@ -21,8 +21,6 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from sessions import PLAN, WEIGHTS, image, serving
-
 from deepreduce.inference import Client, client_context, server_context
 from deepreduce.inference.client import material_pool as client_pool
 from deepreduce.inference.server import material_pool, session
@@ -31,6 +29,7 @@ from deepreduce.inference.server.metrics import Metrics
 from deepreduce.inference.store import ClientStore
 from deepreduce.inference.store.key_wrapping import Wrapping
 from deepreduce.inference.transport.channel import Channel
+from sessions import PLAN, WEIGHTS, image, serving
 
 TOKEN = "open sesame, and quickly"
 PIECE = 24

@@ -17,15 +17,14 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from plan_samples import conv, plan_of
-from sessions import image, serving, weights_of
-
 from deepreduce.errors import DeepReduceError
 from deepreduce.inference import Client
 from deepreduce.inference.client import material_pool as client_pool
 from deepreduce.inference.server import material_pool
 from deepreduce.inference.store.key_wrapping import Wrapping
 from deepreduce.plan import Relu, Rescale
+from plan_samples import conv, plan_of
+from sessions import image, serving, weights_of
 
 VEIL, PIECE = 0xA5, 64
 PLAN = plan_of(

@@ -5,11 +5,11 @@ from __future__ import annotations
 from contextlib import contextmanager
 
 import numpy as np
-from plan_samples import conv, plan_of
 
 from deepreduce.inference import Client, Server, ServerSettings
 from deepreduce.plan import Relu, predict
 from deepreduce.plan.serialization import weight_tensors
+from plan_samples import conv, plan_of
 
 
 @contextmanager

@@ -8,8 +8,6 @@ from collections.abc import Iterator
 from random import Random
 from typing import Any
 
-from report_fixture import measured_frontier, run
-
 from deepreduce.report.csv_table import render_csv
 from deepreduce.report.html import render_html
 from deepreduce.report.reading.runs import read_run
@@ -19,6 +17,7 @@ from fuzz.edits import joined, parts
 from fuzz.mutators import changed_json, json_mutator
 from fuzz.scratch import scratch, written
 from fuzz.target import target
+from report_fixture import measured_frontier, run
 
 
 def small_frontier() -> dict[str, Any]:

@@ -9,6 +9,7 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
+
 from report_fixture import frontier, write_search
 
 SCRIPT = Path(__file__).parents[3] / "bench" / "search_cost.py"

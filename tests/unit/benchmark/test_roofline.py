@@ -1,13 +1,13 @@
 """The floors against counts made by hand, and rates that can be."""
 
 import pytest
-from plan_samples import conv, plan_of
 
 from deepreduce import _core
 from deepreduce.benchmark.roofline import Rates, aes_calls, linear_floor_s, measure_rates, relu_floor
 from deepreduce.plan import Relu, predict
 from deepreduce.plan.cost.network_link import NetworkLink
 from deepreduce.plan.execution.messages import relu_vector
+from plan_samples import conv, plan_of
 
 RATES = Rates(aes_blocks=1e9, memory_read_bytes=1e10, memory_copy_bytes=5e9, loopback_bytes=2e9, multiply_adds=1e10)
 

@@ -5,7 +5,6 @@ import dataclasses
 import numpy as np
 import pytest
 from PIL import Image
-from plan_samples import conv, plan_of
 
 from deepreduce.cli.commands.predict import _predict
 from deepreduce.cli.images import read_input, read_picture
@@ -15,6 +14,7 @@ from deepreduce.errors import DataError, PlanError, SettingError
 from deepreduce.inference.transport.errors import PeerError
 from deepreduce.inference.transport.frames import Reason
 from deepreduce.plan import normalized, pictures_of
+from plan_samples import conv, plan_of
 
 RNG = np.random.default_rng(0)
 RGB = RNG.integers(0, 256, (5, 6, 3)).astype(np.uint8)

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from two_party import choose, fresh, fused_relu, garbled, ot_pair, split
 
 from deepreduce import _core
+from two_party import choose, fresh, fused_relu, garbled, ot_pair, split
 
 pytestmark = pytest.mark.core
 RINGS = [24, 32, 37, 41, 48, 64]

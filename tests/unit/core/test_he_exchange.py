@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from he_op import Exchange, Op, random_ring
 
 from deepreduce import _core
+from he_op import Exchange, Op, random_ring
 
 pytestmark = pytest.mark.core
 

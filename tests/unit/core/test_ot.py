@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from two_party import choose, fresh, one_ot_rescale, ot_pair, padded, signed, split
 
 from deepreduce import _core
+from two_party import choose, fresh, one_ot_rescale, ot_pair, padded, signed, split
 
 pytestmark = pytest.mark.core
 

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from ring_oracle import PATHS, convolution, on_path
 
 from deepreduce import _core
+from ring_oracle import PATHS, convolution, on_path
 
 pytestmark = pytest.mark.core
 RINGS = (8, 24, 31, 32, 33, 41, 52, 53, 64)

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from small_data import stripes, stripes_dataset, write_folder
 
 from deepreduce.errors import DataError, ModelError, PointError, SettingError, StoreError
 from deepreduce.export import evaluate as plans
@@ -20,6 +19,7 @@ from deepreduce.plan import encode, read_plan, read_weights
 from deepreduce.reduce import reduce_to
 from deepreduce.search import Frontier, find_frontier
 from deepreduce.train import fit, make_recipe
+from small_data import stripes, stripes_dataset, write_folder
 
 DATA = stripes_dataset()
 RECIPE = make_recipe("quick", epochs=3, batch_size=16, crop_padding=1, learning_rate=0.05)

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from real_ops import assert_same, randomized
 from torch import nn
 
 from deepreduce.errors import ModelError
@@ -12,6 +11,7 @@ from deepreduce.export import lower, with_rescales
 from deepreduce.networks import ModelSource, Network
 from deepreduce.plan import Relu, Rescale
 from deepreduce.reduce import reduce_to
+from real_ops import assert_same, randomized
 
 
 @pytest.mark.parametrize(

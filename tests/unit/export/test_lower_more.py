@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from real_ops import assert_same, randomized, run
 from torch import nn
 
 from deepreduce.errors import ModelError
@@ -12,6 +11,7 @@ from deepreduce.export import convs, lower, merge_ops
 from deepreduce.networks import ModelSource, Network
 from deepreduce.plan import AvgPool, Conv, Flatten, Relu, kept_mask
 from deepreduce.reduce import front_padded
+from real_ops import assert_same, randomized, run
 
 
 class Head(nn.Module):

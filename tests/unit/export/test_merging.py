@@ -5,7 +5,6 @@ from math import prod
 import numpy as np
 import pytest
 import torch
-from real_ops import assert_same, randomized, run
 from torch import nn
 
 from deepreduce.export import Lowered, convs, lower, merge_ops, with_rescales
@@ -28,6 +27,7 @@ from deepreduce.plan.cost.latency import linear_seconds
 from deepreduce.plan.execution.packing import choose, response_bytes, upload_bytes
 from deepreduce.plan.validation import weight_shape
 from deepreduce.reduce import front_padded, reduce_to
+from real_ops import assert_same, randomized, run
 
 
 def merged(name, point, width=0.125):

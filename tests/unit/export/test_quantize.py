@@ -5,7 +5,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from real_ops import run as run_real
 
 from deepreduce.errors import PlanError, SettingError
 from deepreduce.export import Lowered, with_rescales
@@ -29,6 +28,7 @@ from deepreduce.plan import (
     run,
     validate,
 )
+from real_ops import run as run_real
 
 RING = FixedPoint(32, 8)
 

@@ -4,7 +4,6 @@ from dataclasses import FrozenInstanceError, fields
 
 import numpy as np
 import pytest
-from plan_samples import conv, plan_of, random_weights
 
 from deepreduce.cli.commands import serve
 from deepreduce.errors import SettingError
@@ -13,6 +12,7 @@ from deepreduce.inference.protocol.program import compile_plan
 from deepreduce.inference.server.settings import _BOUNDS
 from deepreduce.inference.server.workers.fork_server import ForkServer
 from deepreduce.inference.server.workers.remote import WorkerError
+from plan_samples import conv, plan_of, random_weights
 
 
 @pytest.mark.parametrize("name", _BOUNDS)

@@ -11,8 +11,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from s3_server import s3_server
-from small_data import stripes_dataset
 
 from deepreduce.data import snapshot
 from deepreduce.errors import MissingPackageError, SettingError, StoreError
@@ -26,6 +24,8 @@ from deepreduce.jobs.store import JobStore
 from deepreduce.networks import ModelSource
 from deepreduce.train import make_recipe
 from deepreduce.train.checkpoint import write_checkpoint
+from s3_server import s3_server
+from small_data import stripes_dataset
 
 DATA = stripes_dataset()
 EPOCHS = 5

@@ -3,12 +3,12 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from relu_oracle import relus_called
 from torch import nn
 
 import deepreduce
 from deepreduce.errors import ModelError, SettingError
 from deepreduce.networks import Network, build_zoo, count
+from relu_oracle import relus_called
 
 
 class Head(nn.Module):

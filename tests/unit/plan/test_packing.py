@@ -5,7 +5,6 @@ from math import ceil
 
 import numpy as np
 import pytest
-from plan_samples import conv, negacyclic, resnet18
 
 from deepreduce.plan import PARAMETER_SETS, Conv, Linear, ParameterSet, packings
 from deepreduce.plan.execution.packing import _ciphertext_bytes, _polyphase, choose, response_bytes, upload_bytes
@@ -17,6 +16,7 @@ from deepreduce.plan.execution.polynomials import (
     weight_polynomial,
 )
 from deepreduce.plan.reference import apply, exact_nonlinear
+from plan_samples import conv, negacyclic, resnet18
 
 SMALL = PARAMETER_SETS["rlwe-4096"]
 

@@ -5,13 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from plan_samples import conv, plan_of
 
 from deepreduce.errors import PlanError
 from deepreduce.networks.network import shrink
 from deepreduce.plan import decode, encode, normalized, pictures_of
 from deepreduce.plan.preprocessing import averaged
 from deepreduce.train.augment import Normalizer
+from plan_samples import conv, plan_of
 
 
 def sample(size=8, classes=()):

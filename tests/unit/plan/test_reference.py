@@ -5,8 +5,6 @@ from itertools import product
 
 import numpy as np
 import pytest
-from plan_samples import conv, plan_of, random_weights, resnet18
-from random_plans import random_input, random_plan
 
 from deepreduce.errors import PlanError
 from deepreduce.plan import (
@@ -28,6 +26,8 @@ from deepreduce.plan import (
 )
 from deepreduce.plan.execution.maxpool import pairs_per_level
 from deepreduce.plan.reference import apply, exact_nonlinear, wrap
+from plan_samples import conv, plan_of, random_weights, resnet18
+from random_plans import random_input, random_plan
 
 RINGS = [2, 24, 32, 37, 41, 48, 53, 63, 64]
 

@@ -2,8 +2,6 @@
 
 import numpy as np
 import pytest
-from plan_samples import conv, plan_of, resnet18
-from random_plans import random_plan
 
 from deepreduce.plan import (
     Add,
@@ -22,6 +20,8 @@ from deepreduce.plan import (
     tournament,
     validate,
 )
+from plan_samples import conv, plan_of, resnet18
+from random_plans import random_plan
 
 HALF = pack_kept(np.arange(60) % 2 == 0)
 

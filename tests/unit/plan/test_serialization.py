@@ -7,8 +7,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import safetensors.numpy
-from plan_samples import conv, plan_of, random_weights, resnet18
-from random_plans import plan_with_mask
 
 from deepreduce.errors import PlanError
 from deepreduce.plan import (
@@ -24,6 +22,8 @@ from deepreduce.plan import (
     write_weights,
 )
 from deepreduce.plan.serialization import weight_tensors
+from plan_samples import conv, plan_of, random_weights, resnet18
+from random_plans import plan_with_mask
 
 
 def test_plans_survive(tmp_path):

@@ -2,14 +2,14 @@
 
 import numpy as np
 import pytest
-from plan_samples import conv, plan_of, resnet18
-from random_plans import random_plan
 
 from deepreduce.errors import PlanError
 from deepreduce.plan import AvgPool, Cost, MaxPool, Relu, Rescale, Traffic, pack_kept, predict
 from deepreduce.plan.cost.traffic import vector
 from deepreduce.plan.execution.messages import relu_vector, rescale_vector
 from deepreduce.plan.schema import total
+from plan_samples import conv, plan_of, resnet18
+from random_plans import random_plan
 
 
 def relu(elements, window, shift, ring_bits, protocol):

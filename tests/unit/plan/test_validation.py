@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from plan_samples import conv, plan_of, resnet18
 
 from deepreduce.errors import PlanError
 from deepreduce.plan import (
@@ -24,6 +23,7 @@ from deepreduce.plan import (
     validate,
 )
 from deepreduce.plan.validation import MAX_TOTAL_ELEMENTS
+from plan_samples import conv, plan_of, resnet18
 
 RELU = Relu("r", ("c",), 8, 20, 1000)
 POOL = MaxPool("p", ("c",), (2, 2), (2, 2), (0,) * 4, 16, 1000)

@@ -6,7 +6,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_data import stripes_dataset
 from torch import nn
 
 from deepreduce.errors import PointError, SettingError
@@ -18,6 +17,7 @@ from deepreduce.reduce.elements.pruning import removal
 from deepreduce.reduce.elements.scores import Scores
 from deepreduce.reduce.elements.settings import METHODS
 from deepreduce.train import fit, make_recipe
+from small_data import stripes_dataset
 
 DATA = stripes_dataset()
 RECIPE = make_recipe("quick", epochs=4, batch_size=32, crop_padding=1, learning_rate=0.05)

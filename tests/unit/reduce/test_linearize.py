@@ -5,7 +5,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from real_ops import assert_same, randomized
 from torch import nn
 
 import deepreduce
@@ -17,6 +16,7 @@ from deepreduce.plan import Relu, kept_mask
 from deepreduce.reduce import cull, linearize, reduce_to, reshape
 from deepreduce.reduce.elements.linearize import require_chosen
 from deepreduce.reduce.front_padding import front_padded, without_front_padding
+from real_ops import assert_same, randomized
 
 IMAGES = torch.randn(3, 3, 16, 16, generator=torch.Generator().manual_seed(1))
 

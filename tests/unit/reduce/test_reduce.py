@@ -3,13 +3,13 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from relu_oracle import relus_called
 from torch import nn
 
 import deepreduce
 from deepreduce.errors import ModelError, PointError, SettingError
 from deepreduce.networks import ModelSource, count
 from deepreduce.reduce import kept_sites
+from relu_oracle import relus_called
 
 RESNET18 = ModelSource("resnet18").build()
 

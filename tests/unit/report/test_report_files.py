@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from report_fixture import frontier, profile, write_search
 
 from deepreduce import files
 from deepreduce.errors import MissingPackageError, SettingError, StoreError
 from deepreduce.report import distribution_figure, formatting, write_report
+from report_fixture import frontier, profile, write_search
 
 HOSTILE = '</script><script>window.pwned=1</script><img src=x onerror=window.pwned=1> & "quotes" $x^2$ {{ 7*7 }} %{y}'
 

@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from report_fixture import KEYS, Json, measured_frontier, write_measured, write_search
 from test_report_files import HOSTILE, _Page
 
 from deepreduce.errors import SettingError, StoreError
@@ -23,6 +22,7 @@ from deepreduce.report.reading.search_folder import read_search
 from deepreduce.report.views.axis import RELUS, Axis, find_axis
 from deepreduce.report.views.frontier import compute_frontier
 from deepreduce.report.views.report import ReportView, compute_view
+from report_fixture import KEYS, Json, measured_frontier, write_measured, write_search
 
 
 @pytest.fixture

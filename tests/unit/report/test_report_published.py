@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from report_fixture import cifar100_frontier, frontier, measured_frontier, write_measured, write_search
 
 from deepreduce.errors import SettingError
 from deepreduce.report import write_report
@@ -18,6 +17,7 @@ from deepreduce.report.charts.frontier import frontier_chart
 from deepreduce.report.published import data_sets, full_size, published, published_on
 from deepreduce.report.views.published import compute_published, counted, style
 from deepreduce.report.views.report import ReportView, compute_view
+from report_fixture import cifar100_frontier, frontier, measured_frontier, write_measured, write_search
 
 METHODS = ["DeepReDuce", "CryptoNAS", "DELPHI", "SNL", "SENet", "AutoReP", "ReLUPruner"]
 

@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from report_fixture import Json, frontier, profile, write_search
 
 from deepreduce.errors import StoreError
 from deepreduce.report.reading.records import ReportedNetwork, ReportedProfile
@@ -17,6 +16,7 @@ from deepreduce.report.views.distribution import compute_distribution
 from deepreduce.report.views.frontier import compute_frontier
 from deepreduce.report.views.headline import compute_headline
 from deepreduce.report.views.report import compute_view
+from report_fixture import Json, frontier, profile, write_search
 
 
 def _search(tmp_path: Path, change: Callable[[Json], object] = lambda _: None) -> Search:

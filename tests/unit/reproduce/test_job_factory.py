@@ -6,13 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from reproduce_fixture import record
 
 from deepreduce.reproduce.job_factory import JobFactory
 from deepreduce.reproduce.records import Records
 from deepreduce.reproduce.scale import find_scale
 from deepreduce.reproduce.session import lookup
 from deepreduce.reproduce.training import Training
+from reproduce_fixture import record
 
 DIGESTS = {"cifar100": "95804a6e9fda33fac06f3b83587c14ad983eaf8341f44ac51a460789e680f501"}
 STUDENT = Training("resnet6", "S2")

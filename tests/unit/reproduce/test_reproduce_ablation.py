@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from reproduce_fixture import lookup_of, noise
 
 from deepreduce.errors import SettingError
 from deepreduce.reproduce.claims.ablation import ablate, base, combined, ingredients, needed
@@ -17,6 +16,7 @@ from deepreduce.reproduce.claims.ablation_page import write_ablation
 from deepreduce.reproduce.records import Record
 from deepreduce.reproduce.scale import find_scale
 from deepreduce.reproduce.training import Training
+from reproduce_fixture import lookup_of, noise
 
 SMALL, SEEDS = find_scale("small"), range(5)
 PARTS = {part.name: part for part in ingredients(SMALL)}

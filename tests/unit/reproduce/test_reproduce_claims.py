@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from reproduce_fixture import lookup_of, record, write_cifar100
 
 from deepreduce.errors import MissingPackageError
 from deepreduce.reproduce.claims.claims import CLAIMS, Claim, judge, needed
@@ -24,6 +23,7 @@ from deepreduce.reproduce.scale import find_scale
 from deepreduce.reproduce.session import lookup
 from deepreduce.reproduce.training import Training
 from deepreduce.search.criticality import criticality
+from reproduce_fixture import lookup_of, record, write_cifar100
 
 SEEDS = range(5)
 # The paper's, percent: table 1 (with KD, without), 2, 7, 9.

@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from reproduce_fixture import write_cifar100
 
 from deepreduce.jobs.observer import JobObserver, Planned
 from deepreduce.reproduce.job_factory import JobFactory
@@ -15,6 +14,7 @@ from deepreduce.reproduce.records import Records
 from deepreduce.reproduce.run import _Recorder
 from deepreduce.reproduce.scale import find_scale
 from deepreduce.reproduce.training import Training
+from reproduce_fixture import write_cifar100
 
 
 class Seen(JobObserver):

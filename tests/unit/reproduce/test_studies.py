@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 
 import pytest
-from reproduce_fixture import lookup_of, write_cifar100
 
 from deepreduce.errors import StoreError
 from deepreduce.jobs.executors import InlineExecutor
@@ -20,6 +19,7 @@ from deepreduce.reproduce.study import Context
 from deepreduce.reproduce.tables import STUDIES
 from deepreduce.reproduce.tables.picture import published_points
 from deepreduce.reproduce.training import Training
+from reproduce_fixture import lookup_of, write_cifar100
 
 
 def test_both_are_named() -> None:

@@ -6,7 +6,6 @@ import sys
 
 import pytest
 import torch
-from small_data import stripes_dataset
 from torch import nn
 
 import deepreduce
@@ -18,6 +17,7 @@ from deepreduce.train import accuracy, fit, make_recipe
 from deepreduce.train.annealing import Annealing
 from deepreduce.train.augment import Normalizer
 from deepreduce.train.fit import make_average
+from small_data import stripes_dataset
 
 DATA = stripes_dataset()
 QUICK = make_recipe("quick", epochs=4, batch_size=32, crop_padding=1, learning_rate=0.05)  # 3 steps an epoch

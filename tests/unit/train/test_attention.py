@@ -5,7 +5,6 @@ import dataclasses
 
 import pytest
 import torch
-from small_data import stripes_dataset
 from torch import nn
 
 import deepreduce
@@ -17,6 +16,7 @@ from deepreduce.train import Recipe, fit, make_recipe
 from deepreduce.train.attention import attention_distance, attention_map
 from deepreduce.train.augment import Batch
 from deepreduce.train.distill import objective
+from small_data import stripes_dataset
 
 RESNET18 = ModelSource("resnet18", 0.0625).build((3, 16, 16), 5)
 IMAGES = torch.randn(3, 3, 16, 16)

@@ -3,7 +3,6 @@
 import dataclasses
 
 import pytest
-from small_data import stripes_dataset
 
 from deepreduce.cli.commands.search import _recipes
 from deepreduce.errors import SettingError, StoreError
@@ -11,6 +10,7 @@ from deepreduce.jobs.workspace import Workspace
 from deepreduce.networks import ModelSource
 from deepreduce.search.config import DEFAULTS, SearchConfig
 from deepreduce.train import RECIPES, make_recipe, teacher_recipe_of
+from small_data import stripes_dataset
 
 DATA = stripes_dataset()
 SOURCE = ModelSource("resnet6", 0.0625)

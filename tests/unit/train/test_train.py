@@ -8,7 +8,6 @@ import sys
 import pytest
 import torch
 import torch.nn.functional as F
-from small_data import stripes_dataset
 from torch import nn
 
 from deepreduce.data.dataset import Split
@@ -19,6 +18,7 @@ from deepreduce.train.augment import Augmenter, Batch, Normalizer, cutmix, cutou
 from deepreduce.train.distill import hard_loss, objective, soft_loss
 from deepreduce.train.fit import Epoch, batches_per_epoch, make_scheduler
 from deepreduce.train.onednn import safe_strided_convolutions
+from small_data import stripes_dataset
 
 CPU = torch.device("cpu")
 
