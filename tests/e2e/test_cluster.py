@@ -251,7 +251,7 @@ def test_a_job_is_given_up_after_deaths_in_a_row_that_gain_nothing(tmp_path, err
     depot = Depot.open(open_objects(str(tmp_path / "store")))
     job = make_job(tmp_path)
     dying = Dying(depot, job.spec.digest, list(epochs), error)
-    says = f"3 workers in a row died before they finished epoch {max(epochs, default=0) + 1}: {error}.*--retries"
+    says = f"3 workers in a row died before they finished epoch {max(epochs, default=0) + 1}: {error}.*`retries`"
     with pytest.raises(TrainingError, match=says):
         finish(executor_on(dying, depot), job)
     assert dying.tasks == tasks
@@ -267,7 +267,7 @@ def test_a_result_that_is_another_one_here_is_not_mixed_with_the_store(tmp_path)
         store.finish(teacher.spec.digest, {"w": torch.full((2,), value)}, metrics)
         depot.publish(store, teacher.spec.digest)
     student = dataclasses.replace(teacher, spec=dataclasses.replace(teacher.spec, teacher=teacher.spec.digest))
-    with pytest.raises(StoreError, match=r"another result of job .* choose another --store"):
+    with pytest.raises(StoreError, match=r"another result of job .* choose another `store`"):
         executor_on(None, depot).submit(student)
 
 
@@ -292,14 +292,14 @@ def test_options_that_contradict_each_other(tmp_path):
     with pytest.raises(SettingError, match=r"--store is for searches on a cluster .*--executor ray"):
         make_executor("processes", 1, "cpu", tmp_path, store="s3://b/p")
     for options, says in (
-        ({"retries": -1}, "--retries -1 is not in"),
-        ({"cpus_per_job": 0}, "--cpus-per-job 0 is"),
-        ({"gpus_per_job": float("nan")}, "--gpus-per-job nan is"),
+        ({"retries": -1}, "`retries` -1 is not in"),
+        ({"cpus_per_job": 0}, "`cpus_per_job` 0 is"),
+        ({"gpus_per_job": float("nan")}, "`gpus_per_job` nan is"),
         ({"store": "file://"}, "names no folder"),
     ):
         with pytest.raises(SettingError, match=says):
             make_executor("ray", None, "auto", tmp_path, **options)
-    with pytest.raises(SettingError, match="--jobs 0 is"):
+    with pytest.raises(SettingError, match="`jobs` 0 is"):
         make_executor("ray", 0, "auto", tmp_path)
     here = SimpleNamespace(util=SimpleNamespace(get_node_ip_address=lambda: "127.0.0.1"))
     with pytest.raises(SettingError, match=r"no Ray cluster at localhost:1: .*refused .*ray start"):

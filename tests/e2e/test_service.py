@@ -232,7 +232,7 @@ def test_certificates_tokens_and_quotas(folder, tmp_path):
     made = deepreduce("certificates", ours, "--host", "127.0.0.1", "--client", "alice")
     assert "for development only" in made.stderr
     (tmp_path / "token").write_text(deepreduce("token", "alice", "--file", tokens).stdout)
-    deepreduce("token", "alice", "--file", tokens, error="--replace")
+    deepreduce("token", "alice", "--file", tokens, error="`replace`")
     quotas.write_text('[identity.alice]\npredictions = "2/1h"\n')
     server = ("--tls-cert", ours / "server.pem", "--tls-key", ours / "server.key",
               "--tls-client-ca", ours / "clients.pem", "--tokens", tokens, "--quotas", quotas,
