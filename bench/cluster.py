@@ -29,7 +29,7 @@ import results_page
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
 
 from cluster_helper import ray_cluster, raylet_of, workers_of
-from deepreduce.jobs.cluster.object_store import open_objects
+from deepreduce.jobs.cluster.object_store import open_object_store
 from s3_server import s3_server
 
 PATIENCE_S = 1800
@@ -69,7 +69,7 @@ def strike(objects, driver, results: int) -> tuple[str, int, int]:
 
 def disturbed(root: Path, epochs: int, cluster, url: str) -> dict:
     """The search on the cluster; what happened."""
-    objects, facts = open_objects(url), {}
+    objects, facts = open_object_store(url), {}
     options = ["--executor=ray", f"--ray-address={cluster.address}", f"--store={url}"]
     started = time.monotonic()
     with (root / "driver1.log").open("wb") as log:

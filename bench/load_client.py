@@ -16,7 +16,7 @@ import numpy as np
 
 from deepreduce.errors import SessionError
 from deepreduce.inference import BusyError, Client, client_context
-from deepreduce.inference.client.retry import pause_s
+from deepreduce.inference.client.retry import retry_pause_s
 
 clients: list[Client] = []
 AHEAD = 10  # batches that an occupying session prepares before it drops them with its connection
@@ -51,7 +51,7 @@ def prepare(order: dict) -> dict:
                 client.prepare(1)
             except BusyError as error:
                 busy += 1
-                time.sleep(pause_s(error))
+                time.sleep(retry_pause_s(error))
         return busy
 
     return every(len(clients), session)
@@ -114,7 +114,7 @@ def visit(order: dict) -> dict:
                     found["busy"] += 1
                     if time.monotonic() > deadline:
                         raise
-                    time.sleep(pause_s(error))
+                    time.sleep(retry_pause_s(error))
 
         try:
             client = patient(lambda: connection(order))

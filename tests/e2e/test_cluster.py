@@ -21,7 +21,7 @@ from deepreduce.cli import executor as cli_executor
 from deepreduce.cli.executor import ExecutorOptions
 from deepreduce.data import snapshot
 from deepreduce.errors import MissingPackageError, SettingError, StoreError, TrainingError
-from deepreduce.jobs.cluster.object_store import UnreachableError, open_objects
+from deepreduce.jobs.cluster.object_store import UnreachableError, open_object_store
 from deepreduce.jobs.cluster.ray_executor import RayExecutor, _knock
 from deepreduce.jobs.cluster.shared_store import Depot
 from deepreduce.jobs.executors import EpochEnded, InlineExecutor, ProcessExecutor, Started
@@ -134,7 +134,7 @@ def strikes(digest: str, *actions):
 
 def test_a_job_loses_its_driver_its_worker_and_its_node(lab, tmp_path):
     """And comes out as one process trains it without interruption, to the last bit, with no epoch told twice."""
-    depot = Depot.open(open_objects(lab.store))
+    depot = Depot.open(open_object_store(lab.store))
     token = {name: os.environ[name] for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN")}
 
     def kill(pid, raylet):
@@ -248,7 +248,7 @@ def executor_on(ray, depot: Depot) -> RayExecutor:
 @pytest.mark.parametrize("error", [OSError("the worker died"), UnreachableError("the store is away")])
 @pytest.mark.parametrize(("epochs", "tasks"), [([], 3), ([1], 3), ([1, 2, 3], 5)])
 def test_a_job_is_given_up_after_deaths_in_a_row_that_gain_nothing(tmp_path, error, epochs, tasks):
-    depot = Depot.open(open_objects(str(tmp_path / "store")))
+    depot = Depot.open(open_object_store(str(tmp_path / "store")))
     job = make_job(tmp_path)
     dying = Dying(depot, job.spec.digest, list(epochs), error)
     says = f"3 workers in a row died before they finished epoch {max(epochs, default=0) + 1}: {error}.*`retries`"
@@ -260,7 +260,7 @@ def test_a_job_is_given_up_after_deaths_in_a_row_that_gain_nothing(tmp_path, err
 def test_a_result_that_is_another_one_here_is_not_mixed_with_the_store(tmp_path):
     """A student must learn from the teacher that the driver shows."""
     teacher = make_job(tmp_path, seed=7)
-    depot = Depot.open(open_objects(str(tmp_path / "store")))
+    depot = Depot.open(open_object_store(str(tmp_path / "store")))
     for name, value in (("there", 1.0), ("jobs", 2.0)):
         store = JobStore(tmp_path / name)
         metrics = {"validation_accuracy": value, "seconds": 1, "history": []}

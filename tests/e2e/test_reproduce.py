@@ -18,7 +18,7 @@ from deepreduce.jobs.executors import InlineExecutor
 from deepreduce.reduce.prune_channels import ChannelPruning
 from deepreduce.reproduce.records import Records
 from deepreduce.reproduce.scale import Scale
-from deepreduce.reproduce.session import Place, choose, run, wanted_trainings, write
+from deepreduce.reproduce.session import Place, choose_studies, run_studies, wanted_trainings, write_results
 from deepreduce.reproduce.table import WITH, WITHOUT, Cell, Ranking, Row, Table, both
 from deepreduce.reproduce.tables.study import TableStudy
 from deepreduce.reproduce.training import Training
@@ -87,16 +87,16 @@ def done(data, tmp_path_factory) -> Place:
     """Both seeds trained, the first after a stop by the time limit."""
     root = tmp_path_factory.mktemp("done")
     place = Place(root / "results", root / "work")
-    stopped = run([TABLE], TINY, (0,), place, InlineExecutor("cpu"), time_limit_s=0)
+    stopped = run_studies([TABLE], TINY, (0,), place, InlineExecutor("cpu"), time_limit_s=0)
     assert stopped.stopped and not stopped.failed
     assert not place.records.exists()
-    outcome = run([TABLE], TINY, (0, 1), place, InlineExecutor("cpu"), watch_test=True)
+    outcome = run_studies([TABLE], TINY, (0, 1), place, InlineExecutor("cpu"), watch_test=True)
     assert outcome.failed == {} and not outcome.stopped
     return place
 
 
 def pages(place: Place, *, seeds=(0, 1), figures=False) -> tuple[dict, str]:
-    written = write([TABLE], TINY, seeds, place, "the command", figures=figures)
+    written = write_results([TABLE], TINY, seeds, place, "the command", figures=figures)
     folder = place.results / "made-up" / "tiny"
     assert set(written) == {
         folder / f"made-up.{kind}" for kind in (("json", "md", "svg") if figures else ("json", "md"))
@@ -109,7 +109,7 @@ def test_everything_is_recorded_once(done):
     assert len(records) == 2 * 6
     assert len(done.records.read_text().splitlines()) == len(records)
     before = done.records.read_bytes()
-    again = run([TABLE], TINY, (0, 1), done, InlineExecutor("cpu"))
+    again = run_studies([TABLE], TINY, (0, 1), done, InlineExecutor("cpu"))
     assert again.failed == {} and done.records.read_bytes() == before
     pruned = next(record for record in records if "prune" in record.settings)
     full = next(record for record in records if record.point.startswith("stem") and not record.settings)
@@ -179,13 +179,13 @@ def test_a_damaged_end_is_trained_again(done, tmp_path):
 def test_results_on_other_data_are_not_mixed(done, tmp_path, monkeypatch):
     monkeypatch.setenv("DEEPREDUCE_DATA", str(write_cifar(tmp_path / "other", images=40)))
     with pytest.raises(StoreError, match="another cifar10"):
-        run([TABLE], TINY, (0,), Place(done.results, tmp_path / "work"), InlineExecutor("cpu"))
+        run_studies([TABLE], TINY, (0,), Place(done.results, tmp_path / "work"), InlineExecutor("cpu"))
 
 
 def test_data_that_cannot_be_had_is_an_error_only_if_nothing_else_is_left(data, tmp_path, monkeypatch):
     monkeypatch.setattr("deepreduce.reproduce.job_factory.load", _refuse)
     with pytest.raises(DataError, match="no cifar10"):
-        run([TABLE], TINY, (0,), Place(tmp_path / "results", tmp_path / "work"), InlineExecutor("cpu"))
+        run_studies([TABLE], TINY, (0,), Place(tmp_path / "results", tmp_path / "work"), InlineExecutor("cpu"))
 
 
 def _refuse(name: str, **settings: object) -> None:
@@ -208,9 +208,9 @@ def test_names_seeds_and_durations_are_read():
         with pytest.raises(SettingError):
             parse_duration(wrong)
     studies = {"a": TABLE, "b": TABLE}
-    assert len(choose(["all"], studies)) == 2
+    assert len(choose_studies(["all"], studies)) == 2
     with pytest.raises(SettingError, match="called 'c'"):
-        choose(["c"], studies)
+        choose_studies(["c"], studies)
 
 
 def test_the_command_on_a_bare_machine_interrupted_and_continued(data, tmp_path):

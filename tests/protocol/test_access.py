@@ -12,7 +12,7 @@ import pytest
 
 from deepreduce.errors import SessionError, SettingError
 from deepreduce.inference import Client, Quota, Quotas, Server, ServerSettings, client_context, server_context
-from deepreduce.inference.access.audit_verify import check
+from deepreduce.inference.access.audit_verify import verify_audit_log
 from deepreduce.inference.access.development_ca import make_certificates
 from deepreduce.inference.access.tokens import add_token, remove_token
 from deepreduce.inference.server import session
@@ -402,7 +402,7 @@ def test_the_audit_log_of_a_session(tokens, tmp_path):
         assert (line["identity"], line["address"], line["plan"]) == ("alice", "127.0.0.1", digest(PLAN))
         assert line["images"] == 1
     assert (found[7]["prepared"], found[7]["predicted"]) == (2, 1)
-    assert check([tmp_path / "audit"], server.resources.access.audit_head).stopped
+    assert verify_audit_log([tmp_path / "audit"], server.resources.access.audit_head).stopped
     text = (tmp_path / "audit").read_text()
     assert not [secret for secret in (alice, "a wrong one", identity) if secret in text]
 

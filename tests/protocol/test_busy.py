@@ -9,7 +9,7 @@ import pytest
 
 from deepreduce.errors import SessionError
 from deepreduce.inference import BackgroundPreparer, Client
-from deepreduce.inference.client.retry import patiently
+from deepreduce.inference.client.retry import retry_while_busy
 from deepreduce.inference.server.admission import AdmissionQueue
 from deepreduce.inference.transport.channel import Channel
 from deepreduce.inference.transport.errors import BusyError, PeerError
@@ -41,7 +41,7 @@ def test_memory_taken_by_others_costs_a_session_nothing_that_it_has():
             assert busy.value.reason == Reason.BUSY == 20
         assert second.prepared == 1
         assert np.array_equal(second.predict_integers(X), EXACT)  # the session goes on, with what it has
-        patiently(
+        retry_while_busy(
             lambda: second.prepare(1), PATIENCE_S, lambda s: time.sleep(0.05)
         )  # and with the memory that this gave back
         assert np.array_equal(second.predict_integers(X), EXACT)
@@ -150,12 +150,12 @@ def test_patience():
             raise BusyError(10)
         return "done"
 
-    assert patiently(work, 60, pauses.append) == "done"
+    assert retry_while_busy(work, 60, pauses.append) == "done"
     assert len(pauses) == 2
     assert all(5 <= pause <= 15 for pause in pauses)
     left[0], pauses = 3, []
     with pytest.raises(BusyError, match="try again in 10 s"):
-        patiently(work, 4, pauses.append)
+        retry_while_busy(work, 4, pauses.append)
     assert left == [2]
 
 

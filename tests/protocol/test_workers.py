@@ -12,7 +12,7 @@ import pytest
 
 from deepreduce.errors import PlanError, SessionError
 from deepreduce.inference import Client, Server, ServerSettings
-from deepreduce.inference.client.retry import patiently
+from deepreduce.inference.client.retry import retry_while_busy
 from deepreduce.inference.server.workers.worker import NICE
 from deepreduce.inference.transport.channel import Channel
 from deepreduce.inference.transport.errors import BusyError
@@ -134,7 +134,7 @@ def test_a_worker_that_dies_while_nothing_is_asked(worked):
         for pid in children(nursery(server)):
             os.kill(pid, signal.SIGKILL)
         wait_until(lambda: not children(nursery(server)))
-        patiently(lambda: client.prepare(1), PATIENCE_S)
+        retry_while_busy(lambda: client.prepare(1), PATIENCE_S)
         assert client.prepared == 2
         assert np.array_equal(client.predict_integers(X), EXACT)
 

@@ -39,7 +39,7 @@ def read_quotas(texts: Sequence[str] | None, path: Path | None) -> Quotas:
     `SettingError`.
     """
     from ..inference.access.quota import Quota, Quotas
-    from ..inference.identity import usable
+    from ..inference.identity import is_usable_name
 
     pairs = {key.replace("-", "_"): value for key, value in parse_pairs(texts, "--quota").items()}
     default = _changed(Quota(), pairs, "--quota")
@@ -48,7 +48,7 @@ def read_quotas(texts: Sequence[str] | None, path: Path | None) -> Quotas:
         content = _read(path)
         default = _changed(default, _table(content, "default", path), f"{path} [default]")
         for name, values in _table(content, "identity", path).items():
-            if not usable(name) and name != "anonymous":
+            if not is_usable_name(name) and name != "anonymous":
                 raise SettingError(f"{path}: {name!r:.40} cannot name an identity", "write it as in the certificate")
             if not isinstance(values, Mapping):
                 raise SettingError(f"{path}: identity.{name} is no table", f'write [identity."{name}"]')

@@ -10,7 +10,7 @@ ANONYMOUS = "anonymous"  # everybody whom neither a certificate nor a token of t
 MAX_NAME = 128  # characters
 
 
-def usable(name: str) -> bool:
+def is_usable_name(name: str) -> bool:
     """Return whether an identity may have this name: printable, on one line, and not the name of nobody in
     particular.
     """
@@ -27,7 +27,7 @@ def certificate_name(certificate: Mapping[str, Any] | None) -> str | None:
     found = [value for part in certificate.get("subject", ()) for key, value in part if key == "commonName"]
     if not found:
         found = [value for kind, value in certificate.get("subjectAltName", ()) if kind in ("email", "DNS", "URI")]
-    return found[0] if len(found) == 1 and usable(found[0]) else None
+    return found[0] if len(found) == 1 and is_usable_name(found[0]) else None
 
 
 def peer_of(identity: str, client: str) -> str:

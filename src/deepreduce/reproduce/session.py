@@ -49,7 +49,7 @@ class Place:
         return self.results / "latency.json"
 
 
-def choose(names: Sequence[str], studies: Mapping[str, Study]) -> tuple[Study, ...]:
+def choose_studies(names: Sequence[str], studies: Mapping[str, Study]) -> tuple[Study, ...]:
     """Return the studies of those names, each once, in the order of ``studies``; ``all`` is all. Raises
     `SettingError`.
     """
@@ -68,7 +68,7 @@ def wanted_trainings(studies: Iterable[Study], seeds: Sequence[int]) -> list[tup
     return [(training, seed) for seed in dict.fromkeys(seeds) for training in trainings]
 
 
-def run(
+def run_studies(
     studies: Sequence[Study],
     scale: Scale,
     seeds: Sequence[int],
@@ -146,7 +146,7 @@ def _note_digest(path: Path, scale: str, name: str, digest: str, records: Record
     write_json(path, known)
 
 
-def write(
+def write_results(
     studies: Sequence[Study],
     scale: Scale,
     seeds: Sequence[int],

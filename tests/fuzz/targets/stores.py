@@ -16,7 +16,7 @@ from deepreduce.inference.protocol.material import Plain
 from deepreduce.inference.store import ClientStore, Purpose
 from deepreduce.inference.store.encrypted_file import HEADER, MAGIC, seal, unseal
 from deepreduce.inference.store.spent_list import ENTRY, BurntList, Known
-from deepreduce.inference.store.summary import summary
+from deepreduce.inference.store.summary import store_summary
 from fuzz.edits import joined, parts, patch, patched
 from fuzz.scratch import scratch, written
 from fuzz.target import target
@@ -135,7 +135,7 @@ def database(data: bytes) -> None:
         _change(path, data[1:])
     else:
         path.write_bytes(patched(path.read_bytes(), data[1:]))
-    summary(folder)
+    store_summary(folder)
     store = ClientStore(folder)
     try:
         assert isinstance(store.identity, bytes)

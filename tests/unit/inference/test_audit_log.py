@@ -10,8 +10,8 @@ import pytest
 
 from deepreduce.errors import SettingError, StoreError
 from deepreduce.inference.access import audit_log
-from deepreduce.inference.access.audit_log import FIRST, AuditLog
-from deepreduce.inference.access.audit_verify import BrokenChainError, check
+from deepreduce.inference.access.audit_log import FIRST_DIGEST, AuditLog
+from deepreduce.inference.access.audit_verify import BrokenChainError, verify_audit_log
 
 
 @pytest.fixture
@@ -34,13 +34,13 @@ def events(path):
 def test_a_chain_over_restarts(path):
     head = written(path, "started", "prediction")
     assert written(path, "started", "stopped") != head
-    found = check([path], head)
-    assert (found.lines, found.first, found.torn, found.passed_over, found.stopped) == (4, FIRST, 0, 0, True)
+    found = verify_audit_log([path], head)
+    assert (found.lines, found.first, found.torn, found.passed_over, found.stopped) == (4, FIRST_DIGEST, 0, 0, True)
     line = json.loads(path.read_text().splitlines()[1])
     assert list(line) == ["time", "event", "identity", "images", "prev"]
     assert path.stat().st_mode & 0o777 == 0o600
     with pytest.raises(BrokenChainError, match="no line has the hash 0000"):
-        check([path], "0" * 64)
+        verify_audit_log([path], "0" * 64)
 
 
 @pytest.mark.parametrize("change", ["edited", "cut out", "swapped", "doubled", "put in"])
@@ -60,7 +60,7 @@ def test_what_was_changed_is_found(path, change):
             lines.insert(2, audit_log.entry(0, "e", {}, "1" * 64) + b"\n")
     path.write_bytes(b"".join(lines))
     with pytest.raises(BrokenChainError, match=r"line [2-4] of .* does not follow"):
-        check([path])
+        verify_audit_log([path])
 
 
 def test_a_line_that_became_none_is_found(path):
@@ -68,18 +68,18 @@ def test_a_line_that_became_none_is_found(path):
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(lines[0] + b"rubbish\n" + lines[2])
     with pytest.raises(BrokenChainError):
-        check([path])
+        verify_audit_log([path])
     path.write_bytes(lines[0] + b"rubbish\n" + lines[1] + lines[2])
     with pytest.raises(BrokenChainError, match="is something that is no line"):
-        check([path])
+        verify_audit_log([path])
 
 
 def test_only_a_kept_head_shows_that_the_end_is_missing(path):
     head = written(path, "a", "b", "c")
     path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:2]))
-    assert not check([path]).stopped
+    assert not verify_audit_log([path]).stopped
     with pytest.raises(BrokenChainError, match="the end was cut off"):
-        check([path], head)
+        verify_audit_log([path], head)
 
 
 def test_every_torn_end_is_noticed_and_told(path):
@@ -89,10 +89,10 @@ def test_every_torn_end_is_noticed_and_told(path):
     second = whole.index(b"\n") + 1
     for cut in [*range(second + 1, len(whole), 7), len(whole) - 2, len(whole) - 1]:
         path.write_bytes(whole[:cut])
-        torn = check([path])
+        torn = verify_audit_log([path])
         assert (torn.lines, torn.torn) == (1, cut - second)
         written(path, "c")
-        found = check([path])
+        found = verify_audit_log([path])
         complete = cut == len(whole) - 1  # but for its end
         assert (found.passed_over, found.torn) == (not complete, 0)
         assert events(path) == (["a", "b", "c"] if complete else ["a", "recovered", "c"])
@@ -106,7 +106,7 @@ def test_rubbish_at_the_end(path, rest):
     written(path, "b")
     written(path, "c")
     assert events(path) == ["a", "recovered", "b", "c"]
-    assert check([path]).passed_over == 1
+    assert verify_audit_log([path]).passed_over == 1
 
 
 def test_a_crash_while_it_recovers(path):
@@ -120,7 +120,7 @@ def test_a_crash_while_it_recovers(path):
     path.write_bytes(whole[: start + 20])
     written(path, "c")
     assert events(path) == ["a", "recovered", "c"]
-    assert check([path]).passed_over == 1
+    assert verify_audit_log([path]).passed_over == 1
 
 
 def test_rotation(tmp_path, path):
@@ -131,11 +131,14 @@ def test_rotation(tmp_path, path):
     log.write("c")
     log.close()
     assert events(path) == ["continued", "b", "c"]
-    old, both = check([tmp_path / "audit.log.1"]), check([tmp_path / "audit.log.1", path], log.head)
-    assert (old.lines, both.lines, both.first) == (1, 4, FIRST)
-    assert check([path]).first == old.head
+    old, both = (
+        verify_audit_log([tmp_path / "audit.log.1"]),
+        verify_audit_log([tmp_path / "audit.log.1", path], log.head),
+    )
+    assert (old.lines, both.lines, both.first) == (1, 4, FIRST_DIGEST)
+    assert verify_audit_log([path]).first == old.head
     with pytest.raises(BrokenChainError):
-        check([path, tmp_path / "audit.log.1"])
+        verify_audit_log([path, tmp_path / "audit.log.1"])
 
 
 def test_rotation_while_nobody_writes(tmp_path, path):
@@ -143,7 +146,7 @@ def test_rotation_while_nobody_writes(tmp_path, path):
     path.rename(tmp_path / "audit.log.1")
     written(path, "b")
     assert events(path) == ["continued", "b"]
-    assert check([tmp_path / "audit.log.1", path], head).lines == 4
+    assert verify_audit_log([tmp_path / "audit.log.1", path], head).lines == 4
 
 
 def test_two_rotations_before_a_process_writes_again(tmp_path, path):
@@ -156,7 +159,7 @@ def test_two_rotations_before_a_process_writes_again(tmp_path, path):
             busy.write("b")
     quiet.write("c")
     busy.write("d")
-    assert check([tmp_path / "audit.log.0", tmp_path / "audit.log.1", path], busy.head).lines == 6
+    assert verify_audit_log([tmp_path / "audit.log.0", tmp_path / "audit.log.1", path], busy.head).lines == 6
     quiet.close()
     busy.close()
 
@@ -168,12 +171,12 @@ def test_what_others_do_to_an_open_log(path):
     with path.open("ab") as file:
         file.write(b"from somebody else\n")
     log.write("c")
-    assert check([path]).passed_over == 1
+    assert verify_audit_log([path]).passed_over == 1
     os.truncate(path, path.read_bytes().index(b"\n") + 1)
     log.write("d")
     assert events(path) == ["a", "truncated", "d"]
     with pytest.raises(BrokenChainError, match="line 2"):
-        check([path])
+        verify_audit_log([path])
     log.close()
 
 
@@ -185,7 +188,7 @@ def test_a_line_that_does_not_follow_is_found_though_the_log_goes_on(path):
     log.write("b")
     log.close()
     with pytest.raises(BrokenChainError, match="line 2"):
-        check([path])
+        verify_audit_log([path])
 
 
 def writer(path, name, start):
@@ -212,7 +215,7 @@ def test_processes_share_a_log_through_its_rotation(tmp_path, path):
     for process in processes:
         process.join(60)
         assert process.exitcode == 0
-    found = check([*rotated, path])
+    found = verify_audit_log([*rotated, path])
     assert len(rotated) == 3
     assert (found.lines, found.passed_over) == (300 + 3, 0)
 
@@ -235,7 +238,7 @@ def test_a_disk_that_is_full(path, monkeypatch):
     log.write("c")
     log.close()
     assert events(path) == ["a", "c"]
-    assert check([path]).passed_over == 0
+    assert verify_audit_log([path]).passed_over == 0
 
 
 def test_files_that_cannot_be_used(tmp_path, path):
@@ -252,13 +255,13 @@ def test_files_that_cannot_be_used(tmp_path, path):
         AuditLog(tmp_path / "text")
     assert (tmp_path / "text").read_text() == "a diary\n"
     with pytest.raises(BrokenChainError, match="there is no line"):
-        check([tmp_path / "text"])
+        verify_audit_log([tmp_path / "text"])
     with pytest.raises(SettingError, match="cannot be read"):
-        check([tmp_path / "missing"])
+        verify_audit_log([tmp_path / "missing"])
 
 
 def test_a_file_that_is_longer_than_what_is_looked_at(path, monkeypatch):
     monkeypatch.setattr(audit_log, "TAIL", 1000)
     written(path, *("e" * 20 for _ in range(50)))
     written(path, "stopped")
-    assert check([path]).lines == 51
+    assert verify_audit_log([path]).lines == 51

@@ -23,7 +23,7 @@ from deepreduce.errors import StoreError
 from deepreduce.inference.protocol.material import Plain
 from deepreduce.inference.store import ClientStore, Purpose, ServerStore, StoreFullError
 from deepreduce.inference.store.encrypted_file import SEGMENT, DamagedError, seal, sealed_bytes, unseal
-from deepreduce.inference.store.summary import summary
+from deepreduce.inference.store.summary import store_summary
 
 PURPOSE = Purpose("peer", "plan", "fused", 1)
 TRANSCRIPT = bytes(range(32))
@@ -339,7 +339,7 @@ def test_a_damaged_database_is_one_line(tmp_path, content):
         ClientStore(tmp_path / "s").count(PURPOSE)
     assert "\n" not in str(failure.value)
     with pytest.raises(StoreError):
-        summary(tmp_path / "s")
+        store_summary(tmp_path / "s")
 
 
 def test_folders_that_are_no_store(tmp_path):
@@ -523,4 +523,4 @@ def test_identity_and_plans_stay(tmp_path):
     assert store.identity == identity
     assert store.plan_at("host:1") == digest
     assert store.plan(digest) == b"content"
-    assert summary(tmp_path / "s") == {"ready": 0, "bytes": 0}
+    assert store_summary(tmp_path / "s") == {"ready": 0, "bytes": 0}

@@ -9,7 +9,7 @@ import pytest
 
 from deepreduce.errors import SettingError, StoreError
 from deepreduce.inference.access.quota import Quota, QuotaError, Quotas
-from deepreduce.inference.access.usage_ledger import DATABASE, PROCESSES, Holding, UsageLedger
+from deepreduce.inference.access.usage_ledger import LEDGER_FILE, PROCESSES, Holding, UsageLedger
 
 PER_HOUR = Quota(predictions=10, window_s=3600)
 
@@ -200,11 +200,11 @@ def test_folders_that_cannot_be_used(tmp_path):
     with pytest.raises(StoreError, match="others may read"):
         UsageLedger(tmp_path / "open")
     (tmp_path / "damaged").mkdir(mode=0o700)
-    (tmp_path / "damaged" / DATABASE).write_bytes(b"no database" * 1000)
+    (tmp_path / "damaged" / LEDGER_FILE).write_bytes(b"no database" * 1000)
     with pytest.raises(StoreError, match=r"quota\.sqlite cannot be used"):
         UsageLedger(tmp_path / "damaged")
     (tmp_path / "foreign").mkdir(mode=0o700)
-    with sqlite3.connect(tmp_path / "foreign" / DATABASE) as db:
+    with sqlite3.connect(tmp_path / "foreign" / LEDGER_FILE) as db:
         db.execute("CREATE TABLE t (x)")
     with pytest.raises(StoreError, match="another version, or is something else"):
         UsageLedger(tmp_path / "foreign")
@@ -255,7 +255,7 @@ def test_a_ledger_of_an_earlier_version_is_read(tmp_path):
     ledger = UsageLedger(tmp_path)
     ledger.prepare("alice", Quota(), "c", 2)
     ledger.close()
-    with sqlite3.connect(tmp_path / DATABASE) as db:
+    with sqlite3.connect(tmp_path / LEDGER_FILE) as db:
         db.execute("DROP TABLE computations")
     db.close()
     (usage,) = UsageLedger(tmp_path).usage()

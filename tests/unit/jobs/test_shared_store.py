@@ -14,7 +14,7 @@ import torch
 
 from deepreduce.data import snapshot
 from deepreduce.errors import MissingPackageError, SettingError, StoreError
-from deepreduce.jobs.cluster.object_store import FolderObjects, FsspecObjects, UnreachableError, open_objects
+from deepreduce.jobs.cluster.object_store import FolderObjects, FsspecObjects, UnreachableError, open_object_store
 from deepreduce.jobs.cluster.shared_store import Depot
 from deepreduce.jobs.cluster.worker import Errand, Node, run_errand
 from deepreduce.jobs.executors import EpochEnded, InlineExecutor, Started
@@ -41,13 +41,13 @@ def bucket():
 @pytest.fixture(params=KINDS)
 def objects(request, tmp_path):
     if request.param == "s3":
-        return open_objects(f"{request.getfixturevalue('bucket')}/{tmp_path.name}")
+        return open_object_store(f"{request.getfixturevalue('bucket')}/{tmp_path.name}")
     if request.param == "renaming":  # as of SFTP or HDFS: fsspec's own folders, which are not whole by themselves
         import fsspec
 
         return FsspecObjects(f"local://{tmp_path / 'store'}", fsspec.get_filesystem_class("local"))
     url = {"folder": str(tmp_path / "store"), "file": f"file://{tmp_path}/store", "memory": f"memory://{tmp_path}"}
-    return open_objects(url[request.param])
+    return open_object_store(url[request.param])
 
 
 def file(path: Path, content: bytes) -> Path:
@@ -115,7 +115,7 @@ def forked(target, *arguments):
 
 
 def write_for_ever(ready, url, files):
-    objects = open_objects(url)
+    objects = open_object_store(url)
     while True:
         for path in files:
             objects.upload(path, "object")
@@ -125,7 +125,7 @@ def write_for_ever(ready, url, files):
 @pytest.mark.parametrize("kind", ["folder", "s3"])
 def test_an_object_is_whole_whenever_its_writer_is_killed(kind, tmp_path, request):
     url = str(tmp_path / "store") if kind == "folder" else f"{request.getfixturevalue('bucket')}/killed"
-    objects = open_objects(url)
+    objects = open_object_store(url)
     files = [file(tmp_path / name, os.urandom(4_000_000 + size)) for name, size in (("a", 0), ("b", 999))]
     allowed = {hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
     objects.upload(files[0], "object")
@@ -146,17 +146,17 @@ def test_an_object_is_whole_whenever_its_writer_is_killed(kind, tmp_path, reques
 )
 def test_stores_that_cannot_be_opened(url, error, says):
     with pytest.raises(error, match=says) as failure:
-        open_objects(url)
+        open_object_store(url)
     assert "\n" not in str(failure.value)
 
 
 def test_what_a_store_refuses_is_one_line(bucket, tmp_path):
     with pytest.raises(UnreachableError, match=r"nowhere/x: store\.json .*bucket does not exist") as failure:
-        Depot.open(open_objects("s3://nowhere/x"))
+        Depot.open(open_object_store("s3://nowhere/x"))
     assert "\n" not in str(failure.value)
     file(tmp_path / "file", b"")
     with pytest.raises(UnreachableError, match="cannot be written"):
-        Depot.open(open_objects(str(tmp_path / "file")))
+        Depot.open(open_object_store(str(tmp_path / "file")))
 
 
 # --- results ---
@@ -183,7 +183,7 @@ def test_a_result_is_the_first_and_stays(objects, tmp_path):
 
 
 def test_results_that_were_damaged_are_refused(tmp_path):
-    depot = Depot.open(open_objects(str(tmp_path / "store")))
+    depot = Depot.open(open_object_store(str(tmp_path / "store")))
     depot.publish(finished(tmp_path / "one", 1.0), "ab")
     (weights,) = (tmp_path / "store" / "jobs" / "ab").glob("weights-*")
     good = weights.read_bytes()
@@ -201,16 +201,16 @@ def test_results_that_were_damaged_are_refused(tmp_path):
 
 
 def test_another_store_is_noticed(tmp_path):
-    here = Depot.open(open_objects(str(tmp_path / "a")))
-    assert Depot.open(open_objects(str(tmp_path / "a"))).identity == here.identity
-    Depot.open(open_objects(str(tmp_path / "b")))
+    here = Depot.open(open_object_store(str(tmp_path / "a")))
+    assert Depot.open(open_object_store(str(tmp_path / "a"))).identity == here.identity
+    Depot.open(open_object_store(str(tmp_path / "b")))
     for other in ("b", "missing"):
         with pytest.raises(StoreError, match="not the driver's store on this machine"):
-            Depot.join(open_objects(str(tmp_path / other)), here.identity)
+            Depot.join(open_object_store(str(tmp_path / other)), here.identity)
     assert not (tmp_path / "missing").exists()
     (tmp_path / "a" / "store.json").write_text('{"format": 99, "id": "x"}')
     with pytest.raises(StoreError, match="format 99"):
-        Depot.open(open_objects(str(tmp_path / "a")))
+        Depot.open(open_object_store(str(tmp_path / "a")))
 
 
 # --- checkpoints ---
@@ -274,7 +274,7 @@ class Killed(BaseException):
 def place(tmp_path, monkeypatch):
     """A store with the data in it, and a node's scratch folder."""
     monkeypatch.setenv("DEEPREDUCE_SCRATCH", str(tmp_path / "scratch"))
-    return Depot.open(open_objects(str(tmp_path / "store")))
+    return Depot.open(open_object_store(str(tmp_path / "store")))
 
 
 def errand(depot: Depot, job: Job) -> Errand:
@@ -366,7 +366,7 @@ def test_a_node_fetches_once_and_checks(place, jobs, tmp_path, monkeypatch):
 
 
 def sleep_in_a_task(ready, url, scratch):
-    with Node(Depot.open(open_objects(url)), scratch).task():
+    with Node(Depot.open(open_object_store(url)), scratch).task():
         ready.set()
         time.sleep(600)
 

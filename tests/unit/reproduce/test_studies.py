@@ -83,7 +83,7 @@ def test_what_follows_is_run_until_nothing_does_and_what_failed_once(tmp_path: P
 
     monkeypatch.setattr(session, "run_missing", run_missing)
     place = session.Place(tmp_path / "results", tmp_path / "work")
-    outcome = session.run([Study()], find_scale("small"), (0,), place, InlineExecutor())
+    outcome = session.run_studies([Study()], find_scale("small"), (0,), place, InlineExecutor())
     assert runs == [["S1"], ["S2"], ["S3"]]
     assert outcome.failed.keys() == {"S1", "S2", "S3"} and not outcome.stopped
 
@@ -99,4 +99,4 @@ def test_damaged_results_are_told(tmp_path: Path, name: str, content: bytes) -> 
     (tmp_path / name).write_bytes(content)
     place = session.Place(tmp_path, tmp_path / "work")
     with pytest.raises(StoreError, match=name):
-        session.write([STUDIES["table1"]], find_scale("small"), (0,), place, "c", figures=False)
+        session.write_results([STUDIES["table1"]], find_scale("small"), (0,), place, "c", figures=False)

@@ -48,10 +48,10 @@ def usage_command(
     as_json: JsonOption = False,
 ) -> None:
     """Show the images that each identity has prepared and predicted, for each plan with its weights."""
-    from ...inference.access.usage_ledger import DATABASE, UsageLedger
+    from ...inference.access.usage_ledger import LEDGER_FILE, UsageLedger
 
     place = folder / "state" if (folder / "state").is_dir() else folder
-    if not (place / DATABASE).is_file():
+    if not (place / LEDGER_FILE).is_file():
         raise StoreError(f"nothing was counted in {folder}", "give the folder of serve --state or --store")
     ledger = UsageLedger(place)
     try:
@@ -109,15 +109,15 @@ def verify_command(
     The head, the hash of the last line, vouches for all lines before it. Keep it where the server cannot write: a chain
     alone does not show that its end was cut off, or that the whole log was replaced.
     """
-    from ...inference.access.audit_log import FIRST
-    from ...inference.access.audit_verify import check
+    from ...inference.access.audit_log import FIRST_DIGEST
+    from ...inference.access.audit_verify import verify_audit_log
 
-    found = check(files, expect)
+    found = verify_audit_log(files, expect)
     if as_json:
         typer.echo(json.dumps(asdict(found)))
         return
     typer.echo(f"{found.lines} lines, each follows the one before; head {found.head}")
-    if found.first != FIRST:
+    if found.first != FIRST_DIGEST:
         typer.echo(f"note: it goes on from a file whose last line has the hash {found.first}")
     if found.passed_over:
         typer.echo(f"note: {found.passed_over} damaged pieces were skipped; the log notes each (a crash, a full disk)")

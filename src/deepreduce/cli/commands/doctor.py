@@ -108,9 +108,9 @@ def _data(folder: Path) -> dict[str, Any]:
 def _store(folder: Path) -> dict[str, Any]:
     result: dict[str, Any] = {"folder": str(folder)}
     try:
-        from ...inference.store.summary import summary
+        from ...inference.store.summary import store_summary
 
-        return result | summary(folder)
+        return result | store_summary(folder)
     except (DeepReduceError, ImportError) as error:
         return result | {"error": one_line(error)}
 

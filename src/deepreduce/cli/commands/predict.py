@@ -171,7 +171,7 @@ def _predict_all(options: PredictOptions) -> None:
     started = time.perf_counter()
     console = Console(stderr=True)
     from ...inference.client.client import Client
-    from ...inference.client.retry import patiently
+    from ...inference.client.retry import retry_while_busy
     from ...inference.core_dumps import forbid_core_files
     from ...paths import client_store_folder
 
@@ -198,7 +198,7 @@ def _predict_all(options: PredictOptions) -> None:
                 on_progress=report,
             )
 
-        client = patiently(connect, options.wait)
+        client = retry_while_busy(connect, options.wait)
         stack.callback(client.close)
         connected = time.perf_counter()
         notes = [] if client.store is None else list(client.store.notices)
@@ -281,7 +281,7 @@ def _predict(client: Client, images: Any, left: int, notes: list[str], wait: flo
 
     A server that refuses what it has just prepared is not asked again.
     """
-    from ...inference.client.retry import patiently
+    from ...inference.client.retry import retry_while_busy
     from ...inference.transport.errors import PeerError
     from ...inference.transport.frames import Reason
 
@@ -297,18 +297,18 @@ def _predict(client: Client, images: Any, left: int, notes: list[str], wait: flo
             if error.reason != Reason.BATCH or not client.stored or not before or fresh:
                 raise
             notes.append("a prepared batch was not the server's any more; it is dropped on both sides")
-            patiently(client.reconnect, wait)
+            retry_while_busy(client.reconnect, wait)
 
 
 def _prepare(client: Client, count: int, notes: list[str], wait: float) -> None:
     """So many, or as many as a quota or a busy server leaves, if any is ready then. Raises `BusyError`, `PeerError`."""
-    from ...inference.client.retry import patiently
+    from ...inference.client.retry import retry_while_busy
     from ...inference.transport.errors import BusyError, PeerError
     from ...inference.transport.frames import Reason
 
     goal = client.prepared + count
     try:
-        patiently(lambda: client.prepare(max(0, goal - client.prepared)), wait)
+        retry_while_busy(lambda: client.prepare(max(0, goal - client.prepared)), wait)
     except BusyError as error:
         if not client.prepared:
             raise

@@ -131,7 +131,7 @@ def reproduce_command(
 
 def _reproduce(options: ReproduceOptions) -> None:
     from ...reproduce.scale import find_scale
-    from ...reproduce.session import Place, choose, write
+    from ...reproduce.session import Place, choose_studies, write_results
     from ...reproduce.tables import STUDIES
 
     console = Console(stderr=options.as_json)
@@ -140,7 +140,7 @@ def _reproduce(options: ReproduceOptions) -> None:
         return
     if not options.names:
         raise SettingError("nothing is named", "name tables or figures, or all; --list shows them")
-    chosen, studies = find_scale(options.scale), choose(options.names, STUDIES)
+    chosen, studies = find_scale(options.scale), choose_studies(options.names, STUDIES)
     seed_list = chosen.seeds if options.seeds is None else parse_seeds(options.seeds)
     limit = inf if options.time_limit is None else parse_duration(options.time_limit)
     place = Place(options.results, options.work or Path("reproduction") / chosen.name)
@@ -150,15 +150,15 @@ def _reproduce(options: ReproduceOptions) -> None:
         matplotlib()  # missing: say so before hours of training
     outcome = None
     if not options.no_run and any(study.trainings for study in studies):
-        from ...reproduce.session import run
+        from ...reproduce.session import run_studies
         from ..output.search_progress import watch
 
         runs_on = make_executor(options, place.work / "store")
         with closing(runs_on), watch(console) as observer:
-            outcome = run(studies, chosen, seed_list, place, runs_on, observer, limit, options.best_test)
+            outcome = run_studies(studies, chosen, seed_list, place, runs_on, observer, limit, options.best_test)
     command = shlex.join(["deepreduce", *sys.argv[1:]])
     try:
-        written = write(
+        written = write_results(
             studies,
             chosen,
             seed_list,

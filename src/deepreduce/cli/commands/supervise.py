@@ -34,15 +34,15 @@ def supervise(
     They are this command, run with a socket to accept from. Raises `SessionError` when one does not start.
     """
     from ...inference.server.events import emit
-    from ...inference.server.server import listening
+    from ...inference.server.server import listening_socket
     from ...inference.server.supervisor import Supervisor
     from ...inference.server.workers.fork_server import ForkServer
-    from ...inference.store.server import hold
+    from ...inference.store.server import hold_store
 
     with ExitStack() as stack:
-        listener = stack.enter_context(listening(settings.host, settings.port))
+        listener = stack.enter_context(listening_socket(settings.host, settings.port))
         store = settings.server.store
-        lock = None if store is None else stack.enter_context(hold(store))
+        lock = None if store is None else stack.enter_context(hold_store(store))
         fork_server = None
         if settings.server.workers:
             fork_server = ForkServer(plan, weights, settings.server.threads)

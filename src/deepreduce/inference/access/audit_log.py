@@ -24,7 +24,7 @@ from typing import Any
 from ...errors import StoreError
 from ...locks import lock, unlock
 
-FIRST = "0" * 64  # what the first line of a chain has for the hash of the line before
+FIRST_DIGEST = "0" * 64  # what the first line of a chain has for the hash of the line before
 TAIL = 1 << 20  # bytes in which the last whole line must be found
 
 
@@ -88,8 +88,8 @@ class AuditLog:
                 unlock(self._lock)
 
     def _kept_head(self) -> str:
-        found = os.pread(self._lock, len(FIRST), 0).decode("ascii", "replace")
-        return found if re.fullmatch("[0-9a-f]{64}", found) else FIRST
+        found = os.pread(self._lock, len(FIRST_DIGEST), 0).decode("ascii", "replace")
+        return found if re.fullmatch("[0-9a-f]{64}", found) else FIRST_DIGEST
 
     def _keep_head(self) -> None:
         with suppress(OSError):  # it is asked only when the log itself is gone or empty
@@ -108,7 +108,7 @@ class _Chain:
         self.head, self.size = former, 0
         try:
             self.catch_up()
-            if self.size == 0 and former != FIRST:
+            if self.size == 0 and former != FIRST_DIGEST:
                 self.append("continued", {"former": former})
         except BaseException:
             self.close()

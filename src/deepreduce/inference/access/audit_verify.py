@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ...errors import DeepReduceError, SettingError
-from .audit_log import FIRST, parsed
+from .audit_log import FIRST_DIGEST, parsed
 
 MAX_LINE = 1 << 20  # bytes of a line that is read as one; a longer piece is no line
 
@@ -25,7 +25,7 @@ class BrokenChainError(DeepReduceError):
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
+class VerifiedAuditLog:
     """A chain that holds. ``head``: the hash of the last line, ``first``: of the line before the first of all.
 
     ``passed_over``: pieces that are no lines, as the log itself tells. ``torn``: bytes at the end that are no line yet.
@@ -40,7 +40,7 @@ class Checked:
     stopped: bool
 
 
-def check(paths: Sequence[Path], expected: str | None = None) -> Checked:
+def verify_audit_log(paths: Sequence[Path], expected: str | None = None) -> VerifiedAuditLog:
     """Reads the files of one chain, the oldest first; ``expected``: a hash that some line must have.
 
     Raises `BrokenChainError`, `SettingError` at a file that cannot be read.
@@ -60,7 +60,7 @@ def check(paths: Sequence[Path], expected: str | None = None) -> Checked:
             f"no line has the hash {expected[:12]}...", "the end was cut off, or the log was written anew"
         )
     stopped = reader.event == "stopped" and not torn
-    return Checked(reader.lines, reader.first, reader.head, reader.passed_over, torn, stopped)
+    return VerifiedAuditLog(reader.lines, reader.first, reader.head, reader.passed_over, torn, stopped)
 
 
 class _Reader:
@@ -68,7 +68,7 @@ class _Reader:
 
     def __init__(self) -> None:
         self.lines = self.passed_over = 0
-        self.first = self.head = FIRST
+        self.first = self.head = FIRST_DIGEST
         self.event = ""
         self.seen: set[str] = set()
         self._pieces, self._length, self._ended = hashlib.sha256(), 0, False  # without the end of the last of them

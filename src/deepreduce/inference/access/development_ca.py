@@ -32,7 +32,7 @@ from ...errors import SettingError, one_line
 from ...files import write_whole
 from ...locks import lock
 from ...paths import config_folder
-from ..identity import usable
+from ..identity import is_usable_name
 
 AUTHORITY_DAYS, LEAF_DAYS, RENEW_DAYS = 5 * 365, 365, 90
 BACKDATED = datetime.timedelta(hours=1)  # for clocks that differ
@@ -92,7 +92,7 @@ def make_certificates(folder: Path, hosts: Sequence[str], clients: Sequence[str]
     for host in hosts:
         _general_name(host)
     for name in clients:
-        if not usable(name) or not re.fullmatch(r"[A-Za-z0-9_.@+-]+", name) or len(name) > COMMON_NAME:
+        if not is_usable_name(name) or not re.fullmatch(r"[A-Za-z0-9_.@+-]+", name) or len(name) > COMMON_NAME:
             raise SettingError(f"{name!r:.80} cannot name a client", "use letters, digits and . _ @ + -, at most 64")
     pairs = []
     with _opened(folder) as folder:

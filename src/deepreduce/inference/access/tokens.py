@@ -19,7 +19,7 @@ from pathlib import Path
 
 from ...errors import DeepReduceError, SettingError
 from ...files import write_whole
-from ..identity import usable
+from ..identity import is_usable_name
 
 log = logging.getLogger("deepreduce.server")
 TOKEN_BYTES = 32
@@ -132,7 +132,7 @@ class TokenFile:
 
 def _nameable(name: str) -> bool:
     """Return the identity of a line of the file: all before its first white space."""
-    return usable(name) and not any(c.isspace() for c in name) and not name.startswith("#")
+    return is_usable_name(name) and not any(c.isspace() for c in name) and not name.startswith("#")
 
 
 def _others(path: Path, name: str) -> list[str]:

@@ -28,7 +28,7 @@ from ...errors import StoreError, one_line
 from ...locks import lock, try_lock
 from .quota import Quota, QuotaError
 
-DATABASE, PROCESSES = "quota.sqlite", "processes"
+LEDGER_FILE, PROCESSES = "quota.sqlite", "processes"
 APPLICATION, FORMAT = 0x64726D71, 1  # "drmq"
 # SECURITY.md, Parameters: 2^-NOISE_BITS bounds what the noise of one image's answers tells of the weights; of rings of
 # more than 32 bits it tells less.
@@ -111,7 +111,7 @@ class UsageLedger:
         self._now, self._lock = now, threading.RLock()
         self._folder = None if folder is None else Path(folder)
         self._process, self._presence = os.urandom(16).hex(), -1
-        place = ":memory:" if self._folder is None else str(self._folder / DATABASE)
+        place = ":memory:" if self._folder is None else str(self._folder / LEDGER_FILE)
         self._place = place
         if self._folder is not None:
             self._presence = _take_place(self._folder, self._process)

@@ -11,7 +11,7 @@ from ...errors import DeepReduceError, SessionError, SettingError, one_line
 from ..checks import check_between
 from ..transport.errors import BusyError
 from .client import Client
-from .retry import pause_s
+from .retry import retry_pause_s
 
 log = logging.getLogger("deepreduce.client")
 POLL_S = 0.5  # between looks at the store, which other processes use too
@@ -83,7 +83,7 @@ class BackgroundPreparer:
                     self._report(None)
                     continue
             except BusyError as busy:
-                pause = pause_s(busy)
+                pause = retry_pause_s(busy)
                 if self._working is not None and not self._working.connected:
                     self._drop()
             except DeepReduceError as error:

@@ -12,12 +12,12 @@ from ..transport.errors import BusyError
 T = TypeVar("T")
 
 
-def pause_s(error: BusyError) -> float:
+def retry_pause_s(error: BusyError) -> float:
     """Between half and one and a half times what the server said."""
     return error.retry_s * random.uniform(0.5, 1.5)
 
 
-def patiently(work: Callable[[], T], wait_s: float, sleep: Callable[[float], object] = time.sleep) -> T:
+def retry_while_busy(work: Callable[[], T], wait_s: float, sleep: Callable[[float], object] = time.sleep) -> T:
     """Return the result of ``work``, tried again while the server is busy.
 
     Raises the last `BusyError` when another pause would end later than ``wait_s`` seconds from now.
@@ -27,7 +27,7 @@ def patiently(work: Callable[[], T], wait_s: float, sleep: Callable[[float], obj
         try:
             return work()
         except BusyError as error:
-            pause = pause_s(error)
+            pause = retry_pause_s(error)
             if time.monotonic() + pause > deadline:
                 raise
         sleep(pause)

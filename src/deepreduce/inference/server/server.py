@@ -72,7 +72,7 @@ class Server:
     def listen(self, host: str = "127.0.0.1", port: int = 0) -> int:
         """Opens the port (0: any free one) and returns its number."""
         check_between("port", port, 0, 65535)
-        self._listener = listening(host, port)
+        self._listener = listening_socket(host, port)
         bound: int = self._listener.getsockname()[1]
         return bound
 
@@ -241,7 +241,7 @@ class Server:
         sock.close()
 
 
-def listening(host: str, port: int) -> socket.socket:
+def listening_socket(host: str, port: int) -> socket.socket:
     """Return a socket that listens. Raises `SettingError`."""
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET

@@ -21,7 +21,7 @@ STALE_S = 7 * 86400.0  # material that old gives way when there is no room
 class ServerStore(Store):
     """One server at a time. ``max_peer_bytes``: of one client's files; beyond it the client's oldest batches go.
 
-    ``lock``: the store's, as `hold` gave it to whoever started this process: the processes of one server share a store.
+    ``lock``: the store's, as `hold_store` gave it to whoever started this process: the processes of one server share a store.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class ServerStore(Store):
 
 
 @contextmanager
-def hold(folder: Path | str) -> Iterator[int]:
+def hold_store(folder: Path | str) -> Iterator[int]:
     """Yield the store's lock, to be inherited by the processes that are to use it together."""
     folder = Path(folder)
     try:

@@ -9,7 +9,7 @@ from ...errors import StoreError, one_line
 from .store import DATABASE
 
 
-def summary(folder: Path) -> dict[str, int]:
+def store_summary(folder: Path) -> dict[str, int]:
     """{"ready": batches, "bytes": of their files}; zeros where there is no store. Raises `StoreError`."""
     path = folder / DATABASE
     if not path.exists():

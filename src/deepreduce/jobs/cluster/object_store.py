@@ -52,7 +52,7 @@ class Objects(Protocol):
         """Remove the object, if there is one."""
 
 
-def open_objects(url: str) -> Objects:
+def open_object_store(url: str) -> Objects:
     """Objects below ``url``, which is a folder's path or a URL. Nothing is read or written yet.
 
     Raises `SettingError` for a URL of no known kind, `MissingPackageError` naming what its kind needs.

@@ -27,7 +27,7 @@ from ...version import __version__
 from ..executors import Event, available_cores
 from ..job import Job
 from ..store import JobStore
-from .object_store import UnreachableError, open_objects
+from .object_store import UnreachableError, open_object_store
 from .shared_store import Depot
 from .worker import Errand, run_errand
 
@@ -70,7 +70,7 @@ class RayExecutor:
         _check("`gpus_per_job`", gpus or 0, 0, 64)
         _check("`retries`", retries, 0, 1000)
         _check("`jobs`", 1 if jobs is None else jobs, 1, 100_000)
-        self._objects = open_objects(store)
+        self._objects = open_object_store(store)
         self._depot: Depot | None = None
         self._offered: set[str] = set()
         address = address or os.environ.get("RAY_ADDRESS")

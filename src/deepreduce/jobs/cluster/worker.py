@@ -24,7 +24,7 @@ from ...train.fit import Epoch
 from ..executors import EpochEnded, Event, Started
 from ..job import Job, perform
 from ..store import JobStore
-from .object_store import open_objects
+from .object_store import open_object_store
 from .shared_store import Depot
 
 FETCHING_S = 3600.0  # how long one worker of a node waits for another that fetches the same
@@ -50,7 +50,7 @@ def run_errand(errand: Errand, device: str, tell: Callable[[Event], None]) -> No
     it was in. Raises `DeepReduceError` subclasses; `UnreachableError` where another try may help.
     """
     job, spec = errand.job, errand.job.spec
-    depot = Depot.join(open_objects(errand.url), errand.identity)
+    depot = Depot.join(open_object_store(errand.url), errand.identity)
     tell(Started(spec.digest))
     if depot.is_done(spec.digest, job.test):
         return
