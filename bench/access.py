@@ -19,8 +19,7 @@ import numpy as np
 
 import results_page
 from deepreduce.inference import Client, Quota, Quotas, Server, ServerSettings, client_context, server_context
-from deepreduce.inference.access.development_ca import make_certificates
-from deepreduce.inference.access.tokens import add_token
+from deepreduce.inference.access import add_token, make_certificates
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
 from sessions import PLAN, WEIGHTS, X

@@ -18,8 +18,7 @@ import numpy as np
 import results_page
 from deepreduce.data import load
 from deepreduce.inference import Client
-from deepreduce.plan import encode_input, normalized, read_plan, read_weights
-from deepreduce.plan.reference import answers
+from deepreduce.plan import answers, encode_input, normalized, read_plan, read_weights
 
 AHEAD = 25  # preparations at a time
 

@@ -29,7 +29,7 @@ import results_page
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
 
 from cluster_helper import ray_cluster, raylet_of, workers_of
-from deepreduce.jobs.cluster.object_store import open_object_store
+from deepreduce.jobs.cluster import open_object_store
 from s3_server import s3_server
 
 PATIENCE_S = 1800

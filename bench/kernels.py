@@ -18,8 +18,8 @@ import numpy as np
 
 import results_page
 from deepreduce import _core
-from deepreduce.benchmark.roofline import measure_rates
-from deepreduce.inference.protocol.linear import Decrypted, OfflineLinear, OnlineLinear, add_uploads, encrypted_input
+from deepreduce.benchmark import measure_rates
+from deepreduce.inference.protocol import Decrypted, OfflineLinear, OnlineLinear, add_uploads, encrypted_input
 from deepreduce.plan import Conv, FixedPoint, Plan, packings
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))

@@ -22,7 +22,7 @@ from statistics import median
 import numpy as np
 
 import results_page
-from deepreduce.benchmark.roofline import linear_floor_s, measure_rates, relu_floor
+from deepreduce.benchmark import linear_floor_s, measure_rates, relu_floor
 from deepreduce.export import plan_of
 from deepreduce.plan import predict, read_plan, write_plan, write_weights
 from private import POINTS

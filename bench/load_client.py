@@ -16,7 +16,7 @@ import numpy as np
 
 from deepreduce.errors import SessionError
 from deepreduce.inference import BusyError, Client, client_context
-from deepreduce.inference.client.retry import retry_pause_s
+from deepreduce.inference.client import retry_pause_s
 
 clients: list[Client] = []
 AHEAD = 10  # batches that an occupying session prepares before it drops them with its connection

@@ -6,11 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from deepreduce.export import Lowered, lower, quantize, with_rescales
-from deepreduce.export.synthetic import random_images, with_random_weights
-from deepreduce.networks.source import ModelSource
-from deepreduce.plan import INPUT, FixedPoint, Op, Relu, Rescale, pack_kept, write_plan, write_weights
-from deepreduce.plan.shapes import shape_of
+from deepreduce.export import Lowered, lower, quantize, random_images, with_random_weights, with_rescales
+from deepreduce.networks import ModelSource
+from deepreduce.plan import INPUT, FixedPoint, Op, Relu, Rescale, pack_kept, shape_of, write_plan, write_weights
 
 WAYS = ("layers", "channels", "elements")
 RING = FixedPoint(32, 8)

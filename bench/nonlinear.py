@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 import results_page
-from deepreduce.benchmark.run import BenchOptions, bench
+from deepreduce.benchmark import BenchOptions, bench
 from deepreduce.plan import MaxPool, Relu, Rescale
 from layers import write_nonlinear
 

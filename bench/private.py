@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 
 import results_page
-from deepreduce.benchmark.run import BenchOptions, bench
+from deepreduce.benchmark import BenchOptions, bench
 from deepreduce.export import plan_of
 from deepreduce.plan import write_plan, write_weights
 

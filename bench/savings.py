@@ -15,8 +15,7 @@ from pathlib import Path
 import numpy as np
 
 import results_page
-from deepreduce.benchmark.roofline import measure_rates
-from deepreduce.benchmark.run import BenchOptions, bench
+from deepreduce.benchmark import BenchOptions, bench, measure_rates
 from masks import WAYS, masks_of, network, relu_shapes, write_masked
 from savings_figure import draw
 

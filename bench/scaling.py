@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 import results_page
-from deepreduce.benchmark.run import BenchOptions, bench
+from deepreduce.benchmark import BenchOptions, bench
 from layers import write_relus
 
 

@@ -16,9 +16,15 @@ from statistics import mean, stdev
 
 import results_page
 import search_cost_figure
-from deepreduce.search import Frontier, TrainedNetwork
-from deepreduce.search.criticality import RankAgreement, rank_agreement
-from deepreduce.search.hypervolume import Reference, hypervolume, reference_of
+from deepreduce.search import (
+    Frontier,
+    RankAgreement,
+    Reference,
+    TrainedNetwork,
+    hypervolume,
+    rank_agreement,
+    reference_of,
+)
 
 MUST_AGREE = (
     *("model", "width", "stages", "recipe", "teacher_recipe", "seed", "alpha", "rho"),

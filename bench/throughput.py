@@ -19,10 +19,9 @@ import time
 import torch
 import torch.nn.functional as F
 
-from deepreduce.data.dataset import Dataset, Split, assemble
+from deepreduce.data import Dataset, Split, assemble
 from deepreduce.networks import ModelSource, count
-from deepreduce.train import fit, make_recipe
-from deepreduce.train.fit import make_optimizer
+from deepreduce.train import fit, make_optimizer, make_recipe
 
 
 def synthetic(shape: tuple[int, int, int], images: int) -> Dataset:

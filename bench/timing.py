@@ -18,13 +18,10 @@ from pathlib import Path
 import numpy as np
 
 import results_page
-from deepreduce.benchmark.roofline import measure_rates
-from deepreduce.benchmark.run import BenchOptions, bench
+from deepreduce.benchmark import BenchOptions, bench, measure_rates
 from deepreduce.export import plan_of
 from deepreduce.plan import INPUT, Plan, predict, write_plan, write_weights
-from deepreduce.plan.cost.latency import DEFAULT, Machine, run_seconds
-from deepreduce.plan.cost.network_link import NetworkLink, parse_link
-from deepreduce.plan.cost.op_counts import op_work
+from deepreduce.plan.cost import DEFAULT_MACHINE, Machine, NetworkLink, op_work, parse_link, run_seconds
 
 POINTS = ["full", "S2+S3+S4", "S2^RT+S3^RT+S4^RT", "S2^RT+S3^RT+S4^RT, rho=0.5", "S2^RT+S3^RT, alpha=0.5, rho=0.5"]
 LINK_FIELDS = ("link_linear_s", "link_level_s", "link_rest")
@@ -84,7 +81,7 @@ def fit_computing(runs: list[Timed]) -> Machine:
                     rows.append([counts[op["name"]].get(name, 0.0) * weight for name in FIELDS])
                     right.append(seconds * weight)
     found = dict(zip(FIELDS, solve(rows, right), strict=True))
-    return replace(DEFAULT, **{name: float(value) for name, value in found.items() if not np.isnan(value)})
+    return replace(DEFAULT_MACHINE, **{name: float(value) for name, value in found.items() if not np.isnan(value)})
 
 
 def fit_links(runs: list[Timed], machine: Machine) -> Machine:
@@ -139,7 +136,7 @@ def summary(runs: list[Timed], machine: Machine) -> str:
 
 def constants(machine: Machine) -> str:
     """To be copied into the source."""
-    rows = [[name, f"{value:.2e}", f"{getattr(DEFAULT, name):.2e}"] for name, value in asdict(machine).items()]
+    rows = [[name, f"{value:.2e}", f"{getattr(DEFAULT_MACHINE, name):.2e}"] for name, value in asdict(machine).items()]
     return results_page.table(["constant", "fitted", "source"], rows)
 
 
@@ -159,7 +156,7 @@ def measure(arguments: argparse.Namespace) -> list[Timed]:
                     title += "" if merge else ", unmerged"
                     facts = {"model": arguments.model, "point": point, "merged": merge}
                     runs.append(Timed(title, plan, {**facts, **result}))
-                    print(" | ".join(row(runs[-1], [DEFAULT])), flush=True)
+                    print(" | ".join(row(runs[-1], [DEFAULT_MACHINE])), flush=True)
     return runs
 
 
@@ -178,9 +175,9 @@ def main() -> None:
     machine = fit_links(runs, fit_computing(runs))
     headers = ["plan, protocol, network", "ReLUs"]
     headers += [text for phase in ("online", "offline") for text in (f"{phase} s", "fitted", "source")]
-    table = results_page.table(headers, [row(run, [machine, DEFAULT]) for run in runs])
+    table = results_page.table(headers, [row(run, [machine, DEFAULT_MACHINE]) for run in runs])
     text = f"{table}\nWith the fitted constants:\n\n{summary(runs, machine)}\n\nWith those in the source:\n\n"
-    text += f"{summary(runs, DEFAULT)}\n\n{constants(machine)}"
+    text += f"{summary(runs, DEFAULT_MACHINE)}\n\n{constants(machine)}"
     print(text)
     if not arguments.print:
         page = results_page.path("timing", arguments.hardware)

@@ -24,14 +24,11 @@ import torch
 
 import deepreduce
 import results_page
-from deepreduce.data.dataset import Dataset, Split, assemble
-from deepreduce.jobs.executors import devices
-from deepreduce.networks import ModelSource, count
-from deepreduce.networks.features import with_features
-from deepreduce.reduce.annealing import anneal_to
-from deepreduce.train import fit, make_recipe
-from deepreduce.train.annealing import Annealing
-from deepreduce.train.recipe import Recipe
+from deepreduce.data import Dataset, Split, assemble
+from deepreduce.jobs import devices
+from deepreduce.networks import ModelSource, count, with_features
+from deepreduce.reduce import anneal_to
+from deepreduce.train import Annealing, Recipe, fit, make_recipe
 
 KD = ("off", "on", "strong")
 ABOUT = """{device}, torch {torch}, {threads} thread(s). Medians of {epochs} epochs of {images:,} images (random), after

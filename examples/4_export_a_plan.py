@@ -8,8 +8,7 @@ takes the search of 3_find_a_frontier.py. On the command line: `deepreduce expor
 import sys
 
 from deepreduce import Frontier
-from deepreduce.export import export_point, frontier_data
-from deepreduce.export.samples import write_samples
+from deepreduce.export import export_point, frontier_data, write_samples
 from deepreduce.plan import predict
 
 source, target = sys.argv[1:3] if len(sys.argv) > 2 else ("example-search", "example-plan")

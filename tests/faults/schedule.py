@@ -14,8 +14,7 @@ from typing import Any
 from deepreduce.inference.transport.frames import Kind
 
 from .frames import Frame, frame_at, frames
-from .messages import COMPARED
-from .messages import FAULTS as MESSAGE_FAULTS
+from .messages import COMPARED, FAULTS as MESSAGE_FAULTS
 from .party import KILLS, PAUSES
 from .relay import ANY_STREAM, TLS_ONLY
 

@@ -4,8 +4,7 @@ from itertools import pairwise
 from math import log10
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from deepreduce.search.hypervolume import Reference, hypervolume
 from deepreduce.search.strategies.successive_halving import survivors

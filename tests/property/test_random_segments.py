@@ -1,8 +1,7 @@
 """Random linear segments, front padded and merged, against torch's own forward at every pixel, borders included."""
 
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from torch import nn
 
 from deepreduce.export import convs, lower, merge_ops

@@ -10,8 +10,7 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 
 from deepreduce.errors import SessionError, SettingError, StoreError
 from deepreduce.inference import BackgroundPreparer, Client

@@ -26,8 +26,7 @@ from ..plan.cost.latency import Seconds, op_seconds
 from ..plan.cost.network_link import parse_link
 from ..plan.cost.traffic import Prediction
 from ..plan.execution.messages import Protocol
-from ..plan.reference import run as run_reference
-from ..plan.reference import wrap
+from ..plan.reference import run as run_reference, wrap
 from ..plan.schema import Traffic
 from ..processor import processor_name
 from ..progress import Progress, no_progress

@@ -27,7 +27,7 @@ class ServerFiles:
 
     def context(self) -> ssl.SSLContext:
         """Raises `SettingError`."""
-        from ..inference.transport.streams import server_context
+        from ..inference.transport import server_context
 
         return server_context(self.certificate, self.key, self.client_authority)
 
@@ -54,7 +54,7 @@ def server_files(
             f"{host} can be reached by others, and without TLS they can read the token and the plan, and be the server",
             "give --tls-cert and --tls-key (deepreduce certificates makes some for tests), or --insecure for a test",
         )
-    from ..inference.access.development_ca import loopback_pair
+    from ..inference.access import loopback_pair
 
     pair = loopback_pair()
     return ServerFiles(pair.certificate, pair.key, client_authority, True)
@@ -81,7 +81,7 @@ def client_tls(
 
     Raises `SettingError`.
     """
-    from ..inference.transport.streams import client_context
+    from ..inference.transport import client_context
 
     if key is not None and certificate is None:
         raise SettingError("a key without its certificate", "give --tls-cert and --tls-key")
@@ -91,7 +91,7 @@ def client_tls(
         typer.echo(f"warning: {PLAIN}", err=True)
         return ClientTls(None, None)
     if authority is None and not system and is_loopback(host):
-        from ..inference.access.development_ca import LOOPBACK, loopback_authority
+        from ..inference.access import LOOPBACK, loopback_authority
 
         # Its authority signs for this machine only, whichever of its names was given.
         return ClientTls(client_context(loopback_authority(), certificate, key), server_name or LOOPBACK[0])

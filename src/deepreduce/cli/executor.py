@@ -11,7 +11,7 @@ import typer
 from ..errors import SettingError, nearest
 
 if TYPE_CHECKING:
-    from ..jobs.executors import Executor
+    from ..jobs import Executor
 
 JobsOption = Annotated[
     int | None,
@@ -71,7 +71,7 @@ def make_executor(options: ExecutorOptions, folder: Path) -> Executor:
     if options.executor == "ray":
         if options.device != "auto":
             raise SettingError(f"--device {options.device} cannot be chosen on a cluster", "use --gpus-per-job 1, or 0")
-        from ..jobs.cluster.ray_executor import RETRIES, RayExecutor
+        from ..jobs.cluster import RETRIES, RayExecutor
 
         return RayExecutor(
             options.store or str(folder),
@@ -89,7 +89,7 @@ def make_executor(options: ExecutorOptions, folder: Path) -> Executor:
         if getattr(options, name) is not None:
             flag = "--" + name.replace("_", "-")
             raise SettingError(f"{flag} is for searches on a cluster", "add --executor ray, or leave it out")
-    from ..jobs.executors import ProcessExecutor
+    from ..jobs import ProcessExecutor
 
     # Also for one job: a worker that dies must not take this process along.
     return ProcessExecutor(1 if options.jobs is None else options.jobs, options.device)

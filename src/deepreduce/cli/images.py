@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError, MissingPackageError, PlanError
-from ..plan import Plan, normalized
-from ..plan.npy import read_array
+from ..plan import Plan, normalized, read_array
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -27,7 +27,7 @@ from .options import parse_pairs
 from .units import parse_bytes
 
 if TYPE_CHECKING:
-    from ..inference.access.quota import Quota, Quotas
+    from ..inference.access import Quota, Quotas
 
 UNLIMITED = "unlimited"
 KEYS = ("predictions", "total", "prepared", "ready", "ready_bytes", "connections")
@@ -38,8 +38,8 @@ def read_quotas(texts: Sequence[str] | None, path: Path | None) -> Quotas:
     """Return the options, over which the file's [default] goes, over which an identity's own goes. Raises
     `SettingError`.
     """
-    from ..inference.access.quota import Quota, Quotas
-    from ..inference.identity import is_usable_name
+    from ..inference import is_usable_name
+    from ..inference.access import Quota, Quotas
 
     pairs = {key.replace("-", "_"): value for key, value in parse_pairs(texts, "--quota").items()}
     default = _changed(Quota(), pairs, "--quota")

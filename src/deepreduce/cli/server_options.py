@@ -17,7 +17,7 @@ from .units import parse_address, parse_bytes
 
 if TYPE_CHECKING:
     from ..inference import Quotas, ServerSettings
-    from ..inference.server.supervisor import Inherited
+    from ..inference.server import Inherited
 
 ACCESS, LIMITS = "Access", "Limits"
 GRACE_S = 30.0  # less than a service manager waits before it kills (packaging/)

@@ -11,10 +11,10 @@ from pathlib import Path
 
 from ..errors import DataError, nearest
 from ..paths import data_folder
-from .dataset import Dataset, Split
+from .dataset import Dataset, Split, assemble
 from .downsample import averaged
 
-__all__ = ["NAMES", "Dataset", "Split", "default_root", "load"]
+__all__ = ["NAMES", "Dataset", "Split", "assemble", "default_root", "load"]
 
 NAMES = ("digits", "cifar10", "cifar100", "tinyimagenet", "folder:PATH")
 _FOLDER = "folder:"

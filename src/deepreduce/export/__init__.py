@@ -1,23 +1,5 @@
 """From a network to a plan: the one place where torch weights become integers."""
 
-from .export import Exported, export_network, export_point, frontier_data
-from .lowering.ir import Lowered, convs
-from .lowering.lower import lower
-from .merging.merge import merge_ops
-from .quantization.quantize import quantize
-from .quantization.rescales import with_rescales
-from .synthetic import plan_of
+import lazy_loader
 
-__all__ = [
-    "Exported",
-    "Lowered",
-    "convs",
-    "export_network",
-    "export_point",
-    "frontier_data",
-    "lower",
-    "merge_ops",
-    "plan_of",
-    "quantize",
-    "with_rescales",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

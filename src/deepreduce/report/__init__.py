@@ -10,8 +10,7 @@ from pathlib import Path
 
 from ..files import write_whole
 from .csv_table import render_csv
-from .figures.figures import distribution_figure, frontier_picture
-from .figures.figures import frontier_figure as _frontier_figure
+from .figures.figures import distribution_figure, frontier_figure as _frontier_figure, frontier_picture
 from .html import render_html
 from .views.axis import find_axis
 from .views.published import NOTHING, chosen

@@ -1,7 +1,5 @@
 """The search for the frontier: criticality, candidates, jobs that survive anything."""
 
-from .criticality import criticality, culling_order
-from .find_frontier import find_frontier
-from .frontier import Frontier, TrainedNetwork, pareto
+import lazy_loader
 
-__all__ = ["Frontier", "TrainedNetwork", "criticality", "culling_order", "find_frontier", "pareto"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

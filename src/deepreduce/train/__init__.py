@@ -1,7 +1,5 @@
 """Training: one loop, distillation, batched augmentation."""
 
-from .evaluate import accuracy
-from .fit import Epoch, Result, fit
-from .recipe import RECIPES, Recipe, make_recipe, teacher_recipe_of
+import lazy_loader
 
-__all__ = ["RECIPES", "Epoch", "Recipe", "Result", "accuracy", "fit", "make_recipe", "teacher_recipe_of"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

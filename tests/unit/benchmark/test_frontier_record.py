@@ -1,7 +1,6 @@
 """Names of files that measured runs are kept in."""
 
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from deepreduce.benchmark.frontier.record import network_name, run_file
 

@@ -2,8 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from deepreduce import _core
 from two_party import choose, fresh, fused_relu, garbled, ot_pair, split

@@ -8,8 +8,7 @@ import sys
 import pytest
 import torch
 
-from deepreduce.data import Dataset, load
-from deepreduce.data import digits as digits_module
+from deepreduce.data import Dataset, digits as digits_module, load
 from deepreduce.data.digits import DEFAULT, lay_out, load_digits, originals, split_originals
 from deepreduce.errors import DataError, MissingPackageError
 

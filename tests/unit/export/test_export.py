@@ -8,9 +8,7 @@ import pytest
 import torch
 
 from deepreduce.errors import DataError, ModelError, PointError, SettingError, StoreError
-from deepreduce.export import evaluate as plans
-from deepreduce.export import export as exporting
-from deepreduce.export import export_network, export_point
+from deepreduce.export import evaluate as plans, export as exporting, export_network, export_point
 from deepreduce.export.export import calibration_images, check_digest, frontier_data, spread
 from deepreduce.export.folder import check_folder
 from deepreduce.export.sources import load_network, load_weights, read_calibration, tuned

@@ -16,8 +16,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from deepreduce.errors import StoreError
 from deepreduce.inference.protocol.material import Plain

@@ -1,8 +1,7 @@
 """One grammar for the names of reduced networks."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from deepreduce.errors import PointError
 from deepreduce.networks import Point, Term, parse_point

@@ -10,7 +10,7 @@ import pytest
 
 from deepreduce.export import plan_of
 from deepreduce.plan import INPUT, OUTPUT, predict
-from deepreduce.plan.cost.latency import DEFAULT, Machine, Seconds, op_seconds, run_seconds
+from deepreduce.plan.cost.latency import DEFAULT_MACHINE, Machine, Seconds, op_seconds, run_seconds
 from deepreduce.plan.cost.network_link import NetworkLink, parse_link
 
 BENCH = Path(__file__).parents[3] / "bench"
@@ -43,7 +43,7 @@ def test_there_are_records_of_both_protocols_and_three_networks():
 @pytest.mark.parametrize("run", recorded(), ids=lambda run: f"{run['relus']} {run['protocol']} {run['network']}")
 def test_what_was_recorded_is_predicted_within_a_quarter(plans, run):
     link = parse_link(run["network"])
-    predicted = run_seconds(plans[run["point"]], run["protocol"], run["batch"], DEFAULT, link)
+    predicted = run_seconds(plans[run["point"]], run["protocol"], run["batch"], DEFAULT_MACHINE, link)
     assert predicted.online == pytest.approx(run["online"]["seconds"], rel=0.25)
     assert predicted.offline == pytest.approx(run["offline"]["seconds"], rel=0.25)
 
@@ -82,7 +82,7 @@ def test_slower_links_take_longer(small):
 def test_more_work_takes_longer(small):
     assert run_seconds(small, batch=4).total > 1.5 * run_seconds(small).total
     assert run_seconds(small, "delphi").total > run_seconds(small).total
-    free = replace(DEFAULT, gate_online_s=0.0, byte_online_s=0.0)
+    free = replace(DEFAULT_MACHINE, gate_online_s=0.0, byte_online_s=0.0)
     assert run_seconds(small, machine=free).online < run_seconds(small).online
     assert Seconds(1, 2) + Seconds(3, 4) == Seconds(4, 6)
 
@@ -94,7 +94,7 @@ def test_the_fit_finds_the_constants_that_made_the_runs(small, plans, network, m
     monkeypatch.delitem(sys.modules, "timing", raising=False)
     import timing
 
-    true = Machine(**{name: 3 * getattr(DEFAULT, name) for name in Machine.__dataclass_fields__})
+    true = Machine(**{name: 3 * getattr(DEFAULT_MACHINE, name) for name in Machine.__dataclass_fields__})
     runs = []
     for name, plan in {"small": small, "large": plans[POINTS[2]]}.items():
         for protocol in ("fused", "delphi"):

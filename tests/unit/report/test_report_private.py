@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from test_report_files import HOSTILE, _Page
 
 from deepreduce.errors import SettingError, StoreError

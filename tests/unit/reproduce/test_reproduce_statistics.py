@@ -8,8 +8,7 @@ import sys
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from deepreduce.errors import MissingPackageError, SettingError
 from deepreduce.reproduce.statistics import compare, paired_p, summarize, t_quantile

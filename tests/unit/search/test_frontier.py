@@ -7,8 +7,7 @@ import time
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from deepreduce.errors import StoreError
 from deepreduce.files import read_json, write_json

@@ -1,8 +1,7 @@
 """Budgets of ReLUs: how they are written, what is trained for them, which network is best under each."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from deepreduce.cli.commands.search import ELEMENTS
 from deepreduce.cli.output.search_results import COLUMNS

@@ -1,8 +1,7 @@
 """Budgets: their grammar, and the choice under them by brute force."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from deepreduce.errors import PlanError, SettingError
 from deepreduce.search.frontier import TrainedNetwork

@@ -1,7 +1,5 @@
 """Measurement of a frontier: its points are exported, run between two processes, and noted in frontier.json."""
 
-from .observer import FrontierObserver
-from .points import FailedPoint, FrontierOutcome, MeasuredPoint, measure_frontier
-from .target import Pick, pick
+import lazy_loader
 
-__all__ = ["FailedPoint", "FrontierObserver", "FrontierOutcome", "MeasuredPoint", "Pick", "measure_frontier", "pick"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -28,7 +28,7 @@ def token_command(
 
     A running server reads FILE again by itself. Give the token to its owner, who calls predict with --token-file.
     """
-    from ...inference.access.tokens import add_token, remove_token
+    from ...inference.access import add_token, remove_token
 
     if replace and remove:
         raise SettingError("--replace and --remove together", "give one of them")
@@ -48,7 +48,7 @@ def usage_command(
     as_json: JsonOption = False,
 ) -> None:
     """Show the images that each identity has prepared and predicted, for each plan with its weights."""
-    from ...inference.access.usage_ledger import LEDGER_FILE, UsageLedger
+    from ...inference.access import LEDGER_FILE, UsageLedger
 
     place = folder / "state" if (folder / "state").is_dir() else folder
     if not (place / LEDGER_FILE).is_file():
@@ -109,8 +109,7 @@ def verify_command(
     The head, the hash of the last line, vouches for all lines before it. Keep it where the server cannot write: a chain
     alone does not show that its end was cut off, or that the whole log was replaced.
     """
-    from ...inference.access.audit_log import FIRST_DIGEST
-    from ...inference.access.audit_verify import verify_audit_log
+    from ...inference.access import FIRST_DIGEST, verify_audit_log
 
     found = verify_audit_log(files, expect)
     if as_json:
@@ -146,7 +145,7 @@ def certificates_command(
     authority is never overwritten, and signs no other hosts than those it was made for. Its keys lie unencrypted
     in DIR and nothing can be revoked: for production use an authority of your organization's.
     """
-    from ...inference.access.development_ca import make_certificates
+    from ...inference.access import make_certificates
 
     pairs = make_certificates(folder, host or [], client or [])
     for pair in pairs:

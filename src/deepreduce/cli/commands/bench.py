@@ -130,7 +130,7 @@ def bench_command(
 
 
 def _bench(options: BenchCommandOptions) -> None:
-    from ...benchmark.run import BenchOptions, bench
+    from ...benchmark import BenchOptions, bench
 
     networks, points = options.link or ["none"], options.point or []
     console = Console(stderr=options.as_json)

@@ -16,8 +16,8 @@ from ...errors import MissingPackageError
 from ..output.progress_bar import progress_bar, watcher
 
 if TYPE_CHECKING:
+    from ...benchmark import BenchOptions
     from ...benchmark.frontier import FrontierOutcome
-    from ...benchmark.run import BenchOptions
 
 INCOMPLETE = 3  # exit code: some points could not be measured
 

@@ -34,7 +34,7 @@ OPTIONAL = {
     "keyring": ("keyring", "keyring", "keys of stores in the user's keyring"),
     "prometheus_client": ("prometheus_client", "server", "serve --metrics"),
 }
-BASE = ("numpy", "cryptography", "pynacl", "safetensors", "typer", "rich")
+BASE = ("numpy", "cryptography", "lazy_loader", "pynacl", "safetensors", "typer", "rich")
 CORE_BROKEN = 70
 
 
@@ -108,7 +108,7 @@ def _data(folder: Path) -> dict[str, Any]:
 def _store(folder: Path) -> dict[str, Any]:
     result: dict[str, Any] = {"folder": str(folder)}
     try:
-        from ...inference.store.summary import store_summary
+        from ...inference.store import store_summary
 
         return result | store_summary(folder)
     except (DeepReduceError, ImportError) as error:

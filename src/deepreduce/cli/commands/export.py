@@ -146,7 +146,7 @@ def _export(options: ExportOptions) -> None:
     }
     stages = parse_pairs(options.stage, "--stage") or None
     console = Console(stderr=options.as_json)
-    from ...export.folder import check_folder
+    from ...export import check_folder
 
     check_folder(options.out)
     searched = (Path(options.source) / "frontier.json").is_file() or (
@@ -195,13 +195,13 @@ def _export(options: ExportOptions) -> None:
                 )
             )
         if options.samples:
-            from ...export.samples import write_samples
+            from ...export import write_samples
 
             assert dataset is not None  # checked above
             files += write_samples(options.out, dataset, options.samples)
         written: dict[str, Any] = {"files": [str(path) for path in files]}
         if options.onnx is not None:
-            from ...export.onnx_export import write_onnx
+            from ...export import write_onnx
 
             report("write ONNX", 0, 1)
             difference = write_onnx(options.onnx, network, merge=options.merge)
@@ -247,9 +247,7 @@ def _from_network(
     report: Progress,
 ) -> tuple[Exported, Network, Dataset | None]:
     from ...data import load
-    from ...export import export_network
-    from ...export.export import calibration_images, spread
-    from ...export.sources import load_network, read_calibration
+    from ...export import calibration_images, export_network, load_network, read_calibration, spread
     from ...networks import ModelSource
     from ...reduce import reduce_to
 
@@ -268,7 +266,7 @@ def _from_network(
     full = load_network(model, images, None if dataset is None else len(dataset.classes), weights)
     scores: dict[str, float] = {}
     if tune and dataset is not None and point is not None:
-        from ...export.sources import tuned
+        from ...export import tuned
 
         network, scores = tuned(full, point, dataset, tune, report)
     else:
@@ -292,7 +290,7 @@ def _from_network(
         )
     notices = [*model.notices(images), *exported.notices]
     if model.is_onnx:
-        from ...export.onnx_check import onnx_difference
+        from ...export import onnx_difference
 
         report("compare with onnxruntime", 0, 1)
         if (difference := onnx_difference(source, full)) is not None:
@@ -305,7 +303,7 @@ def _from_network(
 
 def _costs(exported: Exported, protocol: Literal["fused", "delphi"]) -> dict[str, Any]:
     from ...plan import predict
-    from ...plan.cost.latency import run_seconds
+    from ...plan.cost import run_seconds
 
     prediction = predict(exported.plan, protocol)
     total, seconds = prediction.total, run_seconds(exported.plan, protocol, prediction=prediction)

@@ -40,7 +40,7 @@ def inspect_command(
     stages = parse_pairs(stage, "--stage")
     from ...networks import ModelSource, count
     from ...reduce import reduce_to
-    from ...reduce.elements.linearize import require_chosen
+    from ...reduce.elements import require_chosen
 
     source = ModelSource(model, width, stages or None)
     shape = given or source.input_shape() or (3, 32, 32)

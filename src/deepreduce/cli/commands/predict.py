@@ -21,7 +21,7 @@ from ..output.progress_bar import progress_bar
 from ..units import parse_address
 
 if TYPE_CHECKING:
-    from ...inference.client.client import Client
+    from ...inference.client import Client
 
 SOME_FAILED = 1  # exit code: some files could not be answered, the others were
 TRUST = "Trust and credentials"
@@ -170,9 +170,8 @@ def _predict_all(options: PredictOptions) -> None:
         raise SettingError("--wait is negative", "give a number of seconds")
     started = time.perf_counter()
     console = Console(stderr=True)
-    from ...inference.client.client import Client
-    from ...inference.client.retry import retry_while_busy
-    from ...inference.core_dumps import forbid_core_files
+    from ...inference import forbid_core_files
+    from ...inference.client import Client, retry_while_busy
     from ...paths import client_store_folder
 
     forbid_core_files()
@@ -246,8 +245,7 @@ def _ask(
     """Answers in the order of the inputs; bad files pass through."""
     import numpy as np
 
-    from ...inference.transport.errors import PeerError
-    from ...inference.transport.frames import Reason
+    from ...inference.transport import PeerError, Reason
 
     good = [entry for entry in inputs if "x" in entry]
     size = client.target.batch
@@ -281,9 +279,8 @@ def _predict(client: Client, images: Any, left: int, notes: list[str], wait: flo
 
     A server that refuses what it has just prepared is not asked again.
     """
-    from ...inference.client.retry import retry_while_busy
-    from ...inference.transport.errors import PeerError
-    from ...inference.transport.frames import Reason
+    from ...inference.client import retry_while_busy
+    from ...inference.transport import PeerError, Reason
 
     fresh = False
     while True:
@@ -302,9 +299,8 @@ def _predict(client: Client, images: Any, left: int, notes: list[str], wait: flo
 
 def _prepare(client: Client, count: int, notes: list[str], wait: float) -> None:
     """So many, or as many as a quota or a busy server leaves, if any is ready then. Raises `BusyError`, `PeerError`."""
-    from ...inference.client.retry import retry_while_busy
-    from ...inference.transport.errors import BusyError, PeerError
-    from ...inference.transport.frames import Reason
+    from ...inference.client import retry_while_busy
+    from ...inference.transport import BusyError, PeerError, Reason
 
     goal = client.prepared + count
     try:

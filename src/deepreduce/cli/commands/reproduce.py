@@ -34,7 +34,7 @@ from ..executor import (
 from ..options import JsonOption
 
 if TYPE_CHECKING:
-    from ...reproduce.run import RunOutcome
+    from ...reproduce import RunOutcome
 
 
 NamesArgument = Annotated[
@@ -130,8 +130,7 @@ def reproduce_command(
 
 
 def _reproduce(options: ReproduceOptions) -> None:
-    from ...reproduce.scale import find_scale
-    from ...reproduce.session import Place, choose_studies, write_results
+    from ...reproduce import Place, choose_studies, find_scale, write_results
     from ...reproduce.tables import STUDIES
 
     console = Console(stderr=options.as_json)
@@ -145,12 +144,12 @@ def _reproduce(options: ReproduceOptions) -> None:
     limit = inf if options.time_limit is None else parse_duration(options.time_limit)
     place = Place(options.results, options.work or Path("reproduction") / chosen.name)
     if not options.no_figures:
-        from ...report.figures.style import matplotlib
+        from ...report.figures import import_matplotlib
 
-        matplotlib()  # missing: say so before hours of training
+        import_matplotlib()  # missing: say so before hours of training
     outcome = None
     if not options.no_run and any(study.trainings for study in studies):
-        from ...reproduce.session import run_studies
+        from ...reproduce import run_studies
         from ..output.search_progress import watch
 
         runs_on = make_executor(options, place.work / "store")
@@ -204,7 +203,7 @@ def parse_duration(text: str) -> float:
 
 
 def _list(console: Console, as_json: bool) -> None:
-    from ...reproduce.scale import SCALES
+    from ...reproduce import SCALES
     from ...reproduce.tables import STUDIES
 
     if as_json:

@@ -32,8 +32,7 @@ from ..options import JsonOption, ModelArgument, StageOption, WidthOption, parse
 from ..output.search_results import show_budgets
 
 if TYPE_CHECKING:
-    from ...search import Frontier
-    from ...search.compute import Effort
+    from ...search import Effort, Frontier
     from ...train import Recipe
 
 
@@ -223,10 +222,8 @@ def _search(options: SearchOptions) -> None:
     if (options.elements_method or elements_changes) and options.budgets is None:
         raise SettingError("single ReLUs are removed to meet budgets, and there are none", "add --budgets 50k,25k")
     from ...data import load
-    from ...reduce.elements.settings import make_linearize
-    from ...search import Frontier, find_frontier
-    from ...search.budgets import parse_budgets
-    from ...search.targets import parse_target
+    from ...reduce.elements import make_linearize
+    from ...search import Frontier, find_frontier, parse_budgets, parse_target
     from ..output.search_progress import watch
 
     console = Console(stderr=options.as_json)
@@ -282,8 +279,7 @@ def _recipes(
     name: str, changes: dict[str, object], teacher_name: str | None, teacher_changes: dict[str, str]
 ) -> tuple[Recipe, Recipe]:
     """Return the students' recipe and the teacher's: what is changed for all is changed for the teacher, too."""
-    from ...train import make_recipe, teacher_recipe_of
-    from ...train.recipe import OF_STUDENTS
+    from ...train import OF_STUDENTS, make_recipe, teacher_recipe_of
 
     chosen = make_recipe(name, **changes)
     shared = {setting: value for setting, value in changes.items() if setting not in OF_STUDENTS}

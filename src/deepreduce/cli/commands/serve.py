@@ -49,8 +49,7 @@ from ..units import is_loopback, shown_address
 
 if TYPE_CHECKING:
     from ...inference import Server
-    from ...inference.server.metrics import Metrics
-    from ...inference.server.supervisor import Inherited
+    from ...inference.server import Inherited, Metrics
     from ...plan import Plan
 
 log_warnings = logging.getLogger("deepreduce.server")
@@ -96,8 +95,8 @@ def serve_command(
 
 def _serve(options: ServeOptions) -> None:
     """Run one server process, or the supervisor of several, until a signal."""
-    from ...inference.core_dumps import forbid_core_files
-    from ...inference.server.supervisor import Inherited
+    from ...inference import forbid_core_files
+    from ...inference.server import Inherited
 
     forbid_core_files()  # before the token and the key are read
     settings = options.checked()
@@ -134,7 +133,7 @@ def _server(
     counters: Metrics | None,
 ) -> Server:
     from ...inference import Server
-    from ...inference.server.workers.fork_server import ForkServerClient
+    from ...inference.server.workers import ForkServerClient
 
     fork_server = None
     if inherited is not None and inherited.orders is not None:
@@ -150,7 +149,7 @@ def _server(
 
 
 def _counters(stack: ExitStack) -> Metrics:
-    from ...inference.server.metrics import Metrics
+    from ...inference.server import Metrics
 
     counters = Metrics()
     stack.callback(counters.close)
@@ -219,7 +218,7 @@ def _read_plan(path: Path) -> tuple[Plan, dict[str, Any], Path]:
 
 
 def _log_to_stderr(style: str) -> None:
-    from ...inference.server.events import JsonLines
+    from ...inference.server import JsonLines
 
     handler = logging.StreamHandler()
     handler.setFormatter(JsonLines() if style == "json" else logging.Formatter("%(asctime)s %(levelname)s %(message)s"))

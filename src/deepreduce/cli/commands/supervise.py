@@ -16,8 +16,8 @@ from ..signals import at_hangup
 from ..units import shown_address
 
 if TYPE_CHECKING:
-    from ...inference.server.supervisor import Supervisor
-    from ...inference.server.workers.fork_server import ForkServer
+    from ...inference.server import Supervisor
+    from ...inference.server.workers import ForkServer
     from ...plan import Plan
 
 
@@ -33,11 +33,9 @@ def supervise(
 
     They are this command, run with a socket to accept from. Raises `SessionError` when one does not start.
     """
-    from ...inference.server.events import emit
-    from ...inference.server.server import listening_socket
-    from ...inference.server.supervisor import Supervisor
-    from ...inference.server.workers.fork_server import ForkServer
-    from ...inference.store.server import hold_store
+    from ...inference.server import Supervisor, emit, listening_socket
+    from ...inference.server.workers import ForkServer
+    from ...inference.store import hold_store
 
     with ExitStack() as stack:
         listener = stack.enter_context(listening_socket(settings.host, settings.port))
@@ -65,8 +63,7 @@ def supervise(
 
 def _keep_alive(supervisor: Supervisor, fork_server: ForkServer | None, stop: threading.Event) -> None:
     """Start again what dies, until ``stop``; a fork server that goes on dying waits longer each time."""
-    from ...inference.server.events import emit
-    from ...inference.server.supervisor import LONGEST_RESTART_S, POLL_S, RESTART_S
+    from ...inference.server import LONGEST_RESTART_S, POLL_S, RESTART_S, emit
 
     pause_s, again = RESTART_S, 0.0
     while not stop.wait(POLL_S):

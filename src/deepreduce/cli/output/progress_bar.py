@@ -11,8 +11,7 @@ from ...progress import Progress, no_progress
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ...benchmark.frontier import FrontierObserver
-    from ...benchmark.frontier.record import RunSummary
+    from ...benchmark.frontier import FrontierObserver, RunSummary
 
 
 @contextmanager
@@ -22,8 +21,7 @@ def progress_bar(console: Console) -> Iterator[Progress]:
         yield no_progress
         return
     from rich.markup import escape
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
-    from rich.progress import Progress as Bars
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress as Bars, TextColumn, TimeElapsedColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Bars(*columns, console=console, transient=True, refresh_per_second=8) as bars:

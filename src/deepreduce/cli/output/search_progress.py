@@ -15,8 +15,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from ...jobs.observer import JobObserver, Planned
-from ...train.fit import Epoch
+from ...jobs import JobObserver, Planned
+from ...train import Epoch
 
 
 @contextmanager

@@ -14,9 +14,8 @@ from .progress_bar import progress_bar, watcher
 
 if TYPE_CHECKING:
     from ...benchmark.frontier import Pick
-    from ...data.dataset import Dataset
-    from ...search import Frontier, TrainedNetwork
-    from ...search.targets import Target
+    from ...data import Dataset
+    from ...search import Frontier, Target, TrainedNetwork
 
 COLUMNS = ("coarse", "fine", "coarse-then-fine")
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from math import inf, prod
 
 from ...plan import PARAMETER_SETS, AvgPool, Conv, Linear
-from ...plan.cost.latency import DEFAULT, Machine, linear_seconds, vector_seconds
+from ...plan.cost.latency import DEFAULT_MACHINE, Machine, linear_seconds, vector_seconds
 from ...plan.execution.messages import Chunk, Protocol, rescale_vector
 from ...plan.execution.packing import choose, response_bytes, upload_bytes
 from ...plan.validation import MAX_KERNEL, MAX_WEIGHTS, weight_shape
@@ -33,7 +33,7 @@ def merge_ops(lowered: Lowered, *, protocol: Protocol = "fused", ring_bits: int 
 class PrivateCosts:
     """Seconds of both parties and of a link, offline and online, by the model of `deepreduce.plan.cost.latency`."""
 
-    def __init__(self, protocol: Protocol, ring_bits: int, machine: Machine = DEFAULT) -> None:
+    def __init__(self, protocol: Protocol, ring_bits: int, machine: Machine = DEFAULT_MACHINE) -> None:
         self.protocol, self.ring_bits, self.machine = protocol, ring_bits, machine
         self.parameters = next(p for p in PARAMETER_SETS.values() if ring_bits <= p.max_ring_bits)
         self.known: dict[tuple[Conv | Linear, Shape | tuple[int]], float] = {}

@@ -1,1 +1,5 @@
 """The server: sessions, admission, limits, prepared material and supervision."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,7 +1,5 @@
 """Prepared material on disk: used once, whatever crashes (docs/operate/service.md)."""
 
-from .client import ClientStore
-from .server import ServerStore
-from .store import Claimed, Purpose, StoreFullError
+import lazy_loader
 
-__all__ = ["Claimed", "ClientStore", "Purpose", "ServerStore", "StoreFullError"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -21,7 +21,8 @@ STALE_S = 7 * 86400.0  # material that old gives way when there is no room
 class ServerStore(Store):
     """One server at a time. ``max_peer_bytes``: of one client's files; beyond it the client's oldest batches go.
 
-    ``lock``: the store's, as `hold_store` gave it to whoever started this process: the processes of one server share a store.
+    ``lock``: the store's lock from `hold_store`, inherited from the supervising process: the processes of one server
+    share a store.
     """
 
     def __init__(

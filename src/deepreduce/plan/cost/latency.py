@@ -59,17 +59,17 @@ class Seconds:
         return Seconds(self.offline + other.offline, self.online + other.online)
 
 
-DEFAULT = Machine()
+DEFAULT_MACHINE = Machine()
 
 
 def linear_seconds(
-    packing: Packing, weights: int, parameters: ParameterSet, machine: Machine = DEFAULT, batch: int = 1
+    packing: Packing, weights: int, parameters: ParameterSet, machine: Machine = DEFAULT_MACHINE, batch: int = 1
 ) -> Seconds:
     """Return one Conv or Linear of so many ``weights``, without link."""
     return _computing(linear_work(packing, weights, parameters, batch), machine)
 
 
-def vector_seconds(vector: Vector, machine: Machine = DEFAULT) -> Seconds:
+def vector_seconds(vector: Vector, machine: Machine = DEFAULT_MACHINE) -> Seconds:
     """Return one vector of comparisons or shifts, without link and rounds."""
     return _computing(vector_work(vector), machine)
 
@@ -78,7 +78,7 @@ def op_seconds(
     plan: Plan,
     protocol: Protocol = "fused",
     batch: int = 1,
-    machine: Machine = DEFAULT,
+    machine: Machine = DEFAULT_MACHINE,
     link: NetworkLink | None = None,
     prediction: Prediction | None = None,
 ) -> dict[str, Seconds]:
@@ -113,7 +113,7 @@ def run_seconds(
     plan: Plan,
     protocol: Protocol = "fused",
     batch: int = 1,
-    machine: Machine = DEFAULT,
+    machine: Machine = DEFAULT_MACHINE,
     link: NetworkLink | None = None,
     prediction: Prediction | None = None,
 ) -> Seconds:

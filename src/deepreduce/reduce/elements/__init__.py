@@ -1,5 +1,5 @@
 """Removal of single ReLUs until a budget is met: ``settings`` say how, ``scores`` rank, ``pruning`` removes."""
 
-from .settings import Linearize
+import lazy_loader
 
-__all__ = ["Linearize"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,1 +1,5 @@
 """Static pictures, drawn by matplotlib: SVG and PNG."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -17,11 +17,11 @@ from ..views.distribution import DistributionView, compute_distribution
 from ..views.frontier import FrontierView, accuracy, compute_frontier
 from ..views.published import NOTHING, PublishedView, style
 from ..views.report import ReportView
-from .style import STYLE, kind_of, matplotlib, new_figure, saved
+from .style import STYLE, import_matplotlib, kind_of, new_figure, saved
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from import_matplotlib.axes import Axes
+    from import_matplotlib.figure import Figure
 
 #: Where a name stands beside its point, in points.
 _CORNERS: dict[str, dict[str, Any]] = {
@@ -43,7 +43,7 @@ def frontier_picture(view: ReportView, kind: str, axis: Axis = RELUS, published:
     if published.methods and axis != RELUS:
         raise SettingError(f"published networks cannot be drawn against {axis.quantity}", "only against relus")
     frontier = compute_frontier(view.networks, axis, published.places)
-    with matplotlib().rc_context(STYLE):
+    with import_matplotlib().rc_context(STYLE):
         figure = new_figure(9.6, 5.0) if published.methods else new_figure(7.2, 4.4)
         axes = figure.add_subplot()
         _draw_published(axes, published)
@@ -60,7 +60,7 @@ def distribution_figure(profile: Mapping[str, Any] | ReportedProfile, path: Path
     """
     kind = kind_of(path)
     distribution = compute_distribution(ReportedProfile.of(profile))
-    with matplotlib().rc_context(STYLE):
+    with import_matplotlib().rc_context(STYLE):
         figure = new_figure(min(max(6.4, 0.3 * len(distribution.layers) + 1.5), 16), 5.6)
         _draw_distribution(figure, distribution)
         return write_whole(path, saved(figure, kind))
@@ -159,7 +159,7 @@ def _draw_distribution(figure: Figure, view: DistributionView) -> None:
         label.set_parse_math(False)
     all_axes[-1].set_xlabel("layer, from input to output")
     # Proxies, since one call draws bars of every stage.
-    from matplotlib.patches import Patch
+    from import_matplotlib.patches import Patch
 
     patches = [Patch(color=color, label=clipped(stage, 20)) for stage, color in colors.items()]
     legend = figure.legend(handles=patches, loc="outside upper right", ncols=len(patches), frameon=False)

@@ -26,7 +26,7 @@ STYLE = {
 }
 
 
-def matplotlib() -> Any:
+def import_matplotlib() -> Any:
     """Return the package. Raises `MissingPackageError`."""
     try:
         import matplotlib
@@ -36,7 +36,7 @@ def matplotlib() -> Any:
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """Return an empty figure, in inches; draw within ``matplotlib().rc_context(STYLE)``."""
+    """Return an empty figure, in inches; draw within ``import_matplotlib().rc_context(STYLE)``."""
     from matplotlib.figure import Figure
 
     # A bare Figure, no pyplot: no window system is asked for, and no global state is left behind.

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ...report.figures.style import STYLE, matplotlib, new_figure, saved
+from ...report.figures.style import STYLE, import_matplotlib, new_figure, saved
 from ...report.palette import BLUE, GREY, VERMILION
 from ..comparison import ClaimOutcome, Compared
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+    from import_matplotlib.axes import Axes
 
 COLOURS: dict[ClaimOutcome, str] = {"confirmed": BLUE, "refuted": VERMILION, "undecided": GREY, "not run": GREY}
 
@@ -30,7 +30,7 @@ def forest_picture(title: str, axis: str, groups: Sequence[Group], names: dict[C
     A hollow diamond is the paper's difference; what was not run stands without an interval.
     """
     height = 1.3 + 0.24 * sum(len(group.rows) + 1.4 for group in groups)
-    with matplotlib().rc_context(STYLE):
+    with import_matplotlib().rc_context(STYLE):
         figure = new_figure(9.0, height)
         axes = figure.add_subplot()
         ticks: list[tuple[float, str, str]] = []
@@ -68,7 +68,7 @@ def _draw(axes: Axes, row: Compared, place: float) -> None:
 
 
 def _legend(axes: Axes, rows: Sequence[Compared], names: dict[ClaimOutcome, str]) -> None:
-    from matplotlib.lines import Line2D
+    from import_matplotlib.lines import Line2D
 
     seen = dict.fromkeys(row.outcome for row in rows if row.outcome != "not run")
     handles = [Line2D([], [], color=COLOURS[outcome], marker="o", label=names[outcome]) for outcome in seen]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ...report.figures.style import STYLE, matplotlib, new_figure, saved
+from ...report.figures.style import STYLE, import_matplotlib, new_figure, saved
 from ...report.palette import BLUE, GREY, ORANGE, PURPLE
 from ...report.published import published_on
 from ..statistics import SeedSummary
@@ -37,7 +37,7 @@ def published_points(data: str) -> tuple[DrawnPoint, ...]:
 
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+    from import_matplotlib.axes import Axes
 
 COLOURS = {WITHOUT: ORANGE, WITH: BLUE}
 _PAPER: dict[str, Any] = {"linestyle": "", "marker": "D", "markerfacecolor": "none", "markersize": 5}
@@ -49,7 +49,7 @@ def table_picture(view: TableView, kind: str) -> bytes:
     frontier = view.table.picture == "frontier"
     apart = not view.comparable and view.trained > 0
     height = 4.6 if frontier else 1.5 + 0.28 * len(view.rows)
-    with matplotlib().rc_context(STYLE):
+    with import_matplotlib().rc_context(STYLE):
         figure = new_figure(12.0 if apart else 8.6, height)
         panels = list(figure.subplots(1, 2 if apart else 1, sharey=not frontier, squeeze=False)[0])
         draw = _frontier if frontier else _accuracies
@@ -135,7 +135,7 @@ def _draw_published(axes: Axes, view: TableView) -> None:
 
 
 def _legend(axes: Axes, view: TableView) -> None:
-    from matplotlib.lines import Line2D
+    from import_matplotlib.lines import Line2D
 
     cells = [cell for row in view.rows for cell in row.cells]
     columns = [column for column in view.table.columns if any(cell.column == column for cell in cells)]

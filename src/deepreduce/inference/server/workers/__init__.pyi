@@ -1,0 +1,1 @@
+from .fork_server import ForkServer as ForkServer, ForkServerClient as ForkServerClient

@@ -1,0 +1,10 @@
+from .annealing import anneal_to as anneal_to
+from .build import reduce_to as reduce_to
+from .cull import cull as cull
+from .elements.linearize import linearize as linearize
+from .elements.settings import Linearize as Linearize
+from .front_padding import front_padded as front_padded
+from .keep_blocks import keep_blocks as keep_blocks
+from .reshape import reshape as reshape
+from .select import kept_sites as kept_sites
+from .thin import thin as thin

@@ -1,0 +1,1 @@
+from .style import import_matplotlib as import_matplotlib
