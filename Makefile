@@ -92,11 +92,11 @@ sanitize: $(SANITIZE)/venv/.created
 	  $(SANITIZE)/venv/bin/python -m pytest --capture=sys -p no:cacheprovider -m core $(CORE_TESTS)
 
 bench: $(VENV)/.built
-	$(BIN)/python bench/throughput.py
-	$(BIN)/python bench/linear.py
-	$(BIN)/python bench/kernels.py --rounds 5 --print
-	$(BIN)/python bench/nonlinear.py --inferences 3 --print
-	$(BIN)/python bench/private.py --relus 114688 --network none --inferences 3 --print
+	$(BIN)/python bench/search/throughput.py
+	$(BIN)/python bench/core/linear.py
+	$(BIN)/python bench/core/kernels.py --rounds 5 --print
+	$(BIN)/python bench/core/nonlinear.py --inferences 3 --print
+	$(BIN)/python bench/service/private.py --relus 114688 --network none --inferences 3 --print
 
 # The types of the compiled module, after a change of what it offers.
 stub: $(VENV)/.built

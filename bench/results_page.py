@@ -34,9 +34,14 @@ def path(theme: str, machine: str) -> Path:
     return RESULTS / f"{theme}_{machine}_{datetime.date.today()}.md"
 
 
+def _script() -> str:
+    path = Path(sys.argv[0]).resolve()
+    return str(path.relative_to(RESULTS.parents[1])) if path.is_relative_to(RESULTS.parents[1]) else path.name
+
+
 def head(title: str, about: str) -> str:
     """The beginning of a page."""
-    command = f"$ python {shlex.join(['bench/' + Path(sys.argv[0]).name, *sys.argv[1:]])}"
+    command = f"$ python {shlex.join([_script(), *sys.argv[1:]])}"
     return f"""# {title}, {datetime.date.today()}
 
 {processor_name()}, {os.cpu_count()} cores{KERNELS}; deepreduce {deepreduce.__version__}, Python

@@ -13,7 +13,7 @@ namespace deepreduce::lattice {
 //
 // Source of the sizes: Albrecht et al., "Homomorphic Encryption Standard" (2018; ePrint 2019/939), table 1: uniform
 // ternary secret, sd 3.2, 128-bit classical security: log2 q <= 109 for N = 4096 and <= 218 for N = 8192. Estimates for
-// the sets below (`bench/lattice_estimate.py`: primal uSVP, sieving at 2^(0.292 beta + 16.4 + log2 8d), the model that
+// the sets below (`bench/core/lattice_estimate.py`: primal uSVP, sieving at 2^(0.292 beta + 16.4 + log2 8d), the model that
 // gives 128 bits at the standard's own 109 and 218): see `classical_bits` and `block_size`.
 struct Set {
     const char* name;

@@ -15,13 +15,17 @@ BENCH = Path(__file__).parents[2] / "bench"
     ("script", "arguments", "rows"),
     [
         (
-            "kernels.py",
+            "core/kernels.py",
             ["--rounds", "1"],
             ["evaluate fused, ns per AND, cache", "transfer, ns, sender"],
         ),
-        ("scaling.py", ["--least", "10", "--most", "12", "--inferences", "1"], ["| 2,048 delphi |", "to the power"]),
         (
-            "timing.py",
+            "core/scaling.py",
+            ["--least", "10", "--most", "12", "--inferences", "1"],
+            ["| 2,048 delphi |", "to the power"],
+        ),
+        (
+            "service/timing.py",
             [
                 *("--model", "resnet6", "--point", "full", "S2+S3", "--width", "0.125", "--inferences", "1"),
                 *("--network", "none", "lan", "--protocol", "fused"),
@@ -29,20 +33,20 @@ BENCH = Path(__file__).parents[2] / "bench"
             ["| resnet6 S2+S3, width 0.125 fused lan |", "| gate_online_s |", "- links, offline: error"],
         ),
         (
-            "training.py",
+            "search/training.py",
             [
                 *("--model", "resnet6", "--point", "S3", "--width", "0.125", "--side", "16", "--images", "96"),
                 *("--batch", "32", "--epochs", "1", "--matrix", "128", "--kd", "off", "strong", "--device", "cpu"),
             ],
             ["| resnet6 S3, width 0.125, 16x16, batch 32, fp32, KD strong |", "of matrix rate"],
         ),
-        ("nonlinear.py", ["--inferences", "1"], ["| Rescale, fused |", "| MaxPool 3x3, stride 2, delphi |"]),
+        ("core/nonlinear.py", ["--inferences", "1"], ["| Rescale, fused |", "| MaxPool 3x3, stride 2, delphi |"]),
         (
-            "private.py",
+            "service/private.py",
             ["--relus", "12288", "--width", "0.125", "--inferences", "1", "--protocol", "fused", "--network", "lan"],
             ["| 1,536 fused lan |", "MB client / server"],
         ),
-        ("faults.py", ["--runs", "3", "--workers", "1"], ["used twice: **0**", "| client: greeting, HELLO |"]),
+        ("service/faults.py", ["--runs", "3", "--workers", "1"], ["used twice: **0**", "| client: greeting, HELLO |"]),
     ],
 )
 def test_scripts_print_their_tables(script, arguments, rows):
@@ -60,7 +64,7 @@ def test_savings_are_measured_at_equal_counts(tmp_path):
     size = ("--model", "resnet10", "--width", "0.125", "--image", "16", "--classes", "10")
     settings = ("--steps", "1", "0.25", "--inferences", "1", "--hardware", "here", "--results", tmp_path)
     done = subprocess.run(
-        [sys.executable, BENCH / "savings.py", *size, *settings],
+        [sys.executable, BENCH / "service" / "savings.py", *size, *settings],
         capture_output=True,
         text=True,
         timeout=300,

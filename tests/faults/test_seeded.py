@@ -1,6 +1,6 @@
 """A seeded part of the matrix: every fault, every state; and the harness itself, which must see what is wrong.
 
-`bench/faults.py` goes through all of it.
+`bench/service/faults.py` goes through all of it.
 """
 
 import json

@@ -20,7 +20,7 @@ from .training import Training
 PROTOCOLS = ("fused", "delphi")
 MEANING = (
     "Predicted, not measured: both parties on one machine with two cores, over loopback, linear layers merged, by the "
-    "model that bench/timing.py fits to runs of ours. Online is what remains to be done when the image is there."
+    "model that bench/service/timing.py fits to runs of ours. Online is what remains to be done when the image is there."
 )
 
 

@@ -1,4 +1,4 @@
-"""The masks of bench/savings.py keep what they say, and the masked network computes what the masks say."""
+"""The masks of bench/service/savings.py keep what they say, and the masked network computes what the masks say."""
 
 import sys
 from math import prod

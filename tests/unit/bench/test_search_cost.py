@@ -1,4 +1,4 @@
-"""bench/search_cost.py on made-up searches: its ratios, its files, and the pairs that it refuses."""
+"""bench/search/search_cost.py on made-up searches: its ratios, its files, and the pairs that it refuses."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from report_fixture import frontier, write_search
 
-SCRIPT = Path(__file__).parents[3] / "bench" / "search_cost.py"
+SCRIPT = Path(__file__).parents[3] / "bench" / "search" / "search_cost.py"
 
 
 def search(path: Path, effort: str, macs: float, lost: float = 0.0, **settings: object) -> Path:

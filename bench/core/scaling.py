@@ -1,19 +1,22 @@
 """Seconds of one layer of 2^10 to 2^20 ReLUs, online and offline: is the cost linear?
 
-    python bench/scaling.py [--least 10 --most 20] [--inferences 3] [--protocol fused delphi]
+    python bench/core/scaling.py [--least 10 --most 20] [--inferences 3] [--protocol fused delphi]
 
 Each plan is a 1x1 convolution to a number of 32x32 maps, their ReLUs, and a sum over each map. Writes
 bench/results/scaling_<hardware>_<date>.md and .svg.
 """
 
 import argparse
+import sys
 import tempfile
 from pathlib import Path
 
 import numpy as np
 
-import results_page
 from deepreduce.benchmark import BenchOptions, bench
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+import results_page
 from layers import write_relus
 
 

@@ -1,4 +1,4 @@
-"""The server of bench/load.py, a process without torch: tells its port, serves until it is killed."""
+"""The server of bench/service/load.py, a process without torch: tells its port, serves until it is killed."""
 
 import json
 import sys

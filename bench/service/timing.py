@@ -1,6 +1,7 @@
 """The model of seconds (`deepreduce.plan.cost.latency`) fitted to this machine, and predicted against measured.
 
-    python bench/timing.py [--model resnet18] [--point full S2+S3+S4 ...] [--network none lan wan] [--inferences 5]
+    python bench/service/timing.py [--model resnet18] [--point full S2+S3+S4 ...] [--network none lan wan]
+                                   [--inferences 5]
 
 Runs plans with random weights: full, culled, thinned, reshaped, of two widths, merged and not. Constants of computing
 are fitted to the seconds of every op and phase over loopback, those of links to the shaped runs; then every run is
@@ -10,6 +11,7 @@ beside it the runs as JSON.
 
 import argparse
 import json
+import sys
 import tempfile
 from dataclasses import asdict, dataclass, fields, replace
 from itertools import product
@@ -17,11 +19,13 @@ from pathlib import Path
 
 import numpy as np
 
-import results_page
 from deepreduce.benchmark import BenchOptions, bench, measure_rates
 from deepreduce.export import plan_of
 from deepreduce.plan import INPUT, Plan, predict, write_plan, write_weights
 from deepreduce.plan.cost import DEFAULT_MACHINE, Machine, NetworkLink, op_work, parse_link, run_seconds
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+import results_page
 
 POINTS = ["full", "S2+S3+S4", "S2^RT+S3^RT+S4^RT", "S2^RT+S3^RT+S4^RT, rho=0.5", "S2^RT+S3^RT, alpha=0.5, rho=0.5"]
 LINK_FIELDS = ("link_linear_s", "link_level_s", "link_rest")

@@ -1,6 +1,6 @@
 """Do private answers agree with answers in the clear? Test images of a data set, one private prediction each.
 
-    python bench/agreement.py PLAN --data cifar100 [--images 1000] [--protocol fused]
+    python bench/service/agreement.py PLAN --data cifar100 [--images 1000] [--protocol fused]
 
 PLAN is a folder that `deepreduce export` wrote. `deepreduce serve` runs as a process of its own; this one is the
 client. Compared are top-1 answers of the session with those of the reference interpreter on the same integers, and how
@@ -15,10 +15,12 @@ from pathlib import Path
 
 import numpy as np
 
-import results_page
 from deepreduce.data import load
 from deepreduce.inference import Client
 from deepreduce.plan import answers, encode_input, normalized, read_plan, read_weights
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+import results_page
 
 AHEAD = 25  # preparations at a time
 

@@ -1,7 +1,7 @@
 """Private ResNet18 at the five points of the paper's range, both protocols, three networks: one run each, one table.
 
-    python bench/private.py [--network none lan wan] [--protocol fused delphi] [--relus 114688 ...] [--inferences 5]
-                            [--unmerged]
+    python bench/service/private.py [--network none lan wan] [--protocol fused delphi] [--relus 114688 ...]
+                                    [--inferences 5] [--unmerged]
 
 Plans have random weights of trained range (`deepreduce.export.synthetic`); --unmerged leaves linear layers apart, and
 rescales where a ReLU was.
@@ -10,13 +10,16 @@ Writes bench/results/private_<hardware>_<date>.md and, beside it, all measuremen
 
 import argparse
 import json
+import sys
 import tempfile
 from pathlib import Path
 
-import results_page
 from deepreduce.benchmark import BenchOptions, bench
 from deepreduce.export import plan_of
 from deepreduce.plan import write_plan, write_weights
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+import results_page
 
 POINTS = {
     557_056: "full",

@@ -1,6 +1,6 @@
 """The server's online linear layers of a ResNet18 against the multiply-add peak measured in the same run.
 
-    python bench/linear.py [--ring-bits 32] [--batch 1] [--threads 1] [--rounds 9] [--paths scalar,avx2,avx512]
+    python bench/core/linear.py [--ring-bits 32] [--batch 1] [--threads 1] [--rounds 9] [--paths scalar,avx2,avx512]
 
 The layers are those of ResNet18 on 3x32x32 images with 100 classes, stem of stride 1 (0.56 G multiply-adds), random
 12-bit weights and full-range ring elements. The peak is a loop of multiply-adds that never leaves the registers, per

@@ -1,6 +1,6 @@
 """The kernels of the private half against the floors of the same run: AES, garbling, transfers, linear, homomorphic.
 
-    python bench/kernels.py [--rounds 7] [--print]
+    python bench/core/kernels.py [--rounds 7] [--print]
 
 Every rate is of one thread. Each round times the floors and the kernels in turn; ratios are per round, so that a
 machine whose speed drifts does not bend them. "cache": vectors that fit the second-level cache; "memory": that do not.
@@ -16,13 +16,14 @@ from pathlib import Path
 
 import numpy as np
 
-import results_page
 from deepreduce import _core
 from deepreduce.benchmark import measure_rates
 from deepreduce.inference.protocol import Decrypted, OfflineLinear, OnlineLinear, add_uploads, encrypted_input
 from deepreduce.plan import Conv, FixedPoint, Plan, packings
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
+sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "support"))
+import results_page
 from two_party import fresh, ot_pair  # a dealer for the base transfers: insecure, for tests and measurements
 
 RING_BITS, SHIFT, WINDOW = 32, 12, 32

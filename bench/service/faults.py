@@ -1,7 +1,7 @@
 """Harms client and server thousands of times, and looks at what is left: tests/faults, docs/operate/faults.md.
 
-python bench/faults.py --runs 3000 --workers 3         all cells of the matrix twice; writes bench/results
-python bench/faults.py --seed 1 --run 17               one run again, and what came of it
+python bench/service/faults.py --runs 3000 --workers 3         all cells of the matrix twice; writes bench/results
+python bench/service/faults.py --seed 1 --run 17               one run again, and what came of it
 """
 
 from __future__ import annotations
@@ -21,11 +21,10 @@ from pathlib import Path
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "support"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
 import results_page
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-
 from faults.environment import World
 from faults.outcome import Outcome
 from faults.runs import run as run_one
@@ -103,7 +102,7 @@ def many(arguments: argparse.Namespace) -> Summary:
                 bar.console.print(f"run {run} failed: {outcome.failures}", markup=False)
                 if arguments.missed is None:
                     bar.console.print(
-                        f"  again: python bench/faults.py --seed {summary.seed} --run {run}", markup=False
+                        f"  again: python bench/service/faults.py --seed {summary.seed} --run {run}", markup=False
                     )
                 bar.console.print(f"  keep: {json.dumps(outcome.schedule.to_json())}", markup=False)
     return summary

@@ -1,29 +1,16 @@
-"""The figure of bench/savings.py: time and bytes against ReLUs kept, both straight lines from the origin, nearly."""
+"""The figure of bench/service/savings.py: online time and bytes against ReLUs kept."""
 
 from pathlib import Path
 
 import numpy as np
 
-STYLE = {
-    "svg.hashsalt": "deepreduce",  # the same picture is the same file
-    "font.family": "sans-serif",
-    "font.size": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "axes.edgecolor": "#8b929c",
-    "axes.labelcolor": "#3b424a",
-    "xtick.color": "#59626d",
-    "ytick.color": "#59626d",
-    "axes.grid": True,
-    "grid.color": "#e9ecef",
-}
+from figure_style import INK, STYLE
+
 LOOKS = {  # colour, marker, size, what is said
     "layers": ("#2a7fc1", "s", 62, "whole layers"),
     "channels": ("#0c9a72", "D", 44, "whole channels"),
     "elements": ("#e08a00", "o", 30, "random elements"),
 }
-INK = "#1c2127"
 
 
 def draw(path: Path, model: str, records: list[dict], fits: dict, ratios: list[float]) -> None:

@@ -1,6 +1,6 @@
 """What the search for a quarter of the work finds, against the full one: hypervolume, cost, criticality.
 
-    python bench/search_cost.py FULL_DIR QUARTER_DIR [FULL_DIR QUARTER_DIR ...] [--none-accuracy 18.2]
+    python bench/search/search_cost.py FULL_DIR QUARTER_DIR [FULL_DIR QUARTER_DIR ...] [--none-accuracy 18.2]
 
 Each pair of folders are two finished searches of one network on one data set with one seed (`deepreduce search ...
 --effort full`, `--effort quarter`); several pairs are several seeds. Hypervolumes are measured from the teacher's ReLUs
@@ -10,12 +10,13 @@ bench/results/search-cost_<hardware>_<date>.md, .json and .svg.
 
 import argparse
 import json
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from statistics import mean, stdev
 
-import results_page
 import search_cost_figure
+
 from deepreduce.search import (
     Frontier,
     RankAgreement,
@@ -25,6 +26,9 @@ from deepreduce.search import (
     rank_agreement,
     reference_of,
 )
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+import results_page
 
 MUST_AGREE = (
     *("model", "width", "stages", "recipe", "teacher_recipe", "seed", "alpha", "rho"),

@@ -1,6 +1,6 @@
 """The training loop: images per second and seconds per epoch, against the device's matrix rate in the same run.
 
-    python bench/training.py [--model resnet18] [--point "S2^RT+S3^RT"] [--width 1 0.5] [--side 32] [--batch 128]
+    python bench/search/training.py [--model resnet18] [--point "S2^RT+S3^RT"] [--width 1 0.5] [--side 32] [--batch 128]
                              [--precision fp32 bf16] [--kd off on strong] [--compile] [--device auto]
 
 Trains on random images with the loop of `deepreduce.train.fit`, a first epoch that is not counted, then the median of
@@ -17,18 +17,22 @@ import json
 import platform
 import re
 import statistics
+import sys
 import time
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 
 import torch
 
 import deepreduce
-import results_page
 from deepreduce.data import Dataset, Split, assemble
 from deepreduce.jobs import devices
 from deepreduce.networks import ModelSource, count, with_features
 from deepreduce.reduce import anneal_to
 from deepreduce.train import Annealing, Recipe, fit, make_recipe
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+import results_page
 
 KD = ("off", "on", "strong")
 ABOUT = """{device}, torch {torch}, {threads} thread(s). Medians of {epochs} epochs of {images:,} images (random), after

@@ -1,6 +1,6 @@
 """What breaking the homomorphic parameters costs by the primal attack, for cpp/params/lattice.hpp.
 
-    python bench/lattice_estimate.py
+    python bench/core/lattice_estimate.py
 
 Primal uSVP with the secret scaled to the size of the error (Bai and Galbraith 2014), success as estimated by Alkim et
 al. 2016 (sd sqrt(beta) <= delta^(2 beta - d - 1) vol^(1/d), the geometric series assumption), delta(beta) by Chen 2013,

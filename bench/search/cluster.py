@@ -24,10 +24,9 @@ import ray
 import s3fs
 import torch
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "support"))
 import results_page
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
-
 from cluster_helper import ray_cluster, raylet_of, workers_of
 from deepreduce.jobs.cluster import open_object_store
 from s3_server import s3_server

@@ -1,18 +1,21 @@
 """Each non-linear op alone, both protocols: microseconds and bytes per element, and the ratio to the loopback's rate.
 
-    python bench/nonlinear.py [--inferences 5]
+    python bench/core/nonlinear.py [--inferences 5]
 
 Each plan is a 1x1 convolution to 64 maps of 32x32, the op, and a 1x1 convolution. Elements are comparisons, or what is
 rescaled. Writes bench/results/nonlinear_<hardware>_<date>.md.
 """
 
 import argparse
+import sys
 import tempfile
 from pathlib import Path
 
-import results_page
 from deepreduce.benchmark import BenchOptions, bench
 from deepreduce.plan import MaxPool, Relu, Rescale
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+import results_page
 from layers import write_nonlinear
 
 OPS = {

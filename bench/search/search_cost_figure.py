@@ -1,8 +1,8 @@
-"""The figure of bench/search_cost.py: both frontiers, and hypervolume against cost."""
+"""The figure of bench/search/search_cost.py: both frontiers, and hypervolume against cost."""
 
 from pathlib import Path
 
-from savings_figure import INK, STYLE
+from figure_style import INK, STYLE
 
 LOOKS = {"full": ("#2a7fc1", "s"), "quarter": ("#e08a00", "o")}
 

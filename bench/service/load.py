@@ -1,9 +1,10 @@
 """Many clients of one server, over TLS on loopback: throughput, latencies, memory, workers, overload; one table each.
 
-    python bench/load.py [--sessions 1 4 16 64] [--repeats 3] [--relus 12288] [--workers 1] [--json FILE] [--print]
+    python bench/service/load.py [--sessions 1 4 16 64] [--repeats 3] [--relus 12288]
+                                 [--workers 1] [--json FILE] [--print]
 
-Every session is a connection of its own, from up to four client processes (bench/load_client.py); the server is a
-process with its workers (bench/load_server.py). The plan is ResNet18 with random weights of trained range
+Every session is a connection of its own, from up to four client processes (load_client.py); the server is a process
+with its workers (load_server.py). The plan is ResNet18 with random weights of trained range
 (`deepreduce.export.synthetic`).
 Writes bench/results/load_<hardware>_<date>.md and, beside it, all measurements as JSON.
 """
@@ -20,12 +21,14 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
+from private import POINTS
 
-import results_page
 from deepreduce.benchmark import linear_floor_s, measure_rates, relu_floor
 from deepreduce.export import plan_of
 from deepreduce.plan import predict, read_plan, write_plan, write_weights
-from private import POINTS
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+import results_page
 
 HERE = Path(__file__).parent
 TICK = os.sysconf("SC_CLK_TCK")

@@ -1,4 +1,4 @@
-"""Client sessions of bench/load.py: a process with several, each a thread with a TLS connection of its own.
+"""Client sessions of bench/service/load.py: a process with several, each a thread with a TLS connection of its own.
 
 Takes a JSON command a line, {"do": "connect" | "prepare" | "predict" | "occupy" | "visit" | "close", ...}, and answers
 each with a line of JSON. Times are of the monotonic clock, which all processes of a machine share.

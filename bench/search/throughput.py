@@ -1,6 +1,7 @@
 """Training throughput: images/s of the real loop over the bare forward + backward rate, measured in turn in one run.
 
-    python bench/throughput.py [--model resnet10 --width 0.125 --shape 1x32x32 --batch-size 64 --threads 1 --device cpu]
+    python bench/search/throughput.py [--model resnet10 --width 0.125 --shape 1x32x32 --batch-size 64]
+                                      [--threads 1 --device cpu]
 
 The limit is the same network's forward and backward pass on synthetic tensors that are already on the device: no
 input pipeline, no optimizer, no bookkeeping; a second limit adds the optimizer's step. The loop is

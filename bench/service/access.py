@@ -1,6 +1,6 @@
 """What it costs to know who asks, to count, and to write it down: seconds of a connection, a preparation, a prediction.
 
-    python bench/access.py [--rounds 100]
+    python bench/service/access.py [--rounds 100]
 
 A network of 60 ReLUs, so that little but these costs is left; client and server are threads of one
 process over loopback, nothing is stored, counts and audit log lie on the disk of the working directory. The settings
@@ -17,11 +17,12 @@ from pathlib import Path
 
 import numpy as np
 
-import results_page
 from deepreduce.inference import Client, Quota, Quotas, Server, ServerSettings, client_context, server_context
 from deepreduce.inference.access import add_token, make_certificates
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
+sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "support"))
+import results_page
 from sessions import PLAN, WEIGHTS, X
 
 PHASES = ("connect", "prepare", "predict")

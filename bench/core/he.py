@@ -1,11 +1,11 @@
 """The homomorphic phase: milliseconds of server and client per operation, against reading the cached weights once.
 
-    python bench/he.py [--paths avx512,avx2] [--threads 1] [--rounds 15] [--bits 32] [--seal]
+    python bench/core/he.py [--paths avx512,avx2] [--threads 1] [--rounds 15] [--bits 32] [--seal]
 
 The floor is what the machine takes to read the weight polynomials from memory, measured in the same run (a dot product
 of two long vectors by one thread); a server that reads each weight once per inference cannot be faster with one
 thread. Best and median of the rounds. --seal adds SEAL's transform and plaintext product (tenseal.sealapi) for the same
-degree and primes. Kernels alone: bench/he_kernels.cpp.
+degree and primes. Kernels alone: bench/core/he_kernels.cpp.
 """
 
 import argparse
@@ -22,7 +22,7 @@ import numpy as np
 
 from deepreduce import _core
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "support"))
 from he_op import Exchange, Op, random_ring
 
 # The two ends of ResNet18 on 32x32 images, padded maps as they travel.

@@ -1,6 +1,6 @@
 """Do savings arrive? Online time and bytes as ReLUs are removed: whole layers, whole channels, elements at random.
 
-    python bench/savings.py [--inferences 5] [--steps 1 0.75 0.5 0.25 0.125 ...] [--protocol fused]
+    python bench/service/savings.py [--inferences 5] [--steps 1 0.75 0.5 0.25 0.125 ...] [--protocol fused]
 
 ResNet18 on 32x32 images, 100 classes, random weights. Nothing is merged and every removed ReLU leaves its shift behind,
 so that all networks are equal but for which ReLUs are kept. Writes bench/results/savings_<hardware>_<date>.md, .json
@@ -9,15 +9,18 @@ and .svg.
 
 import argparse
 import json
+import sys
 import tempfile
 from pathlib import Path
 
 import numpy as np
-
-import results_page
-from deepreduce.benchmark import BenchOptions, bench, measure_rates
-from masks import WAYS, masks_of, network, relu_shapes, write_masked
 from savings_figure import draw
+
+from deepreduce.benchmark import BenchOptions, bench, measure_rates
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+import results_page
+from masks import WAYS, masks_of, network, relu_shapes, write_masked
 
 STEPS = [1, 0.75, 0.5, 0.25, 0.125, 0.0625, 0.03125, 0.016]
 NAMES = {"resnet18": "ResNet18", "resnet34": "ResNet34"}
