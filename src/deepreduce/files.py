@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import secrets
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -39,14 +40,48 @@ def write_json(path: Path, content: Any) -> None:
     write_whole(path, (json.dumps(content, indent=1) + "\n").encode())
 
 
-def read_json(path: Path, keys: tuple[str, ...] = ()) -> dict[str, Any]:
-    """Return the JSON object in ``path`` with at least ``keys``. Raises `StoreError` naming the file and what
-    is wrong.
+def parse_json(
+    content: bytes | str,
+    *,
+    parse_float: Callable[[str], Any] | None = None,
+    parse_constant: Callable[[str], Any] | None = None,
+) -> Any:
+    """Return the value that ``content`` holds in JSON, read strictly: no NaN and no Infinity unless
+    ``parse_constant`` takes them, no key twice in an object, UTF-8 only.
+
+    ``parse_float``: of numbers with a fraction or an exponent, as in `json.loads`. Raises `ValueError` for anything
+    else, however deeply it is nested.
     """
     try:
-        content = json.loads(path.read_text())
+        text = content if isinstance(content, str) else content.decode("utf-8")
+        return json.loads(
+            text, parse_float=parse_float, parse_constant=parse_constant or _refused, object_pairs_hook=_object
+        )
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def _refused(constant: str) -> Any:
+    raise ValueError(f"{constant} is not JSON")
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("an object has a key twice")
+    return found
+
+
+def read_json(
+    path: Path, keys: tuple[str, ...] = (), *, parse_constant: Callable[[str], Any] | None = None
+) -> dict[str, Any]:
+    """Return the JSON object in ``path`` with at least ``keys``; ``parse_constant`` as in `parse_json`. Raises
+    `StoreError` naming the file and what is wrong.
+    """
+    try:
+        content = parse_json(path.read_bytes(), parse_constant=parse_constant)
     except OSError as error:
-        raise StoreError(f"{path} cannot be read: {error.strerror}") from error
+        raise StoreError(f"{path} cannot be read: {error.strerror or error}") from error
     except ValueError as error:
         raise StoreError(f"{path} is damaged: it is not JSON ({error})", _remedy(path)) from error
     missing = [key for key in keys if not isinstance(content, dict) or key not in content]

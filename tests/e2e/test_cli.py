@@ -4,25 +4,19 @@ import dataclasses
 import json
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from command_line import run_deepreduce
 from deepreduce.train import Recipe
 from small_data import write_folder
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
-def run(*arguments: str, **options) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "deepreduce", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, **options)
-
-
 def test_inspect_json_has_the_promised_keys():
-    content = json.loads(run("inspect", "resnet18", "--json").stdout)
+    content = json.loads(run_deepreduce("inspect", "resnet18", "--json").stdout)
     assert content["relus"] == 557_056
     assert content["params"] == 11_220_132
     assert list(content["stages"]) == ["stem", "S1", "S2", "S3", "S4"]
@@ -35,16 +29,18 @@ def test_inspect_json_has_the_promised_keys():
 
 
 def test_inspect_shows_points_figures_and_relu6(tmp_path):
-    done = run("inspect", "resnet18", "--point", "S2^RT+S3^RT, alpha=0.5", "--figure", str(tmp_path / "f.png"))
+    done = run_deepreduce(
+        "inspect", "resnet18", "--point", "S2^RT+S3^RT, alpha=0.5", "--figure", str(tmp_path / "f.png")
+    )
     assert done.returncode == 0, done.stderr
     assert "49,152" in done.stdout
     assert (tmp_path / "f.png").read_bytes().startswith(b"\x89PNG")
-    assert "2 ReLUs" in run("inspect", "mobilenet_v2", env={**os.environ, "COLUMNS": "200"}).stdout
+    assert "2 ReLUs" in run_deepreduce("inspect", "mobilenet_v2", env={**os.environ, "COLUMNS": "200"}).stdout
 
 
 def test_the_example_network_is_inspected_by_file_and_by_module():
-    by_file = run("inspect", f"{EXAMPLES / 'my_network.py'}:build", "--json")
-    by_module = run("inspect", "my_network:build", "--json", cwd=EXAMPLES)
+    by_file = run_deepreduce("inspect", f"{EXAMPLES / 'my_network.py'}:build", "--json")
+    by_module = run_deepreduce("inspect", "my_network:build", "--json", cwd=EXAMPLES)
     assert by_file.returncode == 0, by_file.stderr
     first, second = json.loads(by_file.stdout), json.loads(by_module.stdout)
     assert {**first, "model": ""} == {**second, "model": ""}
@@ -125,7 +121,7 @@ BAD = [
 
 @pytest.mark.parametrize(("line", "says"), BAD, ids=[line for line, _ in BAD])
 def test_bad_input(place, line, says):
-    done = run(*line.split(), cwd=place)
+    done = run_deepreduce(*line.split(), cwd=place)
     text = " ".join(done.stderr.split())
     assert done.returncode not in (0, 70), text
     assert says in text
@@ -143,14 +139,14 @@ def test_help_lists_every_setting_of_the_recipe():
 
 
 def test_debug_shows_the_traceback(place):
-    assert "Traceback" in run("--debug", "inspect", "raises.py:build", cwd=place).stderr
+    assert "Traceback" in run_deepreduce("--debug", "inspect", "raises.py:build", cwd=place).stderr
 
 
 def test_former_names_of_options_work_and_warn(tmp_path):
     """--network is a link's former option."""
     for former in (("--network", "nowhere"), ("--network=nowhere",)):
-        done = run("bench", "resnet6", *former)
+        done = run_deepreduce("bench", "resnet6", *former)
         assert done.returncode == 2 and "--network is called --link now" in done.stderr
         assert "nowhere" in done.stderr
-    assert "called" not in run("bench", "resnet6", "--link", "nowhere").stderr
-    assert "--network" not in run("bench", "--help").stdout
+    assert "called" not in run_deepreduce("bench", "resnet6", "--link", "nowhere").stderr
+    assert "--network" not in run_deepreduce("bench", "--help").stdout

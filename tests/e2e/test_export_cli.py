@@ -2,8 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from command_line import run_deepreduce
 from deepreduce.networks import ModelSource
 from deepreduce.plan import read_plan, read_weights
 from deepreduce.search import find_frontier
@@ -20,9 +19,8 @@ from small_data import write_folder
 NETWORK = f"{Path(__file__).parents[2] / 'examples' / 'my_network.py'}:build"
 
 
-def run(*arguments: str, **options) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "deepreduce", "export", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, **options)
+def run(*arguments, **options):
+    return run_deepreduce("export", *arguments, **options)
 
 
 @pytest.fixture(scope="module")

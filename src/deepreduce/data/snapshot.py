@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DataError, MissingPackageError, one_line
+from ..files import parse_json
 from .dataset import Dataset, Split, need_file
 
 FORMAT = 1
@@ -94,7 +95,7 @@ def restore(path: Path, *, check: bool = True) -> Dataset:
 def _header(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
     if _KEY not in metadata:
         raise DataError(f"{path} is a safetensors file, but no data set snapshot")
-    header: dict[str, Any] = json.loads(metadata[_KEY])
+    header: dict[str, Any] = parse_json(metadata[_KEY])
     if header["format"] != FORMAT:
         raise DataError(
             f"{path} has snapshot format {header['format']!r:.40}, this version reads {FORMAT}",

@@ -41,7 +41,8 @@ class JobStore:
     def metrics(self, digest: str) -> dict[str, Any]:
         """Return the finished job's metrics. Raises `StoreError` naming a file that is damaged."""
         path = self.folder(digest) / "metrics.json"
-        metrics = read_json(path, ("validation_accuracy", "seconds", "history", "weights_sha256"))
+        keys = ("validation_accuracy", "seconds", "history", "weights_sha256")
+        metrics = read_json(path, keys, parse_constant=float)  # a diverged training has NaN
         numbers = metrics["validation_accuracy"], metrics["seconds"]
         if not all(isinstance(n, int | float) for n in numbers) or not isinstance(metrics["history"], list):
             raise StoreError(f"{path} is damaged: it has values of other types than were written", _remedy(path))

@@ -19,7 +19,7 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 from ..errors import PlanError, nearest, one_line
-from ..files import write_whole
+from ..files import parse_json, write_whole
 from .schema import OPS, Conv, FixedPoint, Linear, Op, Pictures, Plan
 from .shapes import Shape, shapes
 from .validation import check_types, field_types, validate, weight_shape
@@ -44,8 +44,8 @@ def decode(content: bytes) -> Plan:
     if len(content) > MAX_PLAN_BYTES:
         raise PlanError(f"plan: {len(content)} bytes, at most {MAX_PLAN_BYTES} are read")
     try:
-        data = json.loads(content.decode("ascii"), parse_float=_refuse, parse_constant=_refuse)
-    except (ValueError, RecursionError) as error:
+        data = parse_json(content, parse_float=_refuse)
+    except ValueError as error:
         raise PlanError(f"plan: not the JSON of a plan: {one_line(error):.200}", "export it again") from error
     top = _fields(data, Plan, "plan")
     if not isinstance(top["ops"], tuple):
@@ -94,7 +94,7 @@ def read_weights(path: Path | str, plan: Plan) -> Weights:
     try:
         weights: Weights = safetensors.numpy.load(content)
         length = int.from_bytes(content[:8], "little")  # the format: a header of that length, in JSON
-        belongs_to = (json.loads(content[8 : 8 + length]).get("__metadata__") or {}).get(DIGEST)
+        belongs_to = (parse_json(content[8 : 8 + length]).get("__metadata__") or {}).get(DIGEST)
     except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
         raise PlanError(f"{path} holds no weights: {one_line(error):.200}", "export them again") from error
     check_weights(plan, weights)

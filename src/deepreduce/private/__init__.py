@@ -7,7 +7,7 @@ from typing import Any
 
 from .. import inference
 
-__all__ = list(inference.__all__)
+__all__ = dir(inference)
 _RENAMED = {"Preparer": "BackgroundPreparer"}
 
 

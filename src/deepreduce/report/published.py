@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
 
+from ..files import parse_json
 from .reading.json_fields import Fields
 
 FORMAT = 1
@@ -96,7 +96,7 @@ def data_sets() -> tuple[str, ...]:
 @cache
 def _file() -> Fields:
     text = (resources.files(__package__) / "published.json").read_text(encoding="utf-8")
-    fields = Fields(json.loads(text), "published.json")
+    fields = Fields(parse_json(text), "published.json")
     assert fields.raw("format") == FORMAT
     return fields
 

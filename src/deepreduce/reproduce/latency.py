@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ..errors import MissingPackageError, StoreError
-from ..files import write_whole
+from ..files import parse_json, write_whole
 from .job_factory import SHAPES
 from .table import Row
 from .training import Training
@@ -20,7 +20,7 @@ from .training import Training
 PROTOCOLS = ("fused", "delphi")
 MEANING = (
     "Predicted, not measured: both parties on one machine with two cores, over loopback, linear layers merged, by the "
-    "model that bench/service/timing.py fits to runs of ours. Online is what remains to be done when the image is there."
+    "model that bench/service/timing.py fits to our runs. Online is what remains to be done when the image is there."
 )
 
 
@@ -44,7 +44,7 @@ def read_latencies(path: Path) -> dict[str, LatencyPrediction]:
     if not path.is_file():
         return {}
     try:
-        return {name: LatencyPrediction(**found) for name, found in json.loads(path.read_text())["seconds"].items()}
+        return {name: LatencyPrediction(**found) for name, found in parse_json(path.read_bytes())["seconds"].items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise StoreError(f"{path} is damaged ({error})", "delete it and give `latency` to predict again") from None
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ..errors import StoreError
+from ..files import parse_json
 from ..locks import lock
 
 
@@ -115,7 +116,7 @@ def _mend_end(file: BinaryIO) -> None:
 
 def _record(line: str) -> Record:
     """Raises `ValueError`, `KeyError` or `TypeError` for a line that is no record; other fields are left out."""
-    content = json.loads(line)
+    content = parse_json(line)
     needed = {field.name: content[field.name] for field in fields(Record) if field.default is MISSING}
     return Record(**needed, **{name: content[name] for name in _OPTIONAL if name in content})
 

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import StoreError
+from ...files import parse_json
 from ...locks import lock, unlock
 
 FIRST_DIGEST = "0" * 64  # what the first line of a chain has for the hash of the line before
@@ -219,8 +220,8 @@ def entry(now: float, event: str, fields: dict[str, Any], prev: str) -> bytes:
 def parsed(line: bytes) -> dict[str, Any] | None:
     """Return what a line says; None: it is no line of an audit log."""
     try:
-        found = json.loads(line)
-    except (ValueError, RecursionError):
+        found = parse_json(line)
+    except ValueError:
         return None
     if not isinstance(found, dict) or not all(type(found.get(key)) is str for key in ("time", "event", "prev")):
         return None

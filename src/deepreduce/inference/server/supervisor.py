@@ -25,6 +25,7 @@ from dataclasses import asdict, dataclass
 from typing import Self
 
 from ...errors import SessionError
+from ...files import parse_json
 from .events import emit
 
 VARIABLE = "DEEPREDUCE_INHERITED"
@@ -51,7 +52,7 @@ class Inherited:
     def found(cls) -> Self | None:
         """This process's, if it has a supervisor."""
         text = os.environ.pop(VARIABLE, None)
-        return None if text is None else cls(**json.loads(text))
+        return None if text is None else cls(**parse_json(text))
 
     def follow(self, stop: threading.Event) -> None:
         """Sets ``stop`` when the supervisor wants it, or is no more."""

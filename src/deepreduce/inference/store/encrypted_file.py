@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from numpy.typing import NDArray
 
 from ...errors import StoreError
+from ...files import parse_json
 from ..protocol.material import Plain
 from ..zeroize import wiping, wiping_on_error
 
@@ -124,7 +125,7 @@ def _parts(head: bytes, plain: Plain) -> Iterator[memoryview]:
 def _read(content: NDArray[np.uint8]) -> Plain:
     (index_length,) = LENGTH.unpack(content[: LENGTH.size].tobytes())
     start = LENGTH.size + index_length
-    index: dict[str, Any] = json.loads(content[LENGTH.size : start].tobytes())
+    index: dict[str, Any] = parse_json(content[LENGTH.size : start].tobytes())
     arrays: dict[str, NDArray[Any]] = {}
     for name, kind, shape, at in index["arrays"]:
         if not NUMBERS.fullmatch(kind):  # numpy would read it as Python

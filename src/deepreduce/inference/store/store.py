@@ -25,6 +25,7 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 
 from ...errors import StoreError
+from ...files import parse_json
 from ...locks import try_lock
 from ..protocol.material import Plain
 from ..zeroize import fresh_key, wipe, wiping
@@ -287,7 +288,7 @@ class Store:
             self._remember(db, known)
             return known
         try:
-            inode, changed_ns, length = map(operator.index, json.loads(fact))
+            inode, changed_ns, length = map(operator.index, parse_json(fact))
         except (TypeError, ValueError):
             raise damaged_error(self.folder / DATABASE) from None
         return Known(inode, changed_ns, length)

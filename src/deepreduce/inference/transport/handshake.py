@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TypeVar, get_args, get_type_hints
 
 from ...errors import PlanError, SessionError
+from ...files import parse_json
 from ...plan import Plan, decode
 from .channel import Channel
 from .frames import Kind
@@ -120,12 +121,12 @@ def greet_client(channel: Channel, hello: ClientHello, answer: ServerHello, plan
 
 def _parse(content: bytes, kind: type[T], peer: str) -> T:
     try:
-        data = json.loads(content)
+        data = parse_json(content)
         version = data["version"]
         if type(version) is int and version != VERSION:  # whose other fields may mean other things
             raise VersionError(f"the {peer} speaks version {version}, this is {VERSION}", "install the same version")
         hello = kind(**data)
-    except (ValueError, TypeError, KeyError, RecursionError):
+    except (ValueError, TypeError, KeyError):
         raise SessionError(f"the {peer} sent a hello that cannot be read", "it may be another version") from None
     for name, hint in get_type_hints(kind).items():
         if type(getattr(hello, name)) not in (get_args(hint) or (hint,)):  # exactly: a bool is no int

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import StoreError
-from ...files import write_whole
+from ...files import parse_json, write_whole
 from ...train.checkpoint import is_intact
 from ..store import JobStore
 from .object_store import Objects
@@ -177,7 +177,7 @@ def _parse(objects: Objects, name: str, keys: tuple[str, ...]) -> dict[str, Any]
     if content is None:
         return None
     try:
-        found = json.loads(content)
+        found = parse_json(content, parse_constant=float)  # a diverged training has NaN
     except ValueError:
         found = None
     if not isinstance(found, dict) or any(key not in found for key in keys):

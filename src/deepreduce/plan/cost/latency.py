@@ -1,6 +1,6 @@
 """Seconds predicted for a plan: what decides merging, picks a point under a budget, and stands beside the measurement.
 
-A model of few terms, fitted by ``bench/service/timing.py`` to runs of both parties on one two-core machine: work counted by
+A model of few terms, fitted by ``bench/service/timing.py`` to runs of both parties on two cores: work counted by
 `deepreduce.plan.cost.op_counts` times seconds per unit, plus what a link adds. Constants are LOCAL: they decide what is
 chosen, never what is computed.
 """

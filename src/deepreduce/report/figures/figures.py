@@ -20,8 +20,8 @@ from ..views.report import ReportView
 from .style import STYLE, import_matplotlib, kind_of, new_figure, saved
 
 if TYPE_CHECKING:
-    from import_matplotlib.axes import Axes
-    from import_matplotlib.figure import Figure
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 #: Where a name stands beside its point, in points.
 _CORNERS: dict[str, dict[str, Any]] = {
@@ -159,7 +159,7 @@ def _draw_distribution(figure: Figure, view: DistributionView) -> None:
         label.set_parse_math(False)
     all_axes[-1].set_xlabel("layer, from input to output")
     # Proxies, since one call draws bars of every stage.
-    from import_matplotlib.patches import Patch
+    from matplotlib.patches import Patch
 
     patches = [Patch(color=color, label=clipped(stage, 20)) for stage, color in colors.items()]
     legend = figure.legend(handles=patches, loc="outside upper right", ncols=len(patches), frameon=False)

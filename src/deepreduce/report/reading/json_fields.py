@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from ...errors import StoreError
+from ...files import parse_json
 
 _RERUN = "it may come from another version of deepreduce, or was edited: run the search again"
 _FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -125,10 +126,10 @@ class Fields:
 def read_json(path: Path) -> Fields:
     """Return the object in the JSON file ``path``; NaN and Infinity, which JSON does not know, are refused."""
     try:
-        return Fields(json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_constant), str(path))
+        return Fields(parse_json(path.read_bytes()), str(path))
     except OSError as error:
         raise StoreError(f"{path} cannot be read: {error.strerror or error}") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise StoreError(f"{path} is not valid JSON: {error}", _RERUN) from error
 
 
@@ -140,10 +141,6 @@ def is_number(value: object) -> bool:
         return math.isfinite(value)
     except OverflowError:  # a whole number beyond all floats
         return False
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not a JSON number")
 
 
 def _show(value: object) -> str:

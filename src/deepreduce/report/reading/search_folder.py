@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from ...errors import StoreError
+from ...files import parse_json
 from .json_fields import Fields, is_number, read_json
 from .records import (
     FORMAT,
@@ -74,7 +74,7 @@ def read_curve(directory: Path, network: ReportedNetwork) -> Curve:
     """Return the curve in the network's ``metrics.json``; `StoreError` or `ValueError` when there is no usable one."""
     path = directory / "jobs" / network.job / "metrics.json"
     # A diverged training writes NaN: a gap in the line, not a broken file, so constants become null here.
-    metrics = json.loads(path.read_text(encoding="utf-8"), parse_constant=lambda _: None)
+    metrics = parse_json(path.read_bytes(), parse_constant=lambda _: None)
     points = Fields(metrics, str(path)).objects("history", _point)
     if not points:
         raise ValueError("its history is empty")

@@ -11,7 +11,7 @@ from ...report.palette import BLUE, GREY, VERMILION
 from ..comparison import ClaimOutcome, Compared
 
 if TYPE_CHECKING:
-    from import_matplotlib.axes import Axes
+    from matplotlib.axes import Axes
 
 COLOURS: dict[ClaimOutcome, str] = {"confirmed": BLUE, "refuted": VERMILION, "undecided": GREY, "not run": GREY}
 
@@ -68,7 +68,7 @@ def _draw(axes: Axes, row: Compared, place: float) -> None:
 
 
 def _legend(axes: Axes, rows: Sequence[Compared], names: dict[ClaimOutcome, str]) -> None:
-    from import_matplotlib.lines import Line2D
+    from matplotlib.lines import Line2D
 
     seen = dict.fromkeys(row.outcome for row in rows if row.outcome != "not run")
     handles = [Line2D([], [], color=COLOURS[outcome], marker="o", label=names[outcome]) for outcome in seen]

@@ -37,7 +37,7 @@ def published_points(data: str) -> tuple[DrawnPoint, ...]:
 
 
 if TYPE_CHECKING:
-    from import_matplotlib.axes import Axes
+    from matplotlib.axes import Axes
 
 COLOURS = {WITHOUT: ORANGE, WITH: BLUE}
 _PAPER: dict[str, Any] = {"linestyle": "", "marker": "D", "markerfacecolor": "none", "markersize": 5}
@@ -135,7 +135,7 @@ def _draw_published(axes: Axes, view: TableView) -> None:
 
 
 def _legend(axes: Axes, view: TableView) -> None:
-    from import_matplotlib.lines import Line2D
+    from matplotlib.lines import Line2D
 
     cells = [cell for row in view.rows for cell in row.cells]
     columns = [column for column in view.table.columns if any(cell.column == column for cell in cells)]

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ....files import parse_json
+
 HEAD = struct.Struct("<IQ")  # bytes of the head, bytes of the body
 MOST_HEAD, MOST_BODY = 1 << 24, 1 << 40
 Head = dict[str, Any]
@@ -38,7 +40,7 @@ class WorkerPipe:
         if length > MOST_HEAD or body > MOST_BODY:
             raise ConnectionError("the other process sent no message")
         try:
-            head: Head = json.loads(self._exactly(length))
+            head: Head = parse_json(bytes(self._exactly(length)))
         except ValueError:
             raise ConnectionError("the other process sent no message") from None
         return head, body
