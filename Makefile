@@ -1,7 +1,8 @@
 # make demo   search a small network on digits, export a point, predict with it privately between two processes, measure
 #             the frontier in seconds, draw it (about six minutes on two cores)
-# make test   all tests
-# make check  formatting, types, all tests, the compiled module's tests under the sanitizers, and the fuzzers
+# make test   the tests, but for the long ones
+# make check  formatting, types, all tests with the long ones (benchmark scripts, kills at every moment,
+#             exhaustive garbling), the compiled module's tests under the sanitizers, and the fuzzers
 # make fuzz   every parser of bytes from outside, fuzzed for FUZZ_SECONDS altogether (tests/fuzz/README.md)
 # make sanitize  the tests marked `core` against a build with the address and undefined-behaviour sanitizers
 # make bench  throughput of the training loop against the bare network; kernels and a private ResNet18 against their floors
@@ -34,7 +35,10 @@ PRELOAD     = $(shell $(CXX) -print-file-name=libasan.so) $(shell $(CXX) -print-
 WHEEL_PYTHONS ?= $(PYTHON)
 WHEEL_TOOLS   := build/wheel-tools
 
-.PHONY: FORCE demo test lint check fuzz sanitize stub bench wheel wheel-test constraints audit clean
+# Twice as many processes as cores: many tests wait for another process, for a time limit, or for a disk.
+PYTEST      = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $$((2 * $(CORES))) --dist worksteal
+
+.PHONY: FORCE demo test test-long lint check fuzz sanitize stub bench wheel wheel-test constraints audit clean
 .DELETE_ON_ERROR:
 
 $(VENV)/.installed: pyproject.toml
@@ -65,14 +69,17 @@ demo: $(VENV)/.built
 	@echo "open $(DEMO)/report.html in a browser"
 
 test: $(VENV)/.built
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(CORES)
+	$(PYTEST) -m "not long"
+
+test-long: $(VENV)/.built
+	$(PYTEST) -m long
 
 lint: $(VENV)/.built
 	$(BIN)/ruff format --check src tests bench examples packaging
 	$(BIN)/ruff check src tests bench examples packaging
 	$(BIN)/mypy
 
-check: lint test sanitize fuzz
+check: lint test test-long sanitize fuzz
 
 # Without atheris or clang a hint, and what can be run; with CI set an error. For longer runs: tests/fuzz/run.py --minutes N.
 fuzz: $(VENV)/.built

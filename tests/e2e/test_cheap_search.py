@@ -113,6 +113,7 @@ class Stopped(InlineExecutor):
         super().poll(handle)
 
 
+@pytest.mark.long
 def test_interrupted_in_either_rung_it_ends_the_same(tmp_path):
     def search(out: Path, executor: InlineExecutor | None = None) -> deepreduce.Frontier:
         return deepreduce.find_frontier(

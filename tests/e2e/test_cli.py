@@ -29,12 +29,11 @@ def test_inspect_json_has_the_promised_keys():
 
 
 def test_inspect_shows_points_figures_and_relu6(tmp_path):
-    done = run_deepreduce(
-        "inspect", "resnet18", "--point", "S2^RT+S3^RT, alpha=0.5", "--figure", str(tmp_path / "f.png")
-    )
+    picture = tmp_path / "f.png"
+    done = run_deepreduce("inspect", "resnet18", "--point", "S2^RT+S3^RT, alpha=0.5", "--figure", picture)
     assert done.returncode == 0, done.stderr
     assert "49,152" in done.stdout
-    assert (tmp_path / "f.png").read_bytes().startswith(b"\x89PNG")
+    assert picture.read_bytes().startswith(b"\x89PNG")
     assert "2 ReLUs" in run_deepreduce("inspect", "mobilenet_v2", env={**os.environ, "COLUMNS": "200"}).stdout
 
 

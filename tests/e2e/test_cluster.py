@@ -132,6 +132,7 @@ def strikes(digest: str, *actions):
     return handle
 
 
+@pytest.mark.long
 def test_a_job_loses_its_driver_its_worker_and_its_node(lab, tmp_path):
     """And comes out as one process trains it without interruption, to the last bit, with no epoch told twice."""
     depot = Depot.open(open_object_store(lab.store))

@@ -7,10 +7,12 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 OPTIONAL = ("sklearn", "PIL", "pooch", "matplotlib", "plotly", "jinja2", "torch_pruning")
 
 
+@pytest.mark.long
 def test_a_search_without_the_optional_packages(tmp_path):
     blocked = "\n".join(f"sys.modules[{name!r}] = None" for name in OPTIONAL)
     (tmp_path / "sitecustomize.py").write_text(f"import sys\n{blocked}\n")

@@ -87,6 +87,7 @@ def test_the_same_command_again_repeats_no_job(images, finished):
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
+@pytest.mark.long
 def test_killed_at_any_moment_and_resumed(images, finished, tmp_path):
     out = tmp_path / "out"
     kept: dict[Path, int] = {}

@@ -71,6 +71,7 @@ def test_its_networks_are_plain_reduced_ones(finished):
         assert not any("fading" in name for name, _ in network.named_modules())
 
 
+@pytest.mark.long
 def test_killed_in_the_middle_of_a_fade_and_resumed(images, finished, tmp_path):
     out = tmp_path / "out"
     process = subprocess.Popen(command(images, out), stdout=subprocess.DEVNULL)

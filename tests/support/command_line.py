@@ -23,9 +23,8 @@ def run_deepreduce(
     with tempfile.TemporaryDirectory() as folder:
         out, err = Path(folder, "out"), Path(folder, "err")
         line = ["deepreduce", *map(str, arguments)]
-        process = _context.Process(
-            target=_command, args=(line, str(cwd or Path.cwd()), dict(env or os.environ), out, err)
-        )
+        about = (line, str(cwd or Path.cwd()), dict(env or os.environ), out, err)
+        process = _context.Process(target=_command, args=about)
         process.start()
         process.join(timeout)
         if process.exitcode is None:
@@ -40,7 +39,7 @@ def _command(line: list[str], cwd: str, env: dict[str, str], out: Path, err: Pat
         with path.open("wb") as file:
             os.dup2(file.fileno(), number)
         setattr(sys, stream, os.fdopen(number, "w", encoding="utf-8", closefd=False))
-    with open(os.devnull) as nothing:
+    with Path(os.devnull).open() as nothing:
         os.dup2(nothing.fileno(), 0)
     os.chdir(cwd)
     os.environ.clear()

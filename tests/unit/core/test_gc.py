@@ -14,6 +14,7 @@ RINGS = [24, 32, 37, 41, 48, 64]
 @pytest.mark.parametrize(
     ("ring_bits", "shift", "window"), [(10, 0, 10), (10, 3, 10), (12, 4, 11), (10, 9, 10), (9, 2, 3)]
 )
+@pytest.mark.long
 def test_fused_exhaustively(cpu_path, ring_bits, shift, window):
     """All y of the window, many shares each: strictly within one unit, exact where 2^f divides y, unbiased per y."""
     shares = 192
