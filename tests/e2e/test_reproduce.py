@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deepreduce.cli.commands.reproduce import parse_duration, parse_seeds
+from deepreduce.cli.commands.reproduce import parse_seeds, parse_time_limit
 from deepreduce.errors import DataError, SettingError, StoreError
 from deepreduce.jobs.executors import InlineExecutor
 from deepreduce.reduce.prune_channels import ChannelPruning
@@ -200,13 +200,13 @@ def test_whole_seeds_come_first():
 
 def test_names_seeds_and_durations_are_read():
     assert parse_seeds("0-2,7,1") == (0, 1, 2, 7)
-    assert (parse_duration("1h30m"), parse_duration("9m"), parse_duration("90s")) == (5400, 540, 90)
+    assert (parse_time_limit("1h30m"), parse_time_limit("9m"), parse_time_limit("90s")) == (5400, 540, 90)
     for wrong in ("", "2-0", "a", "0-99999", "-1"):
         with pytest.raises(SettingError):
             parse_seeds(wrong)
     for wrong in ("", "9", "h", "1m2h"):
         with pytest.raises(SettingError):
-            parse_duration(wrong)
+            parse_time_limit(wrong)
     studies = {"a": TABLE, "b": TABLE}
     assert len(choose_studies(["all"], studies)) == 2
     with pytest.raises(SettingError, match="called 'c'"):

@@ -15,6 +15,7 @@ total = "unlimited"
 
 from __future__ import annotations
 
+import contextlib
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -23,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import SettingError, nearest
+from ..units import TIME, parse_quantity
 from .options import parse_pairs
 from .units import parse_bytes
 
@@ -31,7 +33,6 @@ if TYPE_CHECKING:
 
 UNLIMITED = "unlimited"
 KEYS = ("predictions", "total", "prepared", "ready", "ready_bytes", "connections")
-_SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
 
 
 def read_quotas(texts: Sequence[str] | None, path: Path | None) -> Quotas:
@@ -92,14 +93,12 @@ def _changed(quota: Quota, values: Mapping[str, Any], where: str) -> Quota:
 
 
 def _rate(value: object, what: str) -> tuple[int, float]:
-    match = (
-        re.fullmatch(r"(\d{1,18})\s*/\s*(\d{0,9}(?:\.\d+)?)\s*(s|m|min|h|d)", value.strip())
-        if isinstance(value, str)
-        else None
-    )
-    if match is None or (seconds := float(match[2] or 1) * _SECONDS[match[3]]) < 1:
-        raise SettingError(f"{what} is {value!r:.40}", 'write images per time, as "1000/24h" or "5/min"')
-    return int(match[1]), seconds
+    count, slash, time = value.partition("/") if isinstance(value, str) else ("", "", "")
+    with contextlib.suppress(ValueError):
+        images, seconds = int(count), parse_quantity(time if time[:1].isdigit() else f"1{time.strip()}", TIME)
+        if slash and 0 <= images < 10**18 and seconds >= 1:
+            return images, seconds
+    raise SettingError(f"{what} is {value!r:.40}", 'write images per time, as "1000/24h" or "5/min"')
 
 
 def _count(value: object, what: str, size: bool) -> int:

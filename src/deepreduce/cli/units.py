@@ -8,8 +8,7 @@ import re
 import socket
 
 from ..errors import SettingError
-
-_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
+from ..units import SIZE, parse_quantity
 
 
 def parse_address(text: str, least_port: int = 0) -> tuple[str, int]:
@@ -43,7 +42,7 @@ def is_loopback(host: str) -> bool:
 
 def parse_bytes(text: str, what: str) -> int:
     """``500MB``, ``8GB``, ``2GiB`` or a number of bytes."""
-    match = re.fullmatch(r"(\d{1,18}(?:\.\d{1,18})?)\s*([kmgt]i?|)b?", text.strip().lower())
-    if match is None or (size := int(float(match[1]) * _UNITS[match[2]])) < 1:
-        raise SettingError(f"{what} is {text!r}", "write a size as 500MB or 8GB")
-    return size
+    with contextlib.suppress(ValueError):
+        if (size := int(parse_quantity(text, SIZE))) >= 1:
+            return size
+    raise SettingError(f"{what} is {text!r:.40}", "write a size as 500MB or 8GB")

@@ -1,4 +1,4 @@
-"""Formatting of numbers, the same in the page, in pictures and in sentences."""
+"""Formatting of numbers, the same in the page, in pictures and in sentences (with units: `deepreduce.units`)."""
 
 from __future__ import annotations
 
@@ -22,18 +22,6 @@ def short(value: float) -> str:
 def tick(value: float) -> str:
     """``20000`` as ``20K``: round numbers need no decimal."""
     return short(value).replace(".0", "")
-
-
-def seconds(value: float) -> str:
-    """``0.0213`` as ``21.3 ms``; three digits, without zeros that say nothing."""
-    if value >= 0.9995:
-        return f"{value:.0f} s" if value >= 999.5 else f"{value:.3g} s"
-    return f"{1e3 * value:.3g} ms" if value >= 0.9995e-3 else f"{1e6 * value:.3g} us"
-
-
-def megabytes(value: float) -> str:
-    """``12.34`` (already in megabytes) as ``12.3 MB``."""
-    return f"{value:,.0f} MB" if value >= 99.95 else f"{value:.3g} MB"
 
 
 def clipped(text: str, most: int) -> str:
@@ -66,11 +54,3 @@ def change(points: float) -> str:
     if abs(points) < 0.005:
         return "loses nothing"
     return f"{'gains' if points > 0 else 'loses'} {abs(points):.2f} points"
-
-
-def duration(seconds: float) -> str:
-    """``4210`` as ``1 h 10 min``."""
-    minutes = round(seconds / 60)
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"

@@ -8,6 +8,7 @@ from importlib import resources
 from typing import Any
 
 from ..errors import MissingPackageError
+from ..units import show_duration, show_seconds
 from . import formatting
 from .charts.overview import compute_charts, compute_choices
 from .views.published import counted
@@ -15,7 +16,7 @@ from .views.report import ReportView
 
 _HINT = "pip install 'deepreduce[search]'"
 #: The functions of ``formatting.py`` that the template uses.
-_FILTERS = ("whole", "short", "percent", "decimal", "duration", "seconds")
+_FILTERS = ("whole", "short", "percent", "decimal")
 
 
 def render_html(view: ReportView) -> bytes:
@@ -29,6 +30,7 @@ def render_html(view: ReportView) -> bytes:
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {name: getattr(formatting, name) for name in _FILTERS}
+    environment.filters |= {"duration": show_duration, "seconds": show_seconds}
     environment.globals |= {"times_fewer": formatting.times_fewer, "counted": counted}
     scripts = [_plotly_source(), _resource("report.js")]
     page = environment.from_string(_resource("template.html")).render(

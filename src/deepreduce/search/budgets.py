@@ -7,7 +7,6 @@ teacher.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -17,14 +16,13 @@ from ..networks.layout import Layout
 from ..networks.point import Point, full_point, parse_point
 from ..reduce.build import reduce_to
 from ..reduce.elements.settings import Linearize
+from ..units import COUNT, parse_quantity
 from .frontier import TrainedNetwork
 from .planner import Trainings
-from .targets import RELU_UNITS
 
 FINE, BOTH = "fine", "coarse-then-fine"
 KINDS = ("coarse", FINE, BOTH)
 BASE_FACTOR = 4  # a coarse network has at most so many times the budget for elements to be removed from it
-_GRAMMAR = re.compile(r"([0-9]+(?:\.[0-9]+)?|\.[0-9]+)([A-Za-z]?)")
 
 
 @dataclass(frozen=True)
@@ -52,10 +50,10 @@ def parse_budgets(texts: str | Iterable[int | str]) -> tuple[int, ...]:
 
 def _parse(text: str) -> int:
     hint = "write numbers of ReLUs, as 100k,12.5k,7000"
-    match = _GRAMMAR.fullmatch(text)
-    if match is None or match[2] not in RELU_UNITS:
-        raise SettingError(f"budget {text!r} cannot be read", hint)
-    value = float(match[1]) * RELU_UNITS[match[2]]
+    try:
+        value = parse_quantity(text, COUNT)
+    except ValueError:
+        raise SettingError(f"budget {text!r} cannot be read", hint) from None
     if not 1 <= value < 1e15 or abs(value - round(value)) > 1e-6:
         raise SettingError(f"budget {text!r} is not a whole number of ReLUs above 0", hint)
     return round(value)

@@ -5,23 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from math import inf
 
 from ..errors import DeepReduceError, SettingError, nearest
 from ..plan.cost.network_link import parse_link
+from ..units import COUNT, SIZE, TIME, parse_quantity, show_bytes, show_seconds
 from .frontier import TrainedNetwork
 
 SECONDS = ("online", "offline", "total")
-_GRAMMAR = re.compile(r"\s*([a-z]+)\s*(<=?)\s*([0-9.]+)\s*([a-zA-Z]*)\s*(?:@(.+))?")
-_TIMES = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0}
-RELU_UNITS = {"": 1.0, "k": 1e3, "K": 1e3, "m": 1e6, "M": 1e6}
-_UNITS: dict[str, dict[str, float]] = {
-    "relus": RELU_UNITS,
-    "online": _TIMES,
-    "offline": _TIMES,
-    "total": _TIMES,
-    "traffic": {"B": 1.0, "kB": 1e3, "KB": 1e3, "MB": 1e6, "GB": 1e9},
-}
+_GRAMMAR = re.compile(r"\s*([a-z]+)\s*(<=?)\s*([^@]+?)\s*(?:@(.+))?")
+_UNITS = {"relus": COUNT, "online": TIME, "offline": TIME, "total": TIME, "traffic": SIZE}
 QUANTITIES = tuple(_UNITS)
 _HINT = (
     "write QUANTITY<VALUE[@NETWORK]: relus<50k, online<100ms@lan, offline<2s, total<3s@wan or traffic<50MB "
@@ -48,8 +40,8 @@ class Target:
         if self.quantity == "relus":
             return f"{value:,.0f} ReLUs"
         if self.quantity == "traffic":
-            return f"{value / 1e6:.1f} MB"
-        return f"{value:.2f} s" if value >= 1 else f"{1e3 * value:.1f} ms"
+            return show_bytes(value)
+        return show_seconds(value)
 
 
 def parse_target(text: str) -> Target:
@@ -57,21 +49,15 @@ def parse_target(text: str) -> Target:
     match = _GRAMMAR.fullmatch(text)
     if match is None:
         raise SettingError(f"target {text!r} cannot be read", _HINT)
-    quantity, sign, number, unit, network = match.groups()
+    quantity, sign, amount, network = match.groups()
     if quantity not in QUANTITIES:
         raise SettingError(f"target {text!r}: {quantity!r} is no quantity", nearest(quantity, QUANTITIES))
-    units = _UNITS[quantity]
-    if unit not in units:
-        known = ", ".join(name for name in units if name)
-        raise SettingError(f"target {text!r}: {unit or 'no unit'!r} is not a unit of {quantity}", f"known: {known}")
     try:
-        bound = float(number) * units[unit]
-    except ValueError:
-        raise SettingError(f"target {text!r}: {number!r} is no number", _HINT) from None
-    if bound == inf:
-        raise SettingError(f"target {text!r}: the bound is too large", _HINT)
+        bound = parse_quantity(amount, _UNITS[quantity])
+    except ValueError as error:
+        raise SettingError(f"target {text!r}: {error}", _HINT) from None
     if not bound > 0:
-        raise SettingError(f"target {text!r}: nothing is below {number}", _HINT)
+        raise SettingError(f"target {text!r}: nothing is below {amount}", _HINT)
     # Only seconds depend on the network.
     network = re.sub(r"\s+", "", network or "none") if quantity in SECONDS else "none"
     parse_link(network)

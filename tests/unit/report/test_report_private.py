@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from hypothesis import given, strategies as st
 from test_report_files import HOSTILE, _Page
 
 from deepreduce.errors import SettingError, StoreError
-from deepreduce.report import formatting, write_report
+from deepreduce.report import write_report
 from deepreduce.report.reading.records import Private, ReportedNetwork
 from deepreduce.report.reading.search_folder import read_search
 from deepreduce.report.views.axis import RELUS, Axis, find_axis
@@ -220,12 +219,3 @@ def test_hostile_keys_and_operations_stay_text(tmp_path: Path) -> None:
         for tag in ("<b>", "</b>", "<br>"):
             shown = shown.replace(tag, "")
         assert "<" not in shown, shown
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [(12.34, "12.3 s"), (1, "1 s"), (0.99996, "1 s"), (0.0213, "21.3 ms"), (0.0001, "100 us"), (4000.0, "4000 s")],
-)
-def test_seconds_read_well(value: float, text: str) -> None:
-    assert formatting.seconds(value) == text
-    assert math.isclose(float(text.split()[0]) * {"s": 1, "ms": 1e-3, "us": 1e-6}[text.split()[1]], value, rel_tol=0.01)

@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from ...errors import MissingPackageError
+from ...units import show_bytes, show_seconds
 from ..output.progress_bar import progress_bar, watcher
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def _show(console: Console, directory: Path, outcome: FrontierOutcome) -> None:
     for key in dict.fromkeys(done.key for done in outcome.measured):
         table = Table(title=escape(f"{key}, measured (predicted)"), title_justify="left")
         table.add_column("network", overflow="fold")
-        for name in ("val %", "ReLUs", "convs", "online ms", "offline ms", "MB", "rounds"):
+        for name in ("val %", "ReLUs", "convs", "online", "offline", "traffic", "rounds"):
             table.add_column(name, justify="right")
         for done in (done for done in outcome.measured if done.key == key):
             summary = done.summary
@@ -86,16 +87,12 @@ def _show(console: Console, directory: Path, outcome: FrontierOutcome) -> None:
                 f"{done.network.validation_accuracy:.2f}",
                 f"{summary.relus:,}",
                 f"{summary.convs_before}\N{RIGHTWARDS ARROW}{summary.convs_after}",
-                f"{_ms(summary.online_s)} ({_ms(summary.predicted_online_s)})",
-                f"{_ms(summary.offline_s)} ({_ms(summary.predicted_offline_s)})",
-                f"{(summary.online_bytes + summary.offline_bytes) / 1e6:.1f}",
+                f"{show_seconds(summary.online_s)} ({show_seconds(summary.predicted_online_s)})",
+                f"{show_seconds(summary.offline_s)} ({show_seconds(summary.predicted_offline_s)})",
+                show_bytes(summary.online_bytes + summary.offline_bytes),
                 str(summary.rounds),
             )
         console.print(table)
     for failure in outcome.failed:
         console.print(f"[red]left out:[/] {escape(failure.name)}: {escape(failure.error)}", soft_wrap=True)
     console.print(f"charts: deepreduce report {escape(shlex.quote(str(directory)))}", highlight=False, soft_wrap=True)
-
-
-def _ms(seconds: float) -> str:
-    return f"{1e3 * seconds:,.1f}" if seconds < 0.1 else f"{1e3 * seconds:,.0f}"

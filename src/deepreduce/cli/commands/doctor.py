@@ -15,6 +15,7 @@ from rich.markup import escape
 from ...errors import DeepReduceError, one_line
 from ...paths import client_store_folder, data_folder
 from ...processor import processor_flags, processor_name
+from ...units import show_bytes
 from ...version import __version__
 from ..options import JsonOption
 
@@ -152,7 +153,7 @@ def _show(found: dict[str, Any]) -> None:
         line("torch", torch.get("error") or f"{torch['version']}, {', '.join(torch['devices'])}")
     line("data", f"{found['data']['folder']}: {', '.join(found['data']['found']) or 'nothing'}")
     store = found["store"]
-    kept = store.get("error") or f"{store['ready']} prepared, {store['bytes'] / 1e6:.1f} MB"
+    kept = store.get("error") or f"{store['ready']} prepared, {show_bytes(store['bytes'])}"
     line("store", f"{store['folder']}: {kept}")
     missing = {name: entry for name, entry in found["optional"].items() if entry["version"] is None}
     there = [f"{name} {entry['version']}" for name, entry in found["optional"].items() if name not in missing]

@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from ...errors import SettingError
+from ...units import show_bytes, show_seconds
 from ..options import JsonOption, StageOption, WidthOption, parse_pairs, parse_shape
 from ..output.progress_bar import progress_bar
 
@@ -337,8 +338,8 @@ def _show(console: Console, exported: Exported, costs: dict[str, Any], written: 
     table.add_row("ReLUs", f"{costs['relus']:,}" + (f", {costs['rescales']:,} rescales" * bool(costs["rescales"])))
     for phase in ("offline", "online"):
         rounds = f", {costs['rounds']} rounds" if phase == "online" else ""
-        size = costs[f"{phase}_bytes"] / 1e6
-        table.add_row(f"{phase} (predicted)", f"{size:.2f} MB, {costs[f'{phase}_seconds']:.3f} s{rounds}")
+        size, seconds = show_bytes(costs[f"{phase}_bytes"]), show_seconds(costs[f"{phase}_seconds"])
+        table.add_row(f"{phase} (predicted)", f"{size}, {seconds}{rounds}")
     console.print(table)
     for notice in exported.notices:
         console.print(f"[yellow]note:[/] {escape(notice)}", highlight=False, soft_wrap=True)

@@ -15,6 +15,7 @@ from rich.markup import escape
 
 from ...errors import DeepReduceError, SettingError
 from ...progress import Progress
+from ...units import show_bytes, show_seconds
 from ..credentials import client_tls, read_token
 from ..options import JsonOption, StoreKeyOption, file_option
 from ..output.progress_bar import progress_bar
@@ -348,10 +349,10 @@ def _show(result: dict[str, Any], errors: Console) -> None:
     if answered:
         seconds = sorted(entry["online_seconds"] for entry in answered)[len(answered) // 2]
         last = answered[-1]
-        down, up = last["down_bytes"] / 1e6, last["up_bytes"] / 1e6
+        down, up = show_bytes(last["down_bytes"]), show_bytes(last["up_bytes"])
         errors.print(
-            f"per image: {seconds:.3f} s online, {down:.2f} MB down, {up:.2f} MB up; "
-            f"total {result['seconds']:.2f} s; {result['prepared']} predictions still prepared",
+            f"per image: {show_seconds(seconds)} online, {down} down, {up} up; "
+            f"total {show_seconds(result['seconds'])}; {result['prepared']} predictions still prepared",
             highlight=False,
             soft_wrap=True,
         )

@@ -19,6 +19,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from ...errors import MissingPackageError, SettingError
+from ...units import parse_duration
 from ..executor import (
     CpusOption,
     DeviceOption,
@@ -141,7 +142,7 @@ def _reproduce(options: ReproduceOptions) -> None:
         raise SettingError("nothing is named", "name tables or figures, or all; --list shows them")
     chosen, studies = find_scale(options.scale), choose_studies(options.names, STUDIES)
     seed_list = chosen.seeds if options.seeds is None else parse_seeds(options.seeds)
-    limit = inf if options.time_limit is None else parse_duration(options.time_limit)
+    limit = inf if options.time_limit is None else parse_time_limit(options.time_limit)
     place = Place(options.results, options.work or Path("reproduction") / chosen.name)
     if not options.no_figures:
         from ...report.figures import import_matplotlib
@@ -193,13 +194,12 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def parse_duration(text: str) -> float:
+def parse_time_limit(text: str) -> float:
     """``1h30m``, ``9m``, ``90s`` in seconds. Raises `SettingError`."""
-    match = re.fullmatch(r"(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,6})s)?", text.strip())
-    if match is None or not any(match.groups()):
-        raise SettingError(f"time limit {text!r} cannot be read", "write 2h, 9m, 90s or 1h30m")
-    hours, minutes, seconds = (int(part or 0) for part in match.groups())
-    return float(3600 * hours + 60 * minutes + seconds)
+    try:
+        return parse_duration(text)
+    except ValueError:
+        raise SettingError(f"time limit {text!r} cannot be read", "write 2h, 9m, 90s or 1h30m") from None
 
 
 def _list(console: Console, as_json: bool) -> None:

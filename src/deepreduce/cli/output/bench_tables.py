@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from ...units import show_bytes
+
 
 def show_run(console: Console, result: dict[str, Any]) -> None:
     """Print the result of `deepreduce.benchmark.run.bench`, with ``model`` and ``point``."""
@@ -39,7 +41,7 @@ def show_run(console: Console, result: dict[str, Any]) -> None:
         f"largest error of an answer {result['max_error_lsb']:,} units of the last place, "
         f"{result['max_error_lsb'] / max(1, result['output_peak_lsb']):.2%} of the largest value\n"
         f"set-up: model {setup['model_seconds']:.2f} s, connection {setup['connection_seconds']:.2f} s; peak memory: "
-        f"client {_size(memory['client'])}, server {_size(memory['server'])}\n"
+        f"client {show_bytes(memory['client'])}, server {show_bytes(memory['server'])}\n"
         f"{result['inferences']} inference(s) of {batch} image(s), {result['threads']} "
         f"thread(s) per party, {result['cpu']['model']} ({result['cpu']['path']})",
         highlight=False,
@@ -87,10 +89,3 @@ def _differences(result: dict[str, Any]) -> Iterator[str]:
 
 def _megabytes(count: int) -> str:
     return f"{count / 1e6:.2f}" if count else ""
-
-
-def _size(count: int) -> str:
-    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if count >= size:
-            return f"{count / size:.2f} {unit}"
-    return f"{count} B" if count else ""

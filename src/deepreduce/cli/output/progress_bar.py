@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from ...progress import Progress, no_progress
+from ...units import show_seconds
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -49,7 +50,7 @@ def watcher(console: Console, report: Progress) -> FrontierObserver:
             report(what, done, total)
 
         def measured(self, name: str, key: str, summary: RunSummary, again: bool) -> None:
-            text = f"{name}, {key}: online {_seconds(summary.online_s)}, offline {_seconds(summary.offline_s)}"
+            text = f"{name}, {key}: online {show_seconds(summary.online_s)}, offline {show_seconds(summary.offline_s)}"
             console.print(
                 f"  {escape(text)}{'' if again else '  [dim](measured before)[/]'}", highlight=False, soft_wrap=True
             )
@@ -58,7 +59,3 @@ def watcher(console: Console, report: Progress) -> FrontierObserver:
             console.print(f"  [red]left out[/] {escape(name)}: {escape(error)}", highlight=False, soft_wrap=True)
 
     return Watcher()
-
-
-def _seconds(value: float) -> str:
-    return f"{value:.2f} s" if value >= 1 else f"{1e3 * value:.1f} ms"

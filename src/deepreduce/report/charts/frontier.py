@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..formatting import megabytes, percent, seconds, short, whole
+from ...units import show_bytes, show_seconds
+from ..formatting import percent, short, whole
 from ..palette import BLUE, GREY, ORANGE
 from ..published import PublishedMethod, PublishedPoint
 from ..reading.records import ReportedNetwork
@@ -110,10 +111,10 @@ def _hover(n: ReportedNetwork, axis: Axis) -> str:
     lines = [f"<b>{escaped(n.label)}</b>", f"{whole(n.relus)} ReLUs"]
     private = n.measured(axis.key)
     if private is not None:
-        lines.append(f"online {seconds(private.online_s)}, predicted {seconds(private.predicted_online_s)}")
-        lines.append(f"offline {seconds(private.offline_s)}, predicted {seconds(private.predicted_offline_s)}")
-        online, offline = private.online_bytes / 1e6, private.offline_bytes / 1e6
-        lines.append(f"{megabytes(online)} online, {megabytes(offline)} offline")
+        for phase in ("online", "offline"):
+            measured, predicted = getattr(private, f"{phase}_s"), getattr(private, f"predicted_{phase}_s")
+            lines.append(f"{phase} {show_seconds(measured)}, predicted {show_seconds(predicted)}")
+        lines.append(f"{show_bytes(private.online_bytes)} online, {show_bytes(private.offline_bytes)} offline")
     lines.append(f"validation {percent(n.validation_accuracy)}, test {percent(n.test_accuracy)}")
     lines.append(f"{short(n.params)} parameters, {short(n.macs)} MACs")
     return "<br>".join(lines)

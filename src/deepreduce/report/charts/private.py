@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..formatting import megabytes, seconds, whole
+from ...units import show_bytes, show_seconds
+from ..formatting import whole
 from ..palette import BLUE, GREY, ORANGE
 from ..reading.runs import Operation, PhaseShare
 from ..views.private import PrivateView, Waterfall
@@ -114,6 +115,6 @@ def _hover(op: Operation, phase: str) -> str:
     lines = [f"<b>{escaped(op.name)}</b>" + (f" ({escaped(op.kind)})" if op.kind else "")]
     if op.relus:
         lines.append(f"{whole(op.relus)} ReLUs")
-    lines.append(f"{seconds(share.seconds)}, predicted {seconds(share.predicted_seconds)}")
-    lines.append(f"{megabytes(share.down_bytes / 1e6)} down, {megabytes(share.up_bytes / 1e6)} up")
+    lines.append(f"{show_seconds(share.seconds)}, predicted {show_seconds(share.predicted_seconds)}")
+    lines.append(f"{show_bytes(share.down_bytes)} down, {show_bytes(share.up_bytes)} up")
     return "<br>".join(lines)

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ...errors import SettingError, nearest
-from ..formatting import megabytes, seconds, tick
+from ...units import show_bytes, show_seconds
+from ..formatting import tick
 from ..reading.records import Private, ReportedNetwork
 
 #: The measured quantities by name, with the title of their axis.
@@ -38,7 +39,7 @@ class Axis:
         """Return a round value beside the axis."""
         if not self.key:
             return tick(value)
-        return megabytes(value) if self.quantity == "traffic" else seconds(value)
+        return show_bytes(1e6 * value) if self.quantity == "traffic" else show_seconds(value)
 
 
 RELUS = Axis("relus")

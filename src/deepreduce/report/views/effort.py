@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ..formatting import decimal, duration, percent, whole
+from ...units import show_duration
+from ..formatting import decimal, percent, whole
 from ..reading.records import ReportedCompute
 
 _ORIGINS = {"chance": "chance", "trained": "trained without ReLUs", "given": "as given"}
@@ -13,7 +14,7 @@ def effort_rows(effort: ReportedCompute | None) -> tuple[tuple[str, str], ...]:
     if effort is None:
         return ()
     share = 100 * effort.spent_macs / effort.full_macs if effort.full_macs else 0.0
-    spent = f"{effort.spent_macs:.3g} MACs in {duration(effort.seconds)} of training"
+    spent = f"{effort.spent_macs:.3g} MACs in {show_duration(effort.seconds)} of training"
     corner = f"{whole(effort.reference_relus)} ReLUs and {percent(effort.reference_accuracy)}"
     return (
         ("effort", effort.name),
