@@ -3,8 +3,9 @@
     python bench/search/search_cost.py FULL_DIR QUARTER_DIR [FULL_DIR QUARTER_DIR ...] [--none-accuracy 18.2]
 
 Each pair of folders are two finished searches of one network on one data set with one seed (`deepreduce search ...
---effort full`, `--effort quarter`); several pairs are several seeds. Hypervolumes are measured from the teacher's ReLUs
-and the accuracy of the network without ReLUs: trained, if --none-accuracy gives it (percent), else chance. Writes
+--compute-budget full`, `--compute-budget quarter`); several pairs are several seeds. Hypervolumes are measured from the
+teacher's ReLUs and the accuracy of the network without ReLUs: trained, if --none-accuracy gives it (percent), else
+chance. Writes
 bench/results/search-cost_<hardware>_<date>.md, .json and .svg.
 """
 
@@ -14,8 +15,6 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 from statistics import mean, stdev
-
-import search_cost_figure
 
 from deepreduce.search import (
     Frontier,
@@ -28,6 +27,8 @@ from deepreduce.search import (
 )
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+import search_cost_figure
+
 import results_page
 
 MUST_AGREE = (
@@ -67,7 +68,7 @@ def pair_record(full: Frontier, quarter: Frontier, none_accuracy: float | None) 
 
 def check(full: Frontier, quarter: Frontier) -> None:
     """Refuse folders that are no pair."""
-    names = [frontier.content.get("effort", {}).get("name", "an unknown effort") for frontier in (full, quarter)]
+    names = [frontier.content.get("effort", {}).get("name", "an unknown budget") for frontier in (full, quarter)]
     if names != ["full", "quarter"]:
         raise SystemExit(f"{full.directory}, {quarter.directory}: searches of {' and '.join(names)}; full first")
     ours, theirs = full.content["settings"], quarter.content["settings"]

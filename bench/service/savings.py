@@ -14,11 +14,12 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from savings_figure import draw
 
 from deepreduce.benchmark import BenchOptions, bench, measure_rates
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+from savings_figure import draw
+
 import results_page
 from masks import WAYS, masks_of, network, relu_shapes, write_masked
 

@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import inspect
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +19,8 @@ FACES = sorted(
 def is_face(module: str) -> bool:
     """A package, or a module at the root, such as `deepreduce.errors`."""
     path = SOURCE / module.replace(".", "/")
-    return (path / "__init__.py").exists() or (module.count(".") == 1 and path.with_suffix(".py").exists())
+    at_root = module.count(".") == 1 and any(path.with_suffix(end).exists() for end in (".py", ".pyi"))
+    return (path / "__init__.py").exists() or at_root
 
 
 def imported(path: Path, root: Path) -> Iterator[tuple[int, str, str]]:
@@ -74,5 +76,5 @@ def test_faces_load_and_are_documented(face):
     assert package.__all__
     for name in package.__all__:
         offered = getattr(package, name)
-        if isinstance(offered, type) or callable(offered):
+        if inspect.isclass(offered) or inspect.isroutine(offered):
             assert offered.__doc__, f"{face}.{name} has no docstring"

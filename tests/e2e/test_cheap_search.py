@@ -24,7 +24,9 @@ from small_data import stripes_dataset
 
 RECIPE = make_recipe("quick", epochs=4, batch_size=16, crop_padding=1)
 DATA = stripes_dataset()
-SETTINGS = "--data digits --width 0.0625 --epochs 1 --batch-size 64 --jobs 2 --effort quarter --no-front-padding"
+SETTINGS = (
+    "--data digits --width 0.0625 --epochs 1 --batch-size 64 --jobs 2 --compute-budget quarter --no-front-padding"
+)
 # 4 stages alone and 3 x 4 candidates (no stage of resnet6 can be thinned), of which one is both; a third goes on.
 FIRST, SECOND = 15, 5
 
@@ -117,7 +119,7 @@ class Stopped(InlineExecutor):
 def test_interrupted_in_either_rung_it_ends_the_same(tmp_path):
     def search(out: Path, executor: InlineExecutor | None = None) -> deepreduce.Frontier:
         return deepreduce.find_frontier(
-            "resnet6", DATA, width=0.0625, recipe=RECIPE, out=out, effort="quarter", executor=executor
+            "resnet6", DATA, width=0.0625, recipe=RECIPE, out=out, compute_budget="quarter", executor=executor
         )
 
     for after in (8, 1 + FIRST + 2 - 8):
@@ -159,7 +161,7 @@ class Totals(JobObserver):
 def test_the_number_of_trainings_is_known_from_the_start(tmp_path):
     totals = Totals()
     frontier = deepreduce.find_frontier(
-        "resnet6", DATA, width=0.0625, recipe=RECIPE, out=tmp_path, effort="quarter", observer=totals
+        "resnet6", DATA, width=0.0625, recipe=RECIPE, out=tmp_path, compute_budget="quarter", observer=totals
     )
     assert set(totals.expected) == {1 + FIRST + SECOND} == {len(set(totals.jobs))}
     normalize = Normalizer(DATA.mean, DATA.std, torch.device("cpu"), True)
@@ -185,7 +187,13 @@ class FailingInTheSecondRung(InlineExecutor):
 
 def test_what_fails_in_the_second_rung_stands_as_it_was_after_the_first(tmp_path):
     frontier = deepreduce.find_frontier(
-        "resnet6", DATA, width=0.0625, recipe=RECIPE, out=tmp_path, effort="quarter", executor=FailingInTheSecondRung()
+        "resnet6",
+        DATA,
+        width=0.0625,
+        recipe=RECIPE,
+        out=tmp_path,
+        compute_budget="quarter",
+        executor=FailingInTheSecondRung(),
     )
     assert len(frontier.content["failed"]) == SECOND
     assert len(frontier.networks) == 1 + FIRST
@@ -196,10 +204,12 @@ def test_what_fails_in_the_second_rung_stands_as_it_was_after_the_first(tmp_path
 def test_a_teacher_that_takes_a_quarter_alone_is_refused(monkeypatch, tmp_path):
     monkeypatch.setattr("deepreduce.search.strategies.quarter.QUARTER", 0.04)
     with pytest.raises(SettingError, match="the teacher alone takes"):
-        deepreduce.find_frontier("resnet6", DATA, width=0.0625, recipe=RECIPE, out=tmp_path, effort="quarter")
+        deepreduce.find_frontier("resnet6", DATA, width=0.0625, recipe=RECIPE, out=tmp_path, compute_budget="quarter")
 
 
 def test_an_unknown_effort_is_refused_before_anything_is_written(tmp_path):
-    with pytest.raises(SettingError, match="effort 'half'"):
-        deepreduce.find_frontier("resnet6", DATA, width=0.0625, recipe=RECIPE, out=tmp_path / "x", effort="half")
+    with pytest.raises(SettingError, match="compute budget 'half'"):
+        deepreduce.find_frontier(
+            "resnet6", DATA, width=0.0625, recipe=RECIPE, out=tmp_path / "x", compute_budget="half"
+        )
     assert not (tmp_path / "x").exists()

@@ -277,7 +277,7 @@ def test_a_result_that_is_another_one_here_is_not_mixed_with_the_store(tmp_path)
 
 def test_options_of_a_cluster(tmp_path, monkeypatch):
     asked = []
-    monkeypatch.setattr("deepreduce.jobs.cluster.ray_executor.RayExecutor", lambda *a, **k: asked.append((a, k)))
+    monkeypatch.setattr("deepreduce.jobs.cluster.RayExecutor", lambda *a, **k: asked.append((a, k)))
     make_executor("ray", None, "auto", tmp_path / "store")
     make_executor("ray", 7, "auto", tmp_path, ray_address="a:1", store="s3://b/p", cpus_per_job=2, gpus_per_job=0.5)
     make_executor("ray", None, "auto", tmp_path, retries=0)

@@ -126,7 +126,7 @@ def test_a_busy_server_in_the_middle_of_a_prediction_ends_it(monkeypatch):
 
 
 def test_a_preparer_waits_and_tries_again(tmp_path, monkeypatch):
-    monkeypatch.setattr("deepreduce.inference.client.background.pause_s", lambda error: 0.05)
+    monkeypatch.setattr("deepreduce.inference.client.background.retry_pause_s", lambda error: 0.05)
     with (
         serving(PLAN, WEIGHTS, store=tmp_path / "s", max_sessions=2) as (_, port),
         connect(port, store=tmp_path / "c") as client,

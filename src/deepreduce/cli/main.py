@@ -25,7 +25,7 @@ from .commands.search import search_command
 from .commands.serve import serve_command
 
 #: verb -> former name of an option -> its present name. Former names work for one release.
-RENAMED_OPTIONS = {"bench": {"--network": "--link"}}
+RENAMED_OPTIONS = {"bench": {"--network": "--link"}, "search": {"--effort": "--compute-budget"}}
 
 app = typer.Typer(
     name="deepreduce",

@@ -1,5 +1,5 @@
 from .budgets import parse_budgets as parse_budgets
-from .compute import Effort as Effort
+from .compute import ComputeBudget as ComputeBudget
 from .criticality import (
     RankAgreement as RankAgreement,
     criticality as criticality,

@@ -9,14 +9,14 @@ from typing import Any, Literal, get_args
 from ..errors import SettingError, nearest
 from ..train.recipe import Recipe
 
-Effort = Literal["full", "quarter"]
+ComputeBudget = Literal["full", "quarter"]
 QUARTER = 0.25
 
 
-def check_effort(effort: str) -> None:
-    """Raise `SettingError` for an unknown effort."""
-    if effort not in get_args(Effort):
-        raise SettingError(f"effort {effort!r} is unknown", nearest(effort, get_args(Effort)))
+def check_compute_budget(name: str) -> None:
+    """Raise `SettingError` for an unknown compute budget."""
+    if name not in get_args(ComputeBudget):
+        raise SettingError(f"compute budget {name!r} is unknown", nearest(name, get_args(ComputeBudget)))
 
 
 def work(recipe: Recipe, images: int, macs: int, teacher_macs: int = 0) -> int:
@@ -54,7 +54,7 @@ class Spending:
     ``full_macs`` is what the full search costs: the paper's, every network trained by the whole recipe.
     """
 
-    effort: str
+    compute_budget: str
     full_macs: int
     budget_macs: int
     planned_macs: int
@@ -64,7 +64,7 @@ class Spending:
     def to_json(self) -> dict[str, Any]:
         """As in frontier.json."""
         return {
-            "name": self.effort,
+            "name": self.compute_budget,
             "full_macs": self.full_macs,
             "budget_macs": self.budget_macs,
             "planned_macs": self.planned_macs,

@@ -15,7 +15,7 @@ from ..networks.source import ModelSource
 from ..reduce.build import reduce_to
 from ..reduce.elements.settings import Linearize
 from ..train.recipe import Recipe
-from .compute import Effort, work
+from .compute import ComputeBudget, work
 
 # What folders of searches from before a setting was there hold implicitly: such a search can go on.
 DEFAULTS: dict[str, Any] = {"effort": "full", **{f"recipe.{f.name}": f.default for f in fields(Recipe)}}
@@ -35,7 +35,7 @@ class SearchConfig:
     rho: float
     exponent: float
     front_padding: bool = True
-    effort: Effort = "full"
+    compute_budget: ComputeBudget = "full"
 
     def identity(self) -> dict[str, Any]:
         """Return what must agree for a folder to be this search's."""
@@ -54,7 +54,7 @@ class SearchConfig:
             "rho": self.rho,
             "criticality_exponent": self.exponent,
             "front_padding": self.front_padding,  # searches before it was there have no such key
-            "effort": self.effort,
+            "effort": self.compute_budget,
         }
         own = {} if self.teacher_recipe == self.recipe else {"teacher_recipe": asdict(self.teacher_recipe)}
         return {**settings, **own}

@@ -26,7 +26,7 @@ from ..train.recipe import Recipe, make_recipe, teacher_recipe_of
 from ..version import __version__
 from .budgets import Budgets, bests, kind_of, parse_budgets, refine
 from .candidates import profiling_points, unthinnable
-from .compute import Effort, check_effort
+from .compute import ComputeBudget, check_compute_budget
 from .config import DEFAULTS, SearchConfig
 from .criticality import EXPONENT, check_exponent
 from .frontier import FILE, Frontier, TrainedNetwork, keep_measurements, pareto, to_records
@@ -51,7 +51,7 @@ def find_frontier(
     rho: float = 0.5,
     exponent: float = EXPONENT,
     front_padding: bool = True,
-    effort: Effort = "full",
+    compute_budget: ComputeBudget = "full",
     budgets: str | Sequence[int | str] = (),
     elements: Linearize | None = None,
     jobs: int = 1,
@@ -68,8 +68,8 @@ def find_frontier(
     None: ``strong-teacher`` where the recipe is ``strong``); ``alpha``, ``rho`` and the criticality ``exponent`` are
     the paper's. With ``front_padding`` the zero padding of reduced networks moves to the front of each linear segment,
     so that exporting can merge these exactly; without it every layer pads for itself, as in the paper, and segments
-    merge only partly or not at all. ``effort``: ``full`` trains every network by the whole recipe; ``quarter`` looks
-    for the same frontier within a quarter of that work (`deepreduce.search.strategies.quarter`). For every number of
+    merge only partly or not at all. ``compute_budget``: ``full`` trains every network by the whole recipe; ``quarter``
+    looks for the same frontier within a quarter of that work (`deepreduce.search.strategies.quarter`). For every number of
     ReLUs in ``budgets`` (``(50_000, 25_000)`` or ``"50k,25k"``) single elements are then removed, as ``elements`` says,
     from the whole network and from one that was found.
 
@@ -94,11 +94,11 @@ def find_frontier(
     full = source.build(dataset.input_shape, len(dataset.classes), seed)
     wanted = Budgets(parse_budgets(budgets), elements or Linearize())
     method = SearchConfig(
-        source, full, dataset, recipe, teacher_recipe, seed, alpha, rho, exponent, front_padding, effort
+        source, full, dataset, recipe, teacher_recipe, seed, alpha, rho, exponent, front_padding, compute_budget
     )
     profiling_points(full.layout)  # refuses D = 1 before anything is written
     check_exponent(exponent)
-    check_effort(effort)
+    check_compute_budget(compute_budget)
     space = Workspace(Path(out) if out else Path(tempfile.mkdtemp(prefix="deepreduce-")))
     own: Executor | None = None
     if executor is None:
@@ -115,7 +115,7 @@ def find_frontier(
 
 
 class _Search:
-    """One run of the method: trainings, by the effort that was asked for, and what is kept of them."""
+    """One run of the method: trainings, within the compute budget, and what is kept of them."""
 
     def __init__(
         self,
@@ -140,7 +140,7 @@ class _Search:
         for stage in unthinnable(layout):
             self.trainings.notice(f"stage {stage} has a single ReLU layer and cannot be thinned: it stays whole")
         rungs: list[Rung] = []
-        if self.method.effort == "quarter":
+        if self.method.compute_budget == "quarter":
             table, rungs = search_a_quarter(self.trainings)
         else:
             table = search_in_full(self.trainings)
@@ -191,14 +191,14 @@ class _Search:
             "criticality": table,
             "networks": to_records(networks),
             "failed": self.trainings.failures(),
-            "effort": self._effort(table, rungs, teacher.job),
+            "effort": self._compute_spent(table, rungs, teacher.job),
             "hypervolume": _hypervolume(networks, teacher, len(data.classes)),
         }
 
-    def _effort(self, table: list[Row], rungs: list[Rung], teacher: str) -> dict[str, Any]:
+    def _compute_spent(self, table: list[Row], rungs: list[Rung], teacher: str) -> dict[str, Any]:
         entry, order = self.trainings.entries[teacher], order_of(table)
         budget = full = full_work(self.trainings, entry, order)
-        if self.method.effort == "quarter":
+        if self.method.compute_budget == "quarter":
             budget = quarter_budget(self.trainings, entry, order)
         spending = self.trainings.spending(full, budget)
         return {**spending.to_json(), "rungs": [rung.to_json(self.trainings) for rung in rungs]}
@@ -207,7 +207,7 @@ class _Search:
 def _hypervolume(networks: Sequence[TrainedNetwork], teacher: TrainedNetwork, classes: int) -> dict[str, Any]:
     """Return the frontier's hypervolume by validation accuracy, and the reference point that it is measured from.
 
-    Like the effort beside it without what came of removing single elements.
+    Like the count beside it without what came of removing single elements.
     """
     points = [(n.relus, n.validation_accuracy) for n in networks if kind_of(n) == "coarse"]
     reference = reference_of(points, teacher.relus, classes)

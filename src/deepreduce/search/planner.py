@@ -144,7 +144,7 @@ class Trainings:
         planned = [entry for entry in self.entries.values() if entry.spec.elements is None]
         done = [entry for entry in planned if self.failure(entry) is None]
         return Spending(
-            self.method.effort,
+            self.method.compute_budget,
             full_macs,
             budget_macs,
             sum(entry.work for entry in planned),

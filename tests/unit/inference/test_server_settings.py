@@ -52,7 +52,7 @@ def test_core_dumps_are_off_before_secrets_are_read(monkeypatch):
             seen.append("secrets")
             raise SettingError("enough")
 
-    monkeypatch.setattr("deepreduce.inference.core_dumps.forbid_core_files", lambda: seen.append("core dumps"))
+    monkeypatch.setattr("deepreduce.inference.forbid_core_files", lambda: seen.append("core dumps"))
     with pytest.raises(SettingError, match="enough"):
         serve._serve(Options())
     assert seen == ["core dumps", "secrets"]

@@ -90,7 +90,7 @@ def test_more_work_takes_longer(small):
 @pytest.mark.parametrize("network", ["none", "lan"])
 def test_the_fit_finds_the_constants_that_made_the_runs(small, plans, network, monkeypatch):
     """Runs that were made by the model, with other constants than the source's."""
-    monkeypatch.syspath_prepend(str(BENCH))
+    monkeypatch.syspath_prepend(str(BENCH / "service"))
     monkeypatch.delitem(sys.modules, "timing", raising=False)
     import timing
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from deepreduce.errors import SettingError
-from deepreduce.search.compute import check_effort, shortened, work
+from deepreduce.search.compute import check_compute_budget, shortened, work
 from deepreduce.train import make_recipe
 
 PAPER, QUICK = make_recipe("paper"), make_recipe("quick", epochs=2, batch_size=128)
@@ -50,7 +50,7 @@ def test_a_share_is_never_exceeded(share, epochs, images, batch, steps, epoch_im
     assert work(short, images, 1) >= allowed - lost
 
 
-def test_unknown_efforts_are_refused():
-    check_effort("quarter")
-    with pytest.raises(SettingError, match="effort 'quater' is unknown"):
-        check_effort("quater")
+def test_unknown_compute_budgets_are_refused():
+    check_compute_budget("quarter")
+    with pytest.raises(SettingError, match="compute budget 'quater' is unknown"):
+        check_compute_budget("quater")

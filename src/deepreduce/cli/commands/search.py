@@ -32,7 +32,7 @@ from ..options import JsonOption, ModelArgument, StageOption, WidthOption, parse
 from ..output.search_results import show_budgets
 
 if TYPE_CHECKING:
-    from ...search import Effort, Frontier
+    from ...search import ComputeBudget, Frontier
     from ...train import Recipe
 
 
@@ -90,7 +90,7 @@ FrontPaddingOption = Annotated[
         "trains, each layer for itself."
     ),
 ]
-EffortOption = Annotated[
+ComputeBudgetOption = Annotated[
     str, typer.Option(help="full: every network by the whole recipe; quarter: within a quarter of that work.")
 ]
 ValidationOption = Annotated[float, typer.Option(help="Share of the training images held out to select by.")]
@@ -155,7 +155,7 @@ class SearchOptions(ExecutorOptions):
     rho: RhoOption
     exponent: ExponentOption
     front_padding: FrontPaddingOption
-    effort: EffortOption
+    compute_budget: ComputeBudgetOption
     validation: ValidationOption
     image_size: ImageSizeOption
     stage: StageOption
@@ -191,7 +191,7 @@ def search_command(
     rho: RhoOption = 0.5,
     exponent: ExponentOption = 0.07,
     front_padding: FrontPaddingOption = True,
-    effort: EffortOption = "full",
+    compute_budget: ComputeBudgetOption = "full",
     validation: ValidationOption = 0.1,
     image_size: ImageSizeOption = None,
     stage: StageOption = None,
@@ -203,8 +203,8 @@ def search_command(
 ) -> None:
     """Train the ReLU-reduced networks of MODEL that the method proposes and keep their Pareto frontier.
 
-    Teacher, 2 x D profiling runs, criticality, 5 x (D - 1) candidates for D stages; with --effort quarter by short
-    trainings that start from trained weights, of which the best third goes on. Every training is a job in DIR/jobs:
+    Teacher, 2 x D profiling runs, criticality, 5 x (D - 1) candidates for D stages; with --compute-budget quarter by
+    short trainings that start from trained weights, of which the best third goes on. Every training is a job in DIR/jobs:
     finished ones are never repeated, an unfinished one goes on from its last epoch. With --budgets two more
     trainings for each number of ReLUs; a finished search can be given some later. With --target the network
     of best validation accuracy whose predicted costs fit is exported and measured in private at the end, at once where
@@ -254,7 +254,7 @@ def _search(options: SearchOptions) -> None:
             budgets=sizes,
             elements=elements,
             front_padding=options.front_padding,
-            effort=cast("Effort", options.effort),
+            compute_budget=cast("ComputeBudget", options.compute_budget),
             executor=runs_on,
             observer=observer,
             command=shlex.join(["deepreduce", *sys.argv[1:]]),
@@ -306,9 +306,9 @@ def _show(console: Console, frontier: Frontier, out: Path) -> None:
         )
     console.print(table)
     show_budgets(console, frontier)
-    effort = frontier.content["effort"]
-    if effort["name"] != "full":
-        console.print(f"compute: {100 * effort['spent_share']:.1f} % of the full search's training", highlight=False)
+    spent = frontier.content["effort"]
+    if spent["name"] != "full":
+        console.print(f"compute: {100 * spent['spent_share']:.1f} % of the full search's training", highlight=False)
     for failure in frontier.content["failed"]:
         console.print(f"[red]failed:[/] {escape(failure['name'])}: {escape(failure['error'])}", soft_wrap=True)
     console.print(f"charts: deepreduce report {escape(shlex.quote(str(out)))}", highlight=False, soft_wrap=True)

@@ -10,8 +10,8 @@ from ...errors import StoreError
 from ..reading.records import Criticality, ReportedFailure, ReportedNetwork
 from ..reading.search_folder import Curve, Rows, Search, read_curve, read_search
 from .budgets import BudgetRow, compute_budgets
+from .compute import compute_rows
 from .distribution import DistributionView, compute_distribution
-from .effort import effort_rows
 from .frontier import FrontierView, compute_frontier, drawable
 from .headline import Headline, compute_headline
 from .private import PrivateView, compute_private
@@ -39,7 +39,7 @@ class ReportView:
     @property
     def settings(self) -> Rows:
         """What the search cost, then its settings, one row per value, nested ones with dotted keys."""
-        rows = effort_rows(self.search.effort)
+        rows = compute_rows(self.search.effort)
         return (*rows, *(row for row in self.search.settings if row[0] not in dict(rows)))
 
 

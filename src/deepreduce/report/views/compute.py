@@ -9,7 +9,7 @@ from ..reading.records import ReportedCompute
 _ORIGINS = {"chance": "chance", "trained": "trained without ReLUs", "given": "as given"}
 
 
-def effort_rows(effort: ReportedCompute | None) -> tuple[tuple[str, str], ...]:
+def compute_rows(effort: ReportedCompute | None) -> tuple[tuple[str, str], ...]:
     """Rows of (what, value); none where the search did not record it."""
     if effort is None:
         return ()
@@ -17,7 +17,7 @@ def effort_rows(effort: ReportedCompute | None) -> tuple[tuple[str, str], ...]:
     spent = f"{effort.spent_macs:.3g} MACs in {show_duration(effort.seconds)} of training"
     corner = f"{whole(effort.reference_relus)} ReLUs and {percent(effort.reference_accuracy)}"
     return (
-        ("effort", effort.name),
+        ("compute budget", effort.name),
         ("training", f"{spent}, {share:.1f}\N{NO-BREAK SPACE}% of the full search's"),
         (
             "hypervolume",
