@@ -69,9 +69,9 @@ def find_frontier(
     the paper's. With ``front_padding`` the zero padding of reduced networks moves to the front of each linear segment,
     so that exporting can merge these exactly; without it every layer pads for itself, as in the paper, and segments
     merge only partly or not at all. ``compute_budget``: ``full`` trains every network by the whole recipe; ``quarter``
-    looks for the same frontier within a quarter of that work (`deepreduce.search.strategies.quarter`). For every number of
-    ReLUs in ``budgets`` (``(50_000, 25_000)`` or ``"50k,25k"``) single elements are then removed, as ``elements`` says,
-    from the whole network and from one that was found.
+    looks for the same frontier within a quarter of that work (`deepreduce.search.strategies.quarter`). For every number
+    of ReLUs in ``budgets`` (``(50_000, 25_000)`` or ``"50k,25k"``) single elements are then removed, as ``elements``
+    says, from the whole network and from one that was found.
 
     ``jobs`` networks are trained at once: 1 in this process, more in worker processes, for which a script
     needs ``if __name__ == "__main__":`` around the call, and the model must be a name or an object that can be pickled.

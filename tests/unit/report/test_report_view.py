@@ -40,7 +40,7 @@ def test_a_search_is_read_as_it_was_written(tmp_path: Path) -> None:
 def test_the_settings_begin_with_what_the_search_cost(tmp_path: Path) -> None:
     view = compute_view(write_search(tmp_path / "run", frontier(), curves=False))
     rows = dict(view.settings)
-    assert [row[0] for row in view.settings[:3]] == ["effort", "training", "hypervolume"]
+    assert [row[0] for row in view.settings[:3]] == ["compute budget", "training", "hypervolume"]
     assert rows["training"] == "2e+12 MACs in 70 min of training, 24.9\N{NO-BREAK SPACE}% of the full search's"
     assert rows["hypervolume"].startswith("151.23 (decades")
     assert "311,296 ReLUs" in rows["hypervolume"] and rows["hypervolume"].endswith("chance)")

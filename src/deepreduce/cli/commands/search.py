@@ -204,8 +204,8 @@ def search_command(
     """Train the ReLU-reduced networks of MODEL that the method proposes and keep their Pareto frontier.
 
     Teacher, 2 x D profiling runs, criticality, 5 x (D - 1) candidates for D stages; with --compute-budget quarter by
-    short trainings that start from trained weights, of which the best third goes on. Every training is a job in DIR/jobs:
-    finished ones are never repeated, an unfinished one goes on from its last epoch. With --budgets two more
+    short trainings that start from trained weights, of which the best third goes on. Every training is a job in
+    DIR/jobs: finished ones are never repeated, an unfinished one goes on from its last epoch. With --budgets two more
     trainings for each number of ReLUs; a finished search can be given some later. With --target the network
     of best validation accuracy whose predicted costs fit is exported and measured in private at the end, at once where
     the search is finished. Exit code 3 if jobs failed, 5 if no network meets the targets.

@@ -141,9 +141,8 @@ def _first_share(trainings: Trainings, teacher: Entry, order: Sequence[str]) -> 
     left = budget - teacher.work
     if left <= 0:
         taken = QUARTER * 100 * teacher.work / budget
-        raise SettingError(
-            f"the teacher alone takes {taken:.0f} % of the full search's work", "use `compute_budget` full"
-        )
+        message = f"the teacher alone takes {taken:.0f} % of the full search's work"
+        raise SettingError(message, "use `compute_budget` full")
     return FIRST_RUNG * left / unit
 
 
