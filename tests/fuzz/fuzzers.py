@@ -11,11 +11,12 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
+from fuzz import core_seeds
 from fuzz.registry import all_targets
 from fuzz.scratch import forget
 from fuzz.target import Target, check
@@ -23,8 +24,9 @@ from fuzz.totals import Found, read_log
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-CORPORA = HERE / "corpora"
+CORPORA = HERE / "corpora"  # what crashed once, and some of what was found
 BUILD = ROOT / "build" / "fuzz"
+SEEDS = BUILD / "seeds"  # made anew for every run
 CORE = "DEEPREDUCE_FUZZ_CORE"  # the environment variable that names another build of the core
 RESIDENT_MB = 2048  # of the whole process, its corpus included; each input's own bound is its target's
 CORE_MALLOC_MB = 64  # of one input of the core's targets
@@ -46,11 +48,13 @@ class Fuzzer:
         place = BUILD / self.name
         corpus, crashes, log = place / "corpus", place / "crashes", place / "log"
         shutil.rmtree(crashes, ignore_errors=True)
-        for folder in (corpus, crashes, CORPORA / self.folder):
+        for folder in (corpus, crashes, CORPORA / self.folder, SEEDS / self.folder):
             folder.mkdir(parents=True, exist_ok=True)
         flags = [f"-max_total_time={seconds}", "-print_final_stats=1", "-reload=0", f"-artifact_prefix={crashes}/"]
         started = time.monotonic()
-        code = self.launch([*self.flags, *flags, str(corpus), str(CORPORA / self.folder)], log)
+        code = self.launch(
+            [*self.flags, *flags, str(corpus), *(str(kept / self.folder) for kept in (CORPORA, SEEDS))], log
+        )
         broken = []
         for path in sorted(crashes.iterdir()):
             name = f"{path.name[:20]}"
@@ -73,6 +77,8 @@ def python_fuzzers() -> list[Fuzzer]:
         if core := os.environ.get(CORE):
             _other_core(core)
         targets = all_targets(torch=not core)  # torch has a run-time library of its own
+    for chosen in targets:
+        write_seeds(SEEDS / chosen.name, chosen.seeds())
     return [
         Fuzzer(
             chosen.name,
@@ -89,6 +95,8 @@ def core_fuzzers() -> list[Fuzzer]:
     """Builds the core and its targets."""
     folder = BUILD / "cmake"
     _build(folder, "fuzzers")
+    for name, contents in core_seeds.SEEDS.items():
+        write_seeds(SEEDS / "cpp" / name, contents)
     programs = sorted((folder / "tests" / "fuzz" / "cpp").glob("fuzz_*"))
     return [
         Fuzzer(
@@ -105,6 +113,14 @@ def core_fuzzers() -> list[Fuzzer]:
         for path in programs
         if os.access(path, os.X_OK) and path.is_file()
     ]
+
+
+def write_seeds(folder: Path, contents: Iterable[bytes]) -> None:
+    """Write the inputs that a fuzzer begins with, in place of those of an earlier run."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for number, content in enumerate(dict.fromkeys(contents)):
+        (folder / f"seed-{number:03}").write_bytes(content)
 
 
 def sanitized_environment() -> dict[str, str]:

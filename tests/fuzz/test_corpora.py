@@ -1,4 +1,4 @@
-"""Every input that was ever kept, through its target: what once was wrong stays right."""
+"""Every seed, and every input that was ever kept, through its target: what once was wrong stays right."""
 
 from __future__ import annotations
 
@@ -19,15 +19,16 @@ pytestmark = pytest.mark.core
 
 @pytest.mark.parametrize("chosen", all_targets(torch=TORCH), ids=lambda chosen: chosen.name)
 def test_what_was_kept(chosen):
-    paths = sorted((CORPORA / chosen.name).iterdir())
-    assert paths
+    contents = {f"seed {number}": content for number, content in enumerate(chosen.seeds())}
+    assert contents and all(len(content) <= chosen.most_bytes for content in contents.values())
+    contents |= {path.name: path.read_bytes() for path in sorted((CORPORA / chosen.name).iterdir())}
     failures = []
-    for path in paths:
+    for name, content in contents.items():
         try:
             with deadline(LONGEST_S):
-                check(chosen, path.read_bytes())
+                check(chosen, content)
         except Exception as error:
-            failures.append(f"{path.name}: {type(error).__name__}: {error}")
+            failures.append(f"{name}: {type(error).__name__}: {error}")
     assert not failures, "\n".join(failures)
 
 

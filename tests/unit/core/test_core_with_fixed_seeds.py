@@ -9,12 +9,15 @@ from pathlib import Path
 
 import pytest
 
+from fuzz.core_seeds import SEEDS
+from fuzz.fuzzers import CORPORA, write_seeds
+
 ROOT = Path(__file__).resolve().parents[3]
 PROGRAMS = [*sorted(path.stem for path in (ROOT / "tests/cpp").glob("*_test.cpp")), "fuzz_replay"]
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
-def test_core_with_fixed_seeds(program):
+def test_core_with_fixed_seeds(program, tmp_path):
     beside = Path(sys.executable).with_name("cmake")
     cmake = str(beside) if beside.exists() else shutil.which("cmake")
     if cmake is None:
@@ -27,5 +30,10 @@ def test_core_with_fixed_seeds(program):
         for command in (configure, [cmake, "--build", str(build), "-j2", "--target", program]):
             done = subprocess.run(command, capture_output=True, text=True)
             assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
-    done = subprocess.run([build / program], capture_output=True, text=True, timeout=300)
+    folders = []
+    if program == "fuzz_replay":
+        for name, contents in SEEDS.items():
+            write_seeds(tmp_path / name, contents)
+        folders = [tmp_path, CORPORA / "cpp"]
+    done = subprocess.run([build / program, *folders], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
