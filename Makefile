@@ -4,7 +4,7 @@
 # make check  formatting, types, all tests with the long ones (benchmark scripts, kills at every moment,
 #             exhaustive garbling), the compiled module's tests under the sanitizers, and the fuzzers
 # make fuzz   every parser of bytes from outside, fuzzed for FUZZ_SECONDS altogether (tests/fuzz/README.md)
-# make sanitize  the tests marked `core` against a build with the address and undefined-behaviour sanitizers
+# make sanitize  the tests marked `core` against a build with the address and undefined-behavior sanitizers
 # make bench  throughput of the training loop against the bare network; kernels and a private ResNet18 against their floors
 # make wheel  the archives of a release in dist/: source archive, and a repaired wheel for each of WHEEL_PYTHONS; checked
 # make wheel-test  each wheel in a new environment without a compiler: install, serve, predict

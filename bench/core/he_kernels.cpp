@@ -50,7 +50,7 @@ void run() {
     time("4096 errors", [&] { poly.errors(small.data(), words.data(), n); });
     time("4096 ternary secrets", [&] { poly.ternary(small.data(), words.data(), n); });
     time("flood of 4096 coefficients, one prime",
-         [&] { poly.add_flood(x.data(), words.data(), n, 64, parameters->flood_centre[0], prime); });
+         [&] { poly.add_flood(x.data(), words.data(), n, 64, parameters->flood_center[0], prime); });
     time("encode 4096 values, one prime",
          [&] { poly.encode(x.data(), words.data(), n, parameters->q_low, 32, parameters->inverse_t[0], prime); });
     time("switch 4096 coefficients down",

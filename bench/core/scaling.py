@@ -28,14 +28,14 @@ def draw(path: Path, results: list[dict]) -> None:
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(6.4, 4.4), layout="constrained")
-    for protocol, colour in (("fused", "#1f6f8b"), ("delphi", "#c0562b")):
+    for protocol, color in (("fused", "#1f6f8b"), ("delphi", "#c0562b")):
         chosen = [result for result in results if result["protocol"] == protocol]
         for phase, style in (("online", "-"), ("offline", "--")):
             x, y = [r["relus"] for r in chosen], [r[phase]["seconds"] for r in chosen]
             if x:
                 low, high = ([r["spread"][phase][i] for r in chosen] for i in (0, 1))
-                axes.plot(x, y, style, marker="o", markersize=4, color=colour, label=f"{protocol} {phase}")
-                axes.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
+                axes.plot(x, y, style, marker="o", markersize=4, color=color, label=f"{protocol} {phase}")
+                axes.fill_between(x, low, high, color=color, alpha=0.15, linewidth=0)
     relus = np.array(sorted({result["relus"] for result in results}))
     axes.plot(relus, 1e-6 * relus, color="grey", linewidth=1, label="1 us per ReLU")
     axes.set(xscale="log", yscale="log", xlabel="ReLUs", ylabel="seconds")

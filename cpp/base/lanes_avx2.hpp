@@ -48,7 +48,7 @@ struct Lanes {
         }
         return out;
     }
-    Lanes where_colour(const Lanes& other) const {
+    Lanes where_color(const Lanes& other) const {
         Lanes out;
         const __m128i zero = _mm_setzero_si128();
         const __m128i one = _mm_set1_epi64x(1);
@@ -58,7 +58,7 @@ struct Lanes {
         }
         return out;
     }
-    std::uint16_t colours() const {
+    std::uint16_t colors() const {
         unsigned out = 0;
         for (std::size_t i = 0; i < group_size; ++i) {
             out |= static_cast<unsigned>(_mm_cvtsi128_si64(lane[i]) & 1) << i;

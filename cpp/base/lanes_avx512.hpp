@@ -53,7 +53,7 @@ struct Lanes {
         }
         return out;
     }
-    Lanes where_colour(const Lanes& other) const {
+    Lanes where_color(const Lanes& other) const {
         Lanes out;
         for (int i = 0; i < 4; ++i) {
             const __m512i low = _mm512_slli_epi32(_mm512_shuffle_epi32(other.quad[i], _MM_PERM_AAAA), 31);
@@ -61,7 +61,7 @@ struct Lanes {
         }
         return out;
     }
-    std::uint16_t colours() const {
+    std::uint16_t colors() const {
         alignas(64) u64 low[group_size];
         low_words(low);
         const __m512i one = _mm512_set1_epi64(1);

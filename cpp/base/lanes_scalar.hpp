@@ -165,8 +165,8 @@ struct Lanes {
         }
         return out;
     }
-    // Lanes of this where the colour (last bit) of `other` is 1; the others become 0.
-    Lanes where_colour(const Lanes& other) const {
+    // Lanes of this where the color (last bit) of `other` is 1; the others become 0.
+    Lanes where_color(const Lanes& other) const {
         Lanes out;
         for (std::size_t i = 0; i < group_size; ++i) {
             const u64 mask = -(other.lane[i].lo & 1);
@@ -174,7 +174,7 @@ struct Lanes {
         }
         return out;
     }
-    std::uint16_t colours() const {
+    std::uint16_t colors() const {
         unsigned out = 0;
         for (std::size_t i = 0; i < group_size; ++i) out |= static_cast<unsigned>(lane[i].lo & 1) << i;
         return static_cast<std::uint16_t>(out);

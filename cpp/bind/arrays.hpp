@@ -20,7 +20,7 @@ using Out = nb::ndarray<T, nb::c_contig, nb::device::cpu>;
 template <class T>
 using Result = nb::ndarray<nb::numpy, T>;
 
-// A new numpy array, 64-byte aligned, that owns its memory. The data are not initialised.
+// A new numpy array, 64-byte aligned, that owns its memory. The data are not initialized.
 template <class T>
 Result<T> make(std::initializer_list<std::size_t> shape) {
     std::size_t count = 1;

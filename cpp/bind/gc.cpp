@@ -101,36 +101,36 @@ void register_sign(nb::module_& m) {
             const HashKey hash_key{block_of(key, "key")};
             const Seed own{block_of(seed, "seed")};
             auto pads = make<std::uint64_t>({shape.groups, 4, group_size});
-            auto lambda = make<std::uint16_t>({shape.groups}), colour = make<std::uint16_t>({shape.groups});
+            auto lambda = make<std::uint16_t>({shape.groups}), color = make<std::uint16_t>({shape.groups});
             {
                 nb::gil_scoped_release release;
                 gc::sign_garble(shape, delta, hash_key, own, blocks_of(client_zero), blocks_of(tables), pads.data(), lambda.data(),
-                                colour.data());
+                                color.data());
             }
-            return std::make_tuple(pads, lambda, colour);
+            return std::make_tuple(pads, lambda, color);
         },
         "delta"_a, "key"_a, "seed"_a, "first_group"_a, "width"_a, "client_zero"_a, "tables"_a, "threads"_a = 1,
-        "Server, offline: writes the tables; returns (pads uint64 [g, 4, 16], lambda uint16 [g], client colours uint16 [g]).");
+        "Server, offline: writes the tables; returns (pads uint64 [g, 4, 16], lambda uint16 [g], client colors uint16 [g]).");
     m.def(
         "sign_respond",
         [](const Delta& delta, const Bytes& seed, std::uint64_t first_group, unsigned ring_bits, unsigned width, const Words& b,
-           const Words& pads, const Bits& lambda, const Bits& colour, const Words& u, const Words& rho, Out<std::uint8_t> labels,
+           const Words& pads, const Bits& lambda, const Bits& color, const Words& u, const Words& rho, Out<std::uint8_t> labels,
            unsigned threads) {
             const auto shape = sign_shape(ring_bits, width, first_group, b.size(), threads);
             expect_size(pads, shape.elements() * 4, "pads");
             expect_size(lambda, shape.groups, "lambda");
-            expect_size(colour, shape.groups, "colour");
+            expect_size(color, shape.groups, "color");
             expect_size(u, shape.elements(), "u");
             expect_size(rho, shape.elements(), "rho");
             expect_size(labels, shape.label_blocks() * 16, "labels");
             const Seed own{block_of(seed, "seed")};
             auto elements = make<std::uint64_t>({shape.elements() * 4});
             nb::gil_scoped_release release;
-            gc::sign_respond(shape, delta, own, b.data(), pads.data(), lambda.data(), colour.data(), u.data(), rho.data(),
+            gc::sign_respond(shape, delta, own, b.data(), pads.data(), lambda.data(), color.data(), u.data(), rho.data(),
                              blocks_of(labels), elements.data());
             return elements;
         },
-        "delta"_a, "seed"_a, "first_group"_a, "ring_bits"_a, "width"_a, "b"_a, "pads"_a, "lambda_"_a, "colour"_a, "u"_a, "rho"_a,
+        "delta"_a, "seed"_a, "first_group"_a, "ring_bits"_a, "width"_a, "b"_a, "pads"_a, "lambda_"_a, "color"_a, "u"_a, "rho"_a,
         "labels"_a, "threads"_a = 1, "Server, online: writes the labels of its bits; returns the four masked elements of each ReLU.");
     m.def(
         "sign_evaluate",
@@ -166,13 +166,13 @@ void register_circuit(nb::module_& m) {
             expect_size(tables, shape.table_blocks() * 16, "tables");
             const HashKey hash_key{block_of(key, "key")};
             const Seed own{block_of(seed, "seed")};
-            auto colours = make<std::uint16_t>({shape.groups, ring_bits});
+            auto colors = make<std::uint16_t>({shape.groups, ring_bits});
             nb::gil_scoped_release release;
-            gc::circuit_garble(shape, delta, hash_key, own, blocks_of(client_zero), blocks_of(tables), colours.data());
-            return colours;
+            gc::circuit_garble(shape, delta, hash_key, own, blocks_of(client_zero), blocks_of(tables), colors.data());
+            return colors;
         },
         "circuit"_a, "ring_bits"_a, "shift"_a, "delta"_a, "key"_a, "seed"_a, "first_group"_a, "client_zero"_a, "tables"_a,
-        "threads"_a = 1, "Server, offline: writes the tables; returns the colours uint16 [g, l] that decode the output.");
+        "threads"_a = 1, "Server, offline: writes the tables; returns the colors uint16 [g, l] that decode the output.");
     m.def(
         "circuit_encode",
         [](unsigned ring_bits, const Delta& delta, const Bytes& seed, std::uint64_t first_group, const Words& b,
@@ -195,13 +195,13 @@ void register_circuit(nb::module_& m) {
             expect_size(client_labels, shape.client_label_blocks() * 16, "client_labels");
             expect_size(tables, shape.table_blocks() * 16, "tables");
             const HashKey hash_key{block_of(key, "key")};
-            auto colours = make<std::uint16_t>({shape.groups, ring_bits});
+            auto colors = make<std::uint16_t>({shape.groups, ring_bits});
             nb::gil_scoped_release release;
-            gc::circuit_evaluate(shape, hash_key, blocks_of(client_labels), blocks_of(server_labels), blocks_of(tables), colours.data());
-            return colours;
+            gc::circuit_evaluate(shape, hash_key, blocks_of(client_labels), blocks_of(server_labels), blocks_of(tables), colors.data());
+            return colors;
         },
         "circuit"_a, "ring_bits"_a, "shift"_a, "key"_a, "first_group"_a, "client_labels"_a, "server_labels"_a, "tables"_a,
-        "threads"_a = 1, "Client, online: the colours uint16 [g, l] that it returns.");
+        "threads"_a = 1, "Client, online: the colors uint16 [g, l] that it returns.");
 }
 
 }  // namespace

@@ -15,12 +15,12 @@ class Garbler {
         Lanes y0 = y.sigma(), y1 = y0 ^ delta_sigma_;
         hash_pair(x0, x_key, x1, x_key);
         hash_pair(y0, y_key, y1, y_key);
-        const Lanes garbler_row = x0 ^ x1 ^ delta_.where_colour(y);
+        const Lanes garbler_row = x0 ^ x1 ^ delta_.where_color(y);
         const Lanes evaluator_row = y0 ^ y1 ^ x;
         garbler_row.store(table_);
         evaluator_row.store(table_ + group_size);
         table_ += 2 * group_size;
-        return x0 ^ garbler_row.where_colour(x) ^ y0 ^ (y0 ^ y1).where_colour(y);
+        return x0 ^ garbler_row.where_color(x) ^ y0 ^ (y0 ^ y1).where_color(y);
     }
     Lanes negation(const Lanes& x) const { return x ^ delta_; }
 
@@ -41,7 +41,7 @@ class Evaluator {
         table_ += 2 * group_size;
         Lanes hx = x.sigma(), hy = y.sigma();
         hash_pair(hx, x_key, hy, y_key);
-        return hx ^ garbler_row.where_colour(x) ^ hy ^ (evaluator_row ^ x).where_colour(y);
+        return hx ^ garbler_row.where_color(x) ^ hy ^ (evaluator_row ^ x).where_color(y);
     }
     Lanes negation(const Lanes& x) const { return x; }
 

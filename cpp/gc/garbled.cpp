@@ -7,12 +7,12 @@
 namespace deepreduce::gc {
 
 void circuit_garble(const CircuitShape& shape, const Delta& delta, HashKey key, Seed seed, const Block* client_zero,
-                    Block* tables, std::uint16_t* colours) {
+                    Block* tables, std::uint16_t* colors) {
     parallel_for(shape.groups, shape.threads, [&](std::size_t first, std::size_t last) {
         const std::size_t from = first * group_size;
         DEEPREDUCE_PICK(gc).garble(shape.circuit, shape.shift, delta.value, key.value, seed.value, shape.first_group + first,
                                    last - first, shape.ring_bits, client_zero + from * 2 * shape.ring_bits,
-                                   tables + from * shape.gates() * 2, colours + first * shape.ring_bits);
+                                   tables + from * shape.gates() * 2, colors + first * shape.ring_bits);
     });
 }
 
@@ -24,13 +24,13 @@ void circuit_encode(const CircuitShape& shape, const Delta& delta, Seed seed, co
 }
 
 void circuit_evaluate(const CircuitShape& shape, HashKey key, const Block* client_labels, const Block* server_labels,
-                      const Block* tables, std::uint16_t* colours) {
+                      const Block* tables, std::uint16_t* colors) {
     parallel_for(shape.groups, shape.threads, [&](std::size_t first, std::size_t last) {
         const std::size_t from = first * group_size;
         DEEPREDUCE_PICK(gc).evaluate(shape.circuit, shape.shift, key.value, shape.first_group + first, last - first,
                                      shape.ring_bits, client_labels + from * 2 * shape.ring_bits,
                                      server_labels + from * shape.ring_bits, tables + from * shape.gates() * 2,
-                                     colours + first * shape.ring_bits);
+                                     colors + first * shape.ring_bits);
     });
 }
 

@@ -1,6 +1,6 @@
 // DELPHI's non-linear step as one garbled circuit: shares in, re-shared result out (docs/reference/protocol.md, "delphi").
 //
-// The evaluator returns colours, which only the garbler can decode: the client knows its next mask, so a decoding table
+// The evaluator returns colors, which only the garbler can decode: the client knows its next mask, so a decoding table
 // would hand it the activation. Exact. All functions are constant time. They keep no state: the caller encodes one b
 // for each garbling.
 #pragma once
@@ -29,15 +29,15 @@ struct CircuitShape {
     std::size_t table_blocks() const { return elements() * gates() * 2; }
 };
 
-// Server, offline: tables, and the colours [group][bit] of the output labels of 0, which decode.
+// Server, offline: tables, and the colors [group][bit] of the output labels of 0, which decode.
 void circuit_garble(const CircuitShape& shape, const Delta& delta, HashKey key, Seed seed, const Block* client_zero,
-                    Block* tables, std::uint16_t* colours);
+                    Block* tables, std::uint16_t* colors);
 
 // Server, online: the labels of its shares.
 void circuit_encode(const CircuitShape& shape, const Delta& delta, Seed seed, const std::uint64_t* b, Block* labels);
 
-// Client, online: the colours [group][bit] of the output, to be returned.
+// Client, online: the colors [group][bit] of the output, to be returned.
 void circuit_evaluate(const CircuitShape& shape, HashKey key, const Block* client_labels, const Block* server_labels,
-                      const Block* tables, std::uint16_t* colours);
+                      const Block* tables, std::uint16_t* colors);
 
 }  // namespace deepreduce::gc

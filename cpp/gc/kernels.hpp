@@ -1,6 +1,6 @@
 // Garbling and evaluation of vectors, once per CPU path. A vector is `groups` groups of 16 instances.
 //
-// Layouts: labels [group][bit][16] blocks; tables [group][gate][2][16] blocks; bits, colours [group][bit] 16-bit words, bit i
+// Layouts: labels [group][bit][16] blocks; tables [group][gate][2][16] blocks; bits, colors [group][bit] 16-bit words, bit i
 // of which is instance i's; ring elements [group][16] words, pads and elements of the sign protocol [group][4][16].
 #pragma once
 
@@ -26,17 +26,17 @@ struct Kernels {
 
     // The sign protocol (gc/fused.hpp), width = n >= 1.
     void (*sign_garble)(Block delta, Block key, Block seed, std::uint64_t first_group, std::size_t groups, unsigned width,
-                        const Block* client_zero, Block* tables, std::uint64_t* pads, std::uint16_t* sign_colour,
-                        std::uint16_t* client_colour);
+                        const Block* client_zero, Block* tables, std::uint64_t* pads, std::uint16_t* sign_color,
+                        std::uint16_t* client_color);
     void (*sign_evaluate)(Block key, std::uint64_t first_group, std::size_t groups, unsigned width, const Block* client_labels,
-                          const Block* server_labels, const Block* tables, std::uint64_t* pad, std::uint16_t* sign_colour,
-                          std::uint16_t* client_colour);
+                          const Block* server_labels, const Block* tables, std::uint64_t* pad, std::uint16_t* sign_color,
+                          std::uint16_t* client_color);
 
     // The whole circuit (gc/garbled.hpp). client labels: bits of the share, then bits of the next mask.
     void (*garble)(Circuit circuit, unsigned shift, Block delta, Block key, Block seed, std::uint64_t first_group,
-                   std::size_t groups, unsigned bits, const Block* client_zero, Block* tables, std::uint16_t* colours);
+                   std::size_t groups, unsigned bits, const Block* client_zero, Block* tables, std::uint16_t* colors);
     void (*evaluate)(Circuit circuit, unsigned shift, Block key, std::uint64_t first_group, std::size_t groups, unsigned bits,
-                     const Block* client_labels, const Block* server_labels, const Block* tables, std::uint16_t* colours);
+                     const Block* client_labels, const Block* server_labels, const Block* tables, std::uint16_t* colors);
 };
 
 extern const Kernels scalar_kernels;

@@ -67,8 +67,8 @@ static void encode(Block delta, Block seed, std::uint64_t first_group, std::size
 static constexpr std::uint64_t sign_keys(unsigned width) { return 2 * width; }
 
 static void sign_garble(Block delta, Block key, Block seed, std::uint64_t first_group, std::size_t groups, unsigned width,
-                        const Block* client_zero, Block* tables, std::uint64_t* pads, std::uint16_t* sign_colour,
-                        std::uint16_t* client_colour) {
+                        const Block* client_zero, Block* tables, std::uint64_t* pads, std::uint16_t* sign_color,
+                        std::uint16_t* client_color) {
     HashKeys keys(key, gate_domain, first_group * sign_keys(width));
     const OwnLabels own(seed);
     const Lanes offset = Lanes::broadcast(delta);
@@ -81,11 +81,11 @@ static void sign_garble(Block delta, Block key, Block seed, std::uint64_t first_
         Garbler garbler(keys, offset, tables + g * (width - 1) * 2 * group_size);
         const Lanes sign = sign_of_sum(garbler, width, a, server_zero);
         const Lanes top = Lanes::load(a + (width - 1) * group_size);
-        sign_colour[g] = sign.colours();
-        client_colour[g] = top.colours();
-        // One pad for every pair of colours, H(sigma^2(sign label) xor sigma(client's sign label)): numbered by the colours,
+        sign_color[g] = sign.colors();
+        client_color[g] = top.colors();
+        // One pad for every pair of colors, H(sigma^2(sign label) xor sigma(client's sign label)): numbered by the colors,
         // so that the number tells the client nothing but what it holds.
-        const Lanes joint = (sign ^ offset.where_colour(sign)).sigma().sigma() ^ (top ^ offset.where_colour(top)).sigma();
+        const Lanes joint = (sign ^ offset.where_color(sign)).sigma().sigma() ^ (top ^ offset.where_color(top)).sigma();
         const RoundKeys& pad_key = keys.next();
         keys.next();
         Lanes p00 = joint.sigma(), p01 = p00 ^ offset_client.sigma();
@@ -102,16 +102,16 @@ static void sign_garble(Block delta, Block key, Block seed, std::uint64_t first_
 }
 
 static void sign_evaluate(Block key, std::uint64_t first_group, std::size_t groups, unsigned width, const Block* client_labels,
-                          const Block* server_labels, const Block* tables, std::uint64_t* pad, std::uint16_t* sign_colour,
-                          std::uint16_t* client_colour) {
+                          const Block* server_labels, const Block* tables, std::uint64_t* pad, std::uint16_t* sign_color,
+                          std::uint16_t* client_color) {
     HashKeys keys(key, gate_domain, first_group * sign_keys(width));
     for (std::size_t g = 0; g < groups; ++g) {
         const Block* a = client_labels + g * width * group_size;
         Evaluator evaluator(keys, tables + g * (width - 1) * 2 * group_size);
         const Lanes sign = sign_of_sum(evaluator, width, a, server_labels + g * width * group_size);
         const Lanes top = Lanes::load(a + (width - 1) * group_size);
-        sign_colour[g] = sign.colours();
-        client_colour[g] = top.colours();
+        sign_color[g] = sign.colors();
+        client_color[g] = top.colors();
         const RoundKeys& pad_key = keys.next();
         keys.next();
         const Lanes in = (sign.sigma().sigma() ^ top.sigma()).sigma();
@@ -127,9 +127,9 @@ static constexpr std::uint64_t circuit_keys(gc::Circuit circuit, unsigned bits, 
 
 template <class Party>
 static inline void whole_circuit(Party& party, gc::Circuit circuit, unsigned bits, unsigned shift, const Block* client,
-                                 const Block* server, std::uint16_t* colours) {
+                                 const Block* server, std::uint16_t* colors) {
     const Block* r = client + bits * group_size;
-    const auto out = [&](unsigned j, const Lanes& wire) { colours[j] = wire.colours(); };
+    const auto out = [&](unsigned j, const Lanes& wire) { colors[j] = wire.colors(); };
     if (circuit == gc::Circuit::relu) {
         relu_circuit(party, bits, shift, client, server, r, out);
     } else {
@@ -138,7 +138,7 @@ static inline void whole_circuit(Party& party, gc::Circuit circuit, unsigned bit
 }
 
 static void garble(gc::Circuit circuit, unsigned shift, Block delta, Block key, Block seed, std::uint64_t first_group,
-                   std::size_t groups, unsigned bits, const Block* client_zero, Block* tables, std::uint16_t* colours) {
+                   std::size_t groups, unsigned bits, const Block* client_zero, Block* tables, std::uint16_t* colors) {
     const std::uint64_t used = circuit_keys(circuit, bits, shift);
     HashKeys keys(key, gate_domain, first_group * used);
     const OwnLabels own(seed);
@@ -148,18 +148,18 @@ static void garble(gc::Circuit circuit, unsigned shift, Block delta, Block key, 
         own.each((first_group + g) * bits * group_size, bits,
                  [&](unsigned j, const Lanes& zero) { zero.store(server_zero + j * group_size); });
         Garbler garbler(keys, offset, tables + g * used * group_size);
-        whole_circuit(garbler, circuit, bits, shift, client_zero + g * 2 * bits * group_size, server_zero, colours + g * bits);
+        whole_circuit(garbler, circuit, bits, shift, client_zero + g * 2 * bits * group_size, server_zero, colors + g * bits);
     }
     wipe(server_zero, sizeof server_zero);
 }
 
 static void evaluate(gc::Circuit circuit, unsigned shift, Block key, std::uint64_t first_group, std::size_t groups, unsigned bits,
-                     const Block* client_labels, const Block* server_labels, const Block* tables, std::uint16_t* colours) {
+                     const Block* client_labels, const Block* server_labels, const Block* tables, std::uint16_t* colors) {
     const std::uint64_t used = circuit_keys(circuit, bits, shift);
     HashKeys keys(key, gate_domain, first_group * used);
     for (std::size_t g = 0; g < groups; ++g) {
         Evaluator evaluator(keys, tables + g * used * group_size);
         whole_circuit(evaluator, circuit, bits, shift, client_labels + g * 2 * bits * group_size,
-                      server_labels + g * bits * group_size, colours + g * bits);
+                      server_labels + g * bits * group_size, colors + g * bits);
     }
 }

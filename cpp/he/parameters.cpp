@@ -26,7 +26,7 @@ Parameters::Parameters(unsigned l)
         ntts.emplace_back(degree, p);
         q_low *= p;
         inverse_t.push_back(factor_public(inverse_public(power_public(2, l, p), p), p));
-        flood_centre.push_back(factor_public(power_public(2, set.flood_bits + 2, p), p));
+        flood_center.push_back(factor_public(power_public(2, set.flood_bits + 2, p), p));
         if (i >= kept) continue;
         inverse_dropped.push_back(factor_public(inverse_public(last % p, p), p));
         t.push_back(factor_public(power_public(2, l, p), p));

@@ -29,7 +29,7 @@ struct Parameters {
     std::vector<ring::Ntt> ntts;          // one per prime
     u64 q_low;                            // q mod 2^64
     std::vector<Factor> inverse_t;        // 2^-l mod each prime
-    std::vector<Factor> flood_centre;     // 2^(flood_bits + 2) mod each prime
+    std::vector<Factor> flood_center;     // 2^(flood_bits + 2) mod each prime
     std::vector<Factor> inverse_dropped;  // of the dropped prime, modulo each kept one
     // Decryption: round(x 2^l / q') for x mod q' without a division. With h = floor(q' / 2), r = (x 2^l + h) mod q',
     // the quotient is (h - r) / q' mod 2^l, since q' is odd.

@@ -161,7 +161,7 @@ void Server::finish(Workspace& work, std::size_t slot, std::uint8_t* out, const 
         poly.add_small(c0 + k * n, e0, padded, prime);
         poly.encode(work.encoded.data(), work.mask.data(), padded, ps.q_low, ps.ring_bits, ps.inverse_t[k], prime);
         poly.subtract(c0 + k * n, work.encoded.data(), padded, prime);
-        poly.add_flood(c0 + k * n, work.words.data(), padded, ps.set.flood_bits, ps.flood_centre[k], prime);
+        poly.add_flood(c0 + k * n, work.words.data(), padded, ps.set.flood_bits, ps.flood_center[k], prime);
     }
     const std::size_t last = ps.primes - 1;
     for (std::size_t k = 0; k < ps.kept; ++k) {

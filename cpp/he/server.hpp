@@ -44,7 +44,7 @@ public:
 
     // Responses first_block to first_block + blocks - 1, one after the other. Response i sends the coefficients
     // positions [offsets[i], offsets[i + 1]), strictly increasing and outputs of its block, less masks (same order,
-    // modulo 2^l). Each is re-randomised and flooded anew. Constant time in weights and masks.
+    // modulo 2^l). Each is re-randomized and flooded anew. Constant time in weights and masks.
     void respond(std::uint8_t* out, const Weights& weights, const Upload& upload, std::size_t first_block,
                  std::size_t blocks, const std::int32_t* positions, const i64* offsets, const u64* masks,
                  unsigned threads) const;

@@ -9,7 +9,7 @@
 namespace deepreduce::lattice {
 
 // Ring Z_q[X] / (X^N + 1), plaintexts modulo t = 2^l in the coefficients, uniform ternary secrets, errors from the
-// centred binomial distribution with eta = 21 (sd 3.24, |e| <= 21).
+// centered binomial distribution with eta = 21 (sd 3.24, |e| <= 21).
 //
 // Source of the sizes: Albrecht et al., "Homomorphic Encryption Standard" (2018; ePrint 2019/939), table 1: uniform
 // ternary secret, sd 3.2, 128-bit classical security: log2 q <= 109 for N = 4096 and <= 218 for N = 8192. Estimates for

@@ -9,7 +9,7 @@ static_assert(std::endian::native == std::endian::little, "words are written to 
 
 namespace {
 
-// Widths that are whole machine words are plain conversions, which the compiler vectorises.
+// Widths that are whole machine words are plain conversions, which the compiler vectorizes.
 template <class Word>
 void pack_words(const std::uint64_t* values, std::size_t n, std::uint8_t* out) {
     for (std::size_t i = 0; i < n; ++i) {

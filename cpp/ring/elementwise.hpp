@@ -127,11 +127,11 @@ void encode(u64* out, const u64* m, std::size_t n, u64 q_low, unsigned ring_bits
 }
 
 template <class Lane>
-void add_flood(u64* x, const u64* words, std::size_t n, unsigned bits, const Factor& centre, const Prime& prime) {
+void add_flood(u64* x, const u64* words, std::size_t n, unsigned bits, const Factor& center, const Prime& prime) {
     const auto p = Lane::all(prime.p), two_p = Lane::all(2 * prime.p);
     const auto mask32 = Lane::all(0xffffffff), top_mask = Lane::all((u64{1} << (bits - 63)) - 1);
     const auto by_two32 = Lane::multiplier(prime.two32), by_two64 = Lane::multiplier(prime.two64);
-    const auto offset = Lane::all(prime.p - centre.value);  // the centre is 2^(bits + 2): four times half the range
+    const auto offset = Lane::all(prime.p - center.value);  // the center is 2^(bits + 2): four times half the range
     for (std::size_t i = 0; i < n; i += Lane::width) {
         auto low = Lane::all(0), middle = Lane::all(0), high = Lane::all(0);
         const auto tops = Lane::load(words + 4 * n + i);

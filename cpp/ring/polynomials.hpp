@@ -40,10 +40,10 @@ struct Kernels {
                    const Prime& prime);
     // x = x + (sum of four uniforms on [-2^bits, 2^bits)), 64 <= bits < 80; words is [5][n] uniform: four times the low
     // 64 bits, then the four 16-bit tops, of which bits - 63 are used.
-    void (*add_flood)(u64* x, const u64* words, std::size_t n, unsigned bits, const Factor& centre, const Prime& prime);
+    void (*add_flood)(u64* x, const u64* words, std::size_t n, unsigned bits, const Factor& center, const Prime& prime);
     // x = round((value) / d) mod p, where value is x mod p and last mod d. `inverse` is d^-1 mod p.
     void (*switch_down)(u64* x, const u64* last, std::size_t n, u64 dropped, const Factor& inverse, const Prime& prime);
-    // Samples from uniform words, one each: centred binomial with eta = 21; uniform on {-1, 0, 1} up to 2^-62.
+    // Samples from uniform words, one each: centered binomial with eta = 21; uniform on {-1, 0, 1} up to 2^-62.
     void (*errors)(std::int8_t* out, const u64* words, std::size_t n);
     void (*ternary)(std::int8_t* out, const u64* words, std::size_t n);
     // ring::pack and ring::unpack, for any n.

@@ -119,10 +119,10 @@ def bit_unslice(bits: Annotated[NDArray[numpy.uint16], dict(order='C', device='c
 
 def sign_garble(delta: Delta, key: Annotated[NDArray[numpy.uint8], dict(order='C', device='cpu', writable=False)], seed: Annotated[NDArray[numpy.uint8], dict(order='C', device='cpu', writable=False)], first_group: int, width: int, client_zero: Annotated[NDArray[numpy.uint8], dict(order='C', device='cpu', writable=False)], tables: Annotated[NDArray[numpy.uint8], dict(order='C', device='cpu')], threads: int = 1) -> tuple[NDArray[numpy.uint64], NDArray[numpy.uint16], NDArray[numpy.uint16]]:
     """
-    Server, offline: writes the tables; returns (pads uint64 [g, 4, 16], lambda uint16 [g], client colours uint16 [g]).
+    Server, offline: writes the tables; returns (pads uint64 [g, 4, 16], lambda uint16 [g], client colors uint16 [g]).
     """
 
-def sign_respond(delta: Delta, seed: Annotated[NDArray[numpy.uint8], dict(order='C', device='cpu', writable=False)], first_group: int, ring_bits: int, width: int, b: Annotated[NDArray[numpy.uint64], dict(order='C', device='cpu', writable=False)], pads: Annotated[NDArray[numpy.uint64], dict(order='C', device='cpu', writable=False)], lambda_: Annotated[NDArray[numpy.uint16], dict(order='C', device='cpu', writable=False)], colour: Annotated[NDArray[numpy.uint16], dict(order='C', device='cpu', writable=False)], u: Annotated[NDArray[numpy.uint64], dict(order='C', device='cpu', writable=False)], rho: Annotated[NDArray[numpy.uint64], dict(order='C', device='cpu', writable=False)], labels: Annotated[NDArray[numpy.uint8], dict(order='C', device='cpu')], threads: int = 1) -> NDArray[numpy.uint64]:
+def sign_respond(delta: Delta, seed: Annotated[NDArray[numpy.uint8], dict(order='C', device='cpu', writable=False)], first_group: int, ring_bits: int, width: int, b: Annotated[NDArray[numpy.uint64], dict(order='C', device='cpu', writable=False)], pads: Annotated[NDArray[numpy.uint64], dict(order='C', device='cpu', writable=False)], lambda_: Annotated[NDArray[numpy.uint16], dict(order='C', device='cpu', writable=False)], color: Annotated[NDArray[numpy.uint16], dict(order='C', device='cpu', writable=False)], u: Annotated[NDArray[numpy.uint64], dict(order='C', device='cpu', writable=False)], rho: Annotated[NDArray[numpy.uint64], dict(order='C', device='cpu', writable=False)], labels: Annotated[NDArray[numpy.uint8], dict(order='C', device='cpu')], threads: int = 1) -> NDArray[numpy.uint64]:
     """
     Server, online: writes the labels of its bits; returns the four masked elements of each ReLU.
     """
@@ -132,14 +132,14 @@ def sign_evaluate(key: Annotated[NDArray[numpy.uint8], dict(order='C', device='c
 
 def circuit_garble(circuit: str, ring_bits: int, shift: int, delta: Delta, key: Annotated[NDArray[numpy.uint8], dict(order='C', device='cpu', writable=False)], seed: Annotated[NDArray[numpy.uint8], dict(order='C', device='cpu', writable=False)], first_group: int, client_zero: Annotated[NDArray[numpy.uint8], dict(order='C', device='cpu', writable=False)], tables: Annotated[NDArray[numpy.uint8], dict(order='C', device='cpu')], threads: int = 1) -> NDArray[numpy.uint16]:
     """
-    Server, offline: writes the tables; returns the colours uint16 [g, l] that decode the output.
+    Server, offline: writes the tables; returns the colors uint16 [g, l] that decode the output.
     """
 
 def circuit_encode(ring_bits: int, delta: Delta, seed: Annotated[NDArray[numpy.uint8], dict(order='C', device='cpu', writable=False)], first_group: int, b: Annotated[NDArray[numpy.uint64], dict(order='C', device='cpu', writable=False)], labels: Annotated[NDArray[numpy.uint8], dict(order='C', device='cpu')], threads: int = 1) -> None:
     """Server, online: writes the labels of its shares."""
 
 def circuit_evaluate(circuit: str, ring_bits: int, shift: int, key: Annotated[NDArray[numpy.uint8], dict(order='C', device='cpu', writable=False)], first_group: int, client_labels: Annotated[NDArray[numpy.uint8], dict(order='C', device='cpu', writable=False)], server_labels: Annotated[NDArray[numpy.uint8], dict(order='C', device='cpu', writable=False)], tables: Annotated[NDArray[numpy.uint8], dict(order='C', device='cpu', writable=False)], threads: int = 1) -> NDArray[numpy.uint16]:
-    """Client, online: the colours uint16 [g, l] that it returns."""
+    """Client, online: the colors uint16 [g, l] that it returns."""
 
 def he_parameters(ring_bits: int) -> dict[str, Any]:
     """

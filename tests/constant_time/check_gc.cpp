@@ -1,4 +1,4 @@
-// Garbling: Delta, seeds, labels, shares and masks are secret, and so is every colour. The key of the hash is public.
+// Garbling: Delta, seeds, labels, shares and masks are secret, and so is every color. The key of the hash is public.
 #include <cstdint>
 #include <vector>
 
@@ -21,15 +21,15 @@ void fused(unsigned ring_bits, unsigned width) {
     const auto share = secrets<std::uint64_t>(shape.elements()), mask = secrets<std::uint64_t>(shape.elements());
     std::vector<Block> tables(shape.table_blocks()), server_labels(shape.label_blocks());
     std::vector<std::uint64_t> pads(4 * shape.elements()), elements(4 * shape.elements()), out(shape.elements());
-    std::vector<std::uint16_t> lambda(groups), colour(groups);
+    std::vector<std::uint16_t> lambda(groups), color(groups);
 
-    gc::sign_garble(shape, delta, key, seed, labels.data(), tables.data(), pads.data(), lambda.data(), colour.data());
+    gc::sign_garble(shape, delta, key, seed, labels.data(), tables.data(), pads.data(), lambda.data(), color.data());
     expect_secrets(tables, "sign_garble: tables");
     expect_secrets(pads, "sign_garble: pads");
     expect_secrets(lambda, "sign_garble: lambda");
-    expect_secrets(colour, "sign_garble: colours");
+    expect_secrets(color, "sign_garble: colors");
 
-    gc::sign_respond(shape, delta, seed, share.data(), pads.data(), lambda.data(), colour.data(), share.data(),
+    gc::sign_respond(shape, delta, seed, share.data(), pads.data(), lambda.data(), color.data(), share.data(),
                      mask.data(), server_labels.data(), elements.data());
     expect_secrets(server_labels, "sign_respond: labels");
     expect_secrets(elements, "sign_respond: elements");
@@ -46,17 +46,17 @@ void whole_circuit(gc::Circuit circuit, unsigned ring_bits, unsigned shift) {
     const auto client_labels = secrets<Block>(shape.client_label_blocks());
     const auto share = secrets<std::uint64_t>(shape.elements());
     std::vector<Block> tables(shape.table_blocks()), server_labels(shape.server_label_blocks());
-    std::vector<std::uint16_t> decoding(groups * ring_bits), colours(groups * ring_bits);
+    std::vector<std::uint16_t> decoding(groups * ring_bits), colors(groups * ring_bits);
 
     gc::circuit_garble(shape, delta, key, seed, client_labels.data(), tables.data(), decoding.data());
     expect_secrets(tables, "circuit_garble: tables");
-    expect_secrets(decoding, "circuit_garble: colours");
+    expect_secrets(decoding, "circuit_garble: colors");
 
     gc::circuit_encode(shape, delta, seed, share.data(), server_labels.data());
     expect_secrets(server_labels, "circuit_encode");
 
-    gc::circuit_evaluate(shape, key, client_labels.data(), server_labels.data(), tables.data(), colours.data());
-    expect_secrets(colours, "circuit_evaluate");
+    gc::circuit_evaluate(shape, key, client_labels.data(), server_labels.data(), tables.data(), colors.data());
+    expect_secrets(colors, "circuit_evaluate");
 }
 
 }  // namespace

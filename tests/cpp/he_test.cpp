@@ -190,7 +190,7 @@ void test_elementwise(const char* path) {
                     const u64 top = (words[4 * n + i] >> (16 * k)) & ((u64{1} << (bits - 63)) - 1);
                     sum += (static_cast<u128>(top) << 64) + words[k * n + i];
                 }
-                sum += static_cast<u128>(p) << 60;  // a multiple of p above the centre
+                sum += static_cast<u128>(p) << 60;  // a multiple of p above the center
                 expect(out[i] == static_cast<u64>((sum - (u128{1} << (bits + 2))) % p), "add_flood", path);
             }
         }
@@ -275,7 +275,7 @@ void test_samplers(const char* path) {
         inside &= e >= -21 && e <= 21;
         if (inside) ++counts[static_cast<std::size_t>(e + 21)];
     }
-    expect(inside && fits(probabilities, counts), "errors follow the centred binomial distribution", path);
+    expect(inside && fits(probabilities, counts), "errors follow the centerd binomial distribution", path);
 
     poly.ternary(small.data(), words.data(), n);
     counts.assign(3, 0);

@@ -78,11 +78,11 @@ void sign(const char* path) {
     const auto zero = blocks(shape.label_blocks(), 5);
     std::vector<Block> tables(shape.table_blocks()), labels(shape.label_blocks());
     std::vector<std::uint64_t> pads(shape.elements() * 4), elements(shape.elements() * 4), answer(shape.elements());
-    std::vector<std::uint16_t> lambda(shape.groups), colour(shape.groups);
-    gc::sign_garble(shape, delta, key, seed, zero.data(), tables.data(), pads.data(), lambda.data(), colour.data());
+    std::vector<std::uint16_t> lambda(shape.groups), color(shape.groups);
+    gc::sign_garble(shape, delta, key, seed, zero.data(), tables.data(), pads.data(), lambda.data(), color.data());
     expect(tables, 0xbd39b6b4e891049a, "sign tables", path);
     const auto b = words(shape.elements(), 6, 21), u = words(shape.elements(), 7, 37), rho = words(shape.elements(), 8, 37);
-    gc::sign_respond(shape, delta, seed, b.data(), pads.data(), lambda.data(), colour.data(), u.data(), rho.data(),
+    gc::sign_respond(shape, delta, seed, b.data(), pads.data(), lambda.data(), color.data(), u.data(), rho.data(),
                      labels.data(), elements.data());
     expect(labels, 0xfecdcb5cefe5b61e, "sign labels", path);
     expect(elements, 0x43f6c47f238588a8, "sign elements", path);
@@ -91,19 +91,19 @@ void sign(const char* path) {
     expect(answer, 0x9165e2a25ab08d6c, "sign answers", path);
 }
 
-void circuit(gc::Circuit kind, std::uint64_t tables_digest, std::uint64_t labels_digest, std::uint64_t colours_digest,
+void circuit(gc::Circuit kind, std::uint64_t tables_digest, std::uint64_t labels_digest, std::uint64_t colors_digest,
              const char* path) {
     const gc::CircuitShape shape{kind, 24, 7, 6, 3, 2};
     const auto zero = blocks(shape.client_label_blocks(), 9);
     std::vector<Block> tables(shape.table_blocks()), labels(shape.server_label_blocks());
-    std::vector<std::uint16_t> decode(shape.groups * 24), colours(shape.groups * 24);
+    std::vector<std::uint16_t> decode(shape.groups * 24), colors(shape.groups * 24);
     gc::circuit_garble(shape, delta, key, seed, zero.data(), tables.data(), decode.data());
     expect(tables, tables_digest, "circuit tables", path);
     const auto b = words(shape.elements(), 10, 24);
     gc::circuit_encode(shape, delta, seed, b.data(), labels.data());
     expect(labels, labels_digest, "circuit labels", path);
-    gc::circuit_evaluate(shape, key, zero.data(), labels.data(), tables.data(), colours.data());
-    expect(colours, colours_digest, "circuit answers", path);
+    gc::circuit_evaluate(shape, key, zero.data(), labels.data(), tables.data(), colors.data());
+    expect(colors, colors_digest, "circuit answers", path);
 }
 
 void rescale(const char* path) {

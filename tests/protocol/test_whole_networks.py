@@ -146,10 +146,10 @@ def test_parties_on_different_cpu_paths_agree():
     for path in paths:
         _core.select_cpu_path(path)
         tables = np.empty(16 * 5 * 32, np.uint8)
-        pads, lam, colour = _core.sign_garble(delta, key, seed, 9, 6, zero, tables)
+        pads, lam, color = _core.sign_garble(delta, key, seed, 9, 6, zero, tables)
         labels = np.empty(16 * 6 * 16, np.uint8)
-        elements = _core.sign_respond(delta, seed, 9, 32, 6, a, pads, lam, colour, a, a, labels)
+        elements = _core.sign_respond(delta, seed, 9, 32, 6, a, pads, lam, color, a, a, labels)
         opened = _core.sign_evaluate(key, 9, 32, 6, active, labels, tables, elements, a, a, a)
-        seen.append([x.tobytes() for x in (tables, pads, lam, colour, labels, elements, opened)])
+        seen.append([x.tobytes() for x in (tables, pads, lam, color, labels, elements, opened)])
     _core.select_cpu_path(paths[-1])
     assert all(one == seen[0] for one in seen)

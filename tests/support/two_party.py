@@ -64,13 +64,13 @@ def fused_relu(a, b, ring_bits, shift, window, ots, reverse, threads=1):
     b2 = _core.shift_shares(b, ring_bits, shift, width, False)
     zero, active = choose(sender, receiver, _core.bit_slice(a2, width))
     tables = np.empty(a.size * (width - 1) * 32, np.uint8)
-    pads, lam, colour = _core.sign_garble(delta, key, seed, 0, width, zero, tables, threads)
+    pads, lam, color = _core.sign_garble(delta, key, seed, 0, width, zero, tables, threads)
     q, t = choose(client_sender, server_receiver, lam)
     e, w = _core.product_send(key, 0, ring_bits, client_delta, q, a2, threads)
     u = _core.product_receive(key, 0, ring_bits, t, lam.view(np.uint8), e, threads)
     rho, r = _core.random_ring(a.size, ring_bits), _core.random_ring(a.size, ring_bits)
     labels = np.empty(a.size * width * 16, np.uint8)
-    elements = _core.sign_respond(delta, seed, 0, ring_bits, width, b2, pads, lam, colour, u, rho, labels, threads)
+    elements = _core.sign_respond(delta, seed, 0, ring_bits, width, b2, pads, lam, color, u, rho, labels, threads)
     answer = _core.sign_evaluate(key, 0, ring_bits, width, active, labels, tables, elements, a2, w, r, threads)
     mask = np.uint64(2**ring_bits - 1)
     return signed((answer + rho + r) & mask, ring_bits)[:count]
@@ -90,8 +90,8 @@ def garbled(circuit, a, b, ring_bits, shift, ots, threads=1):
     decode = _core.circuit_garble(circuit, ring_bits, shift, delta, key, seed, 0, zero, tables, threads)
     labels = np.empty(a.size * ring_bits * 16, np.uint8)
     _core.circuit_encode(ring_bits, delta, seed, 0, b, labels, threads)
-    colours = _core.circuit_evaluate(circuit, ring_bits, shift, key, 0, active, labels, tables, threads)
-    share = _core.bit_unslice(colours ^ decode, ring_bits)
+    colors = _core.circuit_evaluate(circuit, ring_bits, shift, key, 0, active, labels, tables, threads)
+    share = _core.bit_unslice(colors ^ decode, ring_bits)
     return signed((share + r) & np.uint64(2**ring_bits - 1), ring_bits)[:count]
 
 

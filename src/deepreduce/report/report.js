@@ -1,6 +1,6 @@
 "use strict";
 
-// Charts: drawn from the page's JSON, in the page's own colours.
+// Charts: drawn from the page's JSON, in the page's own colors.
 (() => {
   const charts = JSON.parse(document.getElementById("charts").textContent);
   const choices = JSON.parse(document.getElementById("choices").textContent);

@@ -34,10 +34,10 @@ class Augmenter:
             self.windows = None
             self.images = split.images
             return
-        # The padding takes the mean colour, which normalizes to about 0. Windows are views, not copies.
+        # The padding takes the mean color, which normalizes to about 0. Windows are views, not copies.
         n, channels, height, width = split.images.shape
-        colour = torch.tensor(mean, device=split.images.device).mul(255).round().to(torch.uint8)
-        padded = colour.view(1, -1, 1, 1).expand(n, channels, height + 2 * pad, width + 2 * pad).contiguous()
+        color = torch.tensor(mean, device=split.images.device).mul(255).round().to(torch.uint8)
+        padded = color.view(1, -1, 1, 1).expand(n, channels, height + 2 * pad, width + 2 * pad).contiguous()
         padded[:, :, pad : pad + height, pad : pad + width] = split.images
         self.windows = padded.unfold(2, height, 1).unfold(3, width, 1)
 
@@ -81,7 +81,7 @@ class Normalizer:
 
 
 def cutout(images: Tensor, side: int, generator: torch.Generator) -> Tensor:
-    """Zero (the mean colour) one square of ``side`` pixels per image, centered anywhere (DeVries and Taylor 2017)."""
+    """Zero (the mean color) one square of ``side`` pixels per image, centered anywhere (DeVries and Taylor 2017)."""
     n, _, height, width = images.shape
     inside = []
     for size in (height, width):

@@ -24,9 +24,9 @@ void sign(fuzz::Input& input) {
     fuzz::on_every_path([&] {
         AlignedVector<Block> out(shape.table_blocks());
         AlignedVector<uint64_t> pads(4 * shape.elements());
-        std::vector<std::uint16_t> lambda(shape.groups), colour(shape.groups);
+        std::vector<std::uint16_t> lambda(shape.groups), color(shape.groups);
         gc::sign_garble(shape, Delta(Block{6, 7}), key, Seed{{8, 9}}, labels.data(), out.data(), pads.data(), lambda.data(),
-                        colour.data());
+                        color.data());
         return out;
     });
 }
@@ -39,14 +39,14 @@ void circuit(fuzz::Input& input) {
     const auto mine = input.blocks(shape.client_label_blocks()), theirs = input.blocks(shape.server_label_blocks());
     const auto tables = input.blocks(shape.table_blocks());
     fuzz::on_every_path([&] {
-        std::vector<std::uint16_t> colours(shape.groups * bits);
-        gc::circuit_evaluate(shape, key, mine.data(), theirs.data(), tables.data(), colours.data());
-        return colours;
+        std::vector<std::uint16_t> colors(shape.groups * bits);
+        gc::circuit_evaluate(shape, key, mine.data(), theirs.data(), tables.data(), colors.data());
+        return colors;
     });
     fuzz::on_every_path([&] {
         AlignedVector<Block> out(shape.table_blocks());
-        std::vector<std::uint16_t> colours(shape.groups * bits);
-        gc::circuit_garble(shape, Delta(Block{6, 7}), key, Seed{{8, 9}}, mine.data(), out.data(), colours.data());
+        std::vector<std::uint16_t> colors(shape.groups * bits);
+        gc::circuit_garble(shape, Delta(Block{6, 7}), key, Seed{{8, 9}}, mine.data(), out.data(), colors.data());
         return out;
     });
 }

@@ -102,7 +102,7 @@ def blocks(data: np.ndarray) -> list[int]:
 
 
 def test_evaluation_as_published(cpu_path):
-    """Tables of the fast garbler, evaluated by half gates written from the paper: colours and pads agree."""
+    """Tables of the fast garbler, evaluated by half gates written from the paper: colors and pads agree."""
     width, group = 4, 3
     sender, receiver, delta = ot_pair()
     rng = np.random.default_rng(5)
@@ -111,12 +111,12 @@ def test_evaluation_as_published(cpu_path):
     zero, active = choose(sender, receiver, _core.bit_slice(a, width))
     key, seed = fresh(1), fresh(1)
     tables = np.empty(16 * (width - 1) * 32, np.uint8)
-    pads, lam, colour = _core.sign_garble(delta, key, seed, group, width, zero, tables)
+    pads, lam, color = _core.sign_garble(delta, key, seed, group, width, zero, tables)
     labels = np.empty(16 * width * 16, np.uint8)
     nothing = np.zeros(16, np.uint64)
     # Elements equal to the pads' own masks: with all inputs zero the client's opening is the pad xor the element.
     elements = _core.sign_respond(
-        delta, seed, group, 64, width, b, np.zeros_like(pads), lam, colour, nothing, nothing, labels
+        delta, seed, group, 64, width, b, np.zeros_like(pads), lam, color, nothing, nothing, labels
     )
     opened = _core.sign_evaluate(
         key, group, 64, width, active, labels, tables, np.zeros_like(elements), nothing, nothing, nothing
@@ -146,7 +146,7 @@ def test_evaluation_as_published(cpu_path):
         assert int(pads[0, slot, i]) == pad
         positive = ((int(a[i]) + int(b[i])) & 15) < 8
         assert (sign & 1) == (int(positive) ^ ((int(lam[0]) >> i) & 1))
-        assert (top & 1) == ((int(a[i]) >> 3) ^ ((int(colour[0]) >> i) & 1))
+        assert (top & 1) == ((int(a[i]) >> 3) ^ ((int(color[0]) >> i) & 1))
 
 
 def test_pads_differ_for_every_pair_of_labels():

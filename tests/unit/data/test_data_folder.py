@@ -1,4 +1,4 @@
-"""Folders of one's own images: both layouts, sizes, colours and what can be wrong with them."""
+"""Folders of one's own images: both layouts, sizes, colors and what can be wrong with them."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_all_grey_images_make_one_channel(tmp_path: Path) -> None:
         for index in range(5):
             picture(tmp_path / name / f"{index}.png", 10 + index, mode="L")
     assert load(f"folder:{tmp_path}").input_shape == (1, 4, 6)
-    picture(tmp_path / "b" / "colour.png", 99)
+    picture(tmp_path / "b" / "color.png", 99)
     mixed = load(f"folder:{tmp_path}")
     assert mixed.input_shape == (3, 4, 6)
     grey = mixed.train.images[mixed.train.images[:, 0, 0, 0] < 20]

@@ -142,7 +142,7 @@ def _stored(shape: Vector, p: int) -> Cost:
         return Cost(stored_bytes_client=p * 3 * WORD, stored_bytes_server=p * WORD + p // 8)  # a'', q, r'; g, c
     return Cost(
         stored_bytes_client=p * (AND_GATE * shape.gates + LABEL * shape.width + 3 * WORD),  # a'', w, r'
-        stored_bytes_server=p * 6 * WORD + p // 4,  # four pads, u, rho; two colours
+        stored_bytes_server=p * 6 * WORD + p // 4,  # four pads, u, rho; two colors
     )
 
 

@@ -129,14 +129,14 @@ class FusedServer:
         self._rho: Ring = _core.random_ring(vector.padded, vector.ring_bits)
         self._delta: _core.Delta | None = None
         self._pads: dict[int, Ring] = {}
-        self._colours: dict[
+        self._colors: dict[
             int, tuple[NDArray[np.uint16], NDArray[np.uint16]]
         ] = {}  # lambda, of the client's sign label
         self._chosen: dict[int, Bytes] = {}  # blocks of the reverse transfers
         self._products: dict[int, Ring] = {}  # u
 
     def garble(self, chunk: Chunk, choices: Bytes | None, ot: _core.OtSender, reverse: _core.OtReceiver) -> Bytes:
-        """Tables, and transfers that choose by lambda, the colour that hides the sign."""
+        """Tables, and transfers that choose by lambda, the color that hides the sign."""
         assert choices is not None
         v, self._delta = self.vector, ot.delta
         zero = extend_sender(ot, chunk.padded * v.width, choices, self._threads)
@@ -145,10 +145,10 @@ class FusedServer:
         content[:head] = self._key[:head]
         tables = content[head : head + chunk.padded * v.gates * AND_GATE]
         with wiping(zero):
-            pads, lam, colour = _core.sign_garble(
+            pads, lam, color = _core.sign_garble(
                 self._delta, self._key, self._seed, group(chunk), v.width, zero, tables, self._threads
             )
-        self._pads[chunk.first], self._colours[chunk.first] = pads, (lam, colour)
+        self._pads[chunk.first], self._colors[chunk.first] = pads, (lam, color)
         correction, self._chosen[chunk.first] = extend_receiver(reverse, lam.view(np.uint8), self._threads)
         content[head + len(tables) :] = correction
         return content
@@ -157,7 +157,7 @@ class FusedServer:
         """Its share u of lambda * a''."""
         v = self.vector
         message = unpack(content, chunk.padded, v.ring_bits)
-        choices, chosen = self._colours[chunk.first][0].view(np.uint8), self._chosen.pop(chunk.first)
+        choices, chosen = self._colors[chunk.first][0].view(np.uint8), self._chosen.pop(chunk.first)
         with wiping(chosen):
             self._products[chunk.first] = _core.product_receive(
                 self._key, group(chunk), v.ring_bits, chosen, choices, message, self._threads
@@ -170,9 +170,9 @@ class FusedServer:
         shifted = _core.shift_shares(shares, v.ring_bits, v.shift, v.width, False)
         content = np.empty(chunk.labels, np.uint8)
         labels = chunk.padded * v.width * LABEL
-        (lam, colour), pads = self._colours.pop(chunk.first), self._pads.pop(chunk.first)
+        (lam, color), pads = self._colors.pop(chunk.first), self._pads.pop(chunk.first)
         products = self._products.pop(chunk.first)
-        with wiping(shifted, lam, colour, pads, products):
+        with wiping(shifted, lam, color, pads, products):
             elements = _core.sign_respond(
                 self._delta,
                 self._seed,
@@ -182,7 +182,7 @@ class FusedServer:
                 shifted,
                 pads,
                 lam,
-                colour,
+                color,
                 products,
                 part(self._rho, chunk),
                 content[:labels],
@@ -205,8 +205,8 @@ class FusedServer:
             "rho": self._rho,
             **delta,
             **by_chunk("pads", self._pads),
-            **by_chunk("lambda", {first: lam for first, (lam, _) in self._colours.items()}),
-            **by_chunk("colour", {first: colour for first, (_, colour) in self._colours.items()}),
+            **by_chunk("lambda", {first: lam for first, (lam, _) in self._colors.items()}),
+            **by_chunk("color", {first: color for first, (_, color) in self._colors.items()}),
             **by_chunk("products", self._products),
         }
 
@@ -218,7 +218,7 @@ class FusedServer:
         if "delta" in state:
             self._delta = _core.Delta.from_bytes(state["delta"])
             wipe(state["delta"])
-        colours = of_chunks(state, "colour")
-        self._colours = {first: (lam, colours[first]) for first, lam in of_chunks(state, "lambda").items()}
+        colors = of_chunks(state, "color")
+        self._colors = {first: (lam, colors[first]) for first, lam in of_chunks(state, "lambda").items()}
         self._pads, self._products = of_chunks(state, "pads"), of_chunks(state, "products")
         return self

@@ -57,14 +57,14 @@ class GarbledClient:
         self._key = self._key if key is None else key
 
     def answer(self, chunk: Chunk, content: Bytes) -> Bytes:
-        """Return the colours of the output labels, which only the server can decode."""
+        """Return the colors of the output labels, which only the server can decode."""
         v = self.vector
         labels, tables = self._labels.pop(chunk.first), self._tables.pop(chunk.first)
         with wiping(labels):
-            colours = _core.circuit_evaluate(
+            colors = _core.circuit_evaluate(
                 v.function, v.ring_bits, v.shift, self._key, group(chunk), labels, content, tables, self._threads
             )
-        packed: Bytes = colours.reshape(-1).view(np.uint8)
+        packed: Bytes = colors.reshape(-1).view(np.uint8)
         return packed
 
     def state(self) -> State:
@@ -89,7 +89,7 @@ class GarbledServer:
         self._threads = threads
         self._key, self._seed = random_bytes(16), random_bytes(16)
         self._delta: _core.Delta | None = None
-        self._colours: dict[int, NDArray[np.uint16]] = {}
+        self._colors: dict[int, NDArray[np.uint16]] = {}
         self._labeled: set[int] = set()
 
     def garble(self, chunk: Chunk, choices: Bytes | None, ot: _core.OtSender, reverse: _core.OtReceiver) -> Bytes:
@@ -101,7 +101,7 @@ class GarbledServer:
         content = np.empty(chunk.garbled, np.uint8)
         content[:head] = self._key[:head]
         with wiping(zero):
-            self._colours[chunk.first] = _core.circuit_garble(
+            self._colors[chunk.first] = _core.circuit_garble(
                 v.function,
                 v.ring_bits,
                 v.shift,
@@ -130,9 +130,9 @@ class GarbledServer:
         return content
 
     def close(self, chunk: Chunk, shares: Ring, content: Bytes) -> Ring:
-        """Decodes the colours: the result minus the client's mask."""
-        colours, own = content.view(np.uint16).reshape(-1, self.vector.ring_bits), self._colours.pop(chunk.first)
-        own ^= colours
+        """Decodes the colors: the result minus the client's mask."""
+        colors, own = content.view(np.uint16).reshape(-1, self.vector.ring_bits), self._colors.pop(chunk.first)
+        own ^= colors
         with wiping(own):
             result: Ring = _core.bit_unslice(own, self.vector.ring_bits)
         return result
@@ -140,7 +140,7 @@ class GarbledServer:
     def state(self) -> State:
         """Return what `labels` and `close` need."""
         delta = {} if self._delta is None else {"delta": self._delta.to_bytes()}  # there is none without elements
-        return {"seed": self._seed, **delta, **by_chunk("colours", self._colours)}
+        return {"seed": self._seed, **delta, **by_chunk("colors", self._colors)}
 
     @classmethod
     def restored(cls, vector: Vector, state: State, threads: int) -> Self:
@@ -150,5 +150,5 @@ class GarbledServer:
         if "delta" in state:
             self._delta = _core.Delta.from_bytes(state["delta"])
             wipe(state["delta"])
-        self._colours = of_chunks(state, "colours")
+        self._colors = of_chunks(state, "colors")
         return self
