@@ -1,4 +1,4 @@
-"""Where a user's own files are, after the XDG base directory specification."""
+"""Places of a user's own files, after the XDG base directory specification."""
 
 from __future__ import annotations
 

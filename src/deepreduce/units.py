@@ -21,7 +21,7 @@ RATE: Final = {  # bits per second
     for per in ("", "/s", "ps")
 }
 
-_QUANTITY = re.compile(r"(\d{1,18}(?:\.\d{0,18})?|\.\d{1,18})\s*([a-zA-Z/]{0,8})")
+_QUANTITY = re.compile(r"([0-9]{1,18}(?:\.[0-9]{0,18})?|\.[0-9]{1,18})\s*([a-zA-Z/]{0,8})")
 
 
 class UnitError(ValueError):
@@ -43,9 +43,12 @@ def parse_quantity(text: str, units: Mapping[str, float]) -> float:
 
 
 def parse_duration(text: str) -> float:
-    """Return the seconds of one quantity of time or of several in a row: ``90s``, ``1h30m``. Raises `ValueError`."""
-    parts = re.findall(r"[\d.]+\s*[a-zA-Z]+", text)
-    if not parts or "".join(parts) != text.strip():
+    """Return the seconds of one quantity of time, or of several in units ever smaller: ``90s``, ``1h30m``. Raises
+    `ValueError`.
+    """
+    parts = re.findall(r"[0-9.]+[a-zA-Z]+", text)
+    units = [TIME.get(part.lstrip("0123456789.").lower(), 0.0) for part in parts]
+    if not parts or "".join(parts) != text.strip() or units != sorted(set(units), reverse=True):
         raise ValueError(f"{text!r:.40} is not a duration")
     return sum(parse_quantity(part, TIME) for part in parts)
 

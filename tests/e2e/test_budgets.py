@@ -15,7 +15,6 @@ from deepreduce.errors import TrainingError
 from deepreduce.export import export_point
 from deepreduce.files import read_json
 from deepreduce.inference import Client, Server
-from deepreduce.jobs import executors
 from deepreduce.jobs.executors import InlineExecutor
 from deepreduce.jobs.spec import JobSpec
 from deepreduce.plan import Relu, encode_input, kept_mask, normalized, predict, run
@@ -193,7 +192,7 @@ def test_points_are_exported_for_measuring(finished):
 
 
 def test_the_command_line(tmp_path, monkeypatch):
-    monkeypatch.setattr(executors, "ProcessExecutor", lambda jobs, device: InlineExecutor("cpu"))
+    monkeypatch.setattr("deepreduce.jobs.ProcessExecutor", lambda jobs, device: InlineExecutor("cpu"))
     images, out = write_folder(tmp_path / "images", 80), tmp_path / "out"
     arguments = (
         f"search resnet6 --data folder:{images} --width 0.0625 --epochs 1 --batch-size 48 --recipe quick".split()

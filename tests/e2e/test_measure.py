@@ -232,12 +232,12 @@ def test_nothing_fits(folder, exporting):
 
 @pytest.mark.parametrize(("target", "code"), [("relus<100k", 0), ("relus<2", 5), ("relus<2km", 2)])
 def test_search_with_a_target(target, code, tmp_path, monkeypatch):
-    monkeypatch.setattr(executors, "ProcessExecutor", lambda jobs, device: executors.InlineExecutor("cpu"))
+    monkeypatch.setattr("deepreduce.jobs.ProcessExecutor", lambda jobs, device: executors.InlineExecutor("cpu"))
     write_folder(tmp_path / "images", 80)
     arguments = ("search", "resnet6", "--data", f"folder:{tmp_path / 'images'}", "--width", "0.0625", "--epochs", "1")
     done = run(*arguments, "--recipe", "quick", "--batch-size", "32", "--out", tmp_path / "out", "--target", target)
     if code == 2:
-        assert "is not a unit of relus" in str(done.exception)
+        assert "is not one of the units k, m" in str(done.exception)
         assert not (tmp_path / "out").exists(), "a target is read before anything is trained"
         return
     assert done.exit_code == code, done.output

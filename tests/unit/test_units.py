@@ -64,7 +64,7 @@ def test_text_is_a_quantity_or_refused(text):
 
 def test_durations():
     assert [parse_duration(text) for text in ("1h30m", "9m", "90s", "2d", "1.5h")] == [5400, 540, 90, 172_800, 5400]
-    for text in ("", "h", "90", "1h 30", "1h-30m", "soon"):
+    for text in ("", "h", "90", "1h 30", "1h-30m", "1m2h", "1h1h", "soon"):
         with pytest.raises(ValueError):
             parse_duration(text)
 

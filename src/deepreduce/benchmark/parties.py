@@ -36,7 +36,7 @@ REPORT_S = 0.1  # at least, between two reports of progress
 
 @dataclass(frozen=True, slots=True)
 class ServerStart:
-    """What a server process is told. ``cpu_path``: the kernels to use, as the parent does."""
+    """Start message of a server process. ``cpu_path``: the kernels to use, as the parent does."""
 
     plan: Path
     weights: Path
@@ -48,7 +48,7 @@ class ServerStart:
 
 @dataclass(frozen=True, slots=True)
 class ClientStart:
-    """What a client process is told; ``images``: integers [inferences, batch, C, H, W]."""
+    """Start message of a client process; ``images``: integers [inferences, batch, C, H, W]."""
 
     port: int
     protocol: Protocol
@@ -63,7 +63,7 @@ class ClientStart:
 
 @dataclass(frozen=True, slots=True)
 class ServerReport:
-    """What a server measured."""
+    """Measurements of a server process."""
 
     setup_s: float
     runs: list[Run]
@@ -72,7 +72,7 @@ class ServerReport:
 
 @dataclass(frozen=True, slots=True)
 class ClientReport:
-    """What a client measured; ``answers``: integers [inferences, batch, ...]."""
+    """Measurements of a client process; ``answers``: integers [inferences, batch, ...]."""
 
     setup: Phase
     runs: list[Run]

@@ -36,7 +36,7 @@ REPEATS = 3  # the best counts: what disturbs a run only slows it
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """Of one core, per second; ``loopback``: bytes through a TCP connection, a core at each end."""
+    """Rates of one core, per second; ``loopback``: bytes through a TCP connection, a core at each end."""
 
     aes_blocks: float
     memory_read_bytes: float

@@ -77,7 +77,7 @@ def client_tls(
     server_name: str | None,
     insecure: bool,
 ) -> ClientTls:
-    """How a client speaks to that address; to this machine it trusts the development authority if nothing else is said.
+    """Return the TLS context for that address; on this machine the development CA is trusted by default.
 
     Raises `SettingError`.
     """

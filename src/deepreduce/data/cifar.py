@@ -39,7 +39,7 @@ class Cifar:
 
     @property
     def num_classes(self) -> int:
-        """How many classes are learnt."""
+        """Number of classes that are learnt."""
         return self.label_classes[-1]
 
     @property
@@ -54,7 +54,7 @@ class Cifar:
 
     @property
     def archive(self) -> Archive:
-        """What to fetch when the folder is absent."""
+        """Archive to download when the folder is absent."""
         files = (*self.train_files, self.test_file, self.names_file)
         return Archive(self.url, self.md5, self.folder, lambda path: str(path) in files, ", ".join(files))
 

@@ -1,4 +1,4 @@
-"""What a data set is: three splits of images that fit in memory, their classes and their statistics."""
+"""A data set: three splits of images that fit in memory, their classes and their statistics."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ _FILES_AT_ONCE = 64  # a task for each file would cost more than decoding a thum
 
 @dataclass(frozen=True)
 class Header:
-    """What an image file says of itself before its pixels are decoded."""
+    """Header of an image file, read before its pixels are decoded."""
 
     height: int
     width: int
@@ -45,7 +45,7 @@ def image_files(folder: Path) -> list[Path]:
 
 
 def read_headers(paths: Sequence[Path]) -> list[Header]:
-    """Size and kind of every image. Raises `DataError` naming the first file that is no image."""
+    """Return size and kind of every image. Raises `DataError` naming the first file that is not an image."""
     headers: list[Header] = [Header(0, 0, False)] * len(paths)
 
     def read(index: int) -> None:

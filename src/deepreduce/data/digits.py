@@ -28,7 +28,7 @@ _CANVASES_AT_ONCE = 500  # keeps the sampling grids of a batch within some 20 MB
 
 @dataclass(frozen=True)
 class DigitsConfig:
-    """How many canvases there are and how hard they are: lengths in canvas pixels, brightness on the 0..1 scale.
+    """Number and difficulty of the canvases: lengths in canvas pixels, brightness on the 0..1 scale.
 
     A pair is the range from which a value is drawn, uniformly, for each digit and each fragment.
     """

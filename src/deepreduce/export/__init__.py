@@ -1,4 +1,4 @@
-"""From a network to a plan: the one place where torch weights become integers."""
+"""Export of a network to a plan: the one place where torch weights become integers."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""From a trained network, or a point of a frontier, to what client and server need, with what it costs in accuracy."""
+"""Export of a trained network, or of a frontier's point, to a plan and weights, with the accuracy that it costs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What can be exported besides a frontier's point: a network with weights of its own, and samples to calibrate it."""
+"""Sources of an export besides a frontier's point: a network with weights of its own, and samples to calibrate it."""
 
 from __future__ import annotations
 

@@ -26,6 +26,6 @@ def forbid_core_files() -> None:
 
 
 def forbid_as_parent() -> None:
-    """The same again in a program that was executed by a process that had called it."""
+    """Forbid core files again in a program executed by a process that had forbidden them."""
     if resource.getrlimit(resource.RLIMIT_CORE)[1] == 0:
         forbid_core_files()

@@ -52,7 +52,7 @@ class Child:
         return self._process.poll() is None
 
     def exit_code(self) -> int | None:
-        """Of a process that has closed its pipe; None if it does not end."""
+        """Return the exit code of a process that has closed its pipe; None if it does not end."""
         try:
             return self._process.wait(END_S)
         except subprocess.TimeoutExpired:
@@ -70,7 +70,7 @@ class Child:
 
 
 def wait_for_parent(pipe: Connection) -> None:
-    """Returns when the parent has closed its end, or is no more."""
+    """Wait until the parent has closed its end or has ended."""
     try:
         while True:
             pipe.recv()

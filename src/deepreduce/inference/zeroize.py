@@ -70,7 +70,7 @@ def wipe_within(holder: object) -> None:
 
 
 def wipe_unless_shared(secrets: Iterable[NDArray[Any]], kept: Iterable[NDArray[Any]]) -> None:
-    """Those that have no memory in common with what is kept: shares may be views of masks."""
+    """Overwrite the arrays that share no memory with those to keep: shares may be views of masks."""
     kept = list(kept)
     for secret in secrets:
         if not any(np.may_share_memory(secret, one) for one in kept):

@@ -1,4 +1,4 @@
-"""Where jobs run: in worker processes of this machine, or in this process; on a cluster: ray_executor.py."""
+"""Executors of jobs: worker processes of this machine, or this process; for clusters see ray_executor.py."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Executor(Protocol):
 
     @property
     def slots(self) -> int:
-        """How many."""
+        """Number of jobs at once."""
 
     def submit(self, job: Job) -> Future[None]:
         """Queue ``job``; the future ends when it is done, or with the exception that stopped it."""
@@ -106,7 +106,7 @@ class InlineExecutor:
             future.set_exception(error)
 
     def close(self) -> None:
-        """Nothing runs between calls."""
+        """Do nothing: no job runs between calls."""
 
 
 class ProcessExecutor:

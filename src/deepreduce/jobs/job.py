@@ -1,4 +1,4 @@
-"""What a worker does: train one job, or read one finished network's test accuracy."""
+"""Work of a worker process: train one job, or read one finished network's test accuracy."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ OnEpoch = Callable[[str, Epoch], None]
 
 @dataclass(frozen=True)
 class Origin:
-    """What a job's network is made of."""
+    """Origin of a job's network."""
 
     spec: JobSpec
     source: ModelSource

@@ -1,4 +1,4 @@
-"""Who watches a search: the command line draws it live, a notebook may ignore it."""
+"""Observer of a search: the command line draws it live, a notebook may ignore it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class JobObserver:
     """Hears of everything, in the driver's process, and does nothing: override what is of interest."""
 
     def expect(self, jobs: int) -> None:
-        """How many trainings the whole search will have, as far as is known."""
+        """Set the number of trainings of the whole search, as far as known."""
 
     def phase(self, title: str) -> None:
         """A new part of the search begins."""

@@ -1,4 +1,4 @@
-"""What identifies a training: its full specification, hashed."""
+"""Identity of a training: its full specification, hashed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a network costs: ReLUs, parameters and multiply-accumulates (MACs), per layer and per stage, for one image."""
+"""Cost of a network: ReLUs, parameters and multiply-accumulates (MACs), per layer and per stage, for one image."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a network computes at the end of each stage, beside its logits: for losses that compare features."""
+"""Features at the end of each stage, beside the logits, for losses that compare them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a network's ReLUs are: sites, the blocks and stages they belong to (paper, section 2.1)."""
+"""Layout of a network's ReLUs: sites, the blocks and stages they belong to (paper, section 2.1)."""
 
 from __future__ import annotations
 
@@ -175,7 +175,9 @@ def _feeding_merge(node: fx.Node) -> fx.Node | None:
 
 
 def _merges_before(graph: fx.Graph) -> dict[fx.Node, int]:
-    """For each node the number of merges before it; the merge that feeds a ReLU still belongs to the ReLU's block."""
+    """Return for each node the number of merges before it; the merge that feeds a ReLU still belongs to the ReLU's
+    block.
+    """
     count = 0
     before: dict[fx.Node, int] = {}
     for node in graph.nodes:

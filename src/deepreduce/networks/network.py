@@ -101,7 +101,7 @@ class Network(nn.Module):
 
     @property
     def notices(self) -> tuple[str, ...]:
-        """What the ReLU count leaves out, in sentences."""
+        """Sentences about what the ReLU count leaves out."""
         return tuple(_notices(self.body))
 
     def with_body(self, body: fx.GraphModule, point: Point) -> Network:

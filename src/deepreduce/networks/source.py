@@ -1,4 +1,4 @@
-"""Where a network comes from: a built-in name, ``path/to/file.py:factory``, ``package.module:factory``, an ONNX file
+"""Source of a network: a built-in name, ``path/to/file.py:factory``, ``package.module:factory``, an ONNX file
 (``path/to/file.onnx``) or an object.
 """
 
@@ -42,7 +42,7 @@ class ModelSource:
 
     @property
     def name(self) -> str:
-        """How people call it."""
+        """Name in messages."""
         if isinstance(self.model, str):
             return self.model
         return type(self.model).__name__ if isinstance(self.model, nn.Module) else self.model.__name__

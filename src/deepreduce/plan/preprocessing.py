@@ -1,4 +1,4 @@
-"""From a picture's bytes to the network's input, the same for the client and for whoever evaluates a plan."""
+"""Preprocessing from a picture's bytes to the network's input, the same for the client and an evaluation."""
 
 from __future__ import annotations
 

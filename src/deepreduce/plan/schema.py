@@ -144,7 +144,7 @@ class FixedPoint:
 
 @dataclass(frozen=True, slots=True)
 class Pictures:
-    """How a client makes the network's input from a picture (`deepreduce.plan.preprocessing`), and what its answer
+    """Preprocessing of a picture to the network's input (`deepreduce.plan.preprocessing`), and what its answer
     means.
 
     8-bit values over 255, minus ``mean``, over ``std`` (per channel, in units of 2^-16), averaged down to the plan's
@@ -203,7 +203,7 @@ class Traffic:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What an op, or a run, costs: predicted by `deepreduce.plan.cost.traffic`, measured by a session, compared by
+    """Cost of an op or a run: predicted by `deepreduce.plan.cost.traffic`, measured by a session, compared by
     tests.
 
     ``relus`` counts comparisons (a MaxPool's too), ``rescales`` the elements of paid right shifts. Stored bytes are

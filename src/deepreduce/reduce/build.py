@@ -1,4 +1,4 @@
-"""From a point's name to its network."""
+"""Construction of a network from its point's name."""
 
 from __future__ import annotations
 

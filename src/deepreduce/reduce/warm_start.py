@@ -114,7 +114,7 @@ class _Channels:
         return channels
 
     def _keep(self, known: dict[str, Tensor], own: dict[str, Tensor]) -> dict[int, Tensor]:
-        """For each root the indices of the channels that stay, ascending."""
+        """Return for each root the indices of the channels that stay, ascending."""
         squares: dict[int, Tensor] = {}
         wanted: dict[int, int] = {}
         for layer in self.layers:

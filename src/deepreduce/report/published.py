@@ -28,7 +28,7 @@ class PublishedPoint:
 
     @property
     def place(self) -> float:
-        """Where it is drawn on a logarithmic axis."""
+        """Position on a logarithmic axis."""
         return math.sqrt(self.relus[0] * self.relus[1])
 
     @property
@@ -51,7 +51,7 @@ class PublishedMethod:
 
     @property
     def picked(self) -> str:
-        """How the epoch was chosen, in words."""
+        """Choice of the epoch, in words."""
         return {True: "yes", False: "no", None: "unknown"}[self.picked_on_test]
 
 

@@ -1,4 +1,4 @@
-"""What is compared: numbers that every seed gives one of, made from the records of one or more trainings."""
+"""Comparisons: quantities with one value a seed, made from the records of one or more trainings."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Comparison:
 
     @property
     def trainings(self) -> tuple[Training, ...]:
-        """What must be run, without what these need."""
+        """Trainings of the comparison, without their teachers."""
         return tuple(dict.fromkeys((*self.above.trainings, *self.below.trainings)))
 
 

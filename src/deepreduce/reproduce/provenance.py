@@ -1,4 +1,4 @@
-"""Where numbers come from: the scale, the seeds, and the machines and versions of the records they were made of."""
+"""Provenance of numbers: scale, seeds, machines and versions of the records they were made from."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def used(lookup: Lookup, wanted: Iterable[tuple[Training, int]]) -> tuple[Record
 def provenance(
     scale: Scale, seeds: Sequence[int], command: str, date: str, records: Sequence[Record]
 ) -> dict[str, Any]:
-    """As plain data; ``environments`` are the different ones that ``records`` were trained in."""
+    """Return the provenance as plain data; ``environments`` are those that ``records`` were trained in."""
     names = ("hardware", "device", "threads", "torch", "deepreduce")
     environments = {tuple(getattr(record, name) for name in names) for record in records}
     return {

@@ -101,7 +101,7 @@ def _of(record: Record) -> tuple[str, str, int]:
 
 
 def _mend_end(file: BinaryIO) -> None:
-    """End the last line of ``file`` where a kill cut it off; what is no record goes."""
+    """End the last line of ``file`` where a kill cut it off; what is not a record is removed."""
     file.seek(0)
     content = file.read()
     whole, _, rest = content.rpartition(b"\n")
@@ -115,7 +115,7 @@ def _mend_end(file: BinaryIO) -> None:
 
 
 def _record(line: str) -> Record:
-    """Raises `ValueError`, `KeyError` or `TypeError` for a line that is no record; other fields are left out."""
+    """Return the record of a line; unknown fields are left out. Raises `ValueError`, `KeyError` or `TypeError`."""
     content = parse_json(line)
     needed = {field.name: content[field.name] for field in fields(Record) if field.default is MISSING}
     return Record(**needed, **{name: content[name] for name in _OPTIONAL if name in content})

@@ -28,7 +28,7 @@ ALL = "all"
 
 @dataclass(frozen=True)
 class Place:
-    """Where things are: ``results`` is kept with the source, ``work`` (jobs with their weights) is not."""
+    """Folders of a run: ``results`` is kept with the source, ``work`` (jobs with their weights) is not."""
 
     results: Path
     work: Path

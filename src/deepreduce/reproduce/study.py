@@ -1,4 +1,4 @@
-"""What the command line can reproduce: something that needs trainings and writes what they came to."""
+"""Interface of a study: trainings, and a page made of their results."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .training import Training
 
 @dataclass(frozen=True)
 class Context:
-    """What results are made of. ``command`` and ``date`` are noted in them; without ``figures`` no picture is drawn.
+    """Inputs of a page of results. ``command`` and ``date`` are noted in them; without ``figures`` no picture is drawn.
 
     ``latency`` are predicted seconds by network (`deepreduce.reproduce.latency.key`).
     """
@@ -35,7 +35,7 @@ class Study(Protocol):
 
     @property
     def name(self) -> str:
-        """What it is called on the command line and in the folder of results."""
+        """Name on the command line and in the folder of results."""
 
     @property
     def title(self) -> str:
@@ -43,7 +43,7 @@ class Study(Protocol):
 
     @property
     def trainings(self) -> tuple[Training, ...]:
-        """What must have been run, without what these need."""
+        """Trainings of the study, without their teachers."""
 
     def write(self, results: Path, context: Context) -> list[Path]:
         """Write JSON, Markdown and a picture below ``results``; what was not run is said to be so."""

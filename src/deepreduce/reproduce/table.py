@@ -1,4 +1,4 @@
-"""What a table of the paper is made of: rows of trainings, and the numbers that are printed for them."""
+"""Table of the paper: rows of trainings, and the printed numbers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a table of results is made of: trainings, described without a scale or a seed."""
+"""Trainings of a table, described without a scale or a seed."""
 
 from __future__ import annotations
 

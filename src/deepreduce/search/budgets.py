@@ -113,7 +113,7 @@ def kind_of(network: TrainedNetwork) -> str:
 
 
 def bests(budgets: Sequence[int], networks: Sequence[TrainedNetwork]) -> list[dict[str, Any]]:
-    """For ``frontier.json``: under each budget the job of the best network of each kind, and of all.
+    """Return for ``frontier.json`` the job of the best network under each budget, of each kind and of all.
 
     The best has the highest validation accuracy of those with at most that many ReLUs; of equals, the fewest ReLUs.
     """

@@ -19,7 +19,7 @@ class Candidate:
 
 
 def profiling_points(layout: Layout) -> dict[str, Point]:
-    """For each ranked stage the network that keeps only its ReLUs (paper, section 3.1).
+    """Return for each ranked stage the network that keeps only its ReLUs (paper, section 3.1).
 
     Raises `ModelError` for D = 1: with one stage there is nothing to rank, cull or search.
     """

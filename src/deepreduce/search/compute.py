@@ -49,7 +49,8 @@ def shortened(recipe: Recipe, share: float, images: int) -> Recipe:
 
 @dataclass(frozen=True)
 class Spending:
-    """What a search was allowed, planned and spent, in MACs (see `work`); ``seconds`` are those of all trainings.
+    """Compute that a search was allowed, planned and spent, in MACs (see `work`); ``seconds`` are those of all
+    trainings.
 
     ``full_macs`` is what the full search costs: the paper's, every network trained by the whole recipe.
     """
@@ -62,7 +63,7 @@ class Spending:
     seconds: float
 
     def to_json(self) -> dict[str, Any]:
-        """As in frontier.json."""
+        """Return the object in frontier.json."""
         return {
             "name": self.compute_budget,
             "full_macs": self.full_macs,

@@ -24,7 +24,7 @@ def criticality(
 
 
 def check_exponent(exponent: float) -> None:
-    """Raise `SettingError` for a w that is no number from 0 to 10."""
+    """Raise `SettingError` for a w that is not a number from 0 to 10."""
     if not 0 <= exponent <= 10:
         raise SettingError(f"criticality exponent {exponent:g} is not in [0, 10]", "the paper's w is 0.07")
 
@@ -36,7 +36,9 @@ def culling_order(criticalities: Mapping[str, float], stages: tuple[str, ...]) -
 
 @dataclass(frozen=True)
 class RankAgreement:
-    """How alike two tables order the stages: both are 1 for the same order, -1 for the reverse; None if undefined."""
+    """Agreement of two tables on the order of stages: both are 1 for the same order, -1 for the reverse; None if
+    undefined.
+    """
 
     kendall_tau: float | None
     spearman_rho: float | None

@@ -97,7 +97,7 @@ class Trainings:
         self.runner.run(self.job(entry) for entry in wanted)
 
     def failure(self, entry: Entry) -> str | None:
-        """Why the training failed, if it did."""
+        """Reason why the training failed, if it did."""
         return self.runner.failed.get(entry.digest)
 
     def accuracy(self, entry: Entry | None) -> float | None:
@@ -128,7 +128,7 @@ class Trainings:
         return [self.record(entry) for digest, entry in done.items() if digest not in dropped]
 
     def _worse(self, before: Entry, after: Entry) -> str:
-        """Of equals that which was trained less."""
+        """Sort key; of equals the network that was trained less comes first."""
         return before.digest if (self.accuracy(after) or 0) >= (self.accuracy(before) or 0) else after.digest
 
     def failures(self) -> list[dict[str, Any]]:

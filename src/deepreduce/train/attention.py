@@ -15,7 +15,8 @@ def attention_map(activation: Tensor) -> Tensor:
 
 
 def attention_distance(student: Sequence[Tensor], teacher: Sequence[Tensor]) -> Tensor:
-    """How differently two networks look, from their activations [n, c, h, w] at the end of each stage: a scalar.
+    """Return the attention distance of two networks, from their activations [n, c, h, w] at the end of each stage: a
+    scalar.
 
     Each map is flattened and divided by its L2 norm; the distance of a stage is the squared difference averaged over
     images and pixels, as in the authors' code, whose weight for it is 1000; stages are summed. Where the sides of two

@@ -32,7 +32,7 @@ def is_intact(content: bytes) -> bool:
 
 
 def read_checkpoint(path: Path, parts: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Load every part's state from ``path`` and return the extras; None if there is no checkpoint that fits.
+    """Load every part's state from ``path`` and return the extras; None if no checkpoint fits.
 
     Only tensors and plain values are read, never code. An unreadable file means starting over, with a warning.
     """

@@ -48,7 +48,7 @@ class Epoch:
 
 @dataclass(frozen=True)
 class Result:
-    """What a training leaves: the weights of the epoch that did best on the validation split, and the curve."""
+    """Result of a training: the weights of the epoch that did best on the validation split, and the curve."""
 
     weights: dict[str, Tensor]
     best_epoch: int

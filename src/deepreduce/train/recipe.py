@@ -1,4 +1,4 @@
-"""How a network is trained, as one frozen value: it is hashed into every job's digest."""
+"""Recipe of a training as one frozen value, hashed into every job's digest."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ class RunSummary:
 
     @classmethod
     def of_run(cls, run: Mapping[str, Any], file: str, convs_before: int, convs_after: int) -> RunSummary:
-        """From what `deepreduce.benchmark.run.bench` returned."""
+        """Return the summary of a result of `deepreduce.benchmark.run.bench`."""
         online, offline = run["online"], run["offline"]
         return cls(
             online_s=online["seconds"],

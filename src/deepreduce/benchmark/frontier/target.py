@@ -54,7 +54,7 @@ class Pick:
     skipped: tuple[tuple[str, str], ...]
 
     def to_json(self) -> dict[str, Any]:
-        """As an element of ``targets`` in frontier.json."""
+        """Return an element of ``targets`` in frontier.json."""
         network, nearest = self.network, self.nearest
         return {
             "targets": [target.text for target in self.targets],

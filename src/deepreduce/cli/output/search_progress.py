@@ -44,7 +44,7 @@ class ConsoleObserver(JobObserver):
         self._work_done = 0.0
 
     def expect(self, jobs: int) -> None:
-        """How many trainings there will be."""
+        """Set the expected number of trainings."""
         self._expected = jobs
 
     def phase(self, title: str) -> None:

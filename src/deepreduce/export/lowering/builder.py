@@ -16,7 +16,7 @@ NONE: Sides = (0, 0, 0, 0)
 
 @dataclass(frozen=True)
 class Held:
-    """Where a value is: op ``name`` computes ``gain`` times it (a sum of n values is n times their mean).
+    """Location of a value: op ``name`` computes ``gain`` times it (a sum of n values is n times their mean).
 
     It then has ``margin`` around it: zeros that are not computed, or less than what is computed where negative.
     ``shape`` is the value's own, (C, H, W) or (F,).
@@ -92,7 +92,7 @@ class Building:
         self.linear(name, held, dense, bias)
 
     def fold(self, name: str, scale: Array, shift: Array) -> bool:
-        """Multiply what the linear op ``name`` computes by ``scale``, add ``shift``; False if it is no linear op."""
+        """Multiply the result of the linear op ``name`` by ``scale``, add ``shift``; False if the op is not linear."""
         place = next((i for i, op in enumerate(self.ops) if op.name == name), None)
         op = None if place is None else self.ops[place]
         if place is None or not isinstance(op, Conv | Linear):

@@ -1,4 +1,4 @@
-"""From a traced network to the plan's ops: structure only, with the real weights beside it; numbers come later.
+"""Lowering of a traced network to the plan's ops: structure and real weights; integers come later.
 
 Batch normalization is folded into the convolution before it, an average becomes a sum whose division moves into the
 next weights, pads and crops become part of what reads them, and a ReLU6 is one ReLU on each channel and on itself minus

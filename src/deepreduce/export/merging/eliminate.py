@@ -32,7 +32,7 @@ WORTHWHILE = 1e-9  # relative; a smaller gain is rounding
 
 
 class Costs(Protocol):
-    """What computing costs, in any one unit; infinite for what cannot be."""
+    """Costs of computing, in any one unit; infinite where impossible."""
 
     def link(self, link: LinearLink, operand: Value, result: Value) -> float:
         """Return one link of a value that is not merely joined from its operands."""

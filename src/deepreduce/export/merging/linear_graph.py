@@ -26,7 +26,8 @@ Kind: TypeAlias = Literal["weights", "identity", "embedding", "pool"]
 
 @dataclass(frozen=True, slots=True)
 class LinearLink:
-    """How one value enters another. ``origin`` is where the kernel stands for the first output: minus the padding.
+    """Linear dependence of one value on another. ``origin`` is where the kernel stands for the first output: minus the
+    padding.
 
     ``kind``: "identity" takes each channel once, "embedding" puts the operand's channels at ``offset``, "pool" sums
     each channel over the window; "weights" is any other, in ``groups``. ``weights`` [O, C/groups, kh, kw] are those

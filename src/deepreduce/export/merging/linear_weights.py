@@ -52,7 +52,9 @@ def _interior(graph: Graph, left: Mapping[str, Value], name: str) -> list[str]:
 
 
 def _kernels(graph: Graph, interior: list[str], name: str) -> list[Kernel]:
-    """From every value that is left to ``name``, one for each stride, composed from the side that needs less work."""
+    """Return the kernels from every remaining value to ``name``, one for each stride, composed from the side that needs
+    less work.
+    """
     composer = _Composer(graph)
     if _reads_inside(graph, interior, name):
         backwards, forwards = _Composer(graph, rehearse=True), _Composer(graph, rehearse=True)

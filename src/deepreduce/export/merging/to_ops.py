@@ -1,4 +1,4 @@
-"""From a graph of values and links back to lowered ops."""
+"""Conversion of a graph of values and links back to lowered ops."""
 
 from __future__ import annotations
 

@@ -1,1 +1,3 @@
-"""From floating point to the plan's integers: ranges are calibrated, then fractions, ring bits and rescales chosen."""
+"""Quantization, from floating point to the plan's integers: ranges are calibrated, then fractions, ring bits and
+rescales chosen.
+"""

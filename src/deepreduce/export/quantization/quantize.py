@@ -1,4 +1,4 @@
-"""From ops without numbers and real weights to a valid plan and integer weights, by running sample images.
+"""Quantization of lowered ops and real weights to a valid plan and integer weights, by running sample images.
 
 One pass in topological order, in exact integers (`deepreduce.plan.reference`). Every output channel's weights fill
 their bits wherever its scale is still open (`scales.py`); the largest power of two that fits is used where it is not:
@@ -83,7 +83,7 @@ def quantize(
 
 
 class _Quantizer:
-    """What is chosen so far, and the samples' values under it: integers that are real * scale * 2^exponent."""
+    """Choices so far, and the samples' values under them: integers that are real * scale * 2^exponent."""
 
     def __init__(self, lowered: Lowered, ring: FixedPoint, bits: int, weight_bits: int, scales: Scales) -> None:
         self.lowered, self.ring, self.bits, self.weight_bits = lowered, ring, bits, weight_bits

@@ -1,4 +1,4 @@
-"""Where an accumulator must be brought back to an activation's scale: the last step before numbers are chosen."""
+"""Placement of rescales, which bring an accumulator back to an activation's scale."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ class Scales:
         self._variables[name] = self._variables[source]
 
     def shift(self, name: str, apart: str, bits: int, computed: Iterable[str]) -> set[str]:
-        """Divide a value's scales by 2^bits: whoever shares one of them must raise its exponent by ``bits`` for that.
+        """Divide a value's scales by 2^bits: values that share one of them must raise their exponent by ``bits``.
 
         Returns those of the ``computed`` values which that concerns; none, and nothing is done, when the value
         ``apart`` is among them or a scale is fixed.

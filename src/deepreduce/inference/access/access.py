@@ -64,7 +64,7 @@ class Access:
 
     @property
     def open_to_all(self) -> bool:
-        """Whether everybody who can connect is let in."""
+        """Whether every client that can connect is admitted."""
         return self._token is None and self.tokens is None and not self._certificates
 
     def admit(self, hello: ClientHello, certificate: str | None, address: str, session: int) -> AdmittedSession:
@@ -110,7 +110,7 @@ class Access:
                 self.note("configuration", what="tokens", new=new, removed=sorted(before.keys() - after.keys()))
 
     def replace_quotas(self, quotas: Quotas) -> None:
-        """From now on; for sessions that are open, too. Raises `SettingError` where they cannot be counted."""
+        """Replace the quotas, for open sessions too. Raises `SettingError` where they cannot be counted."""
         if quotas.lasting and not self.ledger.lasting:
             raise SettingError("these quotas need a folder that outlives the process", "start anew with `state` DIR")
         self.note("configuration", what="quotas", default=shown_quota(quotas.default), own=sorted(quotas.own))
@@ -120,7 +120,7 @@ class Access:
                 self.ledger.hold(identity, self.holding(identity))
 
     def close(self) -> None:
-        """Nobody is let in any more."""
+        """Refuse all further sessions."""
         self.ledger.close()
         if self._audit is not None:
             self._audit.close()
@@ -148,17 +148,17 @@ class Access:
 
     @property
     def means(self) -> str:
-        """What clients are known by."""
+        """Means by which clients are identified."""
         asked = [("certificate", self._certificates), ("token", self._token is not None or self.tokens is not None)]
         return "+".join(name for name, wanted in asked if wanted) or "nothing"
 
     def holding(self, identity: str) -> Holding:
-        """Of this process, without the store. The caller holds ``guard``."""
+        """Return what this process holds, without the store. The caller holds ``guard``."""
         sessions = self._sessions.get(identity, [])
         return Holding(len(sessions), sum(one.batches for one in sessions), sum(one.size for one in sessions))
 
     def remove(self, admitted: AdmittedSession) -> None:
-        """It has left. The caller holds ``guard``."""
+        """Remove a session that has ended. The caller holds ``guard``."""
         sessions = self._sessions[admitted.identity]
         sessions.remove(admitted)
         if not sessions:
@@ -181,7 +181,7 @@ class AdmittedSession:
 
     @property
     def quota(self) -> Quota:
-        """What it may use, as it is now."""
+        """Current quota of the session."""
         return self._access.quotas.of(self.identity)
 
     def ask(self, asked: QuotaQuestion, images: int, batches: int, size: int) -> QuotaAnswer:
@@ -207,13 +207,13 @@ class AdmittedSession:
                 self._booked = self._access.ledger.predict(self.identity, self.quota, self._access.computation, images)
 
     def give_back(self) -> None:
-        """What was booked is not going to begin."""
+        """Give back a booking whose prediction does not begin."""
         booked, self._booked = self._booked, None
         if booked is not None:
             self._access.ledger.give_back(booked)
 
     def predicting(self, images: int, up_bytes: int) -> None:
-        """What was booked is used, from now on."""
+        """Mark a booking as used."""
         self._booked = None
         self._predicted += images
         self._access.note("prediction", **self.names, plan=self._access.plan, images=images, up_bytes=up_bytes)
@@ -226,7 +226,7 @@ class AdmittedSession:
         self._access.note("preparation", **self.names, plan=self._access.plan, images=images, bytes=size)
 
     def hold(self, batches: int, size: int) -> None:
-        """How many batches it has in memory or prepares just now, of what size. Raises `QuotaError` at one too many."""
+        """Record the batches held in memory or being prepared, and their size. Raises `QuotaError` above the quota."""
         with self._access.guard:
             before, more = (self.batches, self.size), batches > self.batches
             self.batches, self.size = batches, size

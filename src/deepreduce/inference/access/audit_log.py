@@ -131,7 +131,7 @@ class _Chain:
         self.head = hashlib.sha256(line).hexdigest()
 
     def catch_up(self) -> None:
-        """Goes on after what other processes have written; tells in the log what is no line, or is missing."""
+        """Read what other processes have appended; note in the log what is damaged or missing."""
         try:
             found = os.fstat(self._file).st_size
             if found == self.size:
@@ -218,7 +218,7 @@ def entry(now: float, event: str, fields: dict[str, Any], prev: str) -> bytes:
 
 
 def parsed(line: bytes) -> dict[str, Any] | None:
-    """Return what a line says; None: it is no line of an audit log."""
+    """Return the entry of a line; None if it is not a line of an audit log."""
     try:
         found = parse_json(line)
     except ValueError:

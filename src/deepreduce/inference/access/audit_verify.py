@@ -114,7 +114,9 @@ class _Reader:
         self._length += len(content)
 
     def _skipped(self) -> list[tuple[int, str]]:
-        """How the log would tell the pieces: the end of the last one may have been added when it was told."""
+        """Return the damaged pieces as the log would note them: the end of the last one may have been added when it was
+        told.
+        """
         ended = self._pieces.copy()
         ended.update(b"\n")
         return [(self._length, self._pieces.hexdigest()), (self._length + 1, ended.hexdigest())]

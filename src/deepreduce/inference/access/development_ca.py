@@ -150,7 +150,7 @@ def _authority(folder: Path, stem: str, hosts: Sequence[str] | None) -> _Authori
 
 
 def _leaf(folder: Path, stem: str, authority: _Authority, of: Sequence[str] | str) -> Pair:
-    """For a server with these hosts, or for the client of that name; the one that is there while it is good."""
+    """Return the certificate of a server with these hosts or of a client; a valid one is reused."""
     hosts = None if isinstance(of, str) else of
     name = of if isinstance(of, str) else "deepreduce server"  # a host here would count as one more name
     path, key_path = folder / f"{stem}.pem", folder / f"{stem}.key"
@@ -272,7 +272,7 @@ def _within(address: object, network: object) -> bool:
 
 
 def _check_permitted(authority: _Authority, hosts: Sequence[str]) -> None:
-    """Raises `SettingError` at a name that the authority may not sign: whoever verifies it would refuse it."""
+    """Raises `SettingError` at a name that the authority may not sign, which verifiers would refuse."""
     permitted = (
         authority.certificate.extensions.get_extension_for_class(x509.NameConstraints).value.permitted_subtrees or []
     )

@@ -22,7 +22,7 @@ class QuotaError(SessionError):
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """What one identity may use; None: no limit.
+    """Limits of one identity; None: no limit.
 
     ``predictions``: images within any ``window_s`` seconds, ``total``: images ever. ``prepared``: images ever prepared,
     used or not, which bounds what the noise of the encrypted answers may tell about the weights (SECURITY.md).
@@ -51,7 +51,7 @@ class Quota:
 
     @property
     def metered(self) -> bool:
-        """Whether a prediction or preparation may be refused, so that a client should ask before it burns anything."""
+        """Whether a prediction or preparation may be refused, so that a client should ask before it spends material."""
         return any(v is not None for v in (self.predictions, self.total, self.prepared, self.ready, self.ready_bytes))
 
     @property

@@ -19,7 +19,7 @@ ASK = 1  # byte
 
 
 class QuotaQuestion(IntEnum):
-    """For what."""
+    """Subject of a quota check."""
 
     PREDICTION = 1
     PREPARATION = 2
@@ -55,7 +55,7 @@ def ask(channel: Channel, asked: QuotaQuestion) -> QuotaAnswer:
 
 
 def refusal(asked: QuotaQuestion, allowance: QuotaAnswer) -> PeerError:
-    """Return what a client is told; the session goes on, and nothing prepared is lost."""
+    """Return the message to the client; the session goes on, and nothing prepared is lost."""
     what = "predictions" if asked == QuotaQuestion.PREDICTION else "preparations"
     hint = f"try again in {shown_seconds(allowance.retry_s)}" if allowance.retry_s else "ask its operator for more"
     return PeerError(f"the server's quota of {what} is used up", f"{hint}; what is prepared is kept", Reason.QUOTA)

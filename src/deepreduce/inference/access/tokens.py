@@ -29,7 +29,7 @@ Entries = tuple[tuple[str, bytes], ...]  # name, SHA-256 of its token
 
 
 def hashed(token: str) -> bytes:
-    """Return what a file holds of a token. Any text has a hash, even one that is no valid Unicode."""
+    """Return the hash of a token, as stored. Any text has one, even invalid Unicode."""
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
 
 
@@ -103,7 +103,7 @@ class TokenFile:
         self.entries = read_tokens(self._path)
 
     def owner(self, token: str) -> str | None:
-        """Whose token it is; None: nobody's."""
+        """Return the owner of a token, or None."""
         self.refresh()
         return matching(self.entries, token)
 

@@ -57,7 +57,7 @@ COMPUTATIONS = (
 
 @dataclass(frozen=True, slots=True)
 class Holding:
-    """What a process holds for an identity: open sessions, batches in memory or being prepared, their bytes."""
+    """Holdings of a process for an identity: open sessions, batches in memory or being prepared, their bytes."""
 
     sessions: int = 0
     batches: int = 0
@@ -76,7 +76,7 @@ class Booked:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What an identity has used of one computation (a digest of plan and weights), in images.
+    """Usage of one computation by an identity (a digest of plan and weights), in images.
 
     ``ring_bits``: of the plan; None where an earlier version counted.
     """
@@ -196,7 +196,7 @@ class UsageLedger:
             self._set(db, identity, mine)
 
     def hold(self, identity: str, mine: Holding) -> None:
-        """What this process holds now."""
+        """Record what this process holds now."""
         with self._transaction(durable=False) as db:
             self._set(db, identity, mine)
 
@@ -358,7 +358,7 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def _has_ended(path: Path) -> bool:
-    """Return whether the process of that file is no more; its file goes then."""
+    """Return whether the process of that file has ended; then its file is removed."""
     try:
         file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:

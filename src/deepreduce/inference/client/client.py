@@ -116,7 +116,7 @@ class Client:
 
     @property
     def prepared(self) -> int:
-        """How many predictions are prepared: on this connection, or in the store for this server, plan and settings."""
+        """Number of predictions prepared: on this connection, or in the store for this server, plan and settings."""
         return len(self._pool)
 
     @property
@@ -126,12 +126,12 @@ class Client:
 
     @property
     def stored(self) -> bool:
-        """Whether what is prepared outlives the connection."""
+        """Whether prepared material outlives the connection."""
         return self._pool.stored
 
     @property
     def most_prepared(self) -> int:
-        """How many predictions the server lets this client prepare ahead."""
+        """Number of predictions that the server lets this client prepare ahead."""
         return self._most_prepared
 
     def prepare(self, n: int = 1) -> None:
@@ -202,7 +202,7 @@ class Client:
             return y
 
     def reconnect(self) -> None:
-        """Begins another session, after an error or to a server that was started anew; it must serve the same plan.
+        """Begin another session after an error or a restart of the server, which must serve the same plan.
 
         What was prepared in memory is lost, what is in the store is not.
         """
@@ -230,7 +230,7 @@ class Client:
         )
 
     def abort(self) -> None:
-        """From another thread: ends the session in the middle of whatever it does."""
+        """End the session at once; may be called from another thread."""
         connection = self._connection
         if connection is not None:
             connection.channel.abort()

@@ -24,7 +24,7 @@ from ..transport.streams import TcpStream, TlsStream, checked_context
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """Where a client connects to, as what, and what it asks for; the fields are `Client`'s arguments."""
+    """Address, credentials and request of a client; the fields are `Client`'s arguments."""
 
     host: str
     port: int
@@ -39,7 +39,7 @@ class Destination:
 
     @property
     def place(self) -> str:
-        """For a store."""
+        """Key of the server's address in a store."""
         return f"{self.host}:{self.port}"
 
 
@@ -77,7 +77,7 @@ def greet(target: Destination, store: ClientStore | None, known: Plan | None, gr
 
 @contextmanager
 def closing_on_error(channel: Channel) -> Iterator[None]:
-    """After any error the session is over: the peer is told, unless it told us, and nothing half done goes on."""
+    """Close the session after any error, and tell the peer unless the peer sent the error."""
     try:
         yield
     except BaseException as error:
@@ -101,7 +101,7 @@ def _known(target: Destination, store: ClientStore | None, known: Plan | None) -
 
 
 def _reason(error: BaseException) -> Reason:
-    """Return what the peer is told."""
+    """Return the reason that is sent to the peer."""
     if isinstance(error, VersionError):
         return Reason.VERSION
     if isinstance(error, SilenceError):

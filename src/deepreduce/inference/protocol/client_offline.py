@@ -170,7 +170,7 @@ def _masks(vectors: Vectors) -> Iterator[Ring]:
 
 @contextmanager
 def _wiping_shares(shares: Shares, r0: Ring, output: str, vectors: Vectors) -> Iterator[None]:
-    """At the end the client's shares are wiped, but for what is kept; after an error that, too."""
+    """Wipe the client's shares at the end, except those to keep; after an error, all."""
     try:
         yield
         wipe_unless_shared(shares.values.values(), [r0, shares.values[output], *_masks(vectors)])

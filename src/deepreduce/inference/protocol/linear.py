@@ -52,7 +52,7 @@ class PackingLayout:
 
     @cached_property
     def value_order(self) -> NDArray[np.int64]:
-        """For every value of all responses in turn, its place in the flattened output of one image."""
+        """Return, for every value of all responses in turn, its place in the flattened output of one image."""
         p = self.packing
         places = np.arange(p.outputs * p.out_h * p.out_w).reshape(p.outputs, p.out_h, p.out_w)
         parts = []

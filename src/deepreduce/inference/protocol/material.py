@@ -43,7 +43,7 @@ class ClientMaterial:
     offline: Phase
 
     def wipe(self) -> None:
-        """It is used, or lost."""
+        """Overwrite the material, which is used or lost."""
         wipe(self.input_mask, self.output_share)
         _wipe_vectors(self.vectors)
 
@@ -54,7 +54,7 @@ class ClientMaterial:
 
     @classmethod
     def restored(cls, program: Program, plain: Plain, transcript: bytes, threads: int) -> ClientMaterial:
-        """From its plain form, made under the same program."""
+        """Return the material of a plain form that was made under the same program."""
         arrays, states = plain.arrays, _by_vector(plain.arrays)
         vectors: dict[Step, list[ClientVector]] = defaultdict(list)
         for number, (step, vector) in enumerate(_vectors(program)):
@@ -73,7 +73,7 @@ class ServerMaterial:
     offline: Phase
 
     def wipe(self) -> None:
-        """It is used, or lost."""
+        """Overwrite the material, which is used or lost."""
         wipe(*self.linear_masks.values())
         _wipe_vectors(self.vectors)
 
@@ -84,7 +84,7 @@ class ServerMaterial:
 
     @classmethod
     def restored(cls, program: Program, plain: Plain, transcript: bytes, threads: int) -> ServerMaterial:
-        """From its plain form, made under the same program."""
+        """Return the material of a plain form that was made under the same program."""
         states = _by_vector(plain.arrays)
         vectors: dict[Step, list[ServerVector]] = defaultdict(list)
         for number, (step, vector) in enumerate(_vectors(program)):

@@ -46,7 +46,7 @@ class Program:
 
     @cached_property
     def packings(self) -> dict[str, Packing]:
-        """Of the linear ops: for preparing only, and slow to find."""
+        """Packings of the linear ops: slow to find, and needed only to prepare."""
         return packings(self.plan)
 
     @property
@@ -93,7 +93,7 @@ def _parts(
 
 
 class Shares:
-    """One party's shares as they come to be: offline the client's, online the server's.
+    """Shares of one party: offline the client's, online the server's.
 
     Every function here is linear, so the same one serves both parties and the shares keep adding up to the value.
     """
@@ -123,7 +123,7 @@ class Shares:
                 self.values[op.name] = local.view(np.uint64) & program.mask
 
     def wipe(self) -> None:
-        """Nobody needs them any more."""
+        """Overwrite the shares."""
         wipe(*self.values.values(), *self._games.values())
 
     def has_operand(self, step: Step) -> bool:

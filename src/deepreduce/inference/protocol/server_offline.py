@@ -26,7 +26,7 @@ Masks = dict[str, Ring]  # s of every linear op, [batch, ...]
 
 
 class Offline(Protocol):
-    """What a session prepares with. State moves forward only; it ends with the session."""
+    """Offline phase of a session. State moves forward only; it ends with the session."""
 
     def set_up(self, request: Bytes) -> None:
         """Agrees on keys; ``request``: the content of the client's first SETUP frame. Raises `SessionError`."""

@@ -47,7 +47,7 @@ FRAME_LIMIT = 1 << 32  # bytes that a frame's header can announce
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What one session may do: the program that its client asked for, where its material is kept, and how much."""
+    """Terms of one session: the program that its client asked for, where its material is kept, and how much."""
 
     program: Program
     pool: ServerPool
@@ -225,7 +225,7 @@ class ServerResources:
         return RemoteOffline(program, channel, worker, self.threads, self._slots.computing)
 
     def offline_bytes(self, program: Program) -> int:
-        """At least what a client sends for one preparation."""
+        """Return the least number of bytes that a client sends for one preparation."""
         return program.batch * self._offline_up[program.protocol] + (1 << 20)
 
     def ready(self) -> int:
@@ -233,7 +233,7 @@ class ServerResources:
         return self._held + (0 if self.store is None or self._closed else self.store.ready())
 
     def stored_bytes(self) -> int:
-        """Of the store's files."""
+        """Return the size of the store's files in bytes."""
         return 0 if self.store is None or self._closed else self.store.bytes_used()
 
     def emit(self, name: Name, **fields: Any) -> None:

@@ -101,7 +101,7 @@ class Session:
             self._channel.close()
 
     def dismiss(self) -> bool:
-        """From another thread: tells an idle client that the server stops. False: a request has come, or is served."""
+        """Tell an idle client that the server stops, from another thread. Returns False during a request."""
         if self._channel.readable() or self.busy:  # in this order: what was received meanwhile is being served
             return False
         return self._channel.farewell(Reason.STOPPING)

@@ -38,8 +38,8 @@ END_S = 5.0  # for a process to end after its grace
 
 @dataclass(frozen=True, slots=True)
 class Inherited:
-    """What a server process gets: its number of how many, and descriptors (``orders``: for workers; ``lock``: of the
-    store).
+    """Inheritance of a server process: its number of how many, and descriptors (``orders``: for workers; ``lock``: of
+    the store).
     """
 
     number: int
@@ -55,7 +55,7 @@ class Inherited:
         return None if text is None else cls(**parse_json(text))
 
     def follow(self, stop: threading.Event) -> None:
-        """Sets ``stop`` when the supervisor wants it, or is no more."""
+        """Set ``stop`` when the supervisor asks for it or has ended."""
 
         def wait() -> None:
             while os.read(0, 1):
@@ -112,7 +112,9 @@ class _Process:
             self.process.send_signal(signal.SIGHUP)
 
     def stop(self) -> None:
-        """Not by a signal: the whole group may have had one already, and a second ends a server at once."""
+        """Ask the process to stop, without a signal: the whole group may have had one already, and a second ends a
+        server at once.
+        """
         assert self.process.stdin is not None
         self.process.stdin.close()
 

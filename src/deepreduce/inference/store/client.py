@@ -19,7 +19,7 @@ class ClientStore(Store):
 
     @property
     def identity(self) -> bytes:
-        """Secret: whoever shows it may use what is prepared at the servers."""
+        """Secret identity, which gives access to what is prepared at the servers."""
         return bytes(self._secret)
 
     def plan_at(self, place: str) -> str | None:
@@ -39,7 +39,7 @@ class ClientStore(Store):
         return row[0] if whole else None
 
     def remember(self, place: str, server: str, digest: str, content: bytes | None) -> None:
-        """Who serves which plan at a place; ``content`` if it was not here."""
+        """Remember the server and the plan at a place; ``content`` if the plan is new here."""
         with self._database.reading() as db:
             row = db.execute("SELECT server, plan FROM servers WHERE place = ?", (place,)).fetchone()
         if content is None and row == (server, digest):

@@ -78,7 +78,7 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
-        """For single queries."""
+        """Open a connection for single queries."""
         with self._ours(), self._errors():
             yield self._connection
 
@@ -151,7 +151,7 @@ def _create(path: Path) -> None:
 
 
 def damaged_error(path: Path) -> StoreError:
-    """For a database in which something is that was never written."""
+    """Return the error for a database with content that was never written."""
     return StoreError(f"{path} is damaged", f"delete the folder {path.parent}: it is lost, prepare again")
 
 

@@ -43,7 +43,7 @@ class DamagedError(StoreError):
 
 
 def sealed_bytes(plain: Plain) -> int:
-    """How long the file will be."""
+    """Return the length of the encrypted file."""
     length = _layout(plain)[1]
     return HEADER.size + length + TAG * -(-length // SEGMENT)
 

@@ -1,4 +1,4 @@
-"""Where a user's store key is: in a file, a service's credential, or the keyring.
+"""Sources of the store key: a file, a service's credential, or the keyring.
 
 One key of 32 random bytes locks all stores of a user; each store derives its own from it (wrapping.py). A source that
 has none makes one, but only for a store that is new: a store that is there was locked with some key already.
@@ -34,7 +34,7 @@ class KeySource(Protocol):
 
     @property
     def name(self) -> str:
-        """For messages."""
+        """Name in messages."""
 
     def read(self) -> bytearray | None:
         """Return the key; None if there is none. Raises `StoreError` where it cannot be used as it is."""
@@ -48,14 +48,14 @@ class KeySource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class KeyFile:
-    """32 bytes that nobody but the owner may read; ``given``: the system made the file for this process."""
+    """File of 32 bytes that only its owner may read; ``given``: the system made the file for this process."""
 
     path: Path
     given: bool = False
 
     @property
     def name(self) -> str:
-        """For messages."""
+        """Name in messages."""
         return f"the key file {self.path}"
 
     def read(self) -> bytearray | None:

@@ -25,7 +25,7 @@ HINT = "give the key that it was made with (`store_key` FILE); if that is lost, 
 
 
 class WrongKeyError(StoreError):
-    """It was wrapped under another key, for something else, or changed."""
+    """An error for a secret wrapped under another key or for another purpose, or changed."""
 
 
 class Wrapping:
@@ -53,7 +53,7 @@ class Wrapping:
 
 
 def new_lock(sources: Sequence[KeySource], salt: bytes) -> tuple[Wrapping, str | None]:
-    """For a store that has no key yet: under the first key that there is, or a new one; then what to tell the user."""
+    """Wrap the secret of a new store under the first available key or a new one; also return a notice for the user."""
     told = None
     for source in sources:
         if (key := source.read()) is not None:
@@ -69,7 +69,7 @@ def new_lock(sources: Sequence[KeySource], salt: bytes) -> tuple[Wrapping, str |
 def open_lock(
     sources: Sequence[KeySource], salt: bytes, secret: bytes, bound: Sequence[bytes], folder: Path
 ) -> tuple[Wrapping, bytearray]:
-    """By whichever key unwraps the store's secret; and that secret. Raises `StoreError` if none does."""
+    """Unwrap the store's secret with the key that fits. Raises `StoreError` if none does."""
     failures: list[StoreError] = []
     for source in sources:
         try:

@@ -57,7 +57,7 @@ class StoreFullError(StoreError):
 
 @dataclass(frozen=True, slots=True)
 class Purpose:
-    """What a batch can be used for: with whom, for what computation (a digest), how, for how many images."""
+    """Use of a batch: peer, computation (a digest), how, for how many images."""
 
     peer: str
     plan: str
@@ -108,7 +108,7 @@ class Store:
             return int(found.fetchone()[0])
 
     def bytes_used(self, peer: str | None = None) -> int:
-        """Of all files of ready batches, or of one peer's."""
+        """Return the bytes of all ready batches, or of one peer's."""
         with self._database.reading() as db:
             return _used(db, peer)
 

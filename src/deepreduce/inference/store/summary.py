@@ -1,4 +1,4 @@
-"""What a store holds, without touching it."""
+"""Summary of a store's content, without changing it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .store import DATABASE
 
 
 def store_summary(folder: Path) -> dict[str, int]:
-    """{"ready": batches, "bytes": of their files}; zeros where there is no store. Raises `StoreError`."""
+    """Return {"ready": batches, "bytes": of their files}; zeros where there is no store. Raises `StoreError`."""
     path = folder / DATABASE
     if not path.exists():
         return {"ready": 0, "bytes": 0}

@@ -41,7 +41,7 @@ class Stream(Protocol):
         """Return whether there is something to receive, or the end of the stream."""
 
     def set_timeout(self, seconds: float) -> None:
-        """How long a single step of sending or receiving may wait."""
+        """Set the longest wait of one step of sending or receiving."""
 
     def finish(self) -> None:
         """Ends our direction, gives the peer a moment to read what was sent, and closes."""
@@ -54,7 +54,7 @@ class Stream(Protocol):
 
 
 class Wire(Protocol):
-    """What a phase of the protocol needs of a channel."""
+    """Interface of a channel as a protocol phase uses it."""
 
     meter: Meter
 
@@ -138,7 +138,7 @@ class Channel:
         self._stream.finish()
 
     def readable(self) -> bool:
-        """Return whether something has come that nobody has received, or the end of the stream."""
+        """Return whether unread bytes, or the end of the stream, have arrived."""
         return self._stream.readable()
 
     def check_open(self) -> None:
@@ -154,7 +154,7 @@ class Channel:
         self._stream.finish()
 
     def farewell(self, reason: Reason) -> bool:
-        """From another thread: tells an idle peer why the session ends. False: something is being sent to it.
+        """Tell an idle peer, from another thread, why the session ends. Returns False while a frame is being sent.
 
         A peer that reads nothing, for which a frame may wait long, is not waited for.
         """
@@ -166,7 +166,7 @@ class Channel:
         return True
 
     def abort(self) -> None:
-        """From another thread: whoever sends or receives here gets an error at once."""
+        """Make running sends and receives fail at once; may be called from another thread."""
         self._stream.shutdown()
 
     def close(self) -> None:
@@ -213,7 +213,7 @@ class Channel:
         return kind, length
 
     def _next_header(self, idle_s: float) -> tuple[int, int]:
-        """Of a frame that may be long in coming."""
+        """Receive the header of a frame that may be long in coming."""
         with self._stream_errors():
             self._stream.set_timeout(idle_s)
             found = self._header()
@@ -221,7 +221,7 @@ class Channel:
         return found
 
     def _discard(self, length: int) -> None:
-        """Reads a content that nobody wants."""
+        """Read and discard a frame's content."""
         buffer = memoryview(bytearray(min(length, DISCARD_BYTES)))
         while length:
             self._fill(buffer[: min(length, len(buffer))])

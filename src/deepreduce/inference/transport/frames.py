@@ -12,7 +12,7 @@ BUSY = struct.Struct("<H?")  # seconds after which to try again; whether with ne
 
 
 class Kind(IntEnum):
-    """What a frame holds. docs/reference/protocol.md has the sequence."""
+    """Kind of a frame's content. docs/reference/protocol.md has the sequence."""
 
     HELLO = 1
     PLAN = 2

@@ -44,7 +44,7 @@ class VersionError(SessionError):
 
 @dataclass(frozen=True, slots=True)
 class ClientHello:
-    """What the client asks for. ``known``: the digest of a plan that it need not be sent. ``identity``: 64 hexadecimal
+    """Request of the client. ``known``: the digest of a plan that it need not be sent. ``identity``: 64 hexadecimal
     digits, secret, to which what it prepares is bound. ``keeps``: it has a store.
     """
 
@@ -59,7 +59,7 @@ class ClientHello:
 
 @dataclass(frozen=True, slots=True)
 class ServerHello:
-    """What the client gets. ``max_prepared``: preparations that it may hold at a time. ``identity`` names the server's
+    """Answer of the server. ``max_prepared``: preparations that it may hold at a time. ``identity`` names the server's
     store, for this plan and these weights. ``keeps``: it has a store, so that what is prepared outlives the connection.
     ``metered``: the client's use is limited; it should ask before it burns anything (quota_check).
     """

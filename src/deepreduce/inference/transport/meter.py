@@ -81,7 +81,7 @@ class Meter:
             self._phase.ops[op].seconds += seconds
 
     def turn(self) -> None:
-        """What a second thread is about to send begins a round."""
+        """Begin a round with what a second thread is about to send."""
         self._turn = True
 
     def sent(self, op: str, count: int, background: bool) -> None:

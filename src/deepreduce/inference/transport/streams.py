@@ -19,7 +19,7 @@ LINGER_S = 1.0  # for a peer that still sends when we end
 
 
 class TcpStream:
-    """A connected TCP socket, unprotected: whoever sits between can read and change every message."""
+    """A connected TCP socket, unprotected: an attacker in between can read and change every message."""
 
     certificate_name: str | None = None  # nobody shows one
 
@@ -47,7 +47,7 @@ class TcpStream:
         return _readable(self._socket)
 
     def set_timeout(self, seconds: float) -> None:
-        """How long one step may wait."""
+        """Set the longest wait of one step."""
         self._socket.settimeout(seconds)
 
     def finish(self) -> None:
@@ -126,7 +126,7 @@ class TlsStream:
         return bool(waiting) or _readable(self._socket)
 
     def set_timeout(self, seconds: float) -> None:
-        """How long one step may wait."""
+        """Set the longest wait of one step."""
         self._socket.settimeout(seconds)
 
     def finish(self) -> None:
@@ -196,7 +196,7 @@ def server_context(certificate: Path, key: Path, client_authority: Path | None =
 def client_context(
     authority: Path | None = None, certificate: Path | None = None, key: Path | None = None
 ) -> ssl.SSLContext:
-    """TLS 1.3 for a client that trusts ``authority``, and nobody else, or the system's authorities if it is None.
+    """Return a TLS 1.3 context that trusts only ``authority``, or the system's authorities if it is None.
 
     ``certificate`` and ``key`` are its own. Host names are checked. Raises `SettingError`.
     """

@@ -43,7 +43,7 @@ class Objects(Protocol):
         """Write the object, or replace it, with the file's content."""
 
     def download(self, name: str, path: Path) -> bool:
-        """Write the object's content to the file ``path``, whole or not at all; False if there is no such object."""
+        """Write the object's content to the file ``path``, whole or not at all; False if the object does not exist."""
 
     def names(self, folder: str) -> list[str]:
         """Names, without the folder's, of the objects directly in ``folder``."""

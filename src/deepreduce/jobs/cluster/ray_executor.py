@@ -1,4 +1,4 @@
-"""Where jobs run, on a cluster: every job is a Ray task, its state is in a store that all nodes see.
+"""Executor on a cluster: every job is a Ray task, its state is in a store that all nodes see.
 
 Ray runs tasks; what is kept, and what happens after a failure, is decided here: a task whose worker or node died is
 submitted again and goes on from its last epoch (`deepreduce.jobs.cluster.worker`).
@@ -91,7 +91,7 @@ class RayExecutor:
 
     @property
     def slots(self) -> int:
-        """How many jobs the cluster has room for at present, or as many as were asked for."""
+        """Number of jobs that the cluster has room for at present, or the requested number."""
         if self._jobs is not None:
             return self._jobs
         total = self._ray.cluster_resources()
@@ -177,7 +177,7 @@ class RayExecutor:
         self._running[reference] = sent
 
     def _settle(self, sent: _Sent, reference: Any) -> None:
-        """The task has ended: its result is fetched, or it is submitted again, or its failure is told."""
+        """Fetch the result of an ended task, submit it again, or report its failure."""
         try:
             error: Exception | None = self._ray.get(reference)
         except self._ray.exceptions.RayTaskError as broken:  # before our code could run

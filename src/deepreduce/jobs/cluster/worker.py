@@ -1,4 +1,4 @@
-"""What a worker on another machine does: fetch what a job needs, do it, and bring back every epoch and the result.
+"""Worker on another machine: fetches what a job needs, runs it, returns every epoch and the result.
 
 <scratch>/<store id>/data/<digest>.safetensors   data sets, fetched once per node
                      results/<digest>/           weights that other jobs start from or learn from, likewise

@@ -1,4 +1,4 @@
-"""What is known of an ONNX file while it is read: its values, constants and the torch modules made so far."""
+"""State of reading an ONNX file: its values, constants and the torch modules made so far."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class OnnxNetwork:
 
 
 class Builder:
-    """What has been read so far: every tensor is a constant, a node of the graph, or something behind the logits."""
+    """Builder of the graph: every tensor is a constant, a node of the graph, or something behind the logits."""
 
     def __init__(self, model: onnx.ModelProto, path: Path, input_shape: Shape | None) -> None:
         from onnx import numpy_helper
@@ -196,7 +196,7 @@ class Builder:
         return all(self.readers.get(name) == 1 for name, node in self.nodes.items() if node is value)
 
     def shape(self, value: fx.Node) -> tuple[int, ...]:
-        """Of a node's value, without the images' dimension."""
+        """Return the shape of a node's value, without the images' dimension."""
         return tuple(self.examples[value].shape[1:])
 
     def file_shape_of(self, name: str) -> tuple[int, ...]:

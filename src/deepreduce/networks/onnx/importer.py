@@ -1,4 +1,4 @@
-"""From an ONNX file, whoever wrote it, to an ``nn.Module`` that can be traced like any other.
+"""Import of an ONNX file as an ``nn.Module`` that can be traced like any other.
 
 The file's nodes are walked in order. What depends on constants alone is computed at once (by ONNX's own reference
 implementation), what depends on the image becomes a torch module (``operators``), and what stands behind the logits

@@ -1,4 +1,4 @@
-"""How large what an ONNX file asks for would be, before it is made: a file of a few bytes can ask for any size."""
+"""Bounds on the size of what an ONNX file asks for, checked before it is made: a short file can ask for any size."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _SMALLER = {
 
 
 def folded_size(node: onnx.NodeProto, inputs: Sequence[Array]) -> int | None:
-    """At most how many values a node of constants makes; None for one that is not known to end, or to be bounded.
+    """Return an upper bound of the values that a node of constants makes; None if no bound is known.
 
     Raises `ValueError`, `LookupError`, `TypeError` for inputs that ONNX does not know.
     """
@@ -70,7 +70,7 @@ _SIZES: Mapping[str, Callable[[Sequence[Array]], int]] = {
 
 
 def module_size(module: nn.Module, shapes: Sequence[tuple[int, ...]]) -> int:
-    """At most how many values a module makes of operands of these shapes."""
+    """Return an upper bound of the values that a module makes of operands of these shapes."""
     operand = shapes[0]
     if isinstance(module, nn.ZeroPad2d):
         left, right, top, bottom = module.padding

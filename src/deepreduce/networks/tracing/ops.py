@@ -1,4 +1,4 @@
-"""What the nodes of a traced graph are: the ReLU's many spellings, linear operations, merges and views.
+"""Operations of a traced graph: the ReLU's many spellings, linear operations, merges and views.
 
 Everything is decided by closed tables. What no table names is either reported as not counted (another non-linearity
 of torch) or refused (code that could hide ReLUs), so that a count is never silently wrong.

@@ -1,4 +1,4 @@
-"""From any ``nn.Module`` to a graph in which every ReLU is one node, or a refusal that says why not."""
+"""Tracing of any ``nn.Module`` to a graph in which every ReLU is one node, or a refusal that says why not."""
 
 from __future__ import annotations
 

@@ -131,7 +131,8 @@ def _computing(work: Work, machine: Machine) -> Seconds:
 def _overlapping(
     computing: Mapping[str, float], work: Mapping[str, Work], machine: Machine, link: NetworkLink
 ) -> dict[str, float]:
-    """Offline seconds of ops that follow each other without waiting: computing, sending and receiving overlap.
+    """Return the offline seconds of ops that follow each other without waiting: computing, sending and receiving
+    overlap.
 
     The longest of the three counts, and a little of the others; each op gets its part.
     """

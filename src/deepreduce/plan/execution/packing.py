@@ -1,4 +1,4 @@
-"""How a linear op becomes products of polynomials: an AGREEMENT that both parties compute from the plan.
+"""Packing of a linear op into products of polynomials: an AGREEMENT that both parties compute from the plan.
 
 Coefficient encoding in Z_q[X]/(X^N + 1) (Huang et al., "Cheetah", USENIX Security 2022, section 3), with strides by
 polyphase and maps cut into tiles. After polyphase an op is a plain convolution of stride 1 without padding: C' channels
@@ -93,7 +93,7 @@ class Packing:
 
     @property
     def useful(self) -> tuple[int, ...]:
-        """How many coefficients each response carries, in order."""
+        """Number of useful coefficients of each response, in order."""
         return tuple(
             len(self.block(block)) * len(self.rows(tile)) * len(self.columns(tile))
             for tile in range(self.tiles)

@@ -71,10 +71,10 @@ class Removal:
             self._settle()
 
     def _learn(self) -> None:
-        """What a method does after each step."""
+        """Learn from a step's gradients."""
 
     def _round(self, left: int) -> None:
-        """What a method does where the schedule wants ``left`` elements."""
+        """Remove elements until ``left`` remain."""
         raise NotImplementedError
 
     def _settle(self) -> None:
@@ -82,7 +82,7 @@ class Removal:
         raise NotImplementedError
 
     def _keep(self, values: list[Tensor], among: list[Tensor], left: int) -> None:
-        """Of the elements of ``among`` keep the ``left`` of highest value; of equals the first (site, then place).
+        """Keep the ``left`` elements of ``among`` with the highest values; of equals the first (site, then place).
 
         ``values`` are float64 on the CPU, ``among`` bool, one tensor for each layer.
         """
@@ -97,7 +97,7 @@ class Removal:
 
 
 class ScoredRemoval(Removal):
-    """In every round the elements go whose removal costs least by the batches since the last round (`Scores`)."""
+    """Removal, in every round, of the elements that cost least by the batches since the last round (`Scores`)."""
 
     def begin(self, model: nn.Module, steps: int) -> None:
         """Watch the gated layers."""

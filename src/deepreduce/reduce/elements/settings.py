@@ -1,4 +1,4 @@
-"""How single elements are removed while a network is trained, as one frozen value: part of a job's digest."""
+"""Settings of removing single elements during a training, as one frozen value: part of a job's digest."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What all of the page's plotly charts share: the common layout, and text that stays text."""
+"""Base of the page's plotly charts: the common layout, and text that stays text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What all pictures share: matplotlib when it is there, one style, no window system and no global state."""
+"""Style of the pictures: matplotlib when it is there, one style, no window system and no global state."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ``frontier.json`` holds, as frozen records: one class per object of the file, each with its strict reader."""
+"""Content of ``frontier.json`` as frozen records: one class per object of the file, each with its strict reader."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ STEPS = ("full", "profiled", "culled", "thinned", "channels", "resolution", "bot
 
 @dataclass(frozen=True)
 class Private:
-    """What one network cost in private; ``key`` is ``<protocol>@<network>``, bytes are of both directions."""
+    """Cost of one network's private inference; ``key`` is ``<protocol>@<network>``, bytes are of both directions."""
 
     key: str
     online_s: float
@@ -32,7 +32,7 @@ class Private:
 
     @property
     def protocol(self) -> str:
-        """How ReLUs were computed."""
+        """Protocol of the ReLUs."""
         return self.key.partition("@")[0]
 
     @property
@@ -185,7 +185,7 @@ class ReportedCost:
 
 @dataclass(frozen=True)
 class ReportedProfile:
-    """Where the full network spends its ReLUs, parameters and multiply-accumulates."""
+    """Distribution of the full network's ReLUs, parameters and multiply-accumulates."""
 
     relus: int
     params: int
@@ -240,7 +240,7 @@ class Data:
 
 @dataclass(frozen=True)
 class ReportedCompute:
-    """What the search cost, in MACs of training passes and in seconds, and how large its frontier's hypervolume is.
+    """Cost of the search, in MACs of training passes and in seconds, and how large its frontier's hypervolume is.
 
     ``reference_relus`` and ``reference_accuracy`` are the corner that the hypervolume is measured from; ``origin`` says
     where that accuracy comes from.

@@ -24,7 +24,7 @@ Rows = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True)
 class Search:
-    """All of ``frontier.json``; ``effort`` is None for searches from before it was recorded."""
+    """Content of ``frontier.json``; ``effort`` is None for searches from before it was recorded."""
 
     version: str
     command: str
@@ -100,7 +100,7 @@ def _read(f: Fields) -> Search:
 
 
 def _check(search: Search, path: Path) -> None:
-    """What no single object can tell: rules between them."""
+    """Check the rules between the objects."""
     teachers = [network.name for network in search.networks if network.role == "teacher"]
     if len(teachers) > 1:
         raise StoreError(f"{path}: {len(teachers)} networks are the teacher ({', '.join(teachers)}), not one")

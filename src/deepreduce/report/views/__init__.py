@@ -1,1 +1,1 @@
-"""What the page shows, computed from what was read: plain values, ready to be rendered."""
+"""Views of the page: plain values computed from what was read, ready to be rendered."""

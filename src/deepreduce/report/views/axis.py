@@ -1,4 +1,4 @@
-"""What the frontier is drawn against: ReLUs, or what was measured in private, over one network by one protocol."""
+"""Axis that the frontier is drawn against: ReLUs, or what was measured in private, over one network by one protocol."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a search cost and what its frontier is worth, as rows to read."""
+"""Cost of a search and hypervolume of its frontier, as rows."""
 
 from __future__ import annotations
 

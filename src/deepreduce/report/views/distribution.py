@@ -1,4 +1,4 @@
-"""Where ReLUs, parameters and multiply-accumulates sit: shares per stage and per layer (the paper's Figure 3)."""
+"""Distribution of ReLUs, parameters and multiply-accumulates: shares per stage and per layer (the paper's Figure 3)."""
 
 from __future__ import annotations
 

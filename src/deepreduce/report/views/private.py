@@ -1,4 +1,4 @@
-"""What the networks cost in private: the frontier against seconds and megabytes, run by run, and in a table."""
+"""Private inference cost of the networks: the frontier against seconds and megabytes, run by run, and in a table."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class PrivateView:
 
 
 def compute_private(directory: Path, networks: Sequence[ReportedNetwork]) -> tuple[PrivateView, tuple[str, ...]]:
-    """Return the view, and the labels of runs that cannot be read: a picture less is no reason to fail."""
+    """Return the view, and the labels of runs that cannot be read: one picture less does not fail the page."""
     ordered = sorted(networks, key=lambda n: (not n.on_frontier, -n.relus, n.label))
     known = keys(networks)
     frontiers = {

@@ -24,7 +24,7 @@ class PublishedView:
 
     @property
     def caution(self) -> str:
-        """What must stand beside the picture."""
+        """Caution that stands beside the picture."""
         text = "Published accuracies are of test images, as their authors report them; ours are of validation images."
         if self.reduced:
             text += f" This search is smaller than theirs ({', '.join(self.reduced)}): do not compare accuracies."

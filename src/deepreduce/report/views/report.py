@@ -38,7 +38,7 @@ class ReportView:
 
     @property
     def settings(self) -> Rows:
-        """What the search cost, then its settings, one row per value, nested ones with dotted keys."""
+        """Cost of the search, then its settings, one row per value, nested ones with dotted keys."""
         rows = compute_rows(self.search.effort)
         return (*rows, *(row for row in self.search.settings if row[0] not in dict(rows)))
 
@@ -88,7 +88,7 @@ def _notices(search: Search) -> Sequence[str]:
 
 
 def _curves(directory: Path, networks: Sequence[ReportedNetwork]) -> tuple[tuple[Curve, ...], tuple[str, ...]]:
-    """Return every curve that can be read, and a notice for those that cannot: a picture less is no reason to fail."""
+    """Return every curve that can be read, and a notice for those that cannot; a missing one fails nothing."""
     curves, skipped = [], []
     for network in networks:
         try:

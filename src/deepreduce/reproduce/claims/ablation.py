@@ -68,7 +68,7 @@ def base(data: str = DATA) -> Training:
 
 
 def ingredients(scale: Scale) -> tuple[Ingredient, ...]:
-    """Those that change something of the scale's recipe."""
+    """Return the ingredients that change something of the scale's recipe."""
     # An average over about 1 / (1 - decay) batches must fit into the last part of the training.
     decay = 0.99 if scale.recipe.epochs < 10 else 0.999
     known = (
@@ -150,7 +150,7 @@ def _merged(settings: Iterable[Setting]) -> tuple[Setting, ...]:
 
 
 def _best(parts: Sequence[Ingredient], alone: Sequence[Compared]) -> tuple[Ingredient, ...]:
-    """Those that help; of each family the one that helps most."""
+    """Return the ingredients that help; of each family the one that helps most."""
     best: dict[str, tuple[float, Ingredient]] = {}
     for part, row in zip(parts, alone, strict=True):
         if row.outcome == "confirmed" and row.paired is not None:

@@ -1,4 +1,4 @@
-"""What the paper claims, as comparisons of trainings over seeds, and whether our records bear it out.
+"""Claims of the paper, as comparisons of trainings over seeds, and their verdicts on our records.
 
 A claim is a conjunction: it is confirmed if the interval of every comparison lies on the claimed side of zero, refuted
 if that of any lies wholly on the other, else undecided. The intervals of one claim hold together with 95 %: each of k
@@ -27,7 +27,7 @@ class Claim:
 
     @property
     def trainings(self) -> tuple[Training, ...]:
-        """What must be run for it, without what these need."""
+        """Trainings of the claim, without their teachers."""
         return tuple(dict.fromkeys(t for comparison in self.comparisons for t in comparison.trainings))
 
 
@@ -64,7 +64,7 @@ def _judge(claim: Claim, lookup: Lookup, seeds: Sequence[int]) -> Verdict:
 
 
 def _all(outcomes: set[ClaimOutcome]) -> ClaimOutcome:
-    """Of a conjunction, which is decided by the first of these that occurs."""
+    """Return the verdict of a conjunction, decided by the first of these that occurs."""
     order: tuple[ClaimOutcome, ...] = ("not run", "refuted", "undecided", "confirmed")
     return next(outcome for outcome in order if outcome in outcomes)
 
@@ -74,7 +74,7 @@ def _kd(point: str, network: str = "resnet18") -> Training:
 
 
 def _over(above: Training, below: Training, paper: float) -> Comparison:
-    """Of accuracies, both named by what they are of."""
+    """Return a comparison of two accuracies by name."""
     return Comparison(accuracy(_name(above), above), accuracy(_name(below), below), paper)
 
 

@@ -135,7 +135,7 @@ def claims_picture(scale: Scale, verdicts: Sequence[Verdict], kind: str, heading
 
 
 def signed(value: float) -> str:
-    """With its sign and two decimals."""
+    """Return a number with its sign and two decimals."""
     return f"{value:+.2f}".replace("-", "\N{MINUS SIGN}")
 
 

@@ -28,7 +28,7 @@ class ClaimsStudy:
 
     @property
     def trainings(self) -> tuple[Training, ...]:
-        """What the claims compare."""
+        """Trainings that the claims compare."""
         return tuple(dict.fromkeys(training for claim in self.claims for training in claim.trainings))
 
     def write(self, results: Path, context: Context) -> list[Path]:

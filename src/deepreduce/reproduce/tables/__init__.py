@@ -1,4 +1,4 @@
-"""What can be reproduced, by name."""
+"""Tables, figures and studies that can be reproduced, by name."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ _SHAPE, _CLASSES = (3, 32, 32), 100
 
 @dataclass(frozen=True)
 class Reading:
-    """What the paper reads off its figure, and whether the counts bear it out."""
+    """Statement that the paper reads off its figure, and whether the counts agree."""
 
     text: str
     holds: bool

@@ -27,7 +27,7 @@ class DrawnPoint:
 
 
 def published_points(data: str) -> tuple[DrawnPoint, ...]:
-    """Those of other methods for the data set ``data``."""
+    """Return the published points of other methods on the data set ``data``."""
     return tuple(
         DrawnPoint(f"{method.name} {method.year}", point.place, point.accuracy)
         for method in published_on(data)
@@ -45,7 +45,9 @@ _MARKERS = "sv^<>pPXhd"
 
 
 def table_picture(view: TableView, kind: str) -> bytes:
-    """As ``svg`` or ``png``. At another scale than the paper's, ours has a panel, and an axis, of its own."""
+    """Draw the table as ``svg`` or ``png``. At another scale than the paper's, ours has a panel, and an axis, of its
+    own.
+    """
     frontier = view.table.picture == "frontier"
     apart = not view.comparable and view.trained > 0
     height = 4.6 if frontier else 1.5 + 0.28 * len(view.rows)

@@ -103,7 +103,7 @@ class TableView:
 
 
 def view_table(table: Table, context: Context) -> TableView:
-    """``table`` with what the context's records come to."""
+    """Return ``table`` with the values of the context's records."""
     stages: dict[str, SeedSummary] = {}
     rankings = []
     for ranking in table.rankings:

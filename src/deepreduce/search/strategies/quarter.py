@@ -39,7 +39,9 @@ class Rung:
     entries: tuple[Entry, ...]
 
     def to_json(self, trainings: Trainings) -> dict[str, Any]:
-        """As in frontier.json: every training with its outcome, those whose network was trained on included."""
+        """Return the object in frontier.json: every training with its outcome, those whose network was trained on
+        included.
+        """
         jobs = []
         for entry in self.entries:
             if trainings.failure(entry) is None:

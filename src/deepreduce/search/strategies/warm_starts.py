@@ -1,4 +1,4 @@
-"""Where short trainings start from: the trained network whose weights fit and whose function is nearest."""
+"""Warm starts of short trainings: the trained network whose weights fit and whose function is nearest."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from ..candidates import Candidate
 
 
 def parents(found: Sequence[Candidate]) -> list[int | None]:
-    """For each of ``found``, in the method's order, the index of the candidate it starts from; None: the teacher.
+    """Return for each of ``found``, in the method's order, the index of the candidate it starts from; None: the
+    teacher.
 
     A thinned network starts from the culled one, the one of half the resolution from the thinned one: each lacks a
     little more. Scaled channels are some of the teacher's, which by themselves compute something else (`roots`): the

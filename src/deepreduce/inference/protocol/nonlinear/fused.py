@@ -111,7 +111,7 @@ class FusedClient:
 
     @classmethod
     def restored(cls, vector: Vector, state: State, threads: int) -> Self:
-        """From its `state`."""
+        """Return the material of a `state`."""
         self = cls(vector, threads, state["mask"])
         self._key = state["key"]
         self._shares, self._labels = of_chunks(state, "shares"), of_chunks(state, "labels")
@@ -212,7 +212,7 @@ class FusedServer:
 
     @classmethod
     def restored(cls, vector: Vector, state: State, threads: int) -> Self:
-        """From its `state`."""
+        """Return the material of a `state`."""
         self = cls(vector, threads)
         self._seed, self._rho = state["seed"], state["rho"]
         if "delta" in state:

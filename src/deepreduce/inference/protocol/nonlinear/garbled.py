@@ -74,7 +74,7 @@ class GarbledClient:
 
     @classmethod
     def restored(cls, vector: Vector, state: State, threads: int) -> Self:
-        """From its `state`."""
+        """Return the material of a `state`."""
         self = cls(vector, threads, state["mask"])
         self._key = state["key"]
         self._labels, self._tables = of_chunks(state, "labels"), of_chunks(state, "tables")
@@ -144,7 +144,7 @@ class GarbledServer:
 
     @classmethod
     def restored(cls, vector: Vector, state: State, threads: int) -> Self:
-        """From its `state`."""
+        """Return the material of a `state`."""
         self = cls(vector, threads)
         self._seed = state["seed"]
         if "delta" in state:

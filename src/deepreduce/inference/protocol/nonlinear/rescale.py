@@ -75,7 +75,7 @@ class RescaleClient:
 
     @classmethod
     def restored(cls, vector: Vector, state: State, threads: int) -> Self:
-        """From its `state`."""
+        """Return the material of a `state`."""
         self = cls(vector, threads, state["mask"])
         used = np.empty(0, np.uint64)
         self._shares = {first: (shares, used) for first, shares in of_chunks(state, "shares").items()}
@@ -135,7 +135,7 @@ class RescaleServer:
 
     @classmethod
     def restored(cls, vector: Vector, state: State, threads: int) -> Self:
-        """From its `state`."""
+        """Return the material of a `state`."""
         self = cls(vector, threads)
         self._bits, self._products = of_chunks(state, "bits"), of_chunks(state, "products")
         return self

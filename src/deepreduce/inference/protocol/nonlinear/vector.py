@@ -1,4 +1,4 @@
-"""What the two roles of a vector of comparisons or shifts have in common: padding, chunks and the random material.
+"""Base of both roles of a vector of comparisons or shifts: padding, chunks and the random material.
 
 A vector's protocol is five messages, each cut into chunks (plan/execution/messages.py): choices up, garbled down,
 products up offline; labels down, answers up online. Some protocols have no choices or no products.

@@ -25,7 +25,7 @@ WORKER_S = 120.0  # a worker that says nothing for that long is given up
 
 
 class WorkerError(SessionError):
-    """A worker process is no more, or has failed."""
+    """An error for a worker process that has ended or failed."""
 
 
 class RemoteOffline:
