@@ -130,7 +130,7 @@ def check_predictions(folder: Path, place: Path) -> str:
     reference = expected(folder, pictures)
     with serving(folder, place) as (address, page):
         store = ("--store", str(place / "client"))
-        for protocol in ("delphi", "fused"):
+        for protocol in ("delphi", "ot"):
             ask("predict", address, "--prepare", "1", "--protocol", protocol, *store)
             answer = json.loads(ask("predict", address, *map(str, pictures), "--protocol", protocol, *store, "--json"))
             assert len(answer["predictions"]) == len(pictures)

@@ -26,11 +26,10 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "support"))
 import results_page
 from two_party import fresh, ot_pair  # a dealer for the base transfers: insecure, for tests and measurements
 
-RING_BITS, SHIFT, WINDOW = 32, 12, 32
-WIDTH = WINDOW - SHIFT
+RING_BITS, SHIFT = 32, 12
 CIRCUIT_GATES = 3 * (RING_BITS - 1) - SHIFT
 SIZES = {"cache": 1 << 10, "memory": 1 << 18}  # ReLUs
-OTS, OT_CALLS = 2048 * WIDTH, 25  # a chunk of a session, so many times
+OTS, OT_CALLS = 2048 * 20, 25  # a chunk of a session, so many times
 CONVS = {"64@32x32": (64, 32), "128@16x16": (128, 16), "512@4x4": (512, 4)}  # 3x3, as many channels out as in
 
 LIMITS = {"garble": 2.7, "evaluate": 4.5}
@@ -42,33 +41,45 @@ def seconds(work) -> float:
     return time.perf_counter() - started
 
 
-class Sign:
-    """The sign circuit of the fused protocol on random labels: garbling and evaluating cost the same on any."""
+class Tables:
+    """The kernels of a comparison by tables, on random transfers: 12 + 15 bits in digits of 4 and 5."""
 
     def __init__(self, relus: int) -> None:
         self.relus, self.repeats = relus, max(1, (1 << 14) // relus)
-        self.delta, self.key, self.seed = _core.Delta.random(), fresh(1), fresh(1)
-        self.labels, self.server = fresh(relus * WIDTH), fresh(relus * WIDTH)
-        self.tables = np.ones(relus * (WIDTH - 1) * 32, np.uint8)
-        self.elements = _core.random_ring(4 * relus, RING_BITS)
-        self.words = [_core.random_ring(relus, RING_BITS) for _ in range(3)]
-        self.gates = relus * (WIDTH - 1) * self.repeats
+        self.delta, self.key = _core.Delta.random(), fresh(1)
+        self.digits = _core.Digits([4, 4, 4, 5, 5, 5], [0, 1, 1, 1, 1, 1])
+        self.transfers = fresh(relus * 27)
+        self.rows = fresh(-(-27 * relus // 128))[: 27 * relus // 8].copy()
+        self.own = self.rows[: 6 * relus // 8].copy()
+        self.numbers = _core.random_ring(relus, 27)
+        self.opening = _core.table_open(self.digits, self.numbers, self.rows)
+        self.read = np.zeros(12 * relus // 8, np.uint8)
+        self.tables = np.zeros(self.digits.table_bytes(relus), np.uint8)
+        self.hashes = relus * 27 * self.repeats
 
-    def garble(self) -> None:
+    def pads_client(self) -> None:
+        head = (self.key, 0, 0, self.digits, self.delta, self.transfers)
         for _ in range(self.repeats):
-            _core.sign_garble(self.delta, self.key, self.seed, 0, WIDTH, self.labels, self.tables, 1)
+            _core.table_pads_send(*head, self.own, self.own, self.relus)
 
-    def evaluate(self) -> None:
-        arguments = (self.labels, self.server, self.tables, self.elements, *self.words)
+    def pads_server(self) -> None:
         for _ in range(self.repeats):
-            _core.sign_evaluate(self.key, 0, RING_BITS, WIDTH, *arguments, 1)
+            _core.table_pads_receive(self.key, 0, 0, self.digits, self.transfers, self.rows, self.relus)
+
+    def answer(self) -> None:
+        for _ in range(self.repeats):
+            _core.table_answer(self.digits, self.numbers, self.opening, self.tables)
+
+    def reading(self) -> None:
+        for _ in range(self.repeats):
+            _core.table_read(self.digits, self.tables, self.rows, self.read, self.relus)
 
 
 class Circuit:
     """The whole ReLU circuit of the delphi protocol on random labels."""
 
     def __init__(self, relus: int) -> None:
-        relus //= 4  # as many bytes as the sign circuit
+        relus //= 4  # tables of some megabytes
         self.repeats = max(1, (1 << 12) // relus)
         self.delta, self.key, self.seed = _core.Delta.random(), fresh(1), fresh(1)
         self.labels, self.server = fresh(relus * 2 * RING_BITS), fresh(relus * RING_BITS)
@@ -149,21 +160,27 @@ class Linear:
 def measure(rounds: int) -> dict[str, list[tuple[float, float]]]:
     """Kernel -> (value, floor) of every round, in ns (per gate, transfer) or ms (per layer)."""
     found: dict[str, list[tuple[float, float]]] = defaultdict(list)
-    gates = {
-        (kind, where): make(size)
-        for kind, make in (("fused", Sign), ("delphi", Circuit))
-        for where, size in SIZES.items()
-    }
+    gates = {where: Circuit(size) for where, size in SIZES.items()}
+    compared = {where: Tables(size) for where, size in SIZES.items()}
     pair = ot_pair()[:2]
     layers = {name: Linear(*shape) for name, shape in CONVS.items()}
     for _ in range(rounds + 1):
         rates = measure_rates(RING_BITS)
         call_ns = 1e9 / rates.aes_blocks
         found["AES, ns per block in registers"].append((call_ns, call_ns))
-        for (kind, where), work in gates.items():
+        for where, work in gates.items():
             for step, calls in (("garble", 4), ("evaluate", 2)):
                 ns = 1e9 * seconds(getattr(work, step)) / work.gates
-                found[f"{step} {kind}, ns per AND, {where}"].append((ns, calls * call_ns))
+                found[f"{step} delphi, ns per AND, {where}"].append((ns, calls * call_ns))
+        for where, tables in compared.items():
+            for step, name, calls in (
+                ("pads_client", "pads of tables, client", 2.0),
+                ("pads_server", "pads of entries, server", 1.0),
+                ("answer", "tables online, client", float("nan")),
+                ("reading", "entries online, server", float("nan")),
+            ):
+                ns = 1e9 * seconds(getattr(tables, step)) / tables.hashes
+                found[f"{name}, ns per transfer, {where}"].append((ns, calls * call_ns))
         for side, duration in zip(("receiver", "sender"), transfers(*pair), strict=True):
             # 32 trees of 16 leaves, a bit of each leaf's stream per transfer: four blocks
             found[f"transfer, ns, {side}"].append((1e9 * duration, 4 * call_ns))
@@ -196,7 +213,8 @@ def row(name: str, values: list[tuple[float, float]]) -> list[str]:
 ABOUT = """One thread; medians of {rounds} rounds (minimum to maximum), each ratio within its round. Floors: garbling 4
 and evaluating 2 AES calls per AND gate in registers; a transfer 4 AES blocks per side (goal: 10 ns); a convolution
 online its multiply-adds in registers; the server's homomorphic answer one read of its transformed weights from memory.
-n = 20 bits (19 gates) for fused, 81 gates for delphi. Convolutions are 3x3 on l = 32, set-up once per model."""
+A transfer of a table is one bit of a digit: two AES calls to make its pads, one to open; 27 a ReLU
+(12 + 15 bits). 81 gates a ReLU for delphi. Convolutions are 3x3 on l = 32, set-up once per model."""
 
 
 def main() -> None:

@@ -60,7 +60,7 @@ def main() -> None:
     for name, op in OPS.items():
         with tempfile.TemporaryDirectory() as folder:
             write_nonlinear(Path(folder), op)
-            for protocol in ("fused", "delphi"):
+            for protocol in ("ot", "delphi"):
                 rows.append(row(name, bench(Path(folder), BenchOptions(protocol, arguments.inferences))))
                 print(" | ".join(rows[-1]), flush=True)
     table = results_page.table(HEADERS, rows)

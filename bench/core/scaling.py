@@ -1,6 +1,6 @@
 """Seconds of one layer of 2^10 to 2^20 ReLUs, online and offline: is the cost linear?
 
-    python bench/core/scaling.py [--least 10 --most 20] [--inferences 3] [--protocol fused delphi]
+    python bench/core/scaling.py [--least 10 --most 20] [--inferences 3] [--protocol ot delphi]
 
 Each plan is a 1x1 convolution to a number of 32x32 maps, their ReLUs, and a sum over each map. Writes
 bench/results/scaling_<hardware>_<date>.md and .svg.
@@ -28,7 +28,7 @@ def draw(path: Path, results: list[dict]) -> None:
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(6.4, 4.4), layout="constrained")
-    for protocol, color in (("fused", "#1f6f8b"), ("delphi", "#c0562b")):
+    for protocol, color in (("ot", "#1f6f8b"), ("delphi", "#c0562b")):
         chosen = [result for result in results if result["protocol"] == protocol]
         for phase, style in (("online", "-"), ("offline", "--")):
             x, y = [r["relus"] for r in chosen], [r[phase]["seconds"] for r in chosen]
@@ -67,7 +67,7 @@ def main() -> None:
     parser.add_argument("--least", type=int, default=10, help="log2 of the fewest ReLUs, at least 10")
     parser.add_argument("--most", type=int, default=20)
     parser.add_argument("--inferences", type=int, default=3)
-    parser.add_argument("--protocol", nargs="+", default=["fused", "delphi"])
+    parser.add_argument("--protocol", nargs="+", default=["ot", "delphi"])
     parser.add_argument("--hardware", default=results_page.hardware())
     parser.add_argument("--print", action="store_true", help="print the table, write no files")
     arguments = parser.parse_args()

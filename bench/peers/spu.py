@@ -64,7 +64,7 @@ def main() -> None:
     parser.add_argument("--case", nargs="+", default=CASES)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1, help="of each of our parties")
-    parser.add_argument("--protocol", default="fused")
+    parser.add_argument("--protocol", default="ot")
     parser.add_argument("--field", default="FM64", choices=["FM32", "FM64", "FM128"])
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()

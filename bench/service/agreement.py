@@ -1,6 +1,6 @@
 """Do private answers agree with answers in the clear? Test images of a data set, one private prediction each.
 
-    python bench/service/agreement.py PLAN --data cifar100 [--images 1000] [--protocol fused]
+    python bench/service/agreement.py PLAN --data cifar100 [--images 1000] [--protocol ot]
 
 PLAN is a folder that `deepreduce export` wrote. `deepreduce serve` runs as a process of its own; this one is the
 client. Compared are top-1 answers of the session with those of the reference interpreter on the same integers, and how
@@ -56,7 +56,7 @@ def main() -> None:
     parser.add_argument("plan", type=Path)
     parser.add_argument("--data", required=True)
     parser.add_argument("--images", type=int, default=1000)
-    parser.add_argument("--protocol", default="fused", choices=("fused", "delphi"))
+    parser.add_argument("--protocol", default="ot", choices=("ot", "delphi"))
     parser.add_argument("--hardware", default=results_page.hardware())
     parser.add_argument("--print", action="store_true", help="print the table, write no file")
     arguments = parser.parse_args()

@@ -1,6 +1,6 @@
 """Private ResNet18 at the five points of the paper's range, both protocols, three networks: one run each, one table.
 
-    python bench/service/private.py [--network none lan wan] [--protocol fused delphi] [--relus 114688 ...]
+    python bench/service/private.py [--network none lan wan] [--protocol ot delphi] [--relus 114688 ...]
                                     [--inferences 5] [--unmerged]
 
 Plans have random weights of trained range (`deepreduce.export.synthetic`); --unmerged leaves linear layers apart, and
@@ -73,7 +73,7 @@ HEADERS += ["set-up s model / connection"]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--relus", type=int, nargs="+", default=list(POINTS), choices=list(POINTS))
-    parser.add_argument("--protocol", nargs="+", default=["fused", "delphi"])
+    parser.add_argument("--protocol", nargs="+", default=["ot", "delphi"])
     parser.add_argument("--network", nargs="+", default=["none", "lan", "wan"])
     parser.add_argument("--inferences", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)

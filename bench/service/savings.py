@@ -1,6 +1,6 @@
 """Do savings arrive? Online time and bytes as ReLUs are removed: whole layers, whole channels, elements at random.
 
-    python bench/service/savings.py [--inferences 5] [--steps 1 0.75 0.5 0.25 0.125 ...] [--protocol fused]
+    python bench/service/savings.py [--inferences 5] [--steps 1 0.75 0.5 0.25 0.125 ...] [--protocol ot]
 
 ResNet18 on 32x32 images, 100 classes, random weights. Nothing is merged and every removed ReLU leaves its shift behind,
 so that all networks are equal but for which ReLUs are kept. Writes bench/results/savings_<hardware>_<date>.md, .json
@@ -135,7 +135,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=float, nargs="+", default=STEPS, help="parts of the ReLUs to keep")
     parser.add_argument("--inferences", type=int, default=5)
-    parser.add_argument("--protocol", default="fused")
+    parser.add_argument("--protocol", default="ot")
     parser.add_argument("--model", default="resnet18")
     parser.add_argument("--width", type=float, default=1.0)
     parser.add_argument("--image", type=int, default=32)

@@ -169,7 +169,7 @@ def main() -> None:
     parser.add_argument("--model", default="resnet18")
     parser.add_argument("--point", nargs="+", default=POINTS)
     parser.add_argument("--width", type=float, nargs="+", default=[1.0, 0.5])
-    parser.add_argument("--protocol", nargs="+", default=["fused", "delphi"])
+    parser.add_argument("--protocol", nargs="+", default=["ot", "delphi"])
     parser.add_argument("--network", nargs="+", default=["none", "lan", "wan"])
     parser.add_argument("--inferences", type=int, default=5)
     parser.add_argument("--hardware", default=results_page.hardware())

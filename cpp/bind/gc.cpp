@@ -1,4 +1,4 @@
-// Garbling and evaluation: the sign protocol and the whole circuit.
+// Garbling and evaluation: the whole circuit.
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/tuple.h>
 
@@ -6,7 +6,6 @@
 
 #include "base/dispatch.hpp"
 #include "bind/register.hpp"
-#include "gc/fused.hpp"
 #include "gc/garbled.hpp"
 #include "ring/element.hpp"
 
@@ -35,11 +34,6 @@ void check_width(unsigned width, unsigned ring_bits) {
     }
 }
 
-gc::SignShape sign_shape(unsigned ring_bits, unsigned width, std::uint64_t first_group, std::size_t elements, unsigned threads) {
-    check_width(width, ring_bits);
-    return {ring_bits, width, first_group, groups_of(elements), threads};
-}
-
 gc::CircuitShape circuit_shape(const std::string& name, unsigned ring_bits, unsigned shift, std::uint64_t first_group,
                                std::size_t elements, unsigned threads) {
     check_width(1, ring_bits);
@@ -51,19 +45,18 @@ gc::CircuitShape circuit_shape(const std::string& name, unsigned ring_bits, unsi
 void register_bits(nb::module_& m) {
     m.def(
         "shift_shares",
-        [](const Words& shares, unsigned ring_bits, unsigned shift, unsigned width, bool up) {
+        [](const Words& shares, unsigned ring_bits, unsigned shift, unsigned width) {
             check_width(width, ring_bits);
             if (shift > ring_bits - width) throw std::invalid_argument("shift + width must be at most the ring bits");
             auto out = make<std::uint64_t>({shares.size()});
-            const std::uint64_t offset = up ? ring::power(shift) - 1 : 0;
             nb::gil_scoped_release release;
             for (std::size_t i = 0; i < shares.size(); ++i) {
-                out.data()[i] = ring::shift_share(shares.data()[i], ring_bits, shift, width, offset);
+                out.data()[i] = ring::shift_share(shares.data()[i], ring_bits, shift, width);
             }
             return out;
         },
-        "shares"_a, "ring_bits"_a, "shift"_a, "width"_a, "up"_a,
-        "uint64: signed_width((share + (2^shift - 1 if up)) mod 2^l >> shift), sign-extended.");
+        "shares"_a, "ring_bits"_a, "shift"_a, "width"_a,
+        "uint64: signed_width(share mod 2^l >> shift), sign-extended.");
     m.def(
         "bit_slice",
         [](const Words& values, unsigned width) {
@@ -87,72 +80,6 @@ void register_bits(nb::module_& m) {
             return out;
         },
         "bits"_a, "width"_a, "The inverse of bit_slice: uint64 [16 groups].");
-}
-
-void register_sign(nb::module_& m) {
-    m.def(
-        "sign_garble",
-        [](const Delta& delta, const Bytes& key, const Bytes& seed, std::uint64_t first_group, unsigned width,
-           const Bytes& client_zero, Out<std::uint8_t> tables, unsigned threads) {
-            check_width(width, 64);
-            const auto shape = sign_shape(64, width, first_group, client_zero.size() / 16 / width, threads);
-            expect_size(client_zero, shape.label_blocks() * 16, "client_zero");
-            expect_size(tables, shape.table_blocks() * 16, "tables");
-            const HashKey hash_key{block_of(key, "key")};
-            const Seed own{block_of(seed, "seed")};
-            auto pads = make<std::uint64_t>({shape.groups, 4, group_size});
-            auto lambda = make<std::uint16_t>({shape.groups}), color = make<std::uint16_t>({shape.groups});
-            {
-                nb::gil_scoped_release release;
-                gc::sign_garble(shape, delta, hash_key, own, blocks_of(client_zero), blocks_of(tables), pads.data(), lambda.data(),
-                                color.data());
-            }
-            return std::make_tuple(pads, lambda, color);
-        },
-        "delta"_a, "key"_a, "seed"_a, "first_group"_a, "width"_a, "client_zero"_a, "tables"_a, "threads"_a = 1,
-        "Server, offline: writes the tables; returns (pads uint64 [g, 4, 16], lambda uint16 [g], client colors uint16 [g]).");
-    m.def(
-        "sign_respond",
-        [](const Delta& delta, const Bytes& seed, std::uint64_t first_group, unsigned ring_bits, unsigned width, const Words& b,
-           const Words& pads, const Bits& lambda, const Bits& color, const Words& u, const Words& rho, Out<std::uint8_t> labels,
-           unsigned threads) {
-            const auto shape = sign_shape(ring_bits, width, first_group, b.size(), threads);
-            expect_size(pads, shape.elements() * 4, "pads");
-            expect_size(lambda, shape.groups, "lambda");
-            expect_size(color, shape.groups, "color");
-            expect_size(u, shape.elements(), "u");
-            expect_size(rho, shape.elements(), "rho");
-            expect_size(labels, shape.label_blocks() * 16, "labels");
-            const Seed own{block_of(seed, "seed")};
-            auto elements = make<std::uint64_t>({shape.elements() * 4});
-            nb::gil_scoped_release release;
-            gc::sign_respond(shape, delta, own, b.data(), pads.data(), lambda.data(), color.data(), u.data(), rho.data(),
-                             blocks_of(labels), elements.data());
-            return elements;
-        },
-        "delta"_a, "seed"_a, "first_group"_a, "ring_bits"_a, "width"_a, "b"_a, "pads"_a, "lambda_"_a, "color"_a, "u"_a, "rho"_a,
-        "labels"_a, "threads"_a = 1, "Server, online: writes the labels of its bits; returns the four masked elements of each ReLU.");
-    m.def(
-        "sign_evaluate",
-        [](const Bytes& key, std::uint64_t first_group, unsigned ring_bits, unsigned width, const Bytes& client_labels,
-           const Bytes& server_labels, const Bytes& tables, const Words& elements, const Words& a, const Words& w,
-           const Words& mask, unsigned threads) {
-            const auto shape = sign_shape(ring_bits, width, first_group, a.size(), threads);
-            expect_size(client_labels, shape.label_blocks() * 16, "client_labels");
-            expect_size(server_labels, shape.label_blocks() * 16, "server_labels");
-            expect_size(tables, shape.table_blocks() * 16, "tables");
-            expect_size(elements, shape.elements() * 4, "elements");
-            expect_size(w, shape.elements(), "w");
-            expect_size(mask, shape.elements(), "mask");
-            const HashKey hash_key{block_of(key, "key")};
-            auto out = make<std::uint64_t>({shape.elements()});
-            nb::gil_scoped_release release;
-            gc::sign_evaluate(shape, hash_key, blocks_of(client_labels), blocks_of(server_labels), blocks_of(tables), elements.data(),
-                              a.data(), w.data(), mask.data(), out.data());
-            return out;
-        },
-        "key"_a, "first_group"_a, "ring_bits"_a, "width"_a, "client_labels"_a, "server_labels"_a, "tables"_a, "elements"_a, "a"_a,
-        "w"_a, "mask"_a, "threads"_a = 1, "Client, online: uint64, what it returns to the server.");
 }
 
 void register_circuit(nb::module_& m) {
@@ -208,7 +135,6 @@ void register_circuit(nb::module_& m) {
 
 void register_gc(nb::module_& m) {
     register_bits(m);
-    register_sign(m);
     register_circuit(m);
 }
 

@@ -30,6 +30,7 @@ NB_MODULE(_core, m) {
     deepreduce::bind::register_cpu(m);
     deepreduce::bind::register_base(m);
     deepreduce::bind::register_ot(m);
+    deepreduce::bind::register_comparison(m);
     deepreduce::bind::register_gc(m);
     deepreduce::bind::register_he(m);
     deepreduce::bind::register_ring(m);

@@ -1,4 +1,4 @@
-// OT extension, products and the one-OT rescale.
+// OT extension and products.
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/unique_ptr.h>
 
@@ -8,7 +8,6 @@
 #include "base/random.hpp"
 #include "bind/register.hpp"
 #include "ot/product.hpp"
-#include "ot/rescale.hpp"
 #include "ot/softspoken.hpp"
 
 namespace deepreduce::bind {
@@ -155,72 +154,11 @@ void register_product(nb::module_& m) {
         "uint64: shares of choice * value mod 2^bits, the owner of the choice bits' side.");
 }
 
-ot::RescaleShape rescale_shape(unsigned ring_bits, unsigned shift, std::size_t elements) {
-    check_ring(ring_bits);
-    if (ring_bits < 3 || shift < 1 || shift > ring_bits - 2) {
-        throw std::invalid_argument("shift must be 1..ring_bits - 2, not " + std::to_string(shift));
-    }
-    return {ring_bits, shift, elements};
-}
-
-void register_rescale(nb::module_& m) {
-    m.def(
-        "rescale_client_shares",
-        [](unsigned ring_bits, unsigned shift, const Words& shares) {
-            const auto shape = rescale_shape(ring_bits, shift, shares.size());
-            auto a = make<std::uint64_t>({shares.size()}), negative = make<std::uint64_t>({shares.size()});
-            {
-                nb::gil_scoped_release release;
-                ot::rescale_client_shares(shape, shares.data(), a.data(), negative.data());
-            }
-            return std::make_tuple(a, negative);
-        },
-        "ring_bits"_a, "shift"_a, "shares"_a, "(a'', A): the client's shifted shares and their sign bits.");
-    m.def(
-        "rescale_open",
-        [](unsigned ring_bits, unsigned shift, const Words& shares, const Bytes& c) {
-            const auto shape = rescale_shape(ring_bits, shift, shares.size());
-            expect_size(c, (shares.size() + 7) / 8, "c");
-            auto d = make<std::uint8_t>({c.size()});
-            nb::gil_scoped_release release;
-            ot::rescale_open(shape, shares.data(), c.data(), d.data());
-            return d;
-        },
-        "ring_bits"_a, "shift"_a, "shares"_a, "c"_a, "d = B xor c, packed: the server's online message.");
-    m.def(
-        "rescale_answer",
-        [](unsigned ring_bits, unsigned shift, const Words& a, const Words& share, const Bytes& d, const Words& mask) {
-            const auto shape = rescale_shape(ring_bits, shift, a.size());
-            expect_size(share, a.size(), "share");
-            expect_size(mask, a.size(), "mask");
-            expect_size(d, (a.size() + 7) / 8, "d");
-            auto out = make<std::uint64_t>({a.size()});
-            nb::gil_scoped_release release;
-            ot::rescale_answer(shape, a.data(), share.data(), d.data(), mask.data(), out.data());
-            return out;
-        },
-        "ring_bits"_a, "shift"_a, "a"_a, "share"_a, "d"_a, "mask"_a, "The client's online answer.");
-    m.def(
-        "rescale_close",
-        [](unsigned ring_bits, unsigned shift, const Words& shares, const Words& product, const Bytes& d, const Words& answer) {
-            const auto shape = rescale_shape(ring_bits, shift, shares.size());
-            expect_size(product, shares.size(), "product");
-            expect_size(answer, shares.size(), "answer");
-            expect_size(d, (shares.size() + 7) / 8, "d");
-            auto out = make<std::uint64_t>({shares.size()});
-            nb::gil_scoped_release release;
-            ot::rescale_close(shape, shares.data(), product.data(), d.data(), answer.data(), out.data());
-            return out;
-        },
-        "ring_bits"_a, "shift"_a, "shares"_a, "product"_a, "d"_a, "answer"_a, "The server's new share.");
-}
-
 }  // namespace
 
 void register_ot(nb::module_& m) {
     register_extension(m);
     register_product(m);
-    register_rescale(m);
 }
 
 }  // namespace deepreduce::bind

@@ -13,6 +13,7 @@ namespace deepreduce::bind {
 void register_base(nb::module_& m);
 void register_ring(nb::module_& m);
 void register_ot(nb::module_& m);
+void register_comparison(nb::module_& m);
 void register_gc(nb::module_& m);
 void register_he(nb::module_& m);
 

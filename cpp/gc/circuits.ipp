@@ -67,16 +67,6 @@ static inline void add(Party& party, unsigned width, const Block* a, const Block
     }
 }
 
-// The sign wire of a + b mod 2^width (1 = negative): width - 1 ANDs.
-template <class Party>
-static inline Lanes sign_of_sum(Party& party, unsigned width, const Block* a, const Block* b) {
-    Lanes sign = Lanes::broadcast(Block{0, 0});
-    add(party, width, a, b, [&](unsigned j, const Lanes& wire) {
-        if (j + 1 == width) sign = wire;
-    });
-    return sign;
-}
-
 // z - r mod 2^width as not(not z + r), z given by wires 0..known - 1, its higher bits by `top` (or, without, by 0): width - 1
 // ANDs. Result bits are handed to `difference(j, wire)`.
 template <class Party, class Difference>

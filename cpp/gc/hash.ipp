@@ -2,7 +2,7 @@
 //
 // Multi-instance tweakable circular correlation robust in the ideal-cipher model (Guo, Katz, Wang, Weng, Yu, CRYPTO 2020):
 // the key changes with the tweak, so security does not erode with the number of gates or of clients, only with
-// the uses of one key: 16 instances times at most 4 inputs (SECURITY; 6 bits). sigma, a linear orthomorphism, is what makes it
+// the uses of one key: 16 instances times at most 8 inputs (SECURITY; 7 bits). sigma, a linear orthomorphism, is what makes it
 // circular: without it E_k's inverse on a table row would give Delta. Included once per CPU path.
 
 // Keys number first, first + 1, ... of the stream that S opens in one domain, expanded sixteen at a time.

@@ -1,7 +1,7 @@
 // Garbling and evaluation of vectors, once per CPU path. A vector is `groups` groups of 16 instances.
 //
 // Layouts: labels [group][bit][16] blocks; tables [group][gate][2][16] blocks; bits, colors [group][bit] 16-bit words, bit i
-// of which is instance i's; ring elements [group][16] words, pads and elements of the sign protocol [group][4][16].
+// of which is instance i's; ring elements [group][16] words.
 #pragma once
 
 #include <cstddef>
@@ -23,14 +23,6 @@ struct Kernels {
     // stream is the label of 0 of input i.
     void (*encode)(Block delta, Block seed, std::uint64_t first_group, std::size_t groups, unsigned width,
                    const std::uint16_t* bits, Block* labels);
-
-    // The sign protocol (gc/fused.hpp), width = n >= 1.
-    void (*sign_garble)(Block delta, Block key, Block seed, std::uint64_t first_group, std::size_t groups, unsigned width,
-                        const Block* client_zero, Block* tables, std::uint64_t* pads, std::uint16_t* sign_color,
-                        std::uint16_t* client_color);
-    void (*sign_evaluate)(Block key, std::uint64_t first_group, std::size_t groups, unsigned width, const Block* client_labels,
-                          const Block* server_labels, const Block* tables, std::uint64_t* pad, std::uint16_t* sign_color,
-                          std::uint16_t* client_color);
 
     // The whole circuit (gc/garbled.hpp). client labels: bits of the share, then bits of the next mask.
     void (*garble)(Circuit circuit, unsigned shift, Block delta, Block key, Block seed, std::uint64_t first_group,

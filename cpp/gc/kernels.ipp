@@ -62,65 +62,6 @@ static void encode(Block delta, Block seed, std::uint64_t first_group, std::size
     }
 }
 
-// Keys that one instance group of the sign protocol consumes: two per AND, one for the pads and one unused, so that pairs of
-// keys never straddle a refill.
-static constexpr std::uint64_t sign_keys(unsigned width) { return 2 * width; }
-
-static void sign_garble(Block delta, Block key, Block seed, std::uint64_t first_group, std::size_t groups, unsigned width,
-                        const Block* client_zero, Block* tables, std::uint64_t* pads, std::uint16_t* sign_color,
-                        std::uint16_t* client_color) {
-    HashKeys keys(key, gate_domain, first_group * sign_keys(width));
-    const OwnLabels own(seed);
-    const Lanes offset = Lanes::broadcast(delta);
-    const Lanes offset_client = offset.sigma(), offset_sign = offset_client.sigma();
-    Block server_zero[64 * group_size];
-    for (std::size_t g = 0; g < groups; ++g) {
-        const Block* a = client_zero + g * width * group_size;
-        own.each((first_group + g) * width * group_size, width,
-                 [&](unsigned j, const Lanes& zero) { zero.store(server_zero + j * group_size); });
-        Garbler garbler(keys, offset, tables + g * (width - 1) * 2 * group_size);
-        const Lanes sign = sign_of_sum(garbler, width, a, server_zero);
-        const Lanes top = Lanes::load(a + (width - 1) * group_size);
-        sign_color[g] = sign.colors();
-        client_color[g] = top.colors();
-        // One pad for every pair of colors, H(sigma^2(sign label) xor sigma(client's sign label)): numbered by the colors,
-        // so that the number tells the client nothing but what it holds.
-        const Lanes joint = (sign ^ offset.where_color(sign)).sigma().sigma() ^ (top ^ offset.where_color(top)).sigma();
-        const RoundKeys& pad_key = keys.next();
-        keys.next();
-        Lanes p00 = joint.sigma(), p01 = p00 ^ offset_client.sigma();
-        Lanes p10 = p00 ^ offset_sign.sigma(), p11 = p01 ^ offset_sign.sigma();
-        hash_pair(p00, pad_key, p01, pad_key);
-        hash_pair(p10, pad_key, p11, pad_key);
-        std::uint64_t* out = pads + g * 4 * group_size;
-        p00.low_words(out);
-        p01.low_words(out + group_size);
-        p10.low_words(out + 2 * group_size);
-        p11.low_words(out + 3 * group_size);
-    }
-    wipe(server_zero, sizeof server_zero);
-}
-
-static void sign_evaluate(Block key, std::uint64_t first_group, std::size_t groups, unsigned width, const Block* client_labels,
-                          const Block* server_labels, const Block* tables, std::uint64_t* pad, std::uint16_t* sign_color,
-                          std::uint16_t* client_color) {
-    HashKeys keys(key, gate_domain, first_group * sign_keys(width));
-    for (std::size_t g = 0; g < groups; ++g) {
-        const Block* a = client_labels + g * width * group_size;
-        Evaluator evaluator(keys, tables + g * (width - 1) * 2 * group_size);
-        const Lanes sign = sign_of_sum(evaluator, width, a, server_labels + g * width * group_size);
-        const Lanes top = Lanes::load(a + (width - 1) * group_size);
-        sign_color[g] = sign.colors();
-        client_color[g] = top.colors();
-        const RoundKeys& pad_key = keys.next();
-        keys.next();
-        const Lanes in = (sign.sigma().sigma() ^ top.sigma()).sigma();
-        Lanes out = in;
-        aes(out, pad_key);
-        (out ^ in).low_words(pad + g * group_size);
-    }
-}
-
 static constexpr std::uint64_t circuit_keys(gc::Circuit circuit, unsigned bits, unsigned shift) {
     return 2 * (circuit == gc::Circuit::relu ? 3 * (bits - 1) - shift : 2 * (bits - 1));
 }

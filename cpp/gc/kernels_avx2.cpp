@@ -10,6 +10,5 @@ namespace {
 }  // namespace deepreduce::avx2
 
 namespace deepreduce::gc {
-const Kernels avx2_kernels{avx2::slice,         avx2::unslice, avx2::encode,   avx2::sign_garble,
-                           avx2::sign_evaluate, avx2::garble,  avx2::evaluate};
+const Kernels avx2_kernels{avx2::slice, avx2::unslice, avx2::encode, avx2::garble, avx2::evaluate};
 }  // namespace deepreduce::gc

@@ -10,6 +10,5 @@ namespace {
 }  // namespace deepreduce::avx512
 
 namespace deepreduce::gc {
-const Kernels avx512_kernels{avx512::slice,         avx512::unslice, avx512::encode,   avx512::sign_garble,
-                           avx512::sign_evaluate, avx512::garble,  avx512::evaluate};
+const Kernels avx512_kernels{avx512::slice, avx512::unslice, avx512::encode, avx512::garble, avx512::evaluate};
 }  // namespace deepreduce::gc

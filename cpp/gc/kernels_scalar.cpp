@@ -10,6 +10,5 @@ namespace {
 }  // namespace deepreduce::scalar
 
 namespace deepreduce::gc {
-const Kernels scalar_kernels{scalar::slice,         scalar::unslice, scalar::encode,   scalar::sign_garble,
-                           scalar::sign_evaluate, scalar::garble,  scalar::evaluate};
+const Kernels scalar_kernels{scalar::slice, scalar::unslice, scalar::encode, scalar::garble, scalar::evaluate};
 }  // namespace deepreduce::gc

@@ -17,10 +17,9 @@ inline std::uint64_t sign_extend(std::uint64_t value, unsigned width) {
 // 2^exponent in the word: 0 from 2^64 on.
 inline std::uint64_t power(unsigned exponent) { return exponent < 64 ? std::uint64_t{1} << exponent : 0; }
 
-// How a share is brought to a smaller scale without its partner: signed_width((value + offset mod 2^bits) >> shift), the sum
-// rounded up by the client (offset includes 2^shift - 1) and down by the server. docs/reference/protocol.md, "fused".
-inline std::uint64_t shift_share(std::uint64_t value, unsigned bits, unsigned shift, unsigned width, std::uint64_t offset) {
-    return sign_extend(((value + offset) & mask(bits)) >> shift, width);
+// The high part of a share without its `shift` low bits, as a two's complement number of `width` bits.
+inline std::uint64_t shift_share(std::uint64_t value, unsigned bits, unsigned shift, unsigned width) {
+    return sign_extend((value & mask(bits)) >> shift, width);
 }
 
 }  // namespace deepreduce::ring

@@ -1,5 +1,6 @@
 """The compiled half of deepreduce: bytes in, bytes out, no sockets."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import numpy
@@ -92,22 +93,62 @@ def product_receive(key: Annotated[NDArray[numpy.uint8], dict(order='C', device=
     uint64: shares of choice * value mod 2^bits, the owner of the choice bits' side.
     """
 
-def rescale_client_shares(ring_bits: int, shift: int, shares: Annotated[NDArray[numpy.uint64], dict(order='C', device='cpu', writable=False)]) -> tuple[NDArray[numpy.uint64], NDArray[numpy.uint64]]:
-    """(a'', A): the client's shifted shares and their sign bits."""
+ROW_SHIFT: int = 40
 
-def rescale_open(ring_bits: int, shift: int, shares: Annotated[NDArray[numpy.uint64], dict(order='C', device='cpu', writable=False)], c: Annotated[NDArray[numpy.uint8], dict(order='C', device='cpu', writable=False)]) -> NDArray[numpy.uint8]:
-    """d = B xor c, packed: the server's online message."""
-
-def rescale_answer(ring_bits: int, shift: int, a: Annotated[NDArray[numpy.uint64], dict(order='C', device='cpu', writable=False)], share: Annotated[NDArray[numpy.uint64], dict(order='C', device='cpu', writable=False)], d: Annotated[NDArray[numpy.uint8], dict(order='C', device='cpu', writable=False)], mask: Annotated[NDArray[numpy.uint64], dict(order='C', device='cpu', writable=False)]) -> NDArray[numpy.uint64]:
-    """The client's online answer."""
-
-def rescale_close(ring_bits: int, shift: int, shares: Annotated[NDArray[numpy.uint64], dict(order='C', device='cpu', writable=False)], product: Annotated[NDArray[numpy.uint64], dict(order='C', device='cpu', writable=False)], d: Annotated[NDArray[numpy.uint8], dict(order='C', device='cpu', writable=False)], answer: Annotated[NDArray[numpy.uint64], dict(order='C', device='cpu', writable=False)]) -> NDArray[numpy.uint64]:
-    """The server's new share."""
-
-def shift_shares(shares: Annotated[NDArray[numpy.uint64], dict(order='C', device='cpu', writable=False)], ring_bits: int, shift: int, width: int, up: bool) -> NDArray[numpy.uint64]:
+class Digits:
     """
-    uint64: signed_width((share + (2^shift - 1 if up)) mod 2^l >> shift), sign-extended.
+    Digits of a comparison, the least significant first: bits of each, and whether equality is needed.
     """
+
+    def __init__(self, widths: Sequence[int], equals: Sequence[int]) -> None: ...
+
+    def table_bytes(self, elements: int) -> int: ...
+
+    def opening_bytes(self, elements: int) -> int: ...
+
+def table_pads_send(key: Annotated[NDArray[numpy.uint8], dict(order='C', device='cpu', writable=False)], first_row: int, first_group: int, digits: Digits, delta: Delta, q: Annotated[NDArray[numpy.uint8], dict(order='C', device='cpu', writable=False)], greater: Annotated[NDArray[numpy.uint8], dict(order='C', device='cpu', writable=False)], equal: Annotated[NDArray[numpy.uint8], dict(order='C', device='cpu', writable=False)], elements: int, threads: int = 1) -> NDArray[numpy.uint8]:
+    """
+    uint8: pads of all entries plus the client's shares, in the layout of the tables.
+    """
+
+def table_pads_receive(key: Annotated[NDArray[numpy.uint8], dict(order='C', device='cpu', writable=False)], first_row: int, first_group: int, digits: Digits, t: Annotated[NDArray[numpy.uint8], dict(order='C', device='cpu', writable=False)], choices: Annotated[NDArray[numpy.uint8], dict(order='C', device='cpu', writable=False)], elements: int, threads: int = 1) -> NDArray[numpy.uint8]:
+    """
+    uint8: pads of the entries that were chosen, a row for greater and one for equal of each digit.
+    """
+
+def table_open(digits: Digits, numbers: Annotated[NDArray[numpy.uint64], dict(order='C', device='cpu', writable=False)], choices: Annotated[NDArray[numpy.uint8], dict(order='C', device='cpu', writable=False)]) -> NDArray[numpy.uint8]:
+    """uint8: digits of the server's numbers less its choices."""
+
+def table_answer(digits: Digits, numbers: Annotated[NDArray[numpy.uint64], dict(order='C', device='cpu', writable=False)], opening: Annotated[NDArray[numpy.uint8], dict(order='C', device='cpu', writable=False)], pads: Annotated[NDArray[numpy.uint8], dict(order='C', device='cpu')]) -> None:
+    """Turns the pads into the client's message."""
+
+def table_read(digits: Digits, tables: Annotated[NDArray[numpy.uint8], dict(order='C', device='cpu', writable=False)], choices: Annotated[NDArray[numpy.uint8], dict(order='C', device='cpu', writable=False)], pads: Annotated[NDArray[numpy.uint8], dict(order='C', device='cpu', writable=False)], elements: int) -> tuple[NDArray[numpy.uint8], NDArray[numpy.uint8]]:
+    """(greater, equal) uint8 [digits, elements / 8]: the server's shares."""
+
+def bit_pads_send(key: Annotated[NDArray[numpy.uint8], dict(order='C', device='cpu', writable=False)], first_row: int, first_group: int, delta: Delta, q: Annotated[NDArray[numpy.uint8], dict(order='C', device='cpu', writable=False)], elements: int, threads: int = 1) -> tuple[NDArray[numpy.uint8], NDArray[numpy.uint8]]:
+    """
+    (zero, one) uint8 [rows, 2, elements / 8]: two random bits for either choice of each transfer.
+    """
+
+def bit_pads_receive(key: Annotated[NDArray[numpy.uint8], dict(order='C', device='cpu', writable=False)], first_row: int, first_group: int, t: Annotated[NDArray[numpy.uint8], dict(order='C', device='cpu', writable=False)], elements: int, threads: int = 1) -> NDArray[numpy.uint8]:
+    """uint8 [rows, 2, elements / 8]: the bits chosen."""
+
+def select_pads_send(key: Annotated[NDArray[numpy.uint8], dict(order='C', device='cpu', writable=False)], row: int, first_group: int, selectors: int, delta: Delta, q: Annotated[NDArray[numpy.uint8], dict(order='C', device='cpu', writable=False)], elements: int, threads: int = 1) -> NDArray[numpy.uint64]:
+    """
+    uint64 [2^selectors, elements]: a random word for each combination of choices.
+    """
+
+def select_pads_receive(key: Annotated[NDArray[numpy.uint8], dict(order='C', device='cpu', writable=False)], row: int, first_group: int, selectors: int, t: Annotated[NDArray[numpy.uint8], dict(order='C', device='cpu', writable=False)], elements: int, threads: int = 1) -> NDArray[numpy.uint64]:
+    """uint64 [elements]: the words chosen."""
+
+def elements_mask(ring_bits: int, shift: int, width: int, b: Annotated[NDArray[numpy.uint64], dict(order='C', device='cpu', writable=False)], sign: Annotated[NDArray[numpy.uint8], dict(order='C', device='cpu', writable=False)], carry: Annotated[NDArray[numpy.uint8], dict(order='C', device='cpu', writable=False)], moved_sign: Annotated[NDArray[numpy.uint8], dict(order='C', device='cpu', writable=False)], moved_carry: Annotated[NDArray[numpy.uint8], dict(order='C', device='cpu', writable=False)], turned: Annotated[NDArray[numpy.uint8], dict(order='C', device='cpu', writable=False)], u: Annotated[NDArray[numpy.uint64], dict(order='C', device='cpu', writable=False)], rho: Annotated[NDArray[numpy.uint64], dict(order='C', device='cpu', writable=False)], pads: Annotated[NDArray[numpy.uint64], dict(order='C', device='cpu', writable=False)]) -> NDArray[numpy.uint64]:
+    """uint64 [2^selectors elements]: the server's masked elements."""
+
+def elements_open(ring_bits: int, shift: int, width: int, a: Annotated[NDArray[numpy.uint64], dict(order='C', device='cpu', writable=False)], sign: Annotated[NDArray[numpy.uint8], dict(order='C', device='cpu', writable=False)], turned: Annotated[NDArray[numpy.uint8], dict(order='C', device='cpu', writable=False)], chosen: Annotated[NDArray[numpy.uint8], dict(order='C', device='cpu', writable=False)], w: Annotated[NDArray[numpy.uint64], dict(order='C', device='cpu', writable=False)], mask: Annotated[NDArray[numpy.uint64], dict(order='C', device='cpu', writable=False)], pad: Annotated[NDArray[numpy.uint64], dict(order='C', device='cpu', writable=False)], elements: Annotated[NDArray[numpy.uint64], dict(order='C', device='cpu', writable=False)]) -> NDArray[numpy.uint64]:
+    """uint64 [elements]: what the client returns."""
+
+def shift_shares(shares: Annotated[NDArray[numpy.uint64], dict(order='C', device='cpu', writable=False)], ring_bits: int, shift: int, width: int) -> NDArray[numpy.uint64]:
+    """uint64: signed_width(share mod 2^l >> shift), sign-extended."""
 
 def bit_slice(values: Annotated[NDArray[numpy.uint64], dict(order='C', device='cpu', writable=False)], width: int) -> NDArray[numpy.uint16]:
     """
@@ -116,19 +157,6 @@ def bit_slice(values: Annotated[NDArray[numpy.uint64], dict(order='C', device='c
 
 def bit_unslice(bits: Annotated[NDArray[numpy.uint16], dict(order='C', device='cpu', writable=False)], width: int) -> NDArray[numpy.uint64]:
     """The inverse of bit_slice: uint64 [16 groups]."""
-
-def sign_garble(delta: Delta, key: Annotated[NDArray[numpy.uint8], dict(order='C', device='cpu', writable=False)], seed: Annotated[NDArray[numpy.uint8], dict(order='C', device='cpu', writable=False)], first_group: int, width: int, client_zero: Annotated[NDArray[numpy.uint8], dict(order='C', device='cpu', writable=False)], tables: Annotated[NDArray[numpy.uint8], dict(order='C', device='cpu')], threads: int = 1) -> tuple[NDArray[numpy.uint64], NDArray[numpy.uint16], NDArray[numpy.uint16]]:
-    """
-    Server, offline: writes the tables; returns (pads uint64 [g, 4, 16], lambda uint16 [g], client colors uint16 [g]).
-    """
-
-def sign_respond(delta: Delta, seed: Annotated[NDArray[numpy.uint8], dict(order='C', device='cpu', writable=False)], first_group: int, ring_bits: int, width: int, b: Annotated[NDArray[numpy.uint64], dict(order='C', device='cpu', writable=False)], pads: Annotated[NDArray[numpy.uint64], dict(order='C', device='cpu', writable=False)], lambda_: Annotated[NDArray[numpy.uint16], dict(order='C', device='cpu', writable=False)], color: Annotated[NDArray[numpy.uint16], dict(order='C', device='cpu', writable=False)], u: Annotated[NDArray[numpy.uint64], dict(order='C', device='cpu', writable=False)], rho: Annotated[NDArray[numpy.uint64], dict(order='C', device='cpu', writable=False)], labels: Annotated[NDArray[numpy.uint8], dict(order='C', device='cpu')], threads: int = 1) -> NDArray[numpy.uint64]:
-    """
-    Server, online: writes the labels of its bits; returns the four masked elements of each ReLU.
-    """
-
-def sign_evaluate(key: Annotated[NDArray[numpy.uint8], dict(order='C', device='cpu', writable=False)], first_group: int, ring_bits: int, width: int, client_labels: Annotated[NDArray[numpy.uint8], dict(order='C', device='cpu', writable=False)], server_labels: Annotated[NDArray[numpy.uint8], dict(order='C', device='cpu', writable=False)], tables: Annotated[NDArray[numpy.uint8], dict(order='C', device='cpu', writable=False)], elements: Annotated[NDArray[numpy.uint64], dict(order='C', device='cpu', writable=False)], a: Annotated[NDArray[numpy.uint64], dict(order='C', device='cpu', writable=False)], w: Annotated[NDArray[numpy.uint64], dict(order='C', device='cpu', writable=False)], mask: Annotated[NDArray[numpy.uint64], dict(order='C', device='cpu', writable=False)], threads: int = 1) -> NDArray[numpy.uint64]:
-    """Client, online: uint64, what it returns to the server."""
 
 def circuit_garble(circuit: str, ring_bits: int, shift: int, delta: Delta, key: Annotated[NDArray[numpy.uint8], dict(order='C', device='cpu', writable=False)], seed: Annotated[NDArray[numpy.uint8], dict(order='C', device='cpu', writable=False)], first_group: int, client_zero: Annotated[NDArray[numpy.uint8], dict(order='C', device='cpu', writable=False)], tables: Annotated[NDArray[numpy.uint8], dict(order='C', device='cpu')], threads: int = 1) -> NDArray[numpy.uint16]:
     """

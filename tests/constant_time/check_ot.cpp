@@ -7,8 +7,8 @@
 
 #include "checks.hpp"
 #include "ot/kernels.hpp"
+#include "ot/comparison.hpp"
 #include "ot/product.hpp"
-#include "ot/rescale.hpp"
 #include "ot/softspoken.hpp"
 #include "secret.hpp"
 
@@ -49,21 +49,44 @@ void products(unsigned bits) {
     expect_secrets(received, "product_receive");
 }
 
-void rescale(unsigned bits, unsigned shift) {
-    const ot::RescaleShape shape{bits, shift, 50};
-    const auto shares = secrets<std::uint64_t>(shape.elements), mask = secrets<std::uint64_t>(shape.elements);
-    const auto c = secrets<std::uint8_t>((shape.elements + 7) / 8);
-    std::vector<std::uint64_t> a(shape.elements), negative(shape.elements), answer(shape.elements), out(shape.elements);
-    std::vector<std::uint8_t> d(c.size());
-    ot::rescale_client_shares(shape, shares.data(), a.data(), negative.data());
-    expect_secrets(a, "rescale_client_shares");
-    expect_secrets(negative, "rescale_client_shares: signs");
-    ot::rescale_open(shape, shares.data(), c.data(), d.data());
-    expect_secrets(d, "rescale_open");
-    ot::rescale_answer(shape, a.data(), shares.data(), d.data(), mask.data(), answer.data());
-    expect_secrets(answer, "rescale_answer");
-    ot::rescale_close(shape, shares.data(), shares.data(), d.data(), answer.data(), out.data());
-    expect_secrets(out, "rescale_close");
+void comparison(unsigned ring_bits, unsigned shift, unsigned width) {
+    const std::uint8_t widths[] = {1, 3, 4, 5}, equals[] = {0, 1, 1, 1};
+    constexpr std::size_t n = 48;
+    const ot::DigitShape shape{widths, equals, 4, n};
+    const std::size_t row = shape.row_bytes();
+    const auto outputs = secrets<Block>(shape.bits() * n);
+    const auto own = secrets<std::uint8_t>(4 * row), choices = secrets<std::uint8_t>(shape.bits() * row);
+    const auto numbers = secrets<std::uint64_t>(n);
+    const Delta delta(secret<Block>());
+    std::vector<std::uint8_t> tables(shape.table_bytes()), read(8 * row), opening(shape.opening_bytes());
+    std::vector<std::uint8_t> greater(4 * row), equal(4 * row);
+    ot::table_pads_send(key, 3, 2, shape, delta, outputs.data(), own.data(), own.data(), tables.data(), 1);
+    expect_secrets(tables, "table_pads_send");
+    ot::table_pads_receive(key, 3, 2, shape, outputs.data(), choices.data(), read.data(), 1);
+    expect_secrets(read, "table_pads_receive");
+    ot::table_open(shape, numbers.data(), choices.data(), opening.data());
+    expect_secrets(opening, "table_open");
+    ot::table_answer(shape, numbers.data(), opening.data(), tables.data());
+    expect_secrets(tables, "table_answer");
+    ot::table_read(shape, tables.data(), choices.data(), read.data(), greater.data(), equal.data());
+    expect_secrets(greater, "table_read: greater");
+    std::vector<std::uint8_t> zero(4 * row), one(4 * row);
+    ot::bit_pads_send(key, 9, 2, 2, n, delta, outputs.data(), zero.data(), one.data(), 1);
+    expect_secrets(one, "bit_pads_send");
+    ot::bit_pads_receive(key, 9, 2, 2, n, outputs.data(), zero.data(), 1);
+    expect_secrets(zero, "bit_pads_receive");
+    const ot::ElementShape element{ring_bits, shift, width, n};
+    std::vector<std::uint64_t> pads(n << element.selectors()), elements(pads.size()), chosen(n), out(n);
+    ot::select_pads_send(key, 15, 2, element.selectors(), n, delta, outputs.data(), pads.data(), 1);
+    expect_secrets(pads, "select_pads_send");
+    ot::select_pads_receive(key, 15, 2, element.selectors(), n, outputs.data(), chosen.data(), 1);
+    expect_secrets(chosen, "select_pads_receive");
+    ot::elements_mask(element, numbers.data(), own.data(), own.data(), own.data(), own.data(), own.data(), numbers.data(),
+                      numbers.data(), pads.data(), elements.data());
+    expect_secrets(elements, "elements_mask");
+    ot::elements_open(element, numbers.data(), own.data(), own.data(), own.data(), numbers.data(), numbers.data(),
+                      chosen.data(), elements.data(), out.data());
+    expect_secrets(out, "elements_open");
 }
 
 }  // namespace
@@ -71,8 +94,9 @@ void rescale(unsigned bits, unsigned shift) {
 void check_ot() {
     for (unsigned k : {1u, 2u, 4u}) extension(k);
     for (unsigned bits : {1u, 32u, 64u}) products(bits);
-    rescale(32, 12);
-    rescale(64, 1);
+    comparison(41, 9, 23);
+    comparison(64, 0, 64);
+    comparison(32, 12, 0);
 }
 
 }  // namespace deepreduce::constant_time

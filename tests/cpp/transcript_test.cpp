@@ -7,11 +7,10 @@
 #include "base/aes.hpp"
 #include "base/cpu.hpp"
 #include "base/dispatch.hpp"
-#include "gc/fused.hpp"
 #include "gc/garbled.hpp"
 #include "ot/kernels.hpp"
 #include "ot/product.hpp"
-#include "ot/rescale.hpp"
+#include "ot/comparison.hpp"
 #include "ring/bits.hpp"
 
 namespace {
@@ -73,24 +72,6 @@ void products(const char* path) {
     expect(message, 0xbe428f134506b21c, "product corrections", path);
 }
 
-void sign(const char* path) {
-    const gc::SignShape shape{37, 21, 6, 5, 2};
-    const auto zero = blocks(shape.label_blocks(), 5);
-    std::vector<Block> tables(shape.table_blocks()), labels(shape.label_blocks());
-    std::vector<std::uint64_t> pads(shape.elements() * 4), elements(shape.elements() * 4), answer(shape.elements());
-    std::vector<std::uint16_t> lambda(shape.groups), color(shape.groups);
-    gc::sign_garble(shape, delta, key, seed, zero.data(), tables.data(), pads.data(), lambda.data(), color.data());
-    expect(tables, 0xbd39b6b4e891049a, "sign tables", path);
-    const auto b = words(shape.elements(), 6, 21), u = words(shape.elements(), 7, 37), rho = words(shape.elements(), 8, 37);
-    gc::sign_respond(shape, delta, seed, b.data(), pads.data(), lambda.data(), color.data(), u.data(), rho.data(),
-                     labels.data(), elements.data());
-    expect(labels, 0xfecdcb5cefe5b61e, "sign labels", path);
-    expect(elements, 0x43f6c47f238588a8, "sign elements", path);
-    gc::sign_evaluate(shape, key, zero.data(), labels.data(), tables.data(), elements.data(), u.data(), rho.data(), u.data(),
-                      answer.data());
-    expect(answer, 0x9165e2a25ab08d6c, "sign answers", path);
-}
-
 void circuit(gc::Circuit kind, std::uint64_t tables_digest, std::uint64_t labels_digest, std::uint64_t colors_digest,
              const char* path) {
     const gc::CircuitShape shape{kind, 24, 7, 6, 3, 2};
@@ -106,17 +87,39 @@ void circuit(gc::Circuit kind, std::uint64_t tables_digest, std::uint64_t labels
     expect(colors, colors_digest, "circuit answers", path);
 }
 
-void rescale(const char* path) {
-    const ot::RescaleShape shape{41, 9, 48};
-    const auto shares = words(48, 11, 41), product = words(48, 12, 9), mask = words(48, 13, 41);
-    const auto c = blocks(1, 14);
-    std::vector<std::uint8_t> d(6);
-    std::vector<std::uint64_t> a(48), negative(48), answer(48);
-    ot::rescale_client_shares(shape, shares.data(), a.data(), negative.data());
-    ot::rescale_open(shape, shares.data(), reinterpret_cast<const std::uint8_t*>(c.data()), d.data());
-    expect(d, 0x99b64195d737c4f7, "rescale openings", path);
-    ot::rescale_answer(shape, a.data(), product.data(), d.data(), mask.data(), answer.data());
-    expect(answer, 0x1d00c206ba15084a, "rescale answers", path);
+void comparison(const char* path) {
+    const std::uint8_t widths[] = {1, 3, 4, 5}, equals[] = {0, 1, 1, 1};
+    const ot::DigitShape shape{widths, equals, 4, 48};
+    const std::size_t rows = shape.row_bytes();
+    const auto bytes = [&](std::size_t count, std::uint64_t number) {
+        const auto random = blocks(count / 16 + 1, number);
+        const auto* first = reinterpret_cast<const std::uint8_t*>(random.data());
+        return std::vector<std::uint8_t>(first, first + count);
+    };
+    const auto q = blocks(shape.bits() * 48, 15);
+    const auto greater = bytes(4 * rows, 16), equal = bytes(4 * rows, 17), choices = bytes(shape.bits() * rows, 18);
+    const auto numbers = words(48, 19, 13);
+    std::vector<std::uint8_t> tables(shape.table_bytes()), read(8 * rows), opening(shape.opening_bytes());
+    ot::table_pads_send(key, 3, 2, shape, delta, q.data(), greater.data(), equal.data(), tables.data(), 2);
+    expect(tables, 0x169c917bd372a60b, "table pads", path);
+    ot::table_pads_receive(key, 3, 2, shape, q.data(), choices.data(), read.data(), 2);
+    expect(read, 0x3d4584a55e5fa975, "entry pads", path);
+    ot::table_open(shape, numbers.data(), choices.data(), opening.data());
+    expect(opening, 0xe9fa59612f89a669, "digit openings", path);
+    ot::table_answer(shape, numbers.data(), opening.data(), tables.data());
+    expect(tables, 0x423c88bdbf79ddd1, "tables", path);
+    std::vector<std::uint8_t> zero(6 * 2 * rows), one(zero.size());
+    ot::bit_pads_send(key, 9, 2, 6, 48, delta, q.data(), zero.data(), one.data(), 2);
+    expect(zero, 0x5a55653094cb7135, "bit pads of 0", path);
+    expect(one, 0x65c0b9816f7bd76e, "bit pads of 1", path);
+    std::vector<std::uint64_t> pads(8 * 48), elements(8 * 48);
+    ot::select_pads_send(key, 15, 2, 3, 48, delta, q.data(), pads.data(), 2);
+    expect(pads, 0xc32af12c88e2db16, "element pads", path);
+    const auto b = words(48, 20, 41), u = words(48, 21, 41), rho = words(48, 22, 41);
+    const auto bits = bytes(5 * rows, 23);
+    ot::elements_mask({41, 9, 23, 48}, b.data(), bits.data(), bits.data() + rows, bits.data() + 2 * rows, bits.data() + 3 * rows,
+                      bits.data() + 4 * rows, u.data(), rho.data(), pads.data(), elements.data());
+    expect(elements, 0x4704b3794dd7c85c, "elements", path);
 }
 
 }  // namespace
@@ -127,10 +130,9 @@ int main() {
         const char* name = cpu::name(path);
         extension(name);
         products(name);
-        sign(name);
         circuit(gc::Circuit::relu, 0x389a42f56f4dc821, 0x6bcd6e48e51ea3ed, 0xc011d36c0faf73db, name);
         circuit(gc::Circuit::rescale, 0xadfdf6362a85c21c, 0x6bcd6e48e51ea3ed, 0x2740b64e878cb916, name);
-        rescale(name);
+        comparison(name);
     }
     if (failures) std::printf("%d failures\n", failures);
     return failures ? EXIT_FAILURE : EXIT_SUCCESS;

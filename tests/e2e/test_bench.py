@@ -53,7 +53,7 @@ def test_merging_leaves_nothing_to_rescale():
     assert_as_predicted(result)
 
 
-@pytest.mark.parametrize("protocol", ["fused", "delphi"])
+@pytest.mark.parametrize("protocol", ["ot", "delphi"])
 def test_a_network_by_name(protocol, tmp_path):
     out = tmp_path / "run.json"
     arguments = ("resnet6", "--point", "S2+S3", "--width", "0.125", "--classes", "10", "--image", "16")

@@ -18,7 +18,7 @@ BENCH = Path(__file__).parents[2] / "bench"
         (
             "core/kernels.py",
             ["--rounds", "1"],
-            ["evaluate fused, ns per AND, cache", "transfer, ns, sender"],
+            ["evaluate delphi, ns per AND, cache", "pads of tables, client, ns per transfer, memory"],
         ),
         (
             "core/scaling.py",
@@ -29,9 +29,9 @@ BENCH = Path(__file__).parents[2] / "bench"
             "service/timing.py",
             [
                 *("--model", "resnet6", "--point", "full", "S2+S3", "--width", "0.125", "--inferences", "1"),
-                *("--network", "none", "lan", "--protocol", "fused"),
+                *("--network", "none", "lan", "--protocol", "ot"),
             ],
-            ["| resnet6 S2+S3, width 0.125 fused lan |", "| gate_online_s |", "- links, offline: error"],
+            ["| resnet6 S2+S3, width 0.125 ot lan |", "| digit_s |", "- links, offline: error"],
         ),
         (
             "search/training.py",
@@ -41,11 +41,11 @@ BENCH = Path(__file__).parents[2] / "bench"
             ],
             ["| resnet6 S3, width 0.125, 16x16, batch 32, fp32, KD strong |", "of matrix rate"],
         ),
-        ("core/nonlinear.py", ["--inferences", "1"], ["| Rescale, fused |", "| MaxPool 3x3, stride 2, delphi |"]),
+        ("core/nonlinear.py", ["--inferences", "1"], ["| Rescale, ot |", "| MaxPool 3x3, stride 2, delphi |"]),
         (
             "service/private.py",
-            ["--relus", "12288", "--width", "0.125", "--inferences", "1", "--protocol", "fused", "--network", "lan"],
-            ["| 1,536 fused lan |", "MB client / server"],
+            ["--relus", "12288", "--width", "0.125", "--inferences", "1", "--protocol", "ot", "--network", "lan"],
+            ["| 1,536 ot lan |", "MB client / server"],
         ),
         ("service/faults.py", ["--runs", "3", "--workers", "1"], ["used twice: **0**", "| client: greeting, HELLO |"]),
     ],

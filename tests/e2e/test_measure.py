@@ -86,7 +86,7 @@ def test_every_point_is_measured_once_and_noted(folder, exporting):
     records = {record["job"]: record.get("private", {}) for record in content(folder)["networks"]}
     assert {job for job, private in records.items() if private} == wanted
     for job in wanted:
-        assert list(records[job]) == ["fused@none", "fused@1Gbit,2ms"]
+        assert list(records[job]) == ["ot@none", "ot@1Gbit,2ms"]
         plan = read_plan(folder / "plans" / job / "plan.json")
         cost = predict(plan).total
         for private in records[job].values():
@@ -97,7 +97,7 @@ def test_every_point_is_measured_once_and_noted(folder, exporting):
             assert private["online_bytes"] == cost.online.up_bytes + cost.online.down_bytes
             assert private["offline_bytes"] == cost.offline.up_bytes + cost.offline.down_bytes
             assert (private["rounds"], private["relus"]) == (cost.online.rounds, cost.relus)
-        assert records[job]["fused@1Gbit,2ms"]["online_s"] > 0.002 * cost.online.rounds
+        assert records[job]["ot@1Gbit,2ms"]["online_s"] > 0.002 * cost.online.rounds
 
     # All of it again: nothing is exported or run a second time.
     before = {path: path.stat().st_mtime_ns for path in folder.glob("runs/*")}
@@ -149,12 +149,12 @@ def test_a_point_that_cannot_be_exported_is_left_out(folder, exporting):
 def test_tables_and_the_report_show_seconds(folder, exporting):
     done = run("bench", folder, "--inferences", "1", "--link", "none", "--link", "lan")
     assert done.exit_code == 0, done.output
-    assert "fused@none, measured" in done.output and "fused@lan, measured" in done.output
+    assert "ot@none, measured" in done.output and "ot@lan, measured" in done.output
     assert "measured before" in run("bench", folder, "--inferences", "1").output
     assert run("report", folder).exit_code == 0
     page = (folder / "report.html").read_text()
-    [summary, *_] = [n["private"]["fused@lan"] for n in content(folder)["networks"] if n.get("private")]
-    assert "fused@lan" in page and str(summary["online_s"]) in page
+    [summary, *_] = [n["private"]["ot@lan"] for n in content(folder)["networks"] if n.get("private")]
+    assert "ot@lan" in page and str(summary["online_s"]) in page
 
 
 def test_settings_that_cannot_be(folder, exporting):
@@ -212,7 +212,7 @@ def test_seconds_under_a_budget_are_predicted_then_measured(folder, exporting):
     online, traffic, total = picked.kept
     assert traffic.predicted == traffic.measured and traffic.error == 0
     assert online.measured > 0 and online.holds and total.measured > 0
-    assert {"fused@lan", "fused@none"} <= set(deepreduce.Frontier.load(folder)[picked.network.name].private)
+    assert {"ot@lan", "ot@none"} <= set(deepreduce.Frontier.load(folder)[picked.network.name].private)
 
 
 def test_what_cannot_be_exported_is_not_chosen(folder, exporting):

@@ -221,16 +221,16 @@ def test_the_frontiers_axis_can_be_switched(measured: Visit) -> None:
     expect(_select(measured, "frontier", 1)).to_be_disabled()
     assert _frontier_points(measured).count() == 12
     _select(measured, "frontier", 0).select_option("online")
-    expect(title).to_have_text("Online seconds, fused@none (log scale)")
+    expect(title).to_have_text("Online seconds, ot@none (log scale)")
     expect(_frontier_points(measured)).to_have_count(11)  # one is dominated in seconds
     assert all(text.endswith("ms") for text in measured.page.locator("#chart-frontier .xtick").all_text_contents())
     least = measured_frontier()["networks"][-1]["private"]
     text = _hover(measured, _frontier_points(measured).first)
-    assert f"online {1e3 * least['fused@none']['online_s']:.3g} ms" in text
+    assert f"online {1e3 * least['ot@none']['online_s']:.3g} ms" in text
     measured.page.mouse.move(0, 0)
-    _select(measured, "frontier", 1).select_option("fused@lan")
+    _select(measured, "frontier", 1).select_option("ot@lan")
     _select(measured, "frontier", 0).select_option("traffic")
-    expect(title).to_have_text("Megabytes, both phases, fused@lan (log scale)")
+    expect(title).to_have_text("Megabytes, both phases, ot@lan (log scale)")
     assert measured.page.locator("#chart-frontier .xtick").first.text_content().endswith("MB")
     _select(measured, "frontier", 0).select_option("relus")
     expect(title).to_have_text("ReLUs per image (log scale)")
@@ -321,11 +321,11 @@ def test_the_waterfall_follows_its_selects(measured: Visit) -> None:
     _select(measured, "waterfall-online", 0).select_option(least["job"])
     for tick, text in zip(ticks, before, strict=True):
         expect(tick).not_to_have_text(text or "")
-    assert float(ticks[0].text_content() or "") <= least["private"]["fused@none"]["online_s"]
+    assert float(ticks[0].text_content() or "") <= least["private"]["ot@none"]["online_s"]
     _select(measured, "waterfall-online", 2).select_option("megabytes")
     for place, phase in zip(places, ("Online", "Offline"), strict=True):
         expect(place.locator(".xtitle")).to_have_text(f"{phase} megabytes")
-    _select(measured, "waterfall-online", 1).select_option("fused@lan")
+    _select(measured, "waterfall-online", 1).select_option("ot@lan")
     expect(places[0]).to_be_visible()
 
 
@@ -333,14 +333,14 @@ def test_a_run_that_is_not_there_is_said_so(browser: Browser, tmp_path: Path) ->
     from playwright.sync_api import expect
 
     content = measured_frontier()
-    del content["networks"][-1]["private"]["fused@lan"]
+    del content["networks"][-1]["private"]["ot@lan"]
     page = _visit(browser, write_report(write_measured(tmp_path, content))[0]).page
     page.select_option('select[data-chart~="waterfall-online"][data-part="0"]', content["networks"][-1]["job"])
     expect(page.get_by_text("was not measured so")).to_be_hidden()
-    page.select_option('select[data-chart~="waterfall-online"][data-part="1"]', "fused@lan")
+    page.select_option('select[data-chart~="waterfall-online"][data-part="1"]', "ot@lan")
     expect(page.get_by_text("was not measured so")).to_be_visible()
     expect(page.locator("#chart-waterfall-online")).to_be_hidden()
-    page.select_option('select[data-chart~="waterfall-online"][data-part="1"]', "fused@none")
+    page.select_option('select[data-chart~="waterfall-online"][data-part="1"]', "ot@none")
     expect(page.locator("#chart-waterfall-online")).to_be_visible()
     page.close()
 

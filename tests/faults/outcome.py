@@ -22,7 +22,7 @@ class Outcome:
 
     schedule: Schedule
     applied: bool = False
-    ended: str = ""  # "exact" (within the bound, for `fused`), "error", "killed"
+    ended: str = ""  # "exact", "error", "killed"
     error: str = ""
     client_s: float | None = None  # from the fault to the asking party's end
     server_s: float | None = None  # to the end of the server's session
@@ -32,7 +32,7 @@ class Outcome:
     def answered(self, y: object) -> None:
         """The asking party got an answer."""
         self.ended = "exact"
-        if y is None or not is_right(self.schedule.protocol, np.asarray(y)):
+        if y is None or not is_right(np.asarray(y)):
             self.failures.append(f"a wrong answer: {y}")
         if expected(self.schedule) == "error":
             self.failures.append(UNDUE)

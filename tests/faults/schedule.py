@@ -18,7 +18,7 @@ from .messages import COMPARED, FAULTS as MESSAGE_FAULTS
 from .party import KILLS, PAUSES
 from .relay import ANY_STREAM, TLS_ONLY
 
-PROTOCOLS = ("delphi", "fused")
+PROTOCOLS = ("delphi", "ot")
 CLOCKS = ("clock forwards", "clock backwards", "sleep")
 DISKS = ("disk full", "file limit")
 PROCESS_CLOCKS = ("clock forwards", "clock backwards")

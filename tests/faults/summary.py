@@ -146,5 +146,5 @@ ABOUT = f"""Each run harms one thing once while a client connects, prepares and 
 loopback with real stores. A party waits {TIMEOUT_S:g} s for its peer; both sides must have ended, with one line, within
 {LIMIT_S:g} s of the fault (two time limits, two lingers of a second, and a machine that is busy with other work). After
 every run both stores are read and compared, the ledger of what was used on the wire is compared with both, the next
-prediction through a fresh connection must equal the integer reference (`delphi` bit for bit, `fused` within its bound),
+prediction through a fresh connection must equal the integer reference bit for bit,
 and threads and descriptors must be as many as before. docs/operate/faults.md says what each fault is."""

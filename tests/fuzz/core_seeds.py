@@ -28,12 +28,9 @@ SEEDS = {
         for kind in (STREAM, EDGES)
     ],
     "gc": [
-        *(bytes([1, bits - 2, bits - 1, 7, 3, 1]) + STREAM + kind * 4 for bits in SIZES for kind in MESSAGES),
-        *(
-            bytes([0, bits - 2, 1, circuit, 2, 2, 1]) + STREAM + kind * 3
-            for bits in SIZES
-            for circuit in (0, 1)
-            for kind in MESSAGES
-        ),
+        bytes([bits - 2, 1, circuit, 2, 2, 1]) + STREAM + kind * 3
+        for bits in SIZES
+        for circuit in (0, 1)
+        for kind in MESSAGES
     ],
 }

@@ -91,7 +91,7 @@ def cursed(send, frame, stream):
 
 FAULTS = [kind, zero_byte, number, longer, huge, doubled, swapped, lost, cut, stopped, cursed]
 # Frames in the order that each side sends them, for PLAN: client HELLO, SETUP, SETUP, PREPARE, UPLOAD (2 ops), CHOICES,
-# (fused: PRODUCTS,) CLAIM, INPUT, ANSWERS; server HELLO, PLAN, SETUP, SETUP, RESPONSE (2 ops), GARBLED, CLAIM, LABELS,
+# CLAIM, INPUT, ANSWERS; server HELLO, PLAN, SETUP, SETUP, RESPONSE (2 ops), GARBLED, CLAIM, LABELS,
 # RESULT.
 CLIENT_FRAMES, SERVER_FRAMES = range(10), range(10)
 
@@ -179,7 +179,7 @@ def test_material_is_used_once(weighed):
     party.predict_integers(X)
     assert party.prepared == 1
     assert batch_id not in party._pool._batches
-    assert not any(v._tables or v._labels for vs in material.vectors.values() for v in vs)
+    assert not any(v._parts for vs in material.vectors.values() for v in vs)
     party._pool._batches[batch_id] = material  # a client that does not play by the rules
     party._pool._batches.move_to_end(batch_id, last=False)
     with pytest.raises(SessionError, match="does not have the prepared batch"):

@@ -60,7 +60,7 @@ def look(protocol, ending, folder, extra):
 
 
 @pytest.mark.parametrize("ending", ["used", "broken", "unused"])
-@pytest.mark.parametrize("protocol", ["fused", "delphi"])
+@pytest.mark.parametrize("protocol", ["ot", "delphi"])
 def test_nothing_is_left_of_what_was_used_or_dropped(protocol, ending):
     seen = look(protocol, ending, "", {})
     assert list(seen) == (["prepared", "closed"] if ending == "unused" else ["prepared", "used", "closed"])
@@ -72,7 +72,7 @@ def test_nothing_is_left_of_what_was_used_or_dropped(protocol, ending):
     assert seen["closed"][1] == set()
 
 
-@pytest.mark.parametrize("protocol", ["fused", "delphi"])
+@pytest.mark.parametrize("protocol", ["ot", "delphi"])
 def test_what_is_in_the_store_is_not_in_memory(protocol, tmp_path, store_key):
     seen = look(protocol, "used", tmp_path, {"store key": store_key.read_bytes()})
     assert sum("batch key" in name for name in seen["prepared"][0]) == 2

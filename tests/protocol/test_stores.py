@@ -72,9 +72,7 @@ def test_prepared_here_predicted_after_restarts_of_both(tmp_path, monkeypatch):
 
 
 @settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
-@given(
-    ring_bits=st.sampled_from([24, 32, 41]), seed=st.integers(0, 2**32), protocol=st.sampled_from(["fused", "delphi"])
-)
+@given(ring_bits=st.sampled_from([24, 32, 41]), seed=st.integers(0, 2**32), protocol=st.sampled_from(["ot", "delphi"]))
 def test_any_network_through_the_stores(tmp_path_factory, ring_bits, seed, protocol):
     folder = tmp_path_factory.mktemp("stores")
     rng = np.random.default_rng(seed)
@@ -105,7 +103,7 @@ def test_fused_vectors_through_the_stores(tmp_path, name):
     rng = np.random.default_rng(4)
     weights = {k: rng.integers(-900, 900, shape).astype(kind) for k, (kind, shape) in weight_tensors(plan).items()}
     x = image(plan, rng, 3, 40)
-    with stored(tmp_path, plan, weights) as (_, port), connect(port, tmp_path, protocol="fused", batch=3) as client:
+    with stored(tmp_path, plan, weights) as (_, port), connect(port, tmp_path, protocol="ot", batch=3) as client:
         client.prepare(1)
         client.reconnect()
         over = client.predict_integers(x) - run(plan, weights, x)["op"]

@@ -37,7 +37,7 @@ def tls(files):
     return server_context(files / "server.pem", files / "server.key")
 
 
-@pytest.mark.parametrize("protocol", ["fused", "delphi"])
+@pytest.mark.parametrize("protocol", ["ot", "delphi"])
 def test_a_session_over_tls(files, tls, protocol):
     with (
         serving(PLAN, WEIGHTS, tls=tls) as (_, port),

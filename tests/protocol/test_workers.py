@@ -49,7 +49,7 @@ def wait_until(true):
         time.sleep(0.01)
 
 
-@pytest.mark.parametrize("protocol", ["fused", "delphi"])
+@pytest.mark.parametrize("protocol", ["ot", "delphi"])
 def test_answers_and_bytes_are_the_same(worked, protocol):
     server, port = worked
     with connect(port, protocol) as client:
@@ -57,7 +57,7 @@ def test_answers_and_bytes_are_the_same(worked, protocol):
         (worker,) = children(nursery(server))
         assert os.getpriority(os.PRIO_PROCESS, worker) == os.getpriority(os.PRIO_PROCESS, 0) + NICE
         for _ in range(3):
-            assert np.abs(client.predict_integers(X) - EXACT).max() <= (protocol == "fused") * 2 * np.abs(99 * 9 * 2)
+            assert np.abs(client.predict_integers(X) - EXACT).max() <= (protocol == "ot") * 2 * np.abs(99 * 9 * 2)
             assert differences(client, protocol, 1) == []
         client.prepare(1)
     wait_until(lambda: not children(nursery(server)))  # it ends with its session

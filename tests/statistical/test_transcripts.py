@@ -15,7 +15,7 @@ from views import PLAN, SECRET_OF, images, predictions, strings, weights
 
 from deepreduce import _core
 from deepreduce.inference.protocol import client_offline
-from deepreduce.inference.protocol.nonlinear.fused import FusedServer
+from deepreduce.inference.protocol.nonlinear.tables import TableServer
 from deepreduce.plan import run
 
 FALSE_ALARM = 1e-6
@@ -27,7 +27,7 @@ KINDS = {
 ALL_TESTS = 2 * sum(map(len, KINDS.values())) * TESTS
 
 
-@pytest.fixture(scope="module", params=["fused", "delphi"])
+@pytest.fixture(scope="module", params=["ot", "delphi"])
 def seen(request):
     return request.param, predictions(request.param, COUNT, np.random.default_rng(1))
 
@@ -61,7 +61,7 @@ def test_kinds_order_and_lengths_are_the_same(seen, party):
 @pytest.mark.parametrize("party", SECRET_OF)
 def test_they_cannot_be_told_apart(seen, party):
     protocol, found = seen
-    missing = set() if protocol == "fused" else {"PRODUCTS", "opened"}
+    missing = set() if protocol == "ot" else {"PRODUCTS", "opened"}
     assert set(strings(found.views[party])) == KINDS[party] - missing
     assert differences(found, party, FALSE_ALARM / ALL_TESTS) == []
 
@@ -99,13 +99,13 @@ def test_a_mask_that_is_used_again_is_caught():
 
 
 def test_an_activation_that_is_opened_unmasked_is_caught():
-    begin = FusedServer.__init__
+    begin = TableServer.__init__
 
     def without_rho(self, *arguments):
         begin(self, *arguments)
         self._rho[:] = 0
 
-    with patch.object(FusedServer, "__init__", without_rho):
-        found = predictions("fused", COUNT, np.random.default_rng(1))
+    with patch.object(TableServer, "__init__", without_rho):
+        found = predictions("ot", COUNT, np.random.default_rng(1))
     caught = {kind for kind, *_ in differences(found, "client", FALSE_ALARM / ALL_TESTS)}
     assert caught == {"opened"}

@@ -47,7 +47,7 @@ def main() -> None:
     every: list[Row] = []
     for count, sessions in zip(counts, (False, True), strict=False):
         started = time.perf_counter()
-        table = [row for protocol in ("fused", "delphi") for row in rows(protocol, count, sessions)]
+        table = [row for protocol in ("ot", "delphi") for row in rows(protocol, count, sessions)]
         every += table
         kind = "sessions of one prediction" if sessions else "predictions of two sessions"
         print(f"\n{count} {kind} with each protocol, {time.perf_counter() - started:.0f} s\n")

@@ -16,7 +16,7 @@ import numpy as np
 
 from deepreduce.inference import Client, Server
 from deepreduce.inference.protocol.linear import Decrypted
-from deepreduce.inference.protocol.nonlinear.fused import FusedClient
+from deepreduce.inference.protocol.nonlinear.tables import TableClient
 from deepreduce.inference.protocol.nonlinear.vector import part, unpack
 from deepreduce.inference.transport.channel import Channel
 from deepreduce.inference.transport.frames import Kind
@@ -71,7 +71,7 @@ def watching() -> Iterator[dict[str, View]]:
     """What the parties of this process receive while the block runs, by party; `clear` it between predictions."""
     views = {"client": View(), "server": View()}
     header, content = Channel._header, Channel._content
-    output, answer = Decrypted.output, FusedClient.answer
+    output, answer = Decrypted.output, TableClient.answer
 
     def watched_header(self):
         found = header(self)
@@ -88,8 +88,10 @@ def watching() -> Iterator[dict[str, View]]:
         views["client"].frames.append(("decrypted", "", found.tobytes()))
         return found
 
-    def watched_answer(self, chunk, labels):  # the element that the client opens, without its own mask
-        found = answer(self, chunk, labels)
+    def watched_answer(self, number, chunk, content):  # the element that the client opens, without its own mask
+        found = answer(self, number, chunk, content)
+        if number < self.vector.rounds - 1:
+            return found
         opened = unpack(found, chunk.padded, self.vector.ring_bits) + part(self.mask, chunk)
         opened &= np.uint64(2**self.vector.ring_bits - 1)
         views["client"].frames.append(("opened", "", opened.astype(np.uint32).tobytes()))
@@ -100,7 +102,7 @@ def watching() -> Iterator[dict[str, View]]:
             (Channel, "_header", watched_header),
             (Channel, "_content", watched_content),
             (Decrypted, "output", watched_output),
-            (FusedClient, "answer", watched_answer),
+            (TableClient, "answer", watched_answer),
         ):
             stack.enter_context(patch.object(owner, name, new))
         yield views

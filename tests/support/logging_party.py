@@ -155,7 +155,7 @@ def main(folder: Path, leak: str) -> None:
         logger.addHandler(handler)
     watch()
     counters = Metrics()
-    for protocol in ("fused", "delphi"):
+    for protocol in ("ot", "delphi"):
         work(folder, counters, protocol)
         counters.close()
         counters = Metrics()

@@ -109,7 +109,7 @@ def frontier() -> Json:
     }
 
 
-KEYS = ("fused@none", "fused@lan")
+KEYS = ("ot@none", "ot@lan")
 
 
 def cifar100_frontier(reduced: bool = False) -> Json:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from deepreduce import _core
+from deepreduce.inference.protocol.nonlinear import registry
+from deepreduce.inference.protocol.nonlinear.vector import pad, part
 
 GROUP = 16
 
@@ -53,29 +55,6 @@ def signed(values: np.ndarray, ring_bits: int) -> np.ndarray:
     return (values << up).view(np.int64) >> up.astype(np.int64)
 
 
-def fused_relu(a, b, ring_bits, shift, window, ots, reverse, threads=1):
-    """The fused ReLU on shares (client a, server b): the re-shared result, opened, as signed numbers."""
-    sender, receiver, delta = ots
-    client_sender, server_receiver, client_delta = reverse
-    width, count = window - shift, a.size
-    a, b = padded(a), padded(b)
-    key, seed = fresh(1), fresh(1)
-    a2 = _core.shift_shares(a, ring_bits, shift, width, True)
-    b2 = _core.shift_shares(b, ring_bits, shift, width, False)
-    zero, active = choose(sender, receiver, _core.bit_slice(a2, width))
-    tables = np.empty(a.size * (width - 1) * 32, np.uint8)
-    pads, lam, color = _core.sign_garble(delta, key, seed, 0, width, zero, tables, threads)
-    q, t = choose(client_sender, server_receiver, lam)
-    e, w = _core.product_send(key, 0, ring_bits, client_delta, q, a2, threads)
-    u = _core.product_receive(key, 0, ring_bits, t, lam.view(np.uint8), e, threads)
-    rho, r = _core.random_ring(a.size, ring_bits), _core.random_ring(a.size, ring_bits)
-    labels = np.empty(a.size * width * 16, np.uint8)
-    elements = _core.sign_respond(delta, seed, 0, ring_bits, width, b2, pads, lam, color, u, rho, labels, threads)
-    answer = _core.sign_evaluate(key, 0, ring_bits, width, active, labels, tables, elements, a2, w, r, threads)
-    mask = np.uint64(2**ring_bits - 1)
-    return signed((answer + rho + r) & mask, ring_bits)[:count]
-
-
 def garbled(circuit, a, b, ring_bits, shift, ots, threads=1):
     """The whole circuit on shares: the re-shared result, opened, as signed numbers."""
     sender, receiver, delta = ots
@@ -95,19 +74,31 @@ def garbled(circuit, a, b, ring_bits, shift, ots, threads=1):
     return signed((share + r) & np.uint64(2**ring_bits - 1), ring_bits)[:count]
 
 
-def one_ot_rescale(a, b, ring_bits, shift, reverse, threads=1):
-    """The one-OT rescale on shares: the re-shared result, opened, as signed numbers."""
-    client_sender, server_receiver, client_delta = reverse
-    count = a.size
-    a, b = padded(a), padded(b)
-    key = fresh(1)
-    a2, negative = _core.rescale_client_shares(ring_bits, shift, a)
-    c = np.frombuffer(np.random.default_rng().bytes(a.size // 8), np.uint8)
-    q, t = choose(client_sender, server_receiver, c)
-    e, share = _core.product_send(key, 0, shift, client_delta, q, negative, threads)
-    g = _core.product_receive(key, 0, shift, t, c, e, threads)
-    r = _core.random_ring(a.size, ring_bits)
-    d = _core.rescale_open(ring_bits, shift, b, c)
-    answer = _core.rescale_answer(ring_bits, shift, a2, share, d, r)
-    out = _core.rescale_close(ring_bits, shift, b, g, d, answer)
-    return signed((out + r) & np.uint64(2**ring_bits - 1), ring_bits)[:count]
+def run_vector(vector, a, b, ots, reverse, stored=True):
+    """Both roles of a vector on shares, in the sizes that are agreed: the re-shared result, opened, as signed numbers.
+
+    ``stored``: the material goes through its plain form before it is used.
+    """
+    client, server = registry.client_vector(vector, 1), registry.server_vector(vector, 1)
+    a, b = pad(a), pad(b)
+    for chunk in vector.chunks:
+        choices = client.choose(chunk, part(a, chunk), ots[1])
+        tables = server.garble(chunk, choices, ots[0], reverse[1])
+        products = client.receive_garbled(chunk, tables, reverse[0])
+        sizes = (len(choices), len(tables), 0 if products is None else len(products))
+        assert sizes == (chunk.choices, chunk.garbled, chunk.products)
+        if products is not None:
+            server.receive_products(chunk, products)
+    if stored:
+        client = registry.restored_client(vector, client.state(), 1)
+        server = registry.restored_server(vector, server.state(), 1)
+    results = []
+    for number in range(vector.rounds):
+        for chunk in vector.chunks:
+            down = server.send(number, chunk, part(b, chunk))
+            up = client.answer(number, chunk, down)
+            assert (len(down), len(up)) == chunk.rounds[number]
+            results.append(server.receive(number, chunk, part(b, chunk), up))
+    found = np.concatenate([result for result in results if result is not None])
+    mask = np.uint64(2**vector.ring_bits - 1)
+    return signed((found + client.mask) & mask, vector.ring_bits)[: vector.elements]

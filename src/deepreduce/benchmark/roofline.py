@@ -21,9 +21,9 @@ import numpy as np
 from .. import _core
 from ..plan import Conv, Linear, MaxPool, Plan, Relu, predict, shapes
 from ..plan.cost.network_link import NetworkLink
-from ..plan.cost.traffic import interactive
+from ..plan.cost.traffic import interactive, level_rounds
 from ..plan.execution.maxpool import pairs_per_level
-from ..plan.execution.messages import Protocol, Vector, relu_vector
+from ..plan.execution.messages import DEFAULT, Protocol, Vector, relu_vector
 from ..plan.execution.schedule import online_levels
 from ..plan.schema import kept_mask
 from ..plan.validation import weight_shape
@@ -79,7 +79,7 @@ def measure_rates(ring_bits: int = 32) -> Rates:
 
 
 def relu_floor(
-    plan: Plan, rates: Rates, protocol: Protocol = "fused", batch: int = 1, link: NetworkLink | None = None
+    plan: Plan, rates: Rates, protocol: Protocol = DEFAULT, batch: int = 1, link: NetworkLink | None = None
 ) -> ReluFloor:
     """Return the floor of all online comparisons of a valid plan together, per comparison; zeros if it has none."""
     predicted, found = predict(plan, protocol, batch).ops, shapes(plan)
@@ -102,7 +102,7 @@ def relu_floor(
         return ReluFloor(0.0, 0.0, 0.0)
     transfer_s = moved / rates.loopback_bytes
     if link is not None:
-        transfer_s = max(transfer_s, 8 * moved / link.rate) + _comparing_rounds(plan) * link.round_trip
+        transfer_s = max(transfer_s, 8 * moved / link.rate) + _comparing_rounds(plan, protocol) * link.round_trip
     return ReluFloor(
         1e6 * calls / rates.aes_blocks / relus,
         1e6 * material / rates.memory_read_bytes / relus,
@@ -110,14 +110,15 @@ def relu_floor(
     )
 
 
-def _comparing_rounds(plan: Plan) -> int:
+def _comparing_rounds(plan: Plan, protocol: Protocol) -> int:
     comparing = {op.name for op in plan.ops if isinstance(op, Relu | MaxPool)}
-    return sum(any(step.op in comparing for step in level) for level in online_levels(plan))
+    levels = zip(online_levels(plan), level_rounds(plan, protocol), strict=True)
+    return sum(rounds for level, rounds in levels if any(step.op in comparing for step in level))
 
 
 def aes_calls(vector: Vector) -> int:
-    """AES calls of the evaluator of a vector: two per AND gate, and in ``fused`` one per ReLU for its pad."""
-    return vector.padded * (2 * vector.gates + (vector.protocol == "fused"))
+    """AES calls of the evaluator of a vector online: two per AND gate of ``delphi``; ``ot`` has none."""
+    return vector.padded * 2 * vector.gates
 
 
 def linear_floor_s(plan: Plan, rates: Rates, batch: int = 1) -> float:

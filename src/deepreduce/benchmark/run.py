@@ -25,7 +25,7 @@ from ..plan import INPUT, OUTPUT, MaxPool, Plan, Relu, Rescale, digest, predict,
 from ..plan.cost.latency import Seconds, op_seconds
 from ..plan.cost.network_link import parse_link
 from ..plan.cost.traffic import Prediction
-from ..plan.execution.messages import Protocol
+from ..plan.execution.messages import DEFAULT, Protocol
 from ..plan.reference import run as run_reference, wrap
 from ..plan.schema import Traffic
 from ..processor import processor_name
@@ -50,7 +50,7 @@ from .roofline import Rates, linear_floor_s, measure_rates, relu_floor
 class BenchOptions:
     """``network``: as `parse_link` reads it. ``threads``: of each party. ``seed``: of the images."""
 
-    protocol: Protocol = "fused"
+    protocol: Protocol = DEFAULT
     inferences: int = 3
     network: str = "none"
     threads: int = 1

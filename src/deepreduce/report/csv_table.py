@@ -24,7 +24,7 @@ COLUMNS = (
 )
 
 
-#: For each ``<protocol>@<network>`` that was measured, such as ``online_s fused@lan``.
+#: For each ``<protocol>@<network>`` that was measured, such as ``online_s ot@lan``.
 PRIVATE_COLUMNS = ("online_s", "offline_s", "online_bytes", "offline_bytes", "rounds")
 
 

@@ -17,7 +17,6 @@ from .job_factory import SHAPES
 from .table import Row
 from .training import Training
 
-PROTOCOLS = ("fused", "delphi")
 MEANING = (
     "Predicted, not measured: both parties on one machine with two cores, over loopback, linear layers merged, by the "
     "model that bench/service/timing.py fits to our runs. Online is what remains to be done when the image is there."
@@ -28,8 +27,8 @@ MEANING = (
 class LatencyPrediction:
     """Seconds of one inference by each protocol."""
 
-    fused_online_s: float
-    fused_offline_s: float
+    ot_online_s: float
+    ot_offline_s: float
     delphi_online_s: float
     delphi_offline_s: float
 
@@ -75,5 +74,5 @@ def _predicted(training: Training) -> LatencyPrediction:
 
     shape, classes = SHAPES[training.data]
     plan, _ = plan_of(training.network, training.point, image=shape[1], channels=shape[0], classes=classes)
-    fused, delphi = run_seconds(plan, "fused"), run_seconds(plan, "delphi")
-    return LatencyPrediction(fused.online, fused.offline, delphi.online, delphi.offline)
+    ot, delphi = run_seconds(plan, "ot"), run_seconds(plan, "delphi")
+    return LatencyPrediction(ot.online, ot.offline, delphi.online, delphi.offline)

@@ -50,7 +50,7 @@ def plan(data: bytes) -> None:
     assert encode(found) == data
     elements = {INPUT: found.input_shape} | shapes(found)
     if sum(int(np.prod(shape)) for shape in elements.values()) < SMALL:
-        for protocol in ("fused", "delphi"):
+        for protocol in ("ot", "delphi"):
             compile_plan(found, protocol, 1)
             predict(found, protocol)
 

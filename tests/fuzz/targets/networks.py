@@ -24,7 +24,7 @@ STAGES = ("stem", "S1", "S2", "S3", "S4")
 
 
 def onnx_seeds() -> Iterator[bytes]:
-    import test_onnx as spelled
+    import onnx_spellings as spelled
 
     for name, (nodes, constants) in spelled.SPELLINGS.items():
         path = scratch() / "seed.onnx"
@@ -38,7 +38,7 @@ def onnx_seeds() -> Iterator[bytes]:
 
 def bombs() -> Iterator[tuple[list[object], dict[str, object]]]:
     """A few bytes that ask for gigabytes, or for ever."""
-    from test_onnx import CONV, node
+    from onnx_spellings import CONV, node
 
     def ints(*values: int) -> np.ndarray:
         return np.array(values, np.int64)

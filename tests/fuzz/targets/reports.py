@@ -53,7 +53,7 @@ def frontier(data: bytes) -> None:
 
 def run_seeds() -> Iterator[bytes]:
     network = small_frontier()["networks"][0]
-    yield joined(json.dumps(run(network, network["private"]["fused@none"])).encode(), b"{}")
+    yield joined(json.dumps(run(network, network["private"]["ot@none"])).encode(), b"{}")
     yield joined(b"{}", json.dumps({"history": [{"epoch": 1, "validation_accuracy": 50.5}]}).encode())
     yield joined(b"{}", b'{"history": [{"epoch": 1, "validation_accuracy": NaN}]}')
 

@@ -45,7 +45,7 @@ def server() -> Server:
 
 def session(edited: int, data: bytes) -> np.ndarray | None:
     """The honest client's answer, or None: its session ended with an error of ours."""
-    party, protocol = server().resources, "delphi" if len(data) % 2 else "fused"
+    party, protocol = server().resources, "delphi" if len(data) % 2 else "ot"
     script = edits(data)
     wire = Wire(edited, script)
     channel = Channel(wire.ends[1], "client", TIMEOUT_S)

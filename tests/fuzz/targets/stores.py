@@ -22,7 +22,7 @@ from fuzz.scratch import scratch, written
 from fuzz.target import target
 
 KEY, BATCH = bytes(32), bytes(range(16))
-PURPOSE = Purpose("12" * 16, "ab" * 32, "fused", 1)
+PURPOSE = Purpose("12" * 16, "ab" * 32, "ot", 1)
 PLAIN = Plain({"a": np.arange(5, dtype=np.uint64), "b/0": np.zeros((2, 3), np.uint8)}, {"offline": {"seconds": 1.5}})
 
 

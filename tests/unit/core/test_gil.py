@@ -22,11 +22,19 @@ def packed():
 
 
 KERNELS = {
-    "shift_shares": (lambda a: _core.shift_shares(a, 64, 8, 32, True), lambda: (words(),)),
-    "rescale_client_shares": (lambda a: _core.rescale_client_shares(64, 8, a), lambda: (words(),)),
-    "rescale_open": (lambda a, c: _core.rescale_open(64, 8, a, c), lambda: (words(), packed())),
-    "rescale_answer": (lambda a, d: _core.rescale_answer(64, 8, a, a, d, a), lambda: (words(), packed())),
-    "rescale_close": (lambda a, d: _core.rescale_close(64, 8, a, a, d, a), lambda: (words(), packed())),
+    "shift_shares": (lambda a: _core.shift_shares(a, 64, 8, 32), lambda: (words(),)),
+    "elements_mask": (
+        lambda a, d, p: _core.elements_mask(64, 8, 32, a, d, d, d, d, d, a, a, p),
+        lambda: (words(), packed(), np.zeros(8 * COUNT, np.uint64)),
+    ),
+    "elements_open": (
+        lambda a, d, p: _core.elements_open(64, 8, 0, a, d, d, np.tile(d, 2), a, a, a, p),
+        lambda: (words(), packed(), np.zeros(4 * COUNT, np.uint64)),
+    ),
+    "table_open": (
+        lambda a, c: _core.table_open(_core.Digits([5], [1]), a, c),
+        lambda: (words(), np.tile(packed(), 5)),
+    ),
     "pack": (lambda a: _core.pack(a, 31), lambda: (words(31),)),
     "bit_slice": (lambda a: _core.bit_slice(a, 32), lambda: (words(32),)),
 }

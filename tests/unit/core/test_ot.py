@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from deepreduce import _core
-from two_party import choose, fresh, one_ot_rescale, ot_pair, padded, signed, split
+from two_party import choose, fresh, ot_pair
 
 pytestmark = pytest.mark.core
 
@@ -92,39 +92,6 @@ def test_products(cpu_path, bits):
         assert np.array_equal((u + w) & mask, values * chosen)
         outputs.append(message)
     assert bits == 1 or not np.array_equal(*outputs)
-
-
-@pytest.mark.parametrize(("ring_bits", "shift"), [(10, 1), (10, 3), (12, 8)])
-def test_rescale_is_exhaustively_within_one_unit(cpu_path, ring_bits, shift):
-    """All y of the window, many shares each: |z - y / 2^f| < 1, exact multiples exact, unbiased over the shares."""
-    rng = np.random.default_rng(3)
-    bound = 2 ** (ring_bits - 2) - 2**shift
-    y = np.repeat(np.arange(-bound, bound + 1), 64)
-    a, b = split(y, ring_bits, rng)
-    z = one_ot_rescale(a, b, ring_bits, shift, ot_pair())
-    error = z - y / 2**shift
-    assert np.abs(error).max() < 1
-    assert not error[y % 2**shift == 0].any()
-    # The error of one share pair has variance at most 1/4: 6 standard deviations of the mean.
-    assert abs(error.mean()) < 6 * 0.5 / np.sqrt(y.size)
-
-
-@pytest.mark.parametrize("ring_bits", [24, 32, 37, 41, 48, 64])
-def test_rescale_at_every_ring(ring_bits):
-    rng = np.random.default_rng(ring_bits)
-    shift = ring_bits // 3
-    bound = 2 ** (ring_bits - 2) - 2**shift
-    y = rng.integers(-bound, bound, 20_000, np.int64, endpoint=True)
-    z = one_ot_rescale(*split(y, ring_bits, rng), ring_bits, shift, ot_pair())
-    floor = y >> shift
-    assert np.isin(z - floor, (0, 1)).all()
-    assert (z == floor)[y % 2**shift == 0].all()
-
-
-def test_rescale_refuses_what_it_cannot_do():
-    with pytest.raises(ValueError, match=r"shift must be 1\.\.ring_bits - 2, not 31"):
-        _core.rescale_client_shares(32, 31, padded(np.zeros(1, np.uint64)))
-    assert signed(np.array([2**31], np.uint64), 32)[0] == -(2**31)
 
 
 def test_a_delta_goes_through_bytes():

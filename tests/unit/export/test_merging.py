@@ -171,7 +171,7 @@ def test_taps_that_nothing_reads_go():
 
 
 def test_what_no_plan_can_hold_is_never_chosen():
-    costs = PrivateCosts("fused", 32)
+    costs = PrivateCosts("ot", 32)
     wide = LinearLink("x", (65, 65), (1, 1), (0, 0), 1, "weights")
     assert costs.link(wide, Value((1, 70, 70)), Value((1, 6, 6))) == float("inf")
     assert costs.link(

@@ -22,7 +22,7 @@ from deepreduce.inference.store.encrypted_file import DamagedError, unseal
 from deepreduce.inference.store.key_sources import CREDENTIAL, ENTRY, SERVICE, KeyFile
 from deepreduce.inference.store.store import _bound
 
-PURPOSE = Purpose("peer", "plan", "fused", 1)
+PURPOSE = Purpose("peer", "plan", "ot", 1)
 CONTENT = Plain({"mask": np.frombuffer(b"a mask of an image " * 20, np.uint8)}, {})
 IDS = [bytes([number]) * 16 for number in range(2)]
 

@@ -24,7 +24,7 @@ from deepreduce.inference.store import ClientStore, Purpose, ServerStore, StoreF
 from deepreduce.inference.store.encrypted_file import SEGMENT, DamagedError, seal, sealed_bytes, unseal
 from deepreduce.inference.store.summary import store_summary
 
-PURPOSE = Purpose("peer", "plan", "fused", 1)
+PURPOSE = Purpose("peer", "plan", "ot", 1)
 TRANSCRIPT = bytes(range(32))
 
 

@@ -15,13 +15,13 @@ from deepreduce.plan.cost.network_link import NetworkLink, parse_link
 
 BENCH = Path(__file__).parents[3] / "bench"
 # Numbers of another machine would say nothing about the constants, which are those of one machine.
-RECORDED = sorted((BENCH / "results").glob("private-unmerged_two-core-xeon*.json"))
+RECORDED = sorted((BENCH / "results").glob("private_two-core-epyc*.json"))
 POINTS = ("full", "S2^RT+S3^RT+S4^RT", "S2^RT+S3^RT, alpha=0.5, rho=0.5")
 
 
 @pytest.fixture(scope="module")
 def plans():
-    return {point: plan_of("resnet18", point, merge=False)[0] for point in POINTS}
+    return {point: plan_of("resnet18", point)[0] for point in POINTS}
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def recorded():
 
 def test_there_are_records_of_both_protocols_and_three_networks():
     assert {(run["protocol"], run["network"]) for run in recorded()} >= {
-        (protocol, network) for protocol in ("fused", "delphi") for network in ("none", "lan", "wan")
+        (protocol, network) for protocol in ("ot", "delphi") for network in ("none", "lan", "wan")
     }
 
 
@@ -51,7 +51,7 @@ def test_what_was_recorded_is_predicted_within_a_quarter(plans, run):
 @pytest.mark.parametrize(
     "link", [None, NetworkLink(1e9, 0.001), NetworkLink(1e6, 0.5)], ids=["loopback", "lan", "slow"]
 )
-@pytest.mark.parametrize("protocol", ["fused", "delphi"])
+@pytest.mark.parametrize("protocol", ["ot", "delphi"])
 def test_a_run_is_the_sum_of_its_ops(small, protocol, link):
     ops = op_seconds(small, protocol, link=link)
     assert set(ops) == {INPUT, OUTPUT, *(op.name for op in small.ops)}
@@ -82,7 +82,7 @@ def test_slower_links_take_longer(small):
 def test_more_work_takes_longer(small):
     assert run_seconds(small, batch=4).total > 1.5 * run_seconds(small).total
     assert run_seconds(small, "delphi").total > run_seconds(small).total
-    free = replace(DEFAULT_MACHINE, gate_online_s=0.0, byte_online_s=0.0)
+    free = replace(DEFAULT_MACHINE, digit_s=0.0, byte_online_s=0.0)
     assert run_seconds(small, machine=free).online < run_seconds(small).online
     assert Seconds(1, 2) + Seconds(3, 4) == Seconds(4, 6)
 
@@ -97,7 +97,7 @@ def test_the_fit_finds_the_constants_that_made_the_runs(small, plans, network, m
     true = Machine(**{name: 3 * getattr(DEFAULT_MACHINE, name) for name in Machine.__dataclass_fields__})
     runs = []
     for name, plan in {"small": small, "large": plans[POINTS[2]]}.items():
-        for protocol in ("fused", "delphi"):
+        for protocol in ("ot", "delphi"):
             for used in {"none", network}:
                 link = parse_link(used)
                 ops = op_seconds(plan, protocol, 1, true, link)
@@ -118,5 +118,5 @@ def test_the_fit_finds_the_constants_that_made_the_runs(small, plans, network, m
     ]
     assert np.abs(errors).max() < 0.03
     if network == "none":
-        assert machine.gate_online_s == pytest.approx(true.gate_online_s, rel=0.01)
+        assert machine.digit_s == pytest.approx(true.digit_s, rel=0.01)
         assert machine.product_s == pytest.approx(true.product_s, rel=0.01)

@@ -23,31 +23,38 @@ def rescale(elements, shift, ring_bits, protocol):
 LAST = AvgPool("last", ("op",), (1, 1), (1, 1), (0,) * 4)
 
 
-def test_fused_relu_one_chunk():
-    """l = 32, m = 32, f = 12: n = 20 bits; 608 + 88 bytes offline and 336 / 4 online per ReLU, as designed."""
-    assert relu(2048, 32, 12, 32, "fused") == Cost(
+def test_ot_relu_one_chunk():
+    """l = 32, m = 28, f = 12: digits of 4, 4, 4 and 5, 5, 5 bits; 15 products, one AND, three selectors."""
+    up = 8 + 4 * 20 * 2048 + 8 + 8192  # 6 + 9 coefficients, 2 factors, 3 selectors; products with lambda
+    rounds = (
+        (8 + 27 * 256, 8 + 2048 * (2 + 4 + 4 + 3 * 8)),  # the lowest digit has no table of equality
+        (8 + 20 * 256, 8 + 4 * 256),  # 6 + 12 products and the AND's two factors; these opened, and two selectors
+        (8 + 256 + 8 * 8192, 8 + 8192),  # eight elements
+    )
+    assert relu(2048, 28, 12, 32, "ot") == Cost(
         relus=2048,
-        offline=Traffic(up_bytes=8 + 163840 + 8 + 8192, down_bytes=8 + 16 + 1245184 + 8192, rounds=1),
-        online=Traffic(up_bytes=8 + 8192, down_bytes=8 + 655360 + 32768, rounds=1),
-        stored_bytes_client=2048 * (608 + 320 + 24),
-        stored_bytes_server=2048 * 48 + 512,
+        offline=Traffic(up_bytes=up, down_bytes=8 + 16 + 4 * 28 * 2048, rounds=1),
+        online=Traffic(up_bytes=sum(up for _, up in rounds), down_bytes=sum(down for down, _ in rounds), rounds=3),
+        # a, w, r' and a pad; tables; 20 choices, 2 shares of 2 groups and a triple in bits
+        stored_bytes_client=2048 * (32 + 34) + 256 * (20 + 4 + 3),
+        stored_bytes_server=2048 * (64 + 16) + 256 * (27 + 12 + 18 + 3 + 1 + 4),
     )
 
 
-def test_fused_relu_second_chunk_of_one_element():
-    """One element is padded to 16: 320 transfers fill three blocks of 128, 16 one; the hash key came before."""
-    extra = Traffic(8 + 1536 + 8 + 64, 8 + 9728 + 512), Traffic(8 + 64, 8 + 5120 + 256)
-    first, second = relu(2048, 32, 12, 32, "fused"), relu(2049, 32, 12, 32, "fused")
-    assert second.offline == first.offline + extra[0]
-    assert second.online == first.online + extra[1]
-    assert second.relus == 2049
+def test_ot_relu_second_chunk_of_one_element():
+    """One element is padded to 16: 320 and 448 transfers fill blocks of 128; the hash key came before."""
+    first, second = relu(8192, 28, 12, 32, "ot"), relu(8193, 28, 12, 32, "ot")
+    assert second.offline == first.offline + Traffic(8 + 4 * 384 + 8 + 64, 8 + 4 * 512)
+    assert second.online == first.online + Traffic(8 + 544 + 8 + 8 + 8 + 64, 8 + 54 + 8 + 40 + 8 + 2 + 512)
+    assert second.relus == 8193
 
 
-def test_fused_relu_odd_ring_and_narrow_window():
-    """l = 37, m = 21, f = 5, 16 elements: elements of 37 bits are packed without gaps."""
-    cost = relu(16, 21, 5, 37, "fused")
-    assert cost.offline == Traffic(8 + 4 * 256 + 8 + 74, 8 + 16 + 32 * 15 * 16 + 512, 1)
-    assert cost.online == Traffic(8 + 74, 8 + 4096 + 296, 1)
+def test_ot_without_shift_has_no_carry():
+    """Six bits of a maximum: digits of 3 and 3 bits, one group; two selectors, four elements."""
+    cost = relu(16, 7, 0, 37, "ot")
+    assert cost.offline == Traffic(8 + 4 * 128 + 8 + 74, 8 + 16 + 4 * 128, 1)
+    rounds = ((8 + 12, 8 + 3 * 16), (8 + 2 * 2, 8 + 2), (8 + 2 + 4 * 74, 8 + 74))
+    assert cost.online == Traffic(sum(up for _, up in rounds), sum(down for down, _ in rounds), 3)
 
 
 def test_delphi_relu():
@@ -61,15 +68,12 @@ def test_delphi_relu():
     )
 
 
-def test_fused_rescale():
-    """100 elements are padded to 112; f = 12 bits each for the correction."""
-    cost = rescale(100, 12, 32, "fused")
-    assert cost.offline == Traffic(8 + 168, 8 + 16 + 512, 1)
-    assert cost.online == Traffic(8 + 448, 8 + 14, 1)
+def test_ot_rescale():
+    """All 32 bits: 12 low ones in three digits, 20 high ones in two groups of two, merged in two layers."""
+    cost = rescale(100, 12, 32, "ot")
+    assert cost.offline == Traffic(8 + 4 * 2304, 8 + 16 + 4 * 112 * 32, 1)  # 6 + 3 + 3 + 6 + 2 transfers
+    assert cost.online.rounds == 4
     assert (cost.relus, cost.rescales) == (0, 100)
-    larger = rescale(32768 + 1, 12, 32, "fused")
-    assert larger.offline == Traffic(8 + 49152 + 8 + 24, 8 + 16 + 131072 + 8 + 512, 1)
-    assert larger.online == Traffic(8 + 131072 + 8 + 64, 8 + 4096 + 8 + 2, 1)
 
 
 def test_delphi_rescale():
@@ -83,25 +87,27 @@ def test_pool_has_a_vector_per_level():
     """Four windows of four: eight pairs, then four, each padded to 16 and with a hash key of its own; shift 0."""
     op = MaxPool("op", ("input",), (2, 2), (2, 2), (0,) * 4, 20, 100)
     cost = predict(plan_of(op, input_shape=(1, 4, 4))).ops["op"]
-    one = relu(16, 20, 0, 32, "fused")
+    one = relu(16, 20, 0, 32, "ot")
     assert cost.relus == 12
     assert cost.offline == Traffic(2 * one.offline.up_bytes, 2 * one.offline.down_bytes, 1)
-    assert cost.online == Traffic(2 * one.online.up_bytes, 2 * one.online.down_bytes, 2)
+    assert cost.online == Traffic(2 * one.online.up_bytes, 2 * one.online.down_bytes, 2 * one.online.rounds)
 
 
 @pytest.mark.parametrize("batch", [1, 3])
 def test_kept_subset(batch):
     kept = pack_kept(np.arange(60) < 20)
     with_shift = predict(plan_of(Relu("op", ("input",), 4, 20, 10, kept), LAST), batch=batch).ops["op"]
-    a, b = relu(20 * batch, 20, 4, 32, "fused"), rescale(40 * batch, 4, 32, "fused")
+    a, b = relu(20 * batch, 20, 4, 32, "ot"), rescale(40 * batch, 4, 32, "ot")
     assert (with_shift.relus, with_shift.rescales) == (20 * batch, 40 * batch)
     assert with_shift.online == Traffic(
-        a.online.up_bytes + b.online.up_bytes, a.online.down_bytes + b.online.down_bytes, 1
+        a.online.up_bytes + b.online.up_bytes,
+        a.online.down_bytes + b.online.down_bytes,
+        max(a.online.rounds, b.online.rounds),
     )
     assert with_shift.offline.up_bytes == a.offline.up_bytes + b.offline.up_bytes
     assert with_shift.offline.rounds == 1
     without = predict(plan_of(Relu("op", ("input",), 0, 20, 10, kept), LAST), batch=batch).ops["op"]
-    assert without == relu(20 * batch, 20, 0, 32, "fused")
+    assert without == relu(20 * batch, 20, 0, 32, "ot")
 
 
 def test_input_output_and_free_ops():
@@ -128,7 +134,7 @@ def test_setup():
     parameters_key = 16 + 51200
     plan = plan_of(conv("c", "input", 2))
     setup = Traffic(8 + 32 + parameters_key + 8 + 8208, 8 + 4096 + 32 + 8 + 4112, 2)
-    assert predict(plan, "delphi").setup.offline == predict(plan, "fused").setup.offline == setup
+    assert predict(plan, "delphi").setup.offline == predict(plan, "ot").setup.offline == setup
 
 
 def test_total_rounds():
@@ -140,24 +146,26 @@ def test_total_rounds():
         Rescale("s", ("c",), 2, 10),
     )
     predicted = predict(plan)
-    assert predicted.total.online.rounds == 2 + 1
+    assert predicted.total.online.rounds == sum(predicted.ops[name].online.rounds for name in ("r", "s")) + 1
+    assert predict(plan, "delphi").total.online.rounds == 2 + 1
     assert predicted.total.offline.rounds == 2 + 2
     assert predict(plan_of(conv("a", "input", 2))).total.offline.rounds == 1 + 1
 
 
 def test_resnet18_as_designed():
-    """The figures of the design: 336 / 4 bytes per ReLU online, about 25 MB up and 30 MB down of ciphertexts."""
+    """The figures of the design: about 25 MB up and 30 MB down of ciphertexts."""
     plan = resnet18()
     predicted = predict(plan)
     assert predicted.total.relus == 557056
-    assert predicted.total.online.rounds == 18
+    assert predict(plan, "delphi").total.online.rounds == 18
+    assert 17 * 3 < predicted.total.online.rounds <= 17 * 4 + 1
     assert predicted.total.offline.rounds == 3
     linear = total(cost for name, cost in predicted.ops.items() if not cost.relus and name not in ("input", "output"))
     assert 24e6 < linear.offline.up_bytes < 26e6
     assert 27e6 < linear.offline.down_bytes < 31e6
 
 
-@pytest.mark.parametrize("protocol", ["fused", "delphi"])
+@pytest.mark.parametrize("protocol", ["ot", "delphi"])
 @pytest.mark.parametrize("seed", range(10))
 def test_totals_are_sums(protocol, seed):
     plan, _ = random_plan(np.random.default_rng(seed), 32)

@@ -30,17 +30,17 @@ def view(tmp_path: Path) -> ReportView:
 
 def test_seconds_have_a_frontier_of_their_own(view: ReportView) -> None:
     by_relus = {n.name for n in view.frontier.frontier}
-    by_seconds = view.private.frontiers[("online", "fused@none")]
+    by_seconds = view.private.frontiers[("online", "ot@none")]
     assert by_relus - {n.name for n in by_seconds.frontier} == {"S3"}, "it is slow, and was on the frontier of ReLUs"
     assert [n.name for n in by_seconds.dominated] == ["S3"]
     x = [by_seconds.x(n) for n in by_seconds.frontier]
     assert x == sorted(x)
     assert len(by_seconds.drawn) == 12, "what was not measured has no place there"
-    assert {"S3"} <= {n.name for n in view.private.frontiers[("traffic", "fused@none")].frontier}
+    assert {"S3"} <= {n.name for n in view.private.frontiers[("traffic", "ot@none")].frontier}
 
 
 def network(index: int, accuracy: float, online_s: float) -> ReportedNetwork:
-    private = Private("fused@none", online_s, 1.0, 1.0, 1.0, 1, 1, 1, 1, 1, 1, "a.json")
+    private = Private("ot@none", online_s, 1.0, 1.0, 1.0, 1, 1, 1, 1, 1, 1, "a.json")
     return ReportedNetwork(
         f"n{index}", "candidate", "culled", True, 1, 1, 1, accuracy, None, f"{index:x}", 1.0, 1, False, (private,)
     )
@@ -49,7 +49,7 @@ def network(index: int, accuracy: float, online_s: float) -> ReportedNetwork:
 @given(st.lists(st.tuples(st.integers(1, 6), st.integers(1, 6)), min_size=1, max_size=12))
 def test_the_frontier_of_seconds_by_brute_force(pairs: list[tuple[int, int]]) -> None:
     networks = [network(i, float(accuracy), float(x)) for i, (x, accuracy) in enumerate(pairs)]
-    view = compute_frontier(networks, Axis("online", "fused@none"))
+    view = compute_frontier(networks, Axis("online", "ot@none"))
     best = {(x, a) for x, a in pairs if not any(q <= x and b >= a and (q, b) != (x, a) for q, b in pairs)}
     assert {(view.x(n), n.validation_accuracy) for n in view.frontier} == best
     assert len(view.frontier) == len(best)
@@ -59,12 +59,12 @@ def test_the_frontier_of_seconds_by_brute_force(pairs: list[tuple[int, int]]) ->
 
 def test_axes_are_found_by_name(view: ReportView) -> None:
     assert find_axis(view.networks, "relus") == RELUS
-    assert find_axis(view.networks, "online") == Axis("online", "fused@none")
-    assert find_axis(view.networks, "traffic", "fused@lan") == Axis("traffic", "fused@lan")
+    assert find_axis(view.networks, "online") == Axis("online", "ot@none")
+    assert find_axis(view.networks, "traffic", "ot@lan") == Axis("traffic", "ot@lan")
     with pytest.raises(SettingError, match="did you mean 'online'"):
         find_axis(view.networks, "onlin")
-    with pytest.raises(SettingError, match="'fused@wan'"):
-        find_axis(view.networks, "online", "fused@wan")
+    with pytest.raises(SettingError, match="'ot@wan'"):
+        find_axis(view.networks, "online", "ot@wan")
     with pytest.raises(SettingError, match="deepreduce bench DIR"):
         find_axis((), "online")
 
@@ -81,10 +81,10 @@ def test_the_page_offers_every_axis_and_run(tmp_path: Path) -> None:
         assert set(choices[f"waterfall-{phase}"]) == {
             f"{n['job']}|{key}|{quantity}" for n in on for key in KEYS for quantity in ("seconds", "megabytes")
         }
-    traces = {t["name"]: t for t in choices["frontier"]["total|fused@lan"]["data"]}
-    teacher = next(n for n in on if n["role"] == "teacher")["private"]["fused@lan"]
+    traces = {t["name"]: t for t in choices["frontier"]["total|ot@lan"]["data"]}
+    teacher = next(n for n in on if n["role"] == "teacher")["private"]["ot@lan"]
     assert traces["full network"]["x"] == [pytest.approx(teacher["online_s"] + teacher["offline_s"])]
-    assert choices["frontier"]["total|fused@lan"]["layout"]["xaxis"]["type"] == "log"
+    assert choices["frontier"]["total|ot@lan"]["layout"]["xaxis"]["type"] == "log"
     assert "not measured yet" not in page.text and "deepreduce bench DIR" not in page.text
     assert "12 → 9" in page.text
 
@@ -102,7 +102,7 @@ def test_a_waterfall_begins_where_the_operation_before_ended(tmp_path: Path) -> 
     for place, (y, base, x) in enumerate(bars):
         assert (y, base) == (place, pytest.approx(end))
         end = base + x
-    teacher = next(n for n in measured_frontier()["networks"] if n["role"] == "teacher")["private"]["fused@none"]
+    teacher = next(n for n in measured_frontier()["networks"] if n["role"] == "teacher")["private"]["ot@none"]
     assert end == pytest.approx(teacher["online_s"])
     names = chart["layout"]["yaxis"]["ticktext"]
     assert names[0] == "stem.conv" and names[-1] == "between them"
@@ -140,11 +140,11 @@ def test_the_table_has_the_measured_columns(tmp_path: Path) -> None:
 def test_the_picture_is_drawn_against_what_was_asked(tmp_path: Path) -> None:
     write_measured(tmp_path)
     relus = write_report(tmp_path)[1].read_text()
-    seconds = write_report(tmp_path, "online", "fused@lan")[1].read_text()
+    seconds = write_report(tmp_path, "online", "ot@lan")[1].read_text()
     assert "ReLUs per image" in relus
-    assert "Online seconds, fused@lan" in seconds and "ReLUs per image" not in seconds
+    assert "Online seconds, ot@lan" in seconds and "ReLUs per image" not in seconds
     with pytest.raises(SettingError):
-        write_report(tmp_path, "online", "fused@wan")
+        write_report(tmp_path, "online", "ot@wan")
 
 
 @pytest.mark.parametrize(
@@ -161,11 +161,11 @@ def test_a_broken_record_is_refused_by_name_and_key(
     tmp_path: Path, change: Callable[[Json], object], problem: str
 ) -> None:
     content = measured_frontier()
-    change(content["networks"][0]["private"]["fused@none"])
+    change(content["networks"][0]["private"]["ot@none"])
     write_search(tmp_path, content)
     with pytest.raises(StoreError) as caught:
         read_search(tmp_path)
-    assert "networks[0]: private: fused@none" in caught.value.message
+    assert "networks[0]: private: ot@none" in caught.value.message
     assert problem in caught.value.message
 
 
@@ -178,12 +178,12 @@ def _damage(result: Any) -> list[str]:
 @pytest.mark.parametrize("case", range(6))
 def test_a_damaged_run_is_a_notice(tmp_path: Path, case: int) -> None:
     write_measured(tmp_path)
-    first = measured_frontier()["networks"][0]["private"]["fused@none"]["run"]
+    first = measured_frontier()["networks"][0]["private"]["ot@none"]["run"]
     path = tmp_path / "runs" / first
     path.write_text(_damage(json.loads(path.read_text()))[case])
     view = compute_view(tmp_path)
     assert len(view.private.waterfalls) == 2 * 12 - 1
-    assert any("run" in notice and "resnet10, fused@none" in notice for notice in view.notices)
+    assert any("run" in notice and "resnet10, ot@none" in notice for notice in view.notices)
     path.unlink()
     assert len(compute_view(tmp_path).private.waterfalls) == 2 * 12 - 1
     write_report(tmp_path)

@@ -45,7 +45,7 @@ PointOption = Annotated[
         show_default="full, or the frontier",
     ),
 ]
-ProtocolOption = Annotated[Literal["fused", "delphi"], typer.Option(help="How ReLUs are computed.")]
+ProtocolOption = Annotated[Literal["ot", "delphi"], typer.Option(help="How ReLUs are computed.")]
 InferencesOption = Annotated[int, typer.Option(help="How many; times are medians.")]
 LinkOption = Annotated[
     list[str] | None,
@@ -103,7 +103,7 @@ class BenchCommandOptions:
 def bench_command(
     plan: PlanArgument,
     point: PointOption = None,
-    protocol: ProtocolOption = "fused",
+    protocol: ProtocolOption = "ot",
     inferences: InferencesOption = 3,
     link: LinkOption = None,
     threads: ThreadsOption = 1,

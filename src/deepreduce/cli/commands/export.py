@@ -75,7 +75,7 @@ OnnxOption = Annotated[
     typer.Option(metavar="FILE", help="Write the merged network in floating point, too.", show_default=False),
 ]
 SamplesOption = Annotated[int, typer.Option(metavar="N", help="Put N test pictures into DIR/samples.")]
-ProtocolOption = Annotated[Literal["fused", "delphi"], typer.Option(help="Whose cost is predicted.")]
+ProtocolOption = Annotated[Literal["ot", "delphi"], typer.Option(help="Whose cost is predicted.")]
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ def export_command(
     seed: SeedOption = 0,
     onnx: OnnxOption = None,
     samples: SamplesOption = 0,
-    protocol: ProtocolOption = "fused",
+    protocol: ProtocolOption = "ot",
     as_json: JsonOption = False,
 ) -> None:
     """Turn a trained network into a plan that client and server share, and integer weights for the server.
@@ -302,7 +302,7 @@ def _from_network(
     return replace(exported, source=facts, notices=tuple(notices)), network, dataset
 
 
-def _costs(exported: Exported, protocol: Literal["fused", "delphi"]) -> dict[str, Any]:
+def _costs(exported: Exported, protocol: Literal["ot", "delphi"]) -> dict[str, Any]:
     from ...plan import predict
     from ...plan.cost import run_seconds
 

@@ -84,7 +84,10 @@ InsecureOption = Annotated[
         "--insecure", help="Plain TCP, for a server that was told the same: for tests only.", rich_help_panel=TRUST
     ),
 ]
-ProtocolOption = Annotated[Literal["fused", "delphi"], typer.Option(help="delphi: exact, and slower.")]
+ProtocolOption = Annotated[
+    Literal["ot", "delphi"],
+    typer.Option(help="How ReLUs are computed: by tables of transfers, or by garbled circuits."),
+]
 BatchOption = Annotated[int, typer.Option(help="Images per prediction.")]
 ThreadsOption = Annotated[int, typer.Option(help="Threads of this side.")]
 TimeoutOption = Annotated[float, typer.Option(metavar="SECONDS", help="How long the server may be silent.")]
@@ -138,7 +141,7 @@ def predict_command(
     token_file: TokenFileOption = None,
     pin: PinOption = None,
     insecure: InsecureOption = False,
-    protocol: ProtocolOption = "fused",
+    protocol: ProtocolOption = "ot",
     batch: BatchOption = 1,
     threads: ThreadsOption = 1,
     timeout: TimeoutOption = 60.0,

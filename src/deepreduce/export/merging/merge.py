@@ -7,7 +7,7 @@ from math import inf, prod
 
 from ...plan import PARAMETER_SETS, AvgPool, Conv, Linear
 from ...plan.cost.latency import DEFAULT_MACHINE, Machine, linear_seconds, vector_seconds
-from ...plan.execution.messages import Chunk, Protocol, rescale_vector
+from ...plan.execution.messages import DEFAULT, Chunk, Protocol, rescale_vector
 from ...plan.execution.packing import choose, response_bytes, upload_bytes
 from ...plan.validation import MAX_KERNEL, MAX_WEIGHTS, weight_shape
 from ..lowering.ir import Lowered
@@ -21,7 +21,7 @@ ADDITION_S = 1e-9  # per element
 TYPICAL_SHIFT = 12  # of a Rescale, before calibration knows it
 
 
-def merge_ops(lowered: Lowered, *, protocol: Protocol = "fused", ring_bits: int = 32) -> Lowered:
+def merge_ops(lowered: Lowered, *, protocol: Protocol = DEFAULT, ring_bits: int = 32) -> Lowered:
     """Return the same function with fewer linear ops: chains, strided blocks, shortcuts and projections as one where it
     pays.
 
@@ -60,11 +60,11 @@ class PrivateCosts:
         return self.machine.linear_s + ADDITION_S * prod(shape)
 
     def rescale(self, shape: Shape) -> float:
-        """Shifts of one OT each, and the round that they take."""
+        """Return the shifts, and the rounds that they take."""
         vector = rescale_vector(prod(shape), self.ring_bits, TYPICAL_SHIFT, self.protocol)
         sent = sum(map(_bytes, vector.chunks))
-        return vector_seconds(vector, self.machine).total + self.machine.level_s + 8 * sent / RATE
+        return vector_seconds(vector, self.machine).total + vector.rounds * self.machine.level_s + 8 * sent / RATE
 
 
 def _bytes(chunk: Chunk) -> int:
-    return chunk.choices + chunk.garbled + chunk.products + chunk.labels + chunk.answers
+    return chunk.choices + chunk.garbled + chunk.products + sum(map(sum, chunk.rounds))

@@ -43,8 +43,7 @@ from .scales import Reals, Scales
 
 Integers = NDArray[np.int64]
 Weights = dict[str, NDArray[Any]]
-# With 13 the roundings of `fused` change 0.8 % of the top-1 answers of a ResNet18 on CIFAR-100, with 14 0.3 %, at 6 %
-# more bytes (bench/service/agreement.py).
+# With 13 bits more top-1 answers of a ResNet18 on CIFAR-100 change than with 14 (bench/service/agreement.py).
 ACTIVATION_BITS = 14
 MIN_WEIGHT_BITS = 8  # what may be left of a linear op's weights where its results would leave the ring
 OUTLIER = 8.0  # a channel's results may be so many times those of the median channel: more costs the others precision

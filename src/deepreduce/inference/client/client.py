@@ -23,9 +23,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ... import _core
-from ...errors import SessionError, SettingError
+from ...errors import PlanError, SessionError, SettingError
 from ...plan import Plan, decode_output, encode_input
-from ...plan.execution.messages import Protocol
+from ...plan.execution.messages import DEFAULT, Protocol, check_protocol
 from ...plan.preprocessing import normalized
 from ...progress import Progress, no_progress
 from ..access.quota_check import QuotaQuestion, ask, refusal
@@ -52,7 +52,7 @@ KEPT_RUNS = 1000
 class Client:
     """A session with a server, connected when the constructor returns; a context manager.
 
-    ``protocol``: "fused", or "delphi" for exact answers. ``batch``: images per prediction. ``threads``: of this side.
+    ``protocol``: "ot", or "delphi" (garbled circuits). ``batch``: images per prediction. ``threads``: of this side.
     ``tls``: an `ssl.SSLContext` (`deepreduce.inference.client_context`), or None for plain TCP, which is for tests: it
     keeps out nobody who can change messages; ``server_name``: what the certificate must be for, if not ``host``.
     ``pin``: the plan's digest, if it is known. ``token``: what the server asks for. ``mode="single"`` prepares within
@@ -76,7 +76,7 @@ class Client:
         host: str,
         port: int,
         *,
-        protocol: Protocol = "fused",
+        protocol: Protocol = DEFAULT,
         batch: int = 1,
         threads: int = 1,
         tls: ssl.SSLContext | None = None,
@@ -89,7 +89,10 @@ class Client:
         store_key: Path | str | None = None,
         on_progress: Progress | None = None,
     ) -> None:
-        check_one_of("protocol", protocol, get_args(Protocol))
+        try:
+            check_protocol(protocol)
+        except PlanError as error:
+            raise SettingError(error.message, error.hint) from None
         check_one_of("mode", mode, get_args(Mode))
         check_between("batch", batch, 1, MAX_BATCH)
         check_between("threads", threads, 1, MAX_THREADS)

@@ -1,4 +1,4 @@
-"""The client's online phase: one message each way per level of ReLUs (docs/reference/protocol.md, "whole run")."""
+"""The client's online phase: rounds of messages for each level of ReLUs (docs/reference/protocol.md, "whole run")."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..transport.frames import Kind
 from ..transport.meter import Run
 from ..zeroize import wiping
 from .material import ClientMaterial
-from .nonlinear.vector import unpack
+from .nonlinear.vector import ClientVector, unpack
 from .program import Program
 
 
@@ -37,16 +37,9 @@ def predict_online(
             channel.send(Kind.INPUT, batch_id, material.transcript, content, op=INPUT)
         for done, level in enumerate(program.levels):
             progress("predict", done, len(program.levels))
-            answers = []
-            for step in level:
-                with channel.meter.op(step.op):
-                    for v in material.vectors[step]:
-                        for chunk in v.vector.chunks:
-                            labels = channel.receive(Kind.LABELS, chunk.labels, op=step.op)
-                            answers.append((step.op, v.answer(chunk, labels)))
-            for op, content in answers:
-                with channel.meter.op(op):
-                    channel.send(Kind.ANSWERS, content, op=op)
+            vectors = [(step.op, v) for step in level for v in material.vectors[step]]
+            for number in range(max((v.vector.rounds for _, v in vectors), default=0)):
+                _run_round(channel, number, vectors)
         with channel.meter.op(OUTPUT):
             count = material.output_share.size
             content = channel.receive(Kind.RESULT, bits_to_bytes(count * ring_bits), op=OUTPUT)
@@ -54,3 +47,18 @@ def predict_online(
     progress("predict", len(program.levels), len(program.levels))
     with wiping(server):
         return wrap((server + material.output_share).view(np.int64), ring_bits), run
+
+
+def _run_round(channel: Channel, number: int, vectors: list[tuple[str, ClientVector]]) -> None:
+    """Receive a round's messages of all vectors, then answer them."""
+    answers = []
+    for op, v in vectors:
+        with channel.meter.op(op):
+            for chunk in v.vector.chunks if number < v.vector.rounds else ():
+                size = chunk.rounds[number].down
+                content = channel.receive(Kind.LABELS, size, op=op) if size else np.empty(0, np.uint8)
+                answers.append((op, v.answer(number, chunk, content)))
+    for op, content in answers:
+        with channel.meter.op(op):
+            if len(content):
+                channel.send(Kind.ANSWERS, content, op=op)

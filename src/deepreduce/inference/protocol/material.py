@@ -1,7 +1,7 @@
 """One-time material of one batch of images: what each party keeps between preparation and use, and its plain form.
 
 The plain form is arrays and a little JSON, for a store. It is finished material: nothing of the OT extension and no
-homomorphic key is in it; the server's vectors carry their own Delta.
+homomorphic key is in it; the server's garbled vectors (`delphi`) carry their own Delta.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
-"""The server's online phase: one message each way per level of ReLUs (docs/reference/protocol.md, "whole run")."""
+"""The server's online phase: rounds of messages for each level of ReLUs (docs/reference/protocol.md, "whole run")."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
@@ -53,23 +52,32 @@ def predict_online(
 
 
 def _run_level(channel: Channel, level: list[Step], material: ServerMaterial, shares: Shares) -> None:
-    """Run one round: send the labels of all vectors, then receive their answers."""
-    sent: list[tuple[Step, ServerVector, Any]] = []
+    """Run the rounds of a level: in each, send the messages of all vectors, then receive their answers."""
+    running: list[tuple[Step, ServerVector, Ring]] = []
     for step in level:
         with channel.meter.op(step.op):
-            for v, flat in zip(material.vectors[step], shares.operands(step), strict=True):
-                b = pad(flat)
-                sent.append((step, v, b))
-                for chunk in v.vector.chunks:
-                    channel.send(Kind.LABELS, v.labels(chunk, part(b, chunk)), op=step.op)
-    results: dict[Step, list[Ring]] = {step: [] for step in level}
-    for step, v, b in sent:
-        with channel.meter.op(step.op):
-            closed = [
-                v.close(chunk, part(b, chunk), channel.receive(Kind.ANSWERS, chunk.answers, op=step.op))
-                for chunk in v.vector.chunks
+            running += [
+                (step, v, pad(flat)) for v, flat in zip(material.vectors[step], shares.operands(step), strict=True)
             ]
-            flat = np.concatenate(closed) if closed else np.empty(0, np.uint64)
-            results[step].append(flat[: v.vector.elements])
+    closed: list[list[Ring]] = [[] for _ in running]
+    for number in range(max((v.vector.rounds for _, v, _ in running), default=0)):
+        for step, v, b in running:
+            with channel.meter.op(step.op):
+                for chunk in v.vector.chunks if number < v.vector.rounds else ():
+                    content = v.send(number, chunk, part(b, chunk))
+                    if chunk.rounds[number].down:
+                        channel.send(Kind.LABELS, content, op=step.op)
+        for (step, v, b), results in zip(running, closed, strict=True):
+            with channel.meter.op(step.op):
+                for chunk in v.vector.chunks if number < v.vector.rounds else ():
+                    size = chunk.rounds[number].up
+                    content = channel.receive(Kind.ANSWERS, size, op=step.op) if size else np.empty(0, np.uint8)
+                    result = v.receive(number, chunk, part(b, chunk), content)
+                    if result is not None:
+                        results.append(result)
+    by_step: dict[Step, list[Ring]] = {step: [] for step in level}
+    for (step, v, _), results in zip(running, closed, strict=True):
+        flat = np.concatenate(results) if results else np.empty(0, np.uint64)
+        by_step[step].append(flat[: v.vector.elements])
     for step in level:
-        shares.results(step, results[step])
+        shares.results(step, by_step[step])

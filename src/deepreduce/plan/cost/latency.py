@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ..execution.messages import Protocol, Vector
+from ..execution.messages import DEFAULT, Protocol, Vector
 from ..execution.packing import Packing
 from ..schema import INPUT, ParameterSet, Plan, Traffic
 from .network_link import NetworkLink
@@ -29,12 +29,11 @@ class Machine:
     product_s: float = 6.8e-6  # homomorphic, of polynomials of 4096 coefficients modulo two primes
     upload_s: float = 7.8e-5  # ciphertext from the client
     response_s: float = 1.1e-4  # ciphertext from the server
-    gate_offline_s: float = 6.0e-8  # AND gate garbled, sent and stored
-    circuit_offline_s: float = 6.1e-8  # AND gate of a whole circuit (delphi), whose tables outgrow the caches
-    gate_online_s: float = 5.8e-9  # AND gate evaluated
+    transfer_s: float = 1.5e-8  # transfer of ot: extended, hashed, sent and stored
+    digit_s: float = 1.9e-8  # digit of an element compared by ot
+    circuit_offline_s: float = 6.1e-8  # AND gate of delphi garbled, sent and stored
+    circuit_online_s: float = 5.8e-9  # AND gate evaluated
     byte_online_s: float = 2.8e-10  # through loopback
-    shift_offline_s: float = 2.4e-8  # element of a one-OT rescale
-    shift_online_s: float = 9.1e-9
     multiply_add_s: float = 1.8e-11  # of the online linear ops
     linear_s: float = 3.6e-5  # any linear op online
     level_s: float = 1.9e-4  # any exchange of an op online
@@ -76,7 +75,7 @@ def vector_seconds(vector: Vector, machine: Machine = DEFAULT_MACHINE) -> Second
 
 def op_seconds(
     plan: Plan,
-    protocol: Protocol = "fused",
+    protocol: Protocol = DEFAULT,
     batch: int = 1,
     machine: Machine = DEFAULT_MACHINE,
     link: NetworkLink | None = None,
@@ -111,7 +110,7 @@ def op_seconds(
 
 def run_seconds(
     plan: Plan,
-    protocol: Protocol = "fused",
+    protocol: Protocol = DEFAULT,
     batch: int = 1,
     machine: Machine = DEFAULT_MACHINE,
     link: NetworkLink | None = None,

@@ -62,12 +62,15 @@ def linear_work(packing: Packing, weights: int, parameters: ParameterSet, batch:
 
 def vector_work(vector: Vector) -> Work:
     """Return one vector of comparisons or shifts."""
-    sent = float(sum(chunk.labels + chunk.answers for chunk in vector.chunks))
-    if not vector.gates:
-        return Work({"shift_offline_s": float(vector.elements)}, {"shift_online_s": float(vector.elements)})
-    gates = float(vector.elements * vector.gates)
-    offline = "gate_offline_s" if vector.protocol == "fused" else "circuit_offline_s"
-    return Work({offline: gates}, {"gate_online_s": gates, "byte_online_s": sent})
+    sent = float(sum(exchange.down + exchange.up for chunk in vector.chunks for exchange in chunk.rounds))
+    if vector.protocol == "delphi":
+        gates = float(vector.elements * vector.gates)
+        return Work({"circuit_offline_s": gates}, {"circuit_online_s": gates, "byte_online_s": sent})
+    transfers, digits = (
+        float(vector.elements * vector.transfers),
+        float(vector.elements * len(vector.comparison.widths)),
+    )
+    return Work({"transfer_s": transfers}, {"digit_s": digits, "byte_online_s": sent})
 
 
 def op_work(plan: Plan, protocol: Protocol, batch: int, prediction: Prediction) -> dict[str, Work]:
@@ -96,7 +99,9 @@ def _interactive(op: Op, operand: Shape, ring_bits: int, protocol: Protocol, bat
     """Return all vectors of an op, and a level for each exchange that it takes online."""
     levels = _levels(op, operand, ring_bits, protocol, batch)
     offline: Counts = {}
-    online: Counts = {"level_s": float(len(levels))} if levels else {}
+    online: Counts = (
+        {"level_s": float(sum(max(vector.rounds for vector in level) for level in levels))} if levels else {}
+    )
     for vector in (vector for level in levels for vector in level):
         done = vector_work(vector)
         for counts, more in ((offline, done.offline), (online, done.online)):

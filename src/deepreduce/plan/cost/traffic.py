@@ -13,17 +13,19 @@ from ...errors import PlanError
 from ..execution.maxpool import pairs_per_level
 from ..execution.messages import (
     AND_GATE,
+    DEFAULT,
     FRAME_HEADER,
     HE_FRAME,
     LABEL,
     Protocol,
     Vector,
+    check_protocol,
     frame_bytes,
     relu_vector,
     rescale_vector,
 )
 from ..execution.packing import Packing, bits_to_bytes, packings, response_bytes, upload_bytes
-from ..execution.schedule import offline_waves, online_levels
+from ..execution.schedule import Step, offline_waves, online_levels
 from ..schema import (
     INPUT,
     OUTPUT,
@@ -62,12 +64,11 @@ class Prediction:
     setup: Cost
 
 
-def predict(plan: Plan, protocol: Protocol = "fused", batch: int = 1) -> Prediction:
+def predict(plan: Plan, protocol: Protocol = DEFAULT, batch: int = 1) -> Prediction:
     """Return the cost of ``batch`` images in one run of a valid plan. Raises `PlanError` on a protocol or batch
     unknown.
     """
-    if protocol not in ("fused", "delphi"):
-        raise PlanError(f"unknown protocol {protocol!r}", "known: fused, delphi")
+    check_protocol(protocol)
     if batch < 1:
         raise PlanError(f"a batch of {batch} images, at least 1 is needed")
     found, packed, parameters = shapes(plan), packings(plan), PARAMETER_SETS[plan.parameter_set]
@@ -86,7 +87,7 @@ def predict(plan: Plan, protocol: Protocol = "fused", batch: int = 1) -> Predict
             ops[op.name] = interactive(op, operand, ring_bits, protocol, batch)
     answer = frame_bytes(_ring(batch * prod(found[plan.output]), ring_bits))
     ops[OUTPUT] = Cost(offline=Traffic(frame_bytes(CLAIM), frame_bytes(CLAIM), 1), online=Traffic(0, answer, 0))
-    return Prediction(ops, _with_rounds(plan, total(ops.values())), setup(parameters))
+    return Prediction(ops, _with_rounds(plan, total(ops.values()), protocol), setup(parameters))
 
 
 def linear(packing: Packing, parameters: ParameterSet, ring_bits: int, batch: int) -> Cost:
@@ -117,17 +118,18 @@ def interactive(op: Op, operand: Shape, ring_bits: int, protocol: Protocol, batc
         case MaxPool():
             pairs = pairs_per_level(op, operand)
             cost = total(vector(relu_vector(batch * count, ring_bits, 0, op.window, protocol)) for count in pairs)
-            return _with(cost, offline_rounds=min(1, len(pairs)), online_rounds=len(pairs))
+            return _with(cost, offline_rounds=min(1, len(pairs)), online_rounds=cost.online.rounds)
         case _:
             return Cost()
 
 
 def vector(shape: Vector) -> Cost:
     """Return one vector of comparisons or shifts."""
-    offline, online, stored = Traffic(rounds=1), Traffic(rounds=1), Cost()
+    offline, online, stored = Traffic(rounds=1), Traffic(rounds=shape.rounds), Cost()
     for chunk in shape.chunks:
         offline += Traffic(frame_bytes(chunk.choices) + frame_bytes(chunk.products), frame_bytes(chunk.garbled))
-        online += Traffic(frame_bytes(chunk.answers), frame_bytes(chunk.labels))
+        for exchange in chunk.rounds:
+            online += Traffic(frame_bytes(exchange.up), frame_bytes(exchange.down))
         stored += _stored(shape, chunk.padded)
     count = Cost(relus=shape.elements) if shape.function == "relu" else Cost(rescales=shape.elements)
     return count + stored + Cost(offline=offline, online=online)
@@ -138,11 +140,17 @@ def _stored(shape: Vector, p: int) -> Cost:
     if shape.protocol == "delphi":
         client = AND_GATE * shape.gates + LABEL * 2 * shape.ring_bits + WORD  # tables, labels, r'
         return Cost(stored_bytes_client=p * client, stored_bytes_server=p * shape.ring_bits // 8)
-    if shape.function == "rescale":
-        return Cost(stored_bytes_client=p * 3 * WORD, stored_bytes_server=p * WORD + p // 8)  # a'', q, r'; g, c
+    c, relu, row = shape.comparison, shape.function == "relu", p // 8
+    nodes = 2 * len(c.groups) * row
+    tables = sum(bits_to_bytes(p << width) * (1 + equal) for width, equal in zip(c.widths, c.equals, strict=True))
+    chosen = (c.transfers + 2 * c.ands + shape.selectors) * row
     return Cost(
-        stored_bytes_client=p * (AND_GATE * shape.gates + LABEL * shape.width + 3 * WORD),  # a'', w, r'
-        stored_bytes_server=p * 6 * WORD + p // 4,  # four pads, u, rho; two colors
+        # a, the selected pad, r' and w; tables; choices, shares and triples of bits
+        stored_bytes_client=p * (3 + relu) * WORD + tables + chosen + nodes + 3 * c.ands * row,
+        # pads, rho and u; choices and pads of digits, masks, shares and triples of bits, lambda
+        stored_bytes_server=p * ((1 << shape.selectors) + 1 + relu) * WORD
+        + (c.bits + 2 * len(c.widths) + c.products + 3 * c.ands + relu) * row
+        + nodes,
     )
 
 
@@ -157,10 +165,22 @@ def setup(parameters: ParameterSet) -> Cost:
     return Cost(offline=Traffic(up, frame_bytes(points + POINT) + frame_bytes(OT_SETUP), 2))
 
 
-def _with_rounds(plan: Plan, cost: Cost) -> Cost:
+def _with_rounds(plan: Plan, cost: Cost, protocol: Protocol) -> Cost:
     levels = online_levels(plan)
     offline = len(offline_waves(plan)) + (2 if levels else 1)
-    return _with(cost, offline_rounds=offline, online_rounds=len(levels) + 1)
+    return _with(cost, offline_rounds=offline, online_rounds=sum(level_rounds(plan, protocol)) + 1)
+
+
+def level_rounds(plan: Plan, protocol: Protocol) -> list[int]:
+    """Return the round trips of each level: those of its op that takes the most."""
+    found, ops = shapes(plan), {op.name: op for op in plan.ops}
+
+    def needed(step: Step) -> int:
+        op = ops[step.op]
+        cost = interactive(op, found[op.inputs[0]], plan.ring.ring_bits, protocol, 1)
+        return cost.online.rounds // (len(pairs_per_level(op, found[op.inputs[0]])) if isinstance(op, MaxPool) else 1)
+
+    return [max(map(needed, level)) for level in levels] if (levels := online_levels(plan)) else []
 
 
 def _with(cost: Cost, offline_rounds: int, online_rounds: int) -> Cost:
@@ -172,7 +192,7 @@ def _with(cost: Cost, offline_rounds: int, online_rounds: int) -> Cost:
 
 
 def _same_round(first: Cost, second: Cost) -> Cost:
-    return _with(first + second, offline_rounds=1, online_rounds=1)
+    return _with(first + second, offline_rounds=1, online_rounds=max(first.online.rounds, second.online.rounds))
 
 
 def _ring(elements: int, bits: int) -> int:

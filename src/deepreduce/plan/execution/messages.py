@@ -7,24 +7,45 @@ docs/reference/protocol.md has the messages themselves; a session refuses any ot
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple, TypeAlias
 
+from ...errors import PlanError
+from .comparison import Comparison, comparison
 from .packing import bits_to_bytes
 
-Protocol: TypeAlias = Literal["fused", "delphi"]
+Protocol: TypeAlias = Literal["ot", "delphi"]
+PROTOCOLS: tuple[Protocol, ...] = ("ot", "delphi")
+DEFAULT: Protocol = "ot"
 Function: TypeAlias = Literal["relu", "rescale"]
+
+REMOVED = {"fused": "its roundings, which the client knew, gave the weights away over repeated predictions"}
 
 FRAME_HEADER = 8
 GROUP = 16  # instances garbled in lockstep; a chunk is padded to whole groups
-RELU_CHUNK = 2048  # elements per frame
-RESCALE_CHUNK = 32768
+CHUNK = 2048  # elements per frame
+TABLE_CHUNK = 8192  # of `ot`, whose rows of bits are short
 HE_FRAME = 8  # ciphertexts per frame
 OT_BLOCK = 128  # transfers that one step of the extension makes
 LABEL = 16
 AND_GATE = 2 * LABEL  # half gates
 OT_BYTES = 4  # per transfer, from the receiver of the extension (SoftSpoken, k = 4)
-HASH_KEY = 16  # public, at the head of the first chunk's garbled material
+HASH_KEY = 16  # public, at the head of the first chunk's GARBLED frame
+
+
+def check_protocol(name: str) -> None:
+    """Raise `PlanError` for a protocol that is unknown or was removed."""
+    if name in REMOVED:
+        raise PlanError(f"protocol {name!r} was removed: {REMOVED[name]}", f"use {DEFAULT}, which is exact")
+    if name not in PROTOCOLS:
+        raise PlanError(f"unknown protocol {name!r:.40}", f"known: {', '.join(PROTOCOLS)}")
+
+
+class Round(NamedTuple):
+    """Bytes of one exchange online; 0 where there is no message."""
+
+    down: int  # server to client
+    up: int  # client to server
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,18 +55,17 @@ class Chunk:
     first: int  # element
     elements: int
     padded: int  # to whole groups
-    choices: int  # offline, client to server: transfers that choose the labels of the client's bits
-    garbled: int  # offline, server to client: tables, and its own transfers' corrections
+    choices: int  # offline, client to server: corrections of the transfers in which the client chooses
+    garbled: int  # offline, server to client: tables, and corrections of the transfers in which the server chooses
     products: int  # offline, client to server: corrections of products
-    labels: int  # online, server to client
-    answers: int  # online, client to server
+    rounds: tuple[Round, ...]  # online
 
 
 @dataclass(frozen=True, slots=True)
 class Vector:
     """``elements`` comparisons (function "relu") or right shifts ("rescale") that run together.
 
-    ``width`` bits of the shifted shares are compared by the fused protocol; ``gates`` are AND gates per element.
+    ``width`` bits of the shifted shares decide a ReLU by `ot`; ``gates`` are AND gates per element of `delphi`.
     """
 
     function: Function
@@ -62,34 +82,77 @@ class Vector:
         """Elements of all chunks, each padded to whole groups."""
         return sum(chunk.padded for chunk in self.chunks)
 
+    @property
+    def rounds(self) -> int:
+        """Round trips online."""
+        return len(self.chunks[0].rounds) if self.chunks else 0
+
+    @property
+    def comparison(self) -> Comparison:
+        """What `ot` compares: all bits of a ReLU's window but the sign, or all bits that are shifted."""
+        high = self.width - 1 if self.function == "relu" else self.ring_bits - self.shift
+        return comparison(self.shift, high)
+
+    @property
+    def transfers(self) -> int:
+        """Transfers of an element of `ot`: those in which the client chooses, then those in which the server does."""
+        compared, relu = self.comparison, self.function == "relu"
+        return compared.transfers + 2 * compared.ands + self.selectors + compared.bits + relu
+
+    @property
+    def selectors(self) -> int:
+        """Bits that select one of the elements of `ot`: the outcome, the carry if there is one, the client's sign."""
+        return (2 if self.function == "relu" else 1) + (self.shift > 0)
+
 
 def relu_vector(elements: int, ring_bits: int, shift: int, window: int, protocol: Protocol) -> Vector:
-    """ReLUs with a truncation by ``shift`` bits. ``window``: bits that the sums may use (fused)."""
+    """ReLUs with a truncation by ``shift`` bits. ``window``: bits that the sums may use (`ot`)."""
     if protocol == "delphi":
         return _garbled_vector("relu", elements, ring_bits, shift, 3 * (ring_bits - 1) - shift)
-    width = window - shift
-
-    def sizes(first: int, count: int, p: int) -> Chunk:
-        garbled = AND_GATE * (width - 1) * p + ot_bytes(p) + (HASH_KEY if first == 0 else 0)
-        labels = LABEL * width * p + bits_to_bytes(4 * p * ring_bits)
-        ring = bits_to_bytes(p * ring_bits)
-        return Chunk(first, count, p, ot_bytes(width * p), garbled, ring, labels, ring)
-
-    return Vector("relu", "fused", elements, ring_bits, shift, width, width - 1, _chunks(elements, RELU_CHUNK, sizes))
+    return _table_vector("relu", elements, ring_bits, shift, window - shift)
 
 
 def rescale_vector(elements: int, ring_bits: int, shift: int, protocol: Protocol) -> Vector:
     """Arithmetic right shifts by ``shift`` > 0 bits."""
     if protocol == "delphi":
         return _garbled_vector("rescale", elements, ring_bits, shift, 2 * (ring_bits - 1))
+    return _table_vector("rescale", elements, ring_bits, shift, 0)
+
+
+def _table_vector(function: Function, elements: int, ring_bits: int, shift: int, width: int) -> Vector:
+    relu = function == "relu"
+    shape = Vector(function, "ot", elements, ring_bits, shift, width, 0, ())
+    compared, selectors = shape.comparison, shape.selectors
 
     def sizes(first: int, count: int, p: int) -> Chunk:
-        garbled = ot_bytes(p) + (HASH_KEY if first == 0 else 0)
-        return Chunk(
-            first, count, p, 0, garbled, bits_to_bytes(p * shift), bits_to_bytes(p), bits_to_bytes(p * ring_bits)
-        )
+        chosen = compared.transfers + 2 * compared.ands + selectors
+        garbled = ot_bytes((compared.bits + relu) * p) + (HASH_KEY if first == 0 else 0)
+        ring = bits_to_bytes(p * ring_bits)
+        return Chunk(first, count, p, ot_bytes(chosen * p), garbled, ring if relu else 0, _table_rounds(shape, p))
 
-    return Vector("rescale", "fused", elements, ring_bits, shift, 0, 0, _chunks(elements, RESCALE_CHUNK, sizes))
+    return replace(shape, chunks=_chunks(elements, TABLE_CHUNK, sizes))
+
+
+def _table_rounds(shape: Vector, p: int) -> tuple[Round, ...]:
+    """Tables; shares and products of bits; elements."""
+    compared, row = shape.comparison, p // 8
+    tables = zip(compared.widths, compared.equals, strict=True)
+    rounds = [
+        Round(
+            sum(bits_to_bytes(p * width) for width in compared.widths),
+            sum(bits_to_bytes(p << width) * (1 + equal) for width, equal in tables),
+        )
+    ]
+    for number, layer in enumerate(compared.layers):
+        ands = 2 * sum(merge.ands for merge in layer)
+        rounds.append(Round(row * (ands + (0 if number else compared.products)), row * ands))
+    if compared.products and not compared.layers:
+        rounds.append(Round(row * compared.products, 0))
+    rounds[-1] = Round(rounds[-1].down, rounds[-1].up + row * (1 + (shape.shift > 0)))
+    turned = row if shape.function == "relu" else 0
+    elements = bits_to_bytes(p * shape.ring_bits << shape.selectors)
+    last = Round(turned + elements, bits_to_bytes(p * shape.ring_bits))
+    return (*rounds, last) if compared.bits else (last,)  # without bits to compare the client has chosen offline
 
 
 def ot_bytes(transfers: int) -> int:
@@ -107,10 +170,10 @@ def _garbled_vector(function: Function, elements: int, ring_bits: int, shift: in
         # The client's inputs are its share and its next mask.
         garbled = AND_GATE * gates * p + (HASH_KEY if first == 0 else 0)
         answers = bits_to_bytes(p * ring_bits)
-        return Chunk(first, count, p, ot_bytes(2 * ring_bits * p), garbled, 0, LABEL * ring_bits * p, answers)
+        rounds = (Round(LABEL * ring_bits * p, answers),)
+        return Chunk(first, count, p, ot_bytes(2 * ring_bits * p), garbled, 0, rounds)
 
-    chunks = _chunks(elements, RELU_CHUNK, sizes)
-    return Vector(function, "delphi", elements, ring_bits, shift, ring_bits, gates, chunks)
+    return Vector(function, "delphi", elements, ring_bits, shift, ring_bits, gates, _chunks(elements, CHUNK, sizes))
 
 
 def _chunks(elements: int, size: int, sizes: Callable[[int, int, int], Chunk]) -> tuple[Chunk, ...]:

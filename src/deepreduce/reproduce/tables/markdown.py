@@ -62,7 +62,7 @@ def _part(column: str, rows: Sequence[RowView], comparable: bool) -> list[str]:
         fields.append(("C_k, ours", lambda row: "-" if row.criticality is None else _summary(row.criticality)))
     if any(row.printed_latency_s is not None for row in rows):
         fields.append(("s, paper", lambda row: "-" if row.printed_latency_s is None else f"{row.printed_latency_s:g}"))
-        fields += [("s online + offline, predicted", _fused), ("the same with `delphi`", _delphi)]
+        fields += [("s online + offline, predicted", _ot), ("the same with `delphi`", _delphi)]
     lines = [_line(["network", *(name for name, _ in fields)]), _line(["---", *("---:" for _ in fields)])]
     for heading, members in _grouped(rows).items():
         if heading:
@@ -125,8 +125,8 @@ def _seeds(cell: CellView) -> str:
     return "0" if cell.ours is None else str(cell.ours.test.n)
 
 
-def _fused(row: RowView) -> str:
-    return "-" if row.latency is None else f"{row.latency.fused_online_s:.3f} + {row.latency.fused_offline_s:.2f}"
+def _ot(row: RowView) -> str:
+    return "-" if row.latency is None else f"{row.latency.ot_online_s:.3f} + {row.latency.ot_offline_s:.2f}"
 
 
 def _delphi(row: RowView) -> str:

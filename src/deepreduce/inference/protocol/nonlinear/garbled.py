@@ -56,7 +56,7 @@ class GarbledClient:
         key, self._tables[chunk.first] = split_key(chunk, content)
         self._key = self._key if key is None else key
 
-    def answer(self, chunk: Chunk, content: Bytes) -> Bytes:
+    def answer(self, number: int, chunk: Chunk, content: Bytes) -> Bytes:
         """Return the colors of the output labels, which only the server can decode."""
         v = self.vector
         labels, tables = self._labels.pop(chunk.first), self._tables.pop(chunk.first)
@@ -119,17 +119,17 @@ class GarbledServer:
         """There are none."""
         raise AssertionError("the garbled circuit has no products")
 
-    def labels(self, chunk: Chunk, shares: Ring) -> Bytes:
+    def send(self, number: int, chunk: Chunk, shares: Ring) -> Bytes:
         """Labels of its share."""
         if chunk.first in self._labeled:  # labels of two inputs would reveal Delta
             raise AssertionError("a garbled circuit is used once")
         assert self._delta is not None
         self._labeled.add(chunk.first)
-        content, b = np.empty(chunk.labels, np.uint8), np.ascontiguousarray(shares)
+        content, b = np.empty(chunk.rounds[number].down, np.uint8), np.ascontiguousarray(shares)
         _core.circuit_encode(self.vector.ring_bits, self._delta, self._seed, group(chunk), b, content, self._threads)
         return content
 
-    def close(self, chunk: Chunk, shares: Ring, content: Bytes) -> Ring:
+    def receive(self, number: int, chunk: Chunk, shares: Ring, content: Bytes) -> Ring | None:
         """Decodes the colors: the result minus the client's mask."""
         colors, own = content.view(np.uint16).reshape(-1, self.vector.ring_bits), self._colors.pop(chunk.first)
         own ^= colors
@@ -138,7 +138,7 @@ class GarbledServer:
         return result
 
     def state(self) -> State:
-        """Return what `labels` and `close` need."""
+        """Return what `send` and `receive` need."""
         delta = {} if self._delta is None else {"delta": self._delta.to_bytes()}  # there is none without elements
         return {"seed": self._seed, **delta, **by_chunk("colors", self._colors)}
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from ....plan.execution.messages import Vector
-from .fused import FusedClient, FusedServer
 from .garbled import GarbledClient, GarbledServer
-from .rescale import RescaleClient, RescaleServer
+from .tables import TableClient, TableServer
 from .vector import ClientVector, ServerVector, State
 
 
@@ -25,17 +24,13 @@ def restored_client(vector: Vector, state: State, threads: int) -> ClientVector:
 
 
 def restored_server(vector: Vector, state: State, threads: int) -> ServerVector:
-    """Return the server's side as its `state` was, ready to send labels."""
+    """Return the server's side as its `state` was, ready to send."""
     return _server(vector).restored(vector, state, threads)
 
 
-def _client(vector: Vector) -> type[GarbledClient] | type[FusedClient] | type[RescaleClient]:
-    if vector.protocol == "delphi":
-        return GarbledClient
-    return FusedClient if vector.function == "relu" else RescaleClient
+def _client(vector: Vector) -> type[GarbledClient] | type[TableClient]:
+    return GarbledClient if vector.protocol == "delphi" else TableClient
 
 
-def _server(vector: Vector) -> type[GarbledServer] | type[FusedServer] | type[RescaleServer]:
-    if vector.protocol == "delphi":
-        return GarbledServer
-    return FusedServer if vector.function == "relu" else RescaleServer
+def _server(vector: Vector) -> type[GarbledServer] | type[TableServer]:
+    return GarbledServer if vector.protocol == "delphi" else TableServer

@@ -1,7 +1,7 @@
 """Base of both roles of a vector of comparisons or shifts: padding, chunks and the random material.
 
-A vector's protocol is five messages, each cut into chunks (plan/execution/messages.py): choices up, garbled down,
-products up offline; labels down, answers up online. Some protocols have no choices or no products.
+A vector's protocol is three messages offline (choices up, garbled down, products up) and rounds online of a message
+down and one up, each cut into chunks (plan/execution/messages.py). Some protocols have no products.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ class ClientVector(Protocol):
     def receive_garbled(self, chunk: Chunk, content: Bytes, reverse: _core.OtSender) -> Bytes | None:
         """Takes the garbled material, returns the products message."""
 
-    def answer(self, chunk: Chunk, content: Bytes) -> Bytes:
-        """Evaluates on the server's labels, returns the answers message."""
+    def answer(self, number: int, chunk: Chunk, content: Bytes) -> Bytes:
+        """Return the client's message of round ``number``, for the server's."""
 
     def state(self) -> State:
         """Return what `answer` needs, before its first call; `registry.restored_client` makes a vector of it again."""
@@ -55,14 +55,14 @@ class ServerVector(Protocol):
     def receive_products(self, chunk: Chunk, content: Bytes) -> None:
         """Takes the products message."""
 
-    def labels(self, chunk: Chunk, shares: Ring) -> Bytes:
-        """Return the labels message for the chunk's shares [padded]."""
+    def send(self, number: int, chunk: Chunk, shares: Ring) -> Bytes:
+        """Return the server's message of round ``number``, for the chunk's shares [padded]."""
 
-    def close(self, chunk: Chunk, shares: Ring, content: Bytes) -> Ring:
-        """Return the server's share of the result [padded] from the answers message."""
+    def receive(self, number: int, chunk: Chunk, shares: Ring, content: Bytes) -> Ring | None:
+        """Takes the client's message of a round; returns the server's share of the result [padded] after the last."""
 
     def state(self) -> State:
-        """Return what `labels` and `close` need, before their first call; for `registry.restored_server`."""
+        """Return what `send` and `receive` need, before their first call; for `registry.restored_server`."""
 
 
 def by_chunk(name: str, parts: Mapping[int, NDArray[Any]]) -> State:
