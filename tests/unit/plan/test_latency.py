@@ -14,14 +14,20 @@ from deepreduce.plan.cost.latency import DEFAULT_MACHINE, Machine, Seconds, op_s
 from deepreduce.plan.cost.network_link import NetworkLink, parse_link
 
 BENCH = Path(__file__).parents[3] / "bench"
-# Numbers of another machine would say nothing about the constants, which are those of one machine.
-RECORDED = sorted((BENCH / "results").glob("private_two-core-epyc*.json"))
+# Files of records, the protocol that is read from each, and whether linear layers were merged. The constants of `delphi`
+# were fitted on one machine, those of `ot` on another.
+RECORDED = (
+    ("private-unmerged_two-core-xeon*.json", "delphi", False),
+    ("private_two-core-epyc*.json", "ot", True),
+)
 POINTS = ("full", "S2^RT+S3^RT+S4^RT", "S2^RT+S3^RT, alpha=0.5, rho=0.5")
 
 
 @pytest.fixture(scope="module")
 def plans():
-    return {point: plan_of("resnet18", point)[0] for point in POINTS}
+    return {
+        (point, merged): plan_of("resnet18", point, merge=merged)[0] for point in POINTS for merged in (False, True)
+    }
 
 
 @pytest.fixture(scope="module")
@@ -30,8 +36,13 @@ def small():
 
 
 def recorded():
-    runs = [run for path in RECORDED for run in json.loads(path.read_text())]
-    return [run for run in runs if run["point"] in POINTS]
+    return [
+        run | {"merged": merged}
+        for files, protocol, merged in RECORDED
+        for path in sorted((BENCH / "results").glob(files))
+        for run in json.loads(path.read_text())
+        if run["point"] in POINTS and run["protocol"] == protocol
+    ]
 
 
 def test_there_are_records_of_both_protocols_and_three_networks():
@@ -43,7 +54,7 @@ def test_there_are_records_of_both_protocols_and_three_networks():
 @pytest.mark.parametrize("run", recorded(), ids=lambda run: f"{run['relus']} {run['protocol']} {run['network']}")
 def test_what_was_recorded_is_predicted_within_a_quarter(plans, run):
     link = parse_link(run["network"])
-    predicted = run_seconds(plans[run["point"]], run["protocol"], run["batch"], DEFAULT_MACHINE, link)
+    predicted = run_seconds(plans[run["point"], run["merged"]], run["protocol"], run["batch"], DEFAULT_MACHINE, link)
     assert predicted.online == pytest.approx(run["online"]["seconds"], rel=0.25)
     assert predicted.offline == pytest.approx(run["offline"]["seconds"], rel=0.25)
 
@@ -96,7 +107,7 @@ def test_the_fit_finds_the_constants_that_made_the_runs(small, plans, network, m
 
     true = Machine(**{name: 3 * getattr(DEFAULT_MACHINE, name) for name in Machine.__dataclass_fields__})
     runs = []
-    for name, plan in {"small": small, "large": plans[POINTS[2]]}.items():
+    for name, plan in {"small": small, "large": plans[POINTS[2], True]}.items():
         for protocol in ("ot", "delphi"):
             for used in {"none", network}:
                 link = parse_link(used)

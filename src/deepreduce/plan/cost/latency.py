@@ -36,9 +36,9 @@ class Machine:
     byte_online_s: float = 2.8e-10  # through loopback
     multiply_add_s: float = 1.8e-11  # of the online linear ops
     linear_s: float = 3.6e-5  # any linear op online
-    level_s: float = 1.9e-4  # any exchange of an op online
+    level_s: float = 2.6e-4  # any exchange of an op online
     link_linear_s: float = 5.5e-3  # any linear op offline over a link: requests and answers alternate
-    link_level_s: float = 1.7e-3  # any round over a link, beside its round trip
+    link_level_s: float = 1.2e-3  # any round over a link, beside its round trip
     link_rest: float = 0.056  # share of computing and transfers that the longest of them does not cover
 
 
