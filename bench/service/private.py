@@ -19,6 +19,8 @@ from deepreduce.export import plan_of
 from deepreduce.plan import write_plan, write_weights
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+from private_figure import draw
+
 import results_page
 
 POINTS = {
@@ -109,6 +111,7 @@ def main() -> None:
     about = ABOUT.format(inferences=arguments.inferences)
     page.write_text(results_page.head(f"Private ResNet18, {'un' * arguments.unmerged}merged", about) + table)
     page.with_suffix(".json").write_text(json.dumps(results, indent=1) + "\n")
+    draw(page.with_suffix(".svg"), results, arguments.protocol[0])
     print(f"wrote {page}")
 
 
