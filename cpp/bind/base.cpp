@@ -28,7 +28,7 @@ void register_base(nb::module_& m) {
         [](std::size_t count, unsigned bits) {
             if (bits < 1 || bits > 64) throw std::invalid_argument("bits must be 1..64, not " + std::to_string(bits));
             auto out = make<std::uint64_t>({count});
-            {
+            if (count) {  // without values there may be no memory to write to
                 nb::gil_scoped_release release;
                 auto* values = out.data();
                 const std::size_t blocks = (count + 1) / 2;
