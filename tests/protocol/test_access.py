@@ -166,7 +166,10 @@ def strangers():
     found += [framed(b"", kind) for kind in Kind if kind != Kind.ERROR] + [framed(b"\1", kind) for kind in Kind]
     found += [framed(good[0], sequence=1), framed(good[0], zero=1), framed(b"x" * (HELLO_LIMIT + 1))]
     found += [framed(good[0], length=0xFFFFFFFF), framed(good[0], length=len(good[0]) - 1), framed(good[0]) * 3]
-    found += [framed(good[0]) + framed(b"\0" * 16, Kind.PREPARE, 1), framed(good[0]) + framed(b"\1", Kind.ASK, 1)]
+    found += [
+        framed(good[0]) + framed(b"\0" * 16, Kind.PREPARE, 1),
+        framed(good[0]) + framed(b"\1", Kind.QUOTA_CHECK, 1),
+    ]
     whole = framed(good[2])
     for _ in range(60):
         damaged = bytearray(whole)

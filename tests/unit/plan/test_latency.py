@@ -14,8 +14,8 @@ from deepreduce.plan.cost.latency import DEFAULT_MACHINE, Machine, Seconds, op_s
 from deepreduce.plan.cost.network_link import NetworkLink, parse_link
 
 BENCH = Path(__file__).parents[3] / "bench"
-# Files of records, the protocol that is read from each, and whether linear layers were merged. The constants of `delphi`
-# were fitted on one machine, those of `ot` on another.
+# Files of records, the protocol that is read from each, and whether linear layers were merged. The constants of
+# `delphi` were fitted on one machine, those of `ot` on another.
 RECORDED = (
     ("private-unmerged_two-core-xeon*.json", "delphi", False),
     ("private_two-core-epyc*.json", "ot", True),

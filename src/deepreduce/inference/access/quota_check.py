@@ -1,6 +1,6 @@
 """Quota check: a metered client asks before it spends one-time material (docs/reference/protocol.md, "Quotas").
 
-client: ASK {what};     server: ALLOWANCE {granted, seconds until it is worth asking again; 0: not known}
+client: QUOTA_CHECK {what};     server: QUOTA_ANSWER {granted, seconds until it is worth asking again; 0: not known}
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ..transport.errors import PeerError
 from ..transport.frames import Kind, Reason
 
 ANSWER = struct.Struct("<BI")
-ASK = 1  # byte
+QUESTION_BYTES = 1  # byte
 
 
 class QuotaQuestion(IntEnum):
@@ -47,17 +47,17 @@ def asked_for(content: bytes) -> QuotaQuestion:
 
 def ask(channel: Channel, asked: QuotaQuestion) -> QuotaAnswer:
     """Return the client's question, and the answer."""
-    channel.send(Kind.ASK, bytes([asked]))
-    granted, retry_s = ANSWER.unpack(channel.receive(Kind.ALLOWANCE, ANSWER.size).tobytes())
+    channel.send(Kind.QUOTA_CHECK, bytes([asked]))
+    granted, retry_s = ANSWER.unpack(channel.receive(Kind.QUOTA_ANSWER, ANSWER.size).tobytes())
     if granted > 1:
         raise SessionError("the server sent an answer that is neither yes nor no", "it may be another version")
     return QuotaAnswer(bool(granted), retry_s)
 
 
-def refusal(asked: QuotaQuestion, allowance: QuotaAnswer) -> PeerError:
+def refusal(asked: QuotaQuestion, answer: QuotaAnswer) -> PeerError:
     """Return the message to the client; the session goes on, and nothing prepared is lost."""
     what = "predictions" if asked == QuotaQuestion.PREDICTION else "preparations"
-    hint = f"try again in {shown_seconds(allowance.retry_s)}" if allowance.retry_s else "ask its operator for more"
+    hint = f"try again in {shown_seconds(answer.retry_s)}" if answer.retry_s else "ask its operator for more"
     return PeerError(f"the server's quota of {what} is used up", f"{hint}; what is prepared is kept", Reason.QUOTA)
 
 

@@ -282,9 +282,9 @@ class Client:
         if not connection.metered:
             return
         with self._guarded():
-            allowance = ask(connection.channel, asked)
-        if not allowance.granted:
-            raise refusal(asked, allowance)
+            answer = ask(connection.channel, asked)
+        if not answer.granted:
+            raise refusal(asked, answer)
 
     def _take(self) -> tuple[bytes, ClientMaterial]:
         """Return a batch that is from now on used up."""

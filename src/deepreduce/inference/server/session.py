@@ -19,7 +19,7 @@ from ...plan.cost.traffic import BATCH_ID, CLAIM
 from ...plan.execution.packing import bits_to_bytes
 from ..access.access import AdmittedSession
 from ..access.quota import QuotaError
-from ..access.quota_check import ASK, asked_for
+from ..access.quota_check import QUESTION_BYTES, asked_for
 from ..protocol.key_setup import setup_request_bytes
 from ..protocol.material import ServerMaterial
 from ..protocol.nonlinear.vector import Bytes, unpack
@@ -122,7 +122,11 @@ class Session:
         """Return one request; False when the client has left."""
         plan, channel = terms.program.plan, self._channel
         count = terms.program.batch * prod(plan.input_shape)
-        lengths = {Kind.INPUT: CLAIM + bits_to_bytes(count * plan.ring.ring_bits), Kind.BYE: 0, Kind.ASK: ASK}
+        lengths = {
+            Kind.INPUT: CLAIM + bits_to_bytes(count * plan.ring.ring_bits),
+            Kind.BYE: 0,
+            Kind.QUOTA_CHECK: QUESTION_BYTES,
+        }
         if self._offline is None:
             lengths[Kind.SETUP] = setup_request_bytes(plan.ring.ring_bits)
         else:
@@ -138,7 +142,7 @@ class Session:
                     self._serve_setup(terms, content)
                 case Kind.PREPARE if self._offline is not None:
                     self._serve_prepare(terms, self._offline, content.tobytes())
-                case Kind.ASK:
+                case Kind.QUOTA_CHECK:
                     self._serve_ask(terms, content.tobytes())
                 case Kind.INPUT:
                     self._serve_input(terms, content, count)
@@ -152,10 +156,10 @@ class Session:
     def _serve_ask(self, terms: Terms, content: bytes) -> None:
         """Books what the client is about to ask for, if it may."""
         batches = self._booked + 1
-        allowance = self._admitted().ask(asked_for(content), terms.program.batch, batches, batches * terms.each)
-        if not allowance.granted:
-            self._emit("refused", reason="quota", retry_s=allowance.retry_s or None)
-        self._channel.send(Kind.ALLOWANCE, allowance.encoded())
+        answer = self._admitted().ask(asked_for(content), terms.program.batch, batches, batches * terms.each)
+        if not answer.granted:
+            self._emit("refused", reason="quota", retry_s=answer.retry_s or None)
+        self._channel.send(Kind.QUOTA_ANSWER, answer.encoded())
 
     def _serve_input(self, terms: Terms, content: Bytes, count: int) -> None:
         program, bits = terms.program, terms.program.plan.ring.ring_bits

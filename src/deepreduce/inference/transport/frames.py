@@ -30,8 +30,8 @@ class Kind(IntEnum):
     RESULT = 14
     BYE = 15
     BUSY = 16
-    ASK = 21
-    ALLOWANCE = 22
+    QUOTA_CHECK = 21
+    QUOTA_ANSWER = 22
     ERROR = 255
 
 
