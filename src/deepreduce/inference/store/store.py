@@ -32,6 +32,7 @@ from ..zeroize import fresh_key, wipe, wiping
 from .database import FORMAT, Database, damaged_error, disk_error
 from .encrypted_file import KEY, DamagedError, seal, sealed_bytes, unseal
 from .files import remove_unlocked, sync_folder, write_all
+from .filesystem import refuse_network_folder
 from .key_sources import key_sources
 from .key_wrapping import SALT, Wrapping, WrongKeyError, new_lock, open_lock
 from .spent_list import BurntList, Known
@@ -87,6 +88,7 @@ class Store:
         self.folder = Path(folder)
         self.notices: list[str] = []
         self._max_bytes = max_bytes
+        refuse_network_folder(self.folder)
         self._make_folders()
         self._database = Database(self.folder / DATABASE)
         self._burnt = BurntList(self.folder / BURNT)
