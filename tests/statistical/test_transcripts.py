@@ -101,8 +101,8 @@ def test_a_mask_that_is_used_again_is_caught():
 def test_an_activation_that_is_opened_unmasked_is_caught():
     begin = TableServer.__init__
 
-    def without_rho(self, *arguments):
-        begin(self, *arguments)
+    def without_rho(self, *arguments, **settings):
+        begin(self, *arguments, **settings)
         self._rho[:] = 0
 
     with patch.object(TableServer, "__init__", without_rho):

@@ -74,12 +74,13 @@ def garbled(circuit, a, b, ring_bits, shift, ots, threads=1):
     return signed((share + r) & np.uint64(2**ring_bits - 1), ring_bits)[:count]
 
 
-def run_vector(vector, a, b, ots, reverse, stored=True):
+def run_vector(vector, a, b, ots, reverse, stored=True, salts=(b"", b"")):
     """Both roles of a vector on shares, in the sizes that are agreed: the re-shared result, opened, as signed numbers.
 
-    ``stored``: the material goes through its plain form before it is used.
+    ``stored``: the material goes through its plain form before it is used. ``salts``: what client and server call the
+    vector.
     """
-    client, server = registry.client_vector(vector, 1), registry.server_vector(vector, 1)
+    client, server = registry.client_vector(vector, 1, salts[0]), registry.server_vector(vector, 1, salts[1])
     a, b = pad(a), pad(b)
     for chunk in vector.chunks:
         choices = client.choose(chunk, part(a, chunk), ots[1])

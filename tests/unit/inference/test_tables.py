@@ -1,5 +1,7 @@
 """ReLU and Rescale by tables of transfers: exact for every share, at every width; sizes as agreed; restored."""
 
+from itertools import islice
+
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
@@ -7,6 +9,7 @@ from hypothesis import given, settings, strategies as st
 from deepreduce import _core
 from deepreduce.errors import PlanError
 from deepreduce.inference.protocol.nonlinear.registry import client_vector, server_vector
+from deepreduce.inference.protocol.nonlinear.vector import bound_key, vector_salts
 from deepreduce.plan.execution.comparison import comparison
 from deepreduce.plan.execution.messages import check_protocol, relu_vector, rescale_vector
 from two_party import fresh, ot_pair, run_vector, signed, split
@@ -181,3 +184,17 @@ def test_a_removed_protocol_says_why():
         check_protocol("fused")
     with pytest.raises(PlanError, match="unknown protocol 'x'"):
         check_protocol("x")
+
+
+@pytest.mark.parametrize("protocol", ["ot", "delphi"])
+def test_hash_keys_belong_to_a_batch_and_a_vector(protocol):
+    """Both sides name the vector alike, or nothing opens; equal random bytes give other keys in another batch."""
+    vector, y = relu_vector(16, 32, 12, 28, protocol), np.arange(16) << 14
+    names = [name for batch in (b"a" * 16, b"b" * 16) for name in islice(vector_salts(batch), 2)]
+    random = fresh(1)
+    assert len({bound_key(random, name).tobytes() for name in names}) == 4
+    shares = split(y, 32, np.random.default_rng(1))
+    right = run_vector(vector, *shares, ot_pair(), ot_pair(), salts=(names[0], names[0]))
+    assert np.array_equal(right, y >> 12)
+    wrong = run_vector(vector, *shares, ot_pair(), ot_pair(), salts=(names[0], names[1]))
+    assert not np.array_equal(wrong, y >> 12)

@@ -27,7 +27,7 @@ from .key_setup import Keys
 from .linear import Decrypted, PackingLayout, encrypted_input
 from .material import ClientMaterial
 from .nonlinear.registry import client_vector
-from .nonlinear.vector import Bytes, ClientVector, pad, part
+from .nonlinear.vector import Bytes, ClientVector, pad, part, vector_salts
 from .program import Program, Ring, Shares, fresh_result
 
 Vectors = dict[Step, list[ClientVector]]
@@ -52,8 +52,9 @@ class Preparation:
             channel.send(Kind.PREPARE, batch_id, op=INPUT)
         # The claim binds the batch id, so the transcript may begin after the request.
         with channel.meter.phase(phase), channel.transcript() as digests:
+            salts = vector_salts(batch_id)
             vectors = {
-                step: [client_vector(p.vector, self.threads) for p in program.parts[step]]
+                step: [client_vector(p.vector, self.threads, next(salts)) for p in program.parts[step]]
                 for level in program.levels
                 for step in level
             }

@@ -18,7 +18,7 @@ from .key_setup import Keys, server_keys
 from .linear import OfflineLinear, add_uploads
 from .material import ServerMaterial
 from .nonlinear.registry import server_vector
-from .nonlinear.vector import Bytes, ServerVector
+from .nonlinear.vector import Bytes, ServerVector, vector_salts
 from .program import Program, Ring
 
 Vectors = dict[Step, list[ServerVector]]
@@ -31,7 +31,7 @@ class Offline(Protocol):
     def set_up(self, request: Bytes) -> None:
         """Agrees on keys; ``request``: the content of the client's first SETUP frame. Raises `SessionError`."""
 
-    def run(self) -> tuple[Masks, Vectors]:
+    def run(self, batch_id: bytes) -> tuple[Masks, Vectors]:
         """Return everything between PREPARE and the claims. Raises `SessionError`."""
 
     def close(self) -> None:
@@ -50,12 +50,13 @@ class LocalOffline:
         """Agrees on keys."""
         self._keys = server_keys(self._wire, self._program.plan, request)
 
-    def run(self) -> tuple[Masks, Vectors]:
+    def run(self, batch_id: bytes) -> tuple[Masks, Vectors]:
         """Return one batch."""
         program = self._program
         assert self._keys is not None  # a preparation is not taken before the set-up
+        salts = vector_salts(batch_id)
         vectors = {
-            step: [server_vector(p.vector, self._threads) for p in program.parts[step]]
+            step: [server_vector(p.vector, self._threads, next(salts)) for p in program.parts[step]]
             for level in program.levels
             for step in level
         }

@@ -239,7 +239,7 @@ class Session:
     def _prepare(self, offline: Offline, pool: ServerPool, batch_id: bytes) -> Phase:
         channel, phase = self._channel, Phase()
         with channel.meter.phase(phase), channel.transcript() as digests:
-            material = ServerMaterial(*offline.run(), b"", phase)
+            material = ServerMaterial(*offline.run(batch_id), b"", phase)
             try:
                 material.transcript = transcript = hashlib.sha256(digests[1].digest() + digests[0].digest()).digest()
                 if channel.receive(Kind.CLAIM, CLAIM, op=OUTPUT).tobytes() != batch_id + transcript:

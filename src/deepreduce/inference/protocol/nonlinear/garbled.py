@@ -16,6 +16,7 @@ from .vector import (
     Bytes,
     Ring,
     State,
+    bound_key,
     by_chunk,
     extend_receiver,
     extend_sender,
@@ -30,8 +31,9 @@ from .vector import (
 class GarbledClient:
     """The evaluator; its inputs are its share and its next mask."""
 
-    def __init__(self, vector: Vector, threads: int = 1, mask: Ring | None = None) -> None:
+    def __init__(self, vector: Vector, threads: int = 1, mask: Ring | None = None, salt: bytes = b"") -> None:
         self.vector = vector
+        self._salt = salt
         self.mask: Ring = _core.random_ring(vector.padded, vector.ring_bits) if mask is None else mask  # r'
         self._threads = threads
         self._key: Bytes = np.empty(0, np.uint8)  # the hash key, when it has arrived
@@ -54,7 +56,7 @@ class GarbledClient:
     def receive_garbled(self, chunk: Chunk, content: Bytes, reverse: _core.OtSender) -> None:
         """Keeps the tables."""
         key, self._tables[chunk.first] = split_key(chunk, content)
-        self._key = self._key if key is None else key
+        self._key = self._key if key is None else bound_key(key, self._salt)
 
     def answer(self, number: int, chunk: Chunk, content: Bytes) -> Bytes:
         """Return the colors of the output labels, which only the server can decode."""
@@ -84,10 +86,11 @@ class GarbledClient:
 class GarbledServer:
     """The garbler; its input is its share."""
 
-    def __init__(self, vector: Vector, threads: int = 1) -> None:
+    def __init__(self, vector: Vector, threads: int = 1, salt: bytes = b"") -> None:
         self.vector = vector
         self._threads = threads
-        self._key, self._seed = random_bytes(16), random_bytes(16)
+        self._sent_key, self._seed = random_bytes(16), random_bytes(16)
+        self._key = bound_key(self._sent_key, salt)
         self._delta: _core.Delta | None = None
         self._colors: dict[int, NDArray[np.uint16]] = {}
         self._labeled: set[int] = set()
@@ -97,9 +100,9 @@ class GarbledServer:
         assert choices is not None
         v, self._delta = self.vector, ot.delta
         zero = extend_sender(ot, chunk.padded * 2 * v.ring_bits, choices, self._threads)
-        head = len(self._key) if chunk.first == 0 else 0
+        head = len(self._sent_key) if chunk.first == 0 else 0
         content = np.empty(chunk.garbled, np.uint8)
-        content[:head] = self._key[:head]
+        content[:head] = self._sent_key[:head]
         with wiping(zero):
             self._colors[chunk.first] = _core.circuit_garble(
                 v.function,

@@ -8,14 +8,14 @@ from .tables import TableClient, TableServer
 from .vector import ClientVector, ServerVector, State
 
 
-def client_vector(vector: Vector, threads: int) -> ClientVector:
-    """Return the client's side of the vector's protocol, with a fresh mask."""
-    return _client(vector)(vector, threads)
+def client_vector(vector: Vector, threads: int, salt: bytes = b"") -> ClientVector:
+    """Return the client's side of the vector's protocol, with a fresh mask; ``salt``: of `vector_salts`."""
+    return _client(vector)(vector, threads, salt=salt)
 
 
-def server_vector(vector: Vector, threads: int) -> ServerVector:
-    """Return the server's side of the vector's protocol, with fresh seeds."""
-    return _server(vector)(vector, threads)
+def server_vector(vector: Vector, threads: int, salt: bytes = b"") -> ServerVector:
+    """Return the server's side of the vector's protocol, with fresh seeds; ``salt``: of `vector_salts`."""
+    return _server(vector)(vector, threads, salt=salt)
 
 
 def restored_client(vector: Vector, state: State, threads: int) -> ClientVector:

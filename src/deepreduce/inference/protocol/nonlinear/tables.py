@@ -17,7 +17,19 @@ from ....plan.execution.comparison import Comparison, DigitGroup
 from ....plan.execution.messages import Chunk, Vector
 from ...zeroize import wipe, wiping
 from .bits import Rows, above, all_of, coefficients, monomials
-from .vector import Bytes, Ring, State, extend_receiver, extend_sender, group, part, random_bytes, split_key, unpack
+from .vector import (
+    Bytes,
+    Ring,
+    State,
+    bound_key,
+    extend_receiver,
+    extend_sender,
+    group,
+    part,
+    random_bytes,
+    split_key,
+    unpack,
+)
 
 LABEL = 16
 REVERSE_ROW = 1 << 20  # rows of the server's transfers are numbered from here on, the client's from 0 (hash keys)
@@ -111,8 +123,9 @@ class TableClient(_Tables):
 
     _KEPT = frozenset({"shares", "chosen", "pads", "nodes", "triples", "select", "products"})
 
-    def __init__(self, vector: Vector, threads: int = 1, mask: Ring | None = None) -> None:
+    def __init__(self, vector: Vector, threads: int = 1, mask: Ring | None = None, salt: bytes = b"") -> None:
         super().__init__(vector, threads)
+        self._salt = salt
         self.mask: Ring = _core.random_ring(vector.padded, vector.ring_bits) if mask is None else mask  # r'
         self._key: Bytes = np.empty(0, np.uint8)
 
@@ -149,7 +162,7 @@ class TableClient(_Tables):
         """Makes the pads of its tables; answers with products of the server's hidden bit and its share."""
         v, c, n, at = self.vector, self._compared, chunk.padded, group(chunk)
         key, rest = split_key(chunk, content)
-        self._key = self._key if key is None else key
+        self._key = self._key if key is None else bound_key(key, self._salt)
         kept = self._parts[chunk.first]
         blocks, greater, equal, chosen = kept.pop("blocks"), kept.pop("greater"), kept.pop("equal"), kept["chosen"]
         q = extend_sender(reverse, (c.bits + self._relu) * n, rest, self._threads)
@@ -265,9 +278,10 @@ class TableServer(_Tables):
 
     _KEPT = frozenset({"choices", "read", "masks", "nodes", "triples", "lambda", "select", "u"})
 
-    def __init__(self, vector: Vector, threads: int = 1) -> None:
+    def __init__(self, vector: Vector, threads: int = 1, salt: bytes = b"") -> None:
         super().__init__(vector, threads)
-        self._key = random_bytes(16)
+        self._sent_key = random_bytes(16)
+        self._key = bound_key(self._sent_key, salt)
         self._rho: Ring = _core.random_ring(vector.padded, vector.ring_bits)
 
     def garble(self, chunk: Chunk, choices: Bytes | None, ot: _core.OtSender, reverse: _core.OtReceiver) -> Bytes:
@@ -300,7 +314,7 @@ class TableServer(_Tables):
         if self._relu:
             kept["lambda"], kept["transferred"] = rows[c.bits], blocks[digits:]
         self._parts[chunk.first] = kept
-        return np.concatenate([self._key, correction]) if chunk.first == 0 else correction
+        return np.concatenate([self._sent_key, correction]) if chunk.first == 0 else correction
 
     def receive_products(self, chunk: Chunk, content: Bytes) -> None:
         """Its share u of lambda times the client's share."""

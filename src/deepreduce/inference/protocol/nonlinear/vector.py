@@ -6,7 +6,9 @@ down and one up, each cut into chunks (plan/execution/messages.py). Some protoco
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Iterator, Mapping
+from itertools import count
 from typing import Any, Protocol
 
 import numpy as np
@@ -123,6 +125,18 @@ def extend_sender(ot: _core.OtSender, count: int, correction: Bytes, threads: in
     rounded = -(-count // OT_BLOCK) * OT_BLOCK
     blocks: Bytes = ot.extend(rounded, correction, threads).reshape(-1)
     return blocks[: count * 16]
+
+
+def bound_key(key: Bytes, salt: bytes) -> Bytes:
+    """Return the key of a vector's hashes, from the server's random bytes and what both sides call the vector: two
+    batches have two keys, whichever side repeats itself.
+    """
+    return np.frombuffer(hashlib.sha256(b"deepreduce hash key" + key.tobytes() + salt).digest()[:HASH_KEY], np.uint8)
+
+
+def vector_salts(batch_id: bytes) -> Iterator[bytes]:
+    """Yield what both sides call the vectors of a batch, in the order of the schedule."""
+    return (batch_id + number.to_bytes(4, "little") for number in count())
 
 
 def split_key(chunk: Chunk, content: Bytes) -> tuple[Bytes | None, Bytes]:

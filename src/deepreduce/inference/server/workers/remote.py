@@ -41,9 +41,9 @@ class RemoteOffline:
         """Agrees on keys, which stay in the worker."""
         self._relay({"do": "set-up"}, request)
 
-    def run(self) -> tuple[Masks, Vectors]:
+    def run(self, batch_id: bytes) -> tuple[Masks, Vectors]:
         """Return one batch."""
-        done = self._relay({"do": "prepare"})
+        done = self._relay({"do": "prepare", "batch": batch_id.hex()})
         with _worker_errors():
             arrays = {name: np.empty(shape, kind) for name, kind, shape in done["arrays"]}
             try:

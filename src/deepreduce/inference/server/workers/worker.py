@@ -55,7 +55,7 @@ class _Worker:
                     self._offline.set_up(self._link.take(np.empty(size, np.uint8)))
                     self._link.send({"do": "done"})
                 else:
-                    self._prepare()
+                    self._prepare(bytes.fromhex(head["batch"]))
             except SessionError as error:
                 return self._link.send({"do": "refused", "text": error.message})
             except OSError:
@@ -65,10 +65,10 @@ class _Worker:
             finally:
                 _core.wipe_residue()
 
-    def _prepare(self) -> None:
+    def _prepare(self, batch_id: bytes) -> None:
         phase = Phase()
         with self._wire.meter.phase(phase):
-            masks, vectors = self._offline.run()
+            masks, vectors = self._offline.run(batch_id)
         arrays = ServerMaterial(masks, vectors, b"", phase).plain().arrays
         described = [(name, array.dtype.str, array.shape) for name, array in arrays.items()]
         seconds = {name: op.seconds for name, op in phase.ops.items()}
