@@ -87,7 +87,7 @@ fuzz: $(VENV)/.built
 
 $(SANITIZE)/venv/.created:
 	$(PYTHON) -m venv $(SANITIZE)/venv
-	$(SANITIZE)/venv/bin/python -m pip install --quiet 'pytest>=8' 'hypothesis>=6.100'
+	$(SANITIZE)/venv/bin/python -m pip install --quiet 'pytest>=8' 'hypothesis>=6.100' 'pillow>=10'
 	touch $@
 
 # pip compiles what has changed (in its own build folder) and links the Python sources.
