@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -69,13 +70,17 @@ def python_fuzzers() -> list[Fuzzer]:
     """Imports everything of ours with instrumentation, once."""
     import atheris
 
+    # An editable installation has a loader of its own, whose modules atheris passes over: straight from the sources.
+    sys.meta_path[:] = [found for found in sys.meta_path if not type(found).__module__.startswith("_editable")]
+    sys.path.insert(0, str(ROOT / "src"))
+    (installed,) = Path(sysconfig.get_path("platlib"), "deepreduce").glob("_core*.so")
     with (
         open(os.devnull, "w") as quiet,  # noqa: PTH123
         contextlib.redirect_stderr(quiet),
         atheris.instrument_imports(include=["deepreduce"], enable_loader_override=False),
     ):
-        if core := os.environ.get(CORE):
-            _other_core(core)
+        core = os.environ.get(CORE)
+        _other_core(core or str(installed))
         targets = all_targets(torch=not core)  # torch has a run-time library of its own
     for chosen in targets:
         write_seeds(SEEDS / chosen.name, chosen.seeds())

@@ -70,7 +70,9 @@ def main() -> int:
     broken = [name for name, one in totals.targets.items() if one.broken]
     if broken:
         print(f"error: inputs that break {', '.join(broken)} are in {CORPORA}; run the tests to see how")
-    return 1 if broken else 0
+    if blind := totals.blind():
+        print(f"error: nothing of ours was covered by {', '.join(blind)}: its modules were not instrumented")
+    return 1 if broken or blind else 0
 
 
 def _fuzz(fuzzers: Sequence[Fuzzer], seconds: float, each: float, *, rounds: bool) -> Totals:

@@ -11,6 +11,7 @@ import pytest
 from deepreduce.errors import DataError, SessionError
 from fuzz.edits import OPERATIONS, edit, edits, joined, parts, patch, patched
 from fuzz.target import SANITIZED, ExcessError, Target, check, deadline
+from fuzz.totals import Found, Totals
 
 pytestmark = pytest.mark.core
 
@@ -78,3 +79,11 @@ def test_edits():
     assert patched(frame, patch(18, b"abc") + patch(0, b"z")) == b"z" + frame[1:18] + b"ab"
     contents = [b"", os.urandom(300), b"rest"]
     assert parts(joined(*contents), 3) == contents
+
+
+def test_a_run_without_coverage_is_noticed():
+    totals = Totals()
+    totals.add("seen", Found(executions=10, edges=3))
+    totals.add("blind", Found(executions=10))
+    totals.add("cut short", Found())
+    assert totals.blind() == ["blind"]

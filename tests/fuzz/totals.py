@@ -54,6 +54,10 @@ class Totals:
         total.slowest_s = max(total.slowest_s, found.slowest_s)
         total.broken = sorted({*total.broken, *found.broken})
 
+    def blind(self) -> list[str]:
+        """Targets whose inputs reached no instrumented code, so that the fuzzer learned nothing from them."""
+        return [name for name, one in self.targets.items() if one.executions and not one.edges]
+
     @classmethod
     def read(cls, path: Path) -> Totals:
         """What earlier runs wrote."""
