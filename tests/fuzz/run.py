@@ -45,6 +45,7 @@ KEPT = 12  # inputs of them
 
 def main() -> int:
     """The exit code."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # threads of torch do not survive the forks that fuzz
     options = _options()
     if options.reproduce:
         _reproduce(*options.reproduce)

@@ -258,8 +258,8 @@ class Store:
         return row
 
     def _burn(self, db: sqlite3.Connection, batch_ids: list[bytes]) -> None:
-        """Lists them, then deletes their keys; the caller's transaction ends it. Raises `StoreError` where a row that was
-        read cannot be found again: the database is damaged, and the batch would be claimed again and again.
+        """Lists them, then deletes their keys; the caller's transaction ends it. Raises `StoreError` where a row that
+        was read cannot be found again: the database is damaged, and the batch would be claimed again and again.
         """
         for batch_id in batch_ids:
             changed = db.execute("UPDATE batches SET state = 'burnt', key = NULL WHERE id = ?", (batch_id,)).rowcount
