@@ -207,7 +207,7 @@ void register_elements(nb::module_& m) {
     m.def(
         "elements_mask",
         [](unsigned ring_bits, unsigned shift, unsigned width, const Words& b, const Bytes& sign, const Bytes& carry,
-           const Bytes& moved_sign, const Bytes& moved_carry, const Bytes& turned, const Words& u, const Words& rho,
+           const Bytes& moved_sign, const Bytes& moved_carry, const Bytes& masked_sign, const Words& u, const Words& rho,
            const Words& pads) {
             const auto shape = element_shape(ring_bits, shift, width, b.size());
             const std::size_t row = b.size() / 8;
@@ -218,28 +218,28 @@ void register_elements(nb::module_& m) {
                 expect_size(moved_carry, row, "moved_carry");
             }
             if (width) {
-                expect_size(turned, row, "turned");
+                expect_size(masked_sign, row, "masked_sign");
                 expect_size(u, b.size(), "u");
             }
             expect_size(rho, b.size(), "rho");
             expect_size(pads, b.size() << shape.selectors(), "pads");
             auto out = make<std::uint64_t>({pads.size()});
             nb::gil_scoped_release release;
-            ot::elements_mask(shape, b.data(), sign.data(), carry.data(), moved_sign.data(), moved_carry.data(), turned.data(),
+            ot::elements_mask(shape, b.data(), sign.data(), carry.data(), moved_sign.data(), moved_carry.data(), masked_sign.data(),
                               u.data(), rho.data(), pads.data(), out.data());
             return out;
         },
-        "ring_bits"_a, "shift"_a, "width"_a, "b"_a, "sign"_a, "carry"_a, "moved_sign"_a, "moved_carry"_a, "turned"_a, "u"_a,
+        "ring_bits"_a, "shift"_a, "width"_a, "b"_a, "sign"_a, "carry"_a, "moved_sign"_a, "moved_carry"_a, "masked_sign"_a, "u"_a,
         "rho"_a, "pads"_a, "uint64 [2^selectors elements]: the server's masked elements.");
     m.def(
         "elements_open",
-        [](unsigned ring_bits, unsigned shift, unsigned width, const Words& a, const Bytes& sign, const Bytes& turned,
+        [](unsigned ring_bits, unsigned shift, unsigned width, const Words& a, const Bytes& sign, const Bytes& masked_sign,
            const Bytes& chosen, const Words& w, const Words& mask, const Words& pad, const Words& elements) {
             const auto shape = element_shape(ring_bits, shift, width, a.size());
             const std::size_t row = a.size() / 8;
             if (width) {
                 expect_size(sign, row, "sign");
-                expect_size(turned, row, "turned");
+                expect_size(masked_sign, row, "masked_sign");
                 expect_size(w, a.size(), "w");
             }
             expect_size(chosen, shape.selectors() * row, "chosen");
@@ -248,11 +248,11 @@ void register_elements(nb::module_& m) {
             expect_size(elements, a.size() << shape.selectors(), "elements");
             auto out = make<std::uint64_t>({a.size()});
             nb::gil_scoped_release release;
-            ot::elements_open(shape, a.data(), sign.data(), turned.data(), chosen.data(), w.data(), mask.data(), pad.data(),
+            ot::elements_open(shape, a.data(), sign.data(), masked_sign.data(), chosen.data(), w.data(), mask.data(), pad.data(),
                               elements.data(), out.data());
             return out;
         },
-        "ring_bits"_a, "shift"_a, "width"_a, "a"_a, "sign"_a, "turned"_a, "chosen"_a, "w"_a, "mask"_a, "pad"_a, "elements"_a,
+        "ring_bits"_a, "shift"_a, "width"_a, "a"_a, "sign"_a, "masked_sign"_a, "chosen"_a, "w"_a, "mask"_a, "pad"_a, "elements"_a,
         "uint64 [elements]: what the client returns.");
 }
 

@@ -302,7 +302,7 @@ void select_pads_receive(HashKey key, std::uint64_t row, std::uint64_t first_gro
 }
 
 void elements_mask(const ElementShape& shape, const std::uint64_t* b, const std::uint8_t* sign, const std::uint8_t* carry,
-                   const std::uint8_t* moved_sign, const std::uint8_t* moved_carry, const std::uint8_t* turned,
+                   const std::uint8_t* moved_sign, const std::uint8_t* moved_carry, const std::uint8_t* masked_sign,
                    const std::uint64_t* u, const std::uint64_t* rho, const std::uint64_t* pads, std::uint64_t* out) {
     const std::uint64_t ring = ring::mask(shape.ring_bits), n = shape.elements;
     const std::uint64_t wrap = ring::power(shape.width ? shape.width : shape.ring_bits - shape.shift);
@@ -311,7 +311,7 @@ void elements_mask(const ElementShape& shape, const std::uint64_t* b, const std:
     Flags outcome(n), raise(n), sides(n);
     Words high(n);
     expand(sign, n, outcome.data());
-    if (relu) expand(turned, n, sides.data());
+    if (relu) expand(masked_sign, n, sides.data());
     {
         const Flags moved = expanded(moved_sign, n);
         for (std::size_t i = 0; i < n; ++i) {
@@ -342,13 +342,13 @@ void elements_mask(const ElementShape& shape, const std::uint64_t* b, const std:
     }
 }
 
-void elements_open(const ElementShape& shape, const std::uint64_t* a, const std::uint8_t* sign, const std::uint8_t* turned,
+void elements_open(const ElementShape& shape, const std::uint64_t* a, const std::uint8_t* sign, const std::uint8_t* masked_sign,
                    const std::uint8_t* chosen, const std::uint64_t* w, const std::uint64_t* mask, const std::uint64_t* pad,
                    const std::uint64_t* elements, std::uint64_t* out) {
     const std::uint64_t ring = ring::mask(shape.ring_bits), n = shape.elements;
     const std::uint64_t half = ring::power(shape.ring_bits - 1);
     const Flags open = choices_of(chosen, n / 8, shape.selectors(), 0, n);
-    const Flags mine = shape.width ? expanded(sign, n) : Flags(n), other = shape.width ? expanded(turned, n) : Flags(n);
+    const Flags mine = shape.width ? expanded(sign, n) : Flags(n), other = shape.width ? expanded(masked_sign, n) : Flags(n);
     Words found(n);
     for (std::uint64_t slot = 0; slot < 1u << shape.selectors(); ++slot) {
         const std::uint64_t* from = elements + slot * n;
@@ -360,7 +360,7 @@ void elements_open(const ElementShape& shape, const std::uint64_t* a, const std:
     for (std::size_t i = 0; i < n; ++i) {
         std::uint64_t element = found[i] ^ pad[i];
         if (shape.width) {
-            // s a_h for s = sign + turned + lambda (xor), of which lambda a_h is shared as u + w.
+            // s a_h for s = sign + masked_sign + lambda (xor), of which lambda a_h is shared as u + w.
             const std::uint64_t high = ring::shift_share(a[i], shape.ring_bits, shape.shift, shape.width);
             const std::uint64_t turn = spread(mine[i] ^ other[i]);
             element += (high & turn) + negate_if(w[i], turn);

@@ -78,16 +78,16 @@ struct ElementShape {
 };
 
 // Server, online. b: its shares; sign (a ReLU's: [y >= 0]; a shift's: the carry out of the top) and carry: its shares of the
-// outcome; moved_sign, moved_carry: the client's choices as announced; turned: its sign share xor lambda (ReLU); u: its share
-// of lambda a_h (ReLU). Writes the masked elements [2^selectors][elements], mod 2^l.
+// outcome; moved_sign, moved_carry: the client's choices as announced; masked_sign: its sign share xor lambda (ReLU); u:
+// its share of lambda a_h (ReLU). Writes the masked elements [2^selectors][elements], mod 2^l.
 void elements_mask(const ElementShape& shape, const std::uint64_t* b, const std::uint8_t* sign, const std::uint8_t* carry,
-                   const std::uint8_t* moved_sign, const std::uint8_t* moved_carry, const std::uint8_t* turned,
+                   const std::uint8_t* moved_sign, const std::uint8_t* moved_carry, const std::uint8_t* masked_sign,
                    const std::uint64_t* u, const std::uint64_t* rho, const std::uint64_t* pads, std::uint64_t* out);
 
 // Client, online. a: its shares; sign: its share of the outcome; chosen: [selectors] rows of the pads that it can open; w: its
 // share of lambda a_h (ReLU); mask: r'. Writes what it returns.
-void elements_open(const ElementShape& shape, const std::uint64_t* a, const std::uint8_t* sign, const std::uint8_t* turned,
-                   const std::uint8_t* chosen, const std::uint64_t* w, const std::uint64_t* mask, const std::uint64_t* pad,
+void elements_open(const ElementShape& shape, const std::uint64_t* a, const std::uint8_t* sign,
+                   const std::uint8_t* masked_sign, const std::uint8_t* chosen, const std::uint64_t* w, const std::uint64_t* mask, const std::uint64_t* pad,
                    const std::uint64_t* elements, std::uint64_t* out);
 
 }  // namespace deepreduce::ot

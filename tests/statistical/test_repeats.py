@@ -11,7 +11,8 @@ from unittest.mock import patch
 import numpy as np
 
 from deepreduce.inference import Client
-from deepreduce.inference.protocol.nonlinear.tables import TableClient, TableServer
+from deepreduce.inference.protocol.nonlinear.table_client import TableClient
+from deepreduce.inference.protocol.nonlinear.table_server import TableServer
 from deepreduce.plan import Flatten, Linear, Relu, run
 from plan_samples import conv, plan_of, random_weights
 from sessions import serving

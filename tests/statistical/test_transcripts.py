@@ -15,7 +15,7 @@ from views import PLAN, SECRET_OF, images, predictions, strings, weights
 
 from deepreduce import _core
 from deepreduce.inference.protocol import client_offline
-from deepreduce.inference.protocol.nonlinear.tables import TableServer
+from deepreduce.inference.protocol.nonlinear.table_server import TableServer
 from deepreduce.plan import run
 
 FALSE_ALARM = 1e-6

@@ -16,7 +16,7 @@ import numpy as np
 
 from deepreduce.inference import Client, Server
 from deepreduce.inference.protocol.linear import Decrypted
-from deepreduce.inference.protocol.nonlinear.tables import TableClient
+from deepreduce.inference.protocol.nonlinear.table_client import TableClient
 from deepreduce.inference.protocol.nonlinear.vector import part, unpack
 from deepreduce.inference.transport.channel import Channel
 from deepreduce.inference.transport.frames import Kind

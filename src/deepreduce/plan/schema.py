@@ -100,8 +100,8 @@ class Relu:
     """Kept elements give ``max(0, y) >> shift``, removed ones ``y >> shift`` (floor), so that both share a scale.
 
     ``kept`` is None when all are kept, else one bit per element of one image in row-major order, packed by
-    `numpy.packbits` (first element in the highest bit; trailing bits zero). The protocol is right for
-    |y| <= 2^(window - 1) - 2^shift; ``peak`` is the calibrated maximum of |y|.
+    `numpy.packbits` (first element in the highest bit; trailing bits zero). The protocols are right for
+    -2^(window - 1) <= y < 2^(window - 1); ``peak`` is the calibrated maximum of |y|.
     """
 
     name: str

@@ -233,18 +233,14 @@ def _check_ranges(op: Op, ring_bits: int) -> None:
         case Relu():
             _bound(op.name, "window", op.window, 1, ring_bits)
             _bound(op.name, "shift", op.shift, 0, min(ring_bits - 2, op.window - 1))
-            _check_peak(op.name, op.peak, MARGIN, 2 ** (op.window - 1) - 2**op.shift)
-            if op.kept is not None and op.shift:
-                _check_peak(op.name, op.peak, MARGIN, 2 ** (ring_bits - 2) - 2**op.shift)
+            _check_peak(op.name, op.peak, MARGIN, 2 ** (op.window - 1) - 1)
         case MaxPool():
             # Differences of two inputs reach twice their peak.
             _bound(op.name, "window", op.window, 1, ring_bits)
             _check_peak(op.name, op.peak, 2 * MARGIN, 2 ** (op.window - 1) - 1)
         case Rescale():
             _bound(op.name, "shift", op.shift, 2 - ring_bits, ring_bits - 2)
-            # The client rounds its share up after adding 2^(l-2) (docs/reference/protocol.md).
-            bound = 2 ** (ring_bits - 2) - 2 ** max(0, op.shift)
-            _check_peak(op.name, op.peak, MARGIN * 2 ** max(0, -op.shift), bound)
+            _check_peak(op.name, op.peak, MARGIN * 2 ** max(0, -op.shift), 2 ** (ring_bits - 1) - 1)
         case _:
             pass
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from deepreduce import _core
-from deepreduce.errors import PlanError
+from deepreduce.errors import SettingError
 from deepreduce.inference.protocol.nonlinear.registry import client_vector, server_vector
 from deepreduce.inference.protocol.nonlinear.vector import bound_key, vector_salts
 from deepreduce.plan.execution.comparison import comparison
@@ -180,9 +180,9 @@ def test_bad_shapes_are_refused():
 
 
 def test_a_removed_protocol_says_why():
-    with pytest.raises(PlanError, match=r"'fused' was removed: .*use ot, which is exact"):
+    with pytest.raises(SettingError, match=r"'fused' was removed: .*use ot, which is exact"):
         check_protocol("fused")
-    with pytest.raises(PlanError, match="unknown protocol 'x'"):
+    with pytest.raises(SettingError, match="unknown protocol 'x'"):
         check_protocol("x")
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from deepreduce.errors import PlanError
+from deepreduce.errors import PlanError, SettingError
 from deepreduce.plan import AvgPool, Cost, MaxPool, Relu, Rescale, Traffic, pack_kept, predict
 from deepreduce.plan.cost.traffic import vector
 from deepreduce.plan.execution.messages import relu_vector, rescale_vector
@@ -185,5 +185,5 @@ def test_no_images_are_refused(batch):
 
 
 def test_unknown_protocols_are_refused():
-    with pytest.raises(PlanError, match="unknown protocol 'magic'"):
+    with pytest.raises(SettingError, match="unknown protocol 'magic'"):
         predict(resnet18(8), "magic")

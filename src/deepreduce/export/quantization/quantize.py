@@ -87,7 +87,7 @@ class _Quantizer:
     def __init__(self, lowered: Lowered, ring: FixedPoint, bits: int, weight_bits: int, scales: Scales) -> None:
         self.lowered, self.ring, self.bits, self.weight_bits = lowered, ring, bits, weight_bits
         self.largest = 2 ** (weight_bits - 1) - 1
-        # Beyond this many bits, MARGIN times the peak would leave some window, or the range of a Rescale.
+        # Beyond this many bits, MARGIN times the peak could leave the ring.
         self.accumulator_bits = min(weight_bits + bits + GROWTH_BITS, ring.ring_bits - 4)
         self.scales = scales
         self.ops: dict[str, Op] = {}
@@ -252,7 +252,7 @@ class _Quantizer:
         if isinstance(op, Rescale):
             self._put(replace(op, shift=shift, peak=peak))
         else:
-            window = max(shift + 1, (MARGIN * peak + 2**shift - 1).bit_length() + 1)
+            window = max(shift + 1, (MARGIN * peak).bit_length() + 1)
             self._put(replace(op, shift=shift, peak=peak, window=window))
 
     def _rounds(self, name: str, half: int) -> bool:

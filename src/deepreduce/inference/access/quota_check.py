@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from ...errors import SessionError
+from ...units import show_duration
 from ..transport.channel import Channel
 from ..transport.errors import PeerError
 from ..transport.frames import Kind, Reason
@@ -57,13 +58,6 @@ def ask(channel: Channel, asked: QuotaQuestion) -> QuotaAnswer:
 def refusal(asked: QuotaQuestion, answer: QuotaAnswer) -> PeerError:
     """Return the message to the client; the session goes on, and nothing prepared is lost."""
     what = "predictions" if asked == QuotaQuestion.PREDICTION else "preparations"
-    hint = f"try again in {shown_seconds(answer.retry_s)}" if answer.retry_s else "ask its operator for more"
+    wait_s = answer.retry_s if answer.retry_s < 120 else -(-answer.retry_s // 60) * 60  # shown in minutes: rounded up
+    hint = f"try again in {show_duration(wait_s)}" if wait_s else "ask its operator for more"
     return PeerError(f"the server's quota of {what} is used up", f"{hint}; what is prepared is kept", Reason.QUOTA)
-
-
-def shown_seconds(seconds: int) -> str:
-    """``45 s``, ``12 min``, ``3 h`` or ``2 d``, rounded up."""
-    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= 2 * size:
-            return f"{-(-seconds // size)} {unit}"
-    return f"{seconds} s"

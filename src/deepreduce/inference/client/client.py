@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ... import _core
-from ...errors import PlanError, SessionError, SettingError
+from ...errors import SessionError, SettingError
 from ...plan import Plan, decode_output, encode_input
 from ...plan.execution.messages import DEFAULT, Protocol, check_protocol
 from ...plan.preprocessing import normalized
@@ -89,10 +89,7 @@ class Client:
         store_key: Path | str | None = None,
         on_progress: Progress | None = None,
     ) -> None:
-        try:
-            check_protocol(protocol)
-        except PlanError as error:
-            raise SettingError(error.message, error.hint) from None
+        check_protocol(protocol)
         check_one_of("mode", mode, get_args(Mode))
         check_between("batch", batch, 1, MAX_BATCH)
         check_between("threads", threads, 1, MAX_THREADS)

@@ -10,7 +10,7 @@ from .store import DATABASE
 
 
 def store_summary(folder: Path) -> dict[str, int]:
-    """Return {"ready": batches, "bytes": of their files}; zeros where there is no store. Raises `StoreError`."""
+    """Return {"ready": batches, "bytes": of their files}; zeros if the store does not exist. Raises `StoreError`."""
     path = folder / DATABASE
     if not path.exists():
         return {"ready": 0, "bytes": 0}

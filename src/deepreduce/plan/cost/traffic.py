@@ -65,8 +65,8 @@ class Prediction:
 
 
 def predict(plan: Plan, protocol: Protocol = DEFAULT, batch: int = 1) -> Prediction:
-    """Return the cost of ``batch`` images in one run of a valid plan. Raises `PlanError` on a protocol or batch
-    unknown.
+    """Return the cost of ``batch`` images in one run of a valid plan. Raises `SettingError` on an unknown protocol,
+    `PlanError` on an impossible batch.
     """
     check_protocol(protocol)
     if batch < 1:
@@ -142,7 +142,7 @@ def _stored(shape: Vector, p: int) -> Cost:
         return Cost(stored_bytes_client=p * client, stored_bytes_server=p * shape.ring_bits // 8)
     c, relu, row = shape.comparison, shape.function == "relu", p // 8
     nodes = 2 * len(c.groups) * row
-    tables = sum(bits_to_bytes(p << width) * (1 + equal) for width, equal in zip(c.widths, c.equals, strict=True))
+    tables = c.table_bytes(p)
     chosen = (c.transfers + 2 * c.ands + shape.selectors) * row
     return Cost(
         # a, the selected pad, r' and w; tables; choices, shares and triples of bits

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 
+from .packing import bits_to_bytes
+
 WIDEST_DIGIT = 5  # bits: a digit's table has 2^5 entries at most
 GROUP_DIGITS = 3
 
@@ -54,7 +56,7 @@ class Merge:
 @dataclass(frozen=True, slots=True)
 class Comparison:
     """Digits (the least significant first), groups, and layers of merges; ``carry`` and ``top`` are nodes, or None
-    where there are no bits.
+    without bits.
     """
 
     low: int
@@ -70,6 +72,15 @@ class Comparison:
     def bits(self) -> int:
         """Bits of the numbers."""
         return self.low + self.high
+
+    def opening_bytes(self, elements: int) -> int:
+        """Return the size of the server's digits."""
+        return sum(bits_to_bytes(elements * width) for width in self.widths)
+
+    def table_bytes(self, elements: int) -> int:
+        """Return the size of the client's tables, two for a digit of which equality is needed."""
+        digits = zip(self.widths, self.equals, strict=True)
+        return sum(bits_to_bytes(elements << width) * (1 + equal) for width, equal in digits)
 
     @property
     def transfers(self) -> int:

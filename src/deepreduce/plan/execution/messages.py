@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple, TypeAlias
 
-from ...errors import PlanError
+from ...errors import SettingError
 from .comparison import Comparison, comparison
 from .packing import bits_to_bytes
 
@@ -34,15 +34,15 @@ HASH_KEY = 16  # public, at the head of the first chunk's GARBLED frame
 
 
 def check_protocol(name: str) -> None:
-    """Raise `PlanError` for a protocol that is unknown or was removed."""
+    """Raise `SettingError` for a protocol that is unknown or was removed."""
     if name in REMOVED:
-        raise PlanError(f"protocol {name!r} was removed: {REMOVED[name]}", f"use {DEFAULT}, which is exact")
+        raise SettingError(f"protocol {name!r} was removed: {REMOVED[name]}", f"use {DEFAULT}, which is exact")
     if name not in PROTOCOLS:
-        raise PlanError(f"unknown protocol {name!r:.40}", f"known: {', '.join(PROTOCOLS)}")
+        raise SettingError(f"unknown protocol {name!r:.40}", f"known: {', '.join(PROTOCOLS)}")
 
 
 class Round(NamedTuple):
-    """Bytes of one exchange online; 0 where there is no message."""
+    """Bytes of one exchange online; 0 for a message that is not sent."""
 
     down: int  # server to client
     up: int  # client to server
@@ -89,7 +89,7 @@ class Vector:
 
     @property
     def comparison(self) -> Comparison:
-        """What `ot` compares: all bits of a ReLU's window but the sign, or all bits that are shifted."""
+        """Shape of the comparison of `ot`: all bits of a ReLU's window but the sign, or all bits of the ring."""
         high = self.width - 1 if self.function == "relu" else self.ring_bits - self.shift
         return comparison(self.shift, high)
 
@@ -136,13 +136,7 @@ def _table_vector(function: Function, elements: int, ring_bits: int, shift: int,
 def _table_rounds(shape: Vector, p: int) -> tuple[Round, ...]:
     """Tables; shares and products of bits; elements."""
     compared, row = shape.comparison, p // 8
-    tables = zip(compared.widths, compared.equals, strict=True)
-    rounds = [
-        Round(
-            sum(bits_to_bytes(p * width) for width in compared.widths),
-            sum(bits_to_bytes(p << width) * (1 + equal) for width, equal in tables),
-        )
-    ]
+    rounds = [Round(compared.opening_bytes(p), compared.table_bytes(p))]
     for number, layer in enumerate(compared.layers):
         ands = 2 * sum(merge.ands for merge in layer)
         rounds.append(Round(row * (ands + (0 if number else compared.products)), row * ands))

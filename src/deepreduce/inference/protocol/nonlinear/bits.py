@@ -6,12 +6,13 @@ Rows are packed, uint8 [elements / 8]. docs/reference/protocol.md, "ot".
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ....plan.execution.comparison import DigitGroup
+from ....plan.execution.comparison import Comparison, DigitGroup
 
 Rows = NDArray[np.uint8]  # [..., elements / 8]
 Subset = tuple[int, ...]
@@ -63,3 +64,34 @@ def monomials(group: DigitGroup, greater: Rows, equal: Rows) -> Iterator[tuple[i
     if group.equal:
         for number, chosen in enumerate([(), *every][:-1], 2 * len(every)):
             yield number, True, all_of(equal, tuple(i for i in digits if i and i not in chosen))
+
+
+def digits_of(group: DigitGroup) -> slice:
+    """Return where a group's digits stand among all."""
+    return slice(group.first, group.first + group.digits)
+
+
+@cache
+def products(group: DigitGroup) -> tuple[tuple[int, bool], ...]:
+    """Return (number of the client's factor, whether it is a part of "equal") of each product, in the order sent."""
+    none = np.zeros((group.digits, 0), np.uint8)
+    return tuple((number, equal) for number, equal, _ in monomials(group, none, none))
+
+
+@cache
+def every_product(compared: Comparison) -> tuple[tuple[int, int, bool], ...]:
+    """Return (group, number of the client's factor among all, whether it is a part of "equal") of every product."""
+    found, at = [], 0
+    for index, group in enumerate(compared.groups):
+        found += [(index, at + number, equal) for number, equal in products(group)]
+        at += group.transfers
+    return tuple(found)
+
+
+def outcomes(compared: Comparison, greater: Rows, equal: Rows) -> Rows:
+    """Return each group's "greater" and "equal" [groups, 2, ...] of one party's digits alone."""
+    found = np.zeros((len(compared.groups), 2, greater.shape[-1]), np.uint8)
+    for index, group in enumerate(compared.groups):
+        own = digits_of(group)
+        found[index] = above(greater[own], equal[own]), all_of(equal[own], range(group.digits))
+    return found

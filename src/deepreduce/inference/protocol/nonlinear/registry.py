@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from ....plan.execution.messages import Vector
 from .garbled import GarbledClient, GarbledServer
-from .tables import TableClient, TableServer
+from .table_client import TableClient
+from .table_server import TableServer
 from .vector import ClientVector, ServerVector, State
 
 

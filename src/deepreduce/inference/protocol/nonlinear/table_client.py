@@ -1,0 +1,179 @@
+"""Client's side of ReLU and Rescale by tables of precomputed transfers (docs/reference/protocol.md, "ot")."""
+
+from __future__ import annotations
+
+from typing import Self
+
+import numpy as np
+
+from .... import _core
+from ....plan.execution.messages import Chunk, Vector
+from ...zeroize import wipe, wiping
+from .bits import Rows, coefficients, digits_of, every_product, outcomes
+from .tables import LABEL, REVERSE_ROW, Material, Tables
+from .vector import (
+    Bytes,
+    Ring,
+    State,
+    bound_key,
+    extend_receiver,
+    extend_sender,
+    group,
+    part,
+    random_bytes,
+    split_key,
+    unpack,
+)
+
+
+class TableClient(Tables):
+    """Maker of the tables; owner of the share in the products."""
+
+    _KEPT = frozenset({"shares", "factors", "selecting", "pads", "nodes", "triples", "select", "products"})
+
+    def __init__(self, vector: Vector, threads: int = 1, mask: Ring | None = None, salt: bytes = b"") -> None:
+        super().__init__(vector, threads)
+        self._salt = salt
+        self.mask: Ring = _core.random_ring(vector.padded, vector.ring_bits) if mask is None else mask  # r'
+        self._key: Bytes = np.empty(0, np.uint8)
+
+    def has_chosen(self, chunk: Chunk) -> bool:
+        """Return whether the server's transfers may arrive."""
+        return chunk.first in self._parts
+
+    def choose(self, chunk: Chunk, shares: Ring, ot: _core.OtReceiver) -> Bytes:
+        """Choices: the coefficients of products, random factors, and what selects an element."""
+        c, row = self._compared, chunk.padded // 8
+        own = random_bytes(2 * len(c.widths) * row).reshape(2, len(c.widths), row)  # its shares of the digits' outcomes
+        own[1, ~np.array(c.equals, bool)] = 0
+        greater, equal = own
+        factors = [f for g in c.groups for f in coefficients(g, greater[digits_of(g)], equal[digits_of(g)])]
+        random = list(random_bytes(2 * c.ands * row).reshape(2 * c.ands, row))
+        selecting = list(random_bytes((1 + (self.vector.shift > 0)) * row).reshape(-1, row))
+        if self._relu:
+            selecting.append(self._negative(shares))
+        if not c.bits:  # its share of the outcome is the sign of its share
+            selecting[0] = selecting[-1]
+        rows = np.stack([*factors, *random, *selecting])
+        wipe(*factors, *random, *selecting)
+        correction, blocks = extend_receiver(ot, rows.reshape(-1), self._threads)
+        ands = c.transfers + 2 * c.ands
+        self._parts[chunk.first] = {
+            "shares": shares.copy(),  # the caller wipes its own
+            "greater": greater,
+            "equal": equal,
+            "factors": rows[: c.transfers],
+            "random": rows[c.transfers : ands],
+            "selecting": rows[ands:],
+            "blocks": blocks,
+        }
+        return correction
+
+    def receive_garbled(self, chunk: Chunk, content: Bytes, reverse: _core.OtSender) -> Bytes | None:
+        """Makes the pads of its tables; answers with products of the server's hidden bit and its share."""
+        v, c, n, at = self.vector, self._compared, chunk.padded, group(chunk)
+        key, rest = split_key(chunk, content)
+        self._key = self._key if key is None else bound_key(key, self._salt)
+        kept = self._parts[chunk.first]
+        blocks, greater, equal, random = (kept.pop(name) for name in ("blocks", "greater", "equal", "random"))
+        q = extend_sender(reverse, (c.bits + self._relu) * n, rest, self._threads)
+        with wiping(blocks, greater, equal, random, q):
+            digits, selected = c.bits * n * LABEL, (c.transfers + 2 * c.ands) * n * LABEL
+            kept["pads"] = _core.table_pads_send(
+                self._key, REVERSE_ROW, at, self._digits, reverse.delta, q[:digits], greater, equal, n, self._threads
+            )
+            pads = _core.bit_pads_receive(self._key, 0, at, blocks[:selected], n, self._threads)
+            kept["select"] = _core.select_pads_receive(
+                self._key, c.transfers + 2 * c.ands, at, v.selectors, blocks[selected:], n, self._threads
+            )
+            kept["nodes"] = outcomes(c, greater, equal)
+            for index, factor, is_equal in every_product(c):
+                kept["nodes"][index, int(is_equal)] ^= pads[factor, int(is_equal)]
+            x, y = random[0::2], random[1::2]
+            kept["triples"] = np.stack([x, y, (x & y) ^ pads[c.transfers :: 2, 0] ^ pads[c.transfers + 1 :: 2, 0]])
+            wipe(pads)
+            if not self._relu:
+                return None
+            high = _core.shift_shares(kept["shares"], v.ring_bits, v.shift, v.width)
+            with wiping(high):
+                message, kept["products"] = _core.product_send(
+                    self._key, self._product_row(chunk), v.ring_bits, reverse.delta, q[digits:], high, self._threads
+                )
+        packed: Bytes = _core.pack(message, v.ring_bits)
+        return packed
+
+    def answer(self, number: int, chunk: Chunk, content: Bytes) -> Bytes:
+        """Return the client's message of a round; the last uses the material up."""
+        kept, row = self._once(number, chunk), chunk.padded // 8
+        if number == self.vector.rounds - 1:
+            return self._open(chunk, content, self._parts.pop(chunk.first))
+        if number == 0:
+            tables = kept.pop("pads")
+            numbers = self._numbers(kept["shares"], client=True)
+            with wiping(numbers):
+                _core.table_answer(self._digits, numbers, content, tables)
+            sent = [tables]
+        else:
+            sent = [self._exchanged(number - 1, content.reshape(-1, row), kept).reshape(-1)]
+        if number == self.vector.rounds - 2:
+            sent.append(self._announce(kept, row).reshape(-1))
+        return np.concatenate(sent)
+
+    def _exchanged(self, layer: int, content: Rows, kept: Material) -> Rows:
+        """Takes the server's bits into its shares; returns what it opens of the layer's products."""
+        c, nodes = self._compared, kept["nodes"]
+        if layer == 0:
+            for row, (index, factor, equal) in zip(content, every_product(c), strict=False):
+                nodes[index, int(equal)] ^= row & kept["factors"][factor]
+            content = content[c.products :]
+        if layer >= len(c.layers):
+            return content[:0]
+        opened, products = [], []
+        pairs = content.reshape(-1, 2, content.shape[-1])
+        operands = self._operands(layer, nodes)
+        for theirs, (left, right), (x, y, xy) in zip(pairs, operands, self._triples(layer, kept), strict=True):
+            e, k = theirs[0] ^ left ^ x, theirs[1] ^ right ^ y
+            opened += [e, k]
+            products.append((e & k) ^ (e & y) ^ (k & x) ^ xy)
+        kept["nodes"] = self._merged(layer, nodes, iter(products))
+        return np.stack(opened)
+
+    def _announce(self, kept: Material, row: int) -> Rows:
+        """Its shares of the outcome, moved by what it chose offline."""
+        top, carry = self._outcome(kept["nodes"], row)
+        selecting = kept["selecting"]
+        kept["sign"] = top ^ selecting[-1] if self._relu else top.copy()
+        return np.stack([kept["sign"] ^ selecting[0], *([carry ^ selecting[1]] if self.vector.shift else [])])
+
+    def _open(self, chunk: Chunk, content: Bytes, kept: Material) -> Bytes:
+        """Opens one element each and returns it, masked."""
+        v, row = self.vector, chunk.padded // 8 if self._relu else 0
+        if not self._compared.bits:
+            self._announce(kept, row)
+        with wiping(*kept.values()):
+            opened = _core.elements_open(
+                v.ring_bits,
+                v.shift,
+                v.width,
+                kept["shares"],
+                kept["sign"],
+                content[:row],
+                kept["selecting"],
+                kept.get("products", np.empty(0, np.uint64)),
+                part(self.mask, chunk),
+                kept["select"],
+                unpack(content[row:], chunk.padded << v.selectors, v.ring_bits),
+            )
+        packed: Bytes = _core.pack(opened, v.ring_bits)
+        return packed
+
+    def state(self) -> State:
+        """Return what `answer` needs."""
+        return {"mask": self.mask, **super().state()}
+
+    @classmethod
+    def restored(cls, vector: Vector, state: State, threads: int) -> Self:
+        """Return the material of a `state`."""
+        self = cls(vector, threads, state["mask"])
+        self._restore(state)
+        return self

@@ -1,0 +1,174 @@
+"""Server's side of ReLU and Rescale by tables of precomputed transfers (docs/reference/protocol.md, "ot")."""
+
+from __future__ import annotations
+
+from typing import Self
+
+import numpy as np
+
+from .... import _core
+from ....plan.execution.messages import Chunk, Vector
+from ...zeroize import wipe, wiping
+from .bits import Rows, digits_of, every_product, monomials, outcomes
+from .tables import LABEL, REVERSE_ROW, Material, Tables
+from .vector import (
+    Bytes,
+    Ring,
+    State,
+    bound_key,
+    extend_receiver,
+    extend_sender,
+    group,
+    part,
+    random_bytes,
+    unpack,
+)
+
+
+class TableServer(Tables):
+    """Reader of the tables; owner of the hidden bit in the products."""
+
+    _KEPT = frozenset({"choices", "read", "masks", "nodes", "triples", "lambda", "select", "u"})
+
+    def __init__(self, vector: Vector, threads: int = 1, salt: bytes = b"") -> None:
+        super().__init__(vector, threads)
+        self._sent_key = random_bytes(16)
+        self._key = bound_key(self._sent_key, salt)
+        self._rho: Ring = _core.random_ring(vector.padded, vector.ring_bits)
+
+    def garble(self, chunk: Chunk, choices: Bytes | None, ot: _core.OtSender, reverse: _core.OtReceiver) -> Bytes:
+        """Random choices of table entries, and a random bit that hides the sign."""
+        assert choices is not None
+        v, c, n, at = self.vector, self._compared, chunk.padded, group(chunk)
+        bits, row = (c.bits + self._relu) * n, n // 8
+        rows = random_bytes(bits // 8).reshape(-1, row)
+        correction, blocks = extend_receiver(reverse, rows.reshape(-1), self._threads)
+        chosen = c.transfers + 2 * c.ands
+        q = extend_sender(ot, (chosen + v.selectors) * n, choices, self._threads)
+        digits = c.bits * n * LABEL
+        kept: Material = {"choices": rows[: c.bits]}
+        with wiping(q, blocks[:digits]):
+            kept["read"] = _core.table_pads_receive(
+                self._key, REVERSE_ROW, at, self._digits, blocks[:digits], rows[: c.bits], n, self._threads
+            )
+            zero, one = _core.bit_pads_send(self._key, 0, at, ot.delta, q[: chosen * n * LABEL], n, self._threads)
+            kept["select"] = _core.select_pads_send(
+                self._key, chosen, at, v.selectors, ot.delta, q[chosen * n * LABEL :], n, self._threads
+            )
+        with wiping(zero, one):
+            one ^= zero
+            kept["nodes"] = np.zeros((len(c.groups), 2, row), np.uint8)  # its own outcomes come online
+            for index, factor, equal in every_product(c):
+                kept["nodes"][index, int(equal)] ^= zero[factor, int(equal)]
+            masks = [one[factor, int(equal)] for _, factor, equal in every_product(c)]
+            kept["masks"] = np.stack(masks) if masks else np.empty((0, row), np.uint8)
+            y, x = one[c.transfers :: 2, 0], one[c.transfers + 1 :: 2, 0]
+            kept["triples"] = np.stack([x, y, (x & y) ^ zero[c.transfers :: 2, 0] ^ zero[c.transfers + 1 :: 2, 0]])
+        if self._relu:
+            kept["lambda"], kept["transferred"] = rows[c.bits], blocks[digits:]
+        self._parts[chunk.first] = kept
+        return np.concatenate([self._sent_key, correction]) if chunk.first == 0 else correction
+
+    def receive_products(self, chunk: Chunk, content: Bytes) -> None:
+        """Its share u of lambda times the client's share."""
+        v, kept = self.vector, self._parts[chunk.first]
+        message, transferred = unpack(content, chunk.padded, v.ring_bits), kept.pop("transferred")
+        with wiping(transferred):
+            kept["u"] = _core.product_receive(
+                self._key, self._product_row(chunk), v.ring_bits, transferred, kept["lambda"], message, self._threads
+            )
+
+    def send(self, number: int, chunk: Chunk, shares: Ring) -> Bytes:
+        """Return the server's message of a round, for the chunk's shares [padded]."""
+        kept = self._once(number, chunk)
+        if number == self.vector.rounds - 1:
+            return self._elements(chunk, shares, kept)
+        if number == 0:
+            numbers = self._numbers(shares, client=False)
+            with wiping(numbers):
+                opened: Bytes = _core.table_open(self._digits, numbers, kept["choices"])
+            return opened
+        return self._exchange_bits(number - 1, kept).reshape(-1)
+
+    def receive(self, number: int, chunk: Chunk, shares: Ring, content: Bytes) -> Ring | None:
+        """Takes the client's message of a round; returns the server's share of the result [padded] after the last."""
+        v, c, kept, row = self.vector, self._compared, self._parts[chunk.first], chunk.padded // 8
+        if number == v.rounds - 1:
+            wipe(*self._parts.pop(chunk.first).values())
+            answer = unpack(content, chunk.padded, v.ring_bits)
+            closed: Ring = (answer + part(self._rho, chunk)) & np.uint64(2**v.ring_bits - 1)
+            return closed
+        if number == 0:
+            size = self._digits.table_bytes(chunk.padded)
+            choices, read = kept.pop("choices"), kept.pop("read")
+            with wiping(choices, read):
+                greater, equal = _core.table_read(self._digits, content[:size], choices, read, chunk.padded)
+            kept["greater"], kept["equal"], content = greater, equal, content[size:]
+            kept["nodes"] ^= outcomes(c, greater, equal)
+        elif number - 1 < len(c.layers):
+            content = self._take_opened(number - 1, content.reshape(-1, row), kept).reshape(-1)
+        if number == v.rounds - 2:
+            moved = content.reshape(-1, row)
+            kept["moved_sign"], kept["moved_carry"] = (
+                moved[0].copy(),
+                moved[-1].copy() if v.shift else moved[:0].reshape(-1),
+            )
+        return None
+
+    def _exchange_bits(self, layer: int, kept: Material) -> Rows:
+        c, sent = self._compared, list[Rows]()
+        if layer == 0:
+            greater, equal = kept["greater"], kept["equal"]
+            for g in c.groups:
+                sent += [found for _, _, found in monomials(g, greater[digits_of(g)], equal[digits_of(g)])]
+            sent = list(np.stack(sent) ^ kept["masks"]) if sent else []
+        if layer < len(c.layers):
+            operands = self._operands(layer, kept["nodes"])
+            for (left, right), (x, y, _) in zip(operands, self._triples(layer, kept), strict=True):
+                sent += [left ^ x, right ^ y]
+        return np.stack(sent)
+
+    def _take_opened(self, layer: int, content: Rows, kept: Material) -> Rows:
+        """Takes what the client opened into its shares of the layer's products; returns the rows behind."""
+        products = []
+        opened = zip(content[0::2], content[1::2], self._triples(layer, kept), strict=False)
+        for e, k, (x, y, xy) in opened:
+            products.append((e & y) ^ (k & x) ^ xy)
+        kept["nodes"] = self._merged(layer, kept["nodes"], iter(products))
+        return content[2 * len(products) :]
+
+    def _elements(self, chunk: Chunk, shares: Ring, kept: Material) -> Bytes:
+        """Return masked elements for every value of the client's bits, after a ReLU's share of the sign xor lambda."""
+        v, none = self.vector, np.empty(0, np.uint8)
+        top, carry = self._outcome(kept["nodes"], chunk.padded // 8)
+        if not self._compared.bits:
+            kept["moved_sign"], kept["moved_carry"] = np.zeros_like(top), none
+        sign = ~(self._negative(shares) ^ top) if self._relu else top
+        masked_sign = sign ^ kept["lambda"] if self._relu else none
+        elements = _core.elements_mask(
+            v.ring_bits,
+            v.shift,
+            v.width,
+            np.ascontiguousarray(shares),
+            sign,
+            carry,
+            kept["moved_sign"],
+            kept["moved_carry"],
+            masked_sign,
+            kept.get("u", np.empty(0, np.uint64)),
+            part(self._rho, chunk),
+            kept["select"],
+        )
+        return np.concatenate([masked_sign, _core.pack(elements, v.ring_bits)])
+
+    def state(self) -> State:
+        """Return what `send` and `receive` need; nothing of the extension, whose part is done."""
+        return {"rho": self._rho, **super().state()}
+
+    @classmethod
+    def restored(cls, vector: Vector, state: State, threads: int) -> Self:
+        """Return the material of a `state`."""
+        self = cls(vector, threads)
+        self._rho = state["rho"]
+        self._restore(state)
+        return self
