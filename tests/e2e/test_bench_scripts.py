@@ -61,7 +61,7 @@ def test_scripts_print_their_tables(script, arguments, rows):
 
 
 def test_savings_are_measured_at_equal_counts(tmp_path):
-    """A narrow network: the figures are meant for nothing, but the bytes must be on a line and the records whole."""
+    """A narrow network: the times are meant for nothing, but the records must be whole and a shift no dearer than a ReLU."""
     size = ("--model", "resnet10", "--width", "0.125", "--image", "16", "--classes", "10")
     settings = ("--steps", "1", "0.25", "--inferences", "1", "--hardware", "here", "--results", tmp_path)
     done = subprocess.run(
@@ -85,9 +85,8 @@ def test_savings_are_measured_at_equal_counts(tmp_path):
         for r in (layers, channels, elements):
             assert r["relus"] + r["rescaled"] == everything, "what is removed is shifted"
             assert 0 < r["online_s"] < 60 and r["online_spread_s"][0] <= r["online_s"] <= r["online_spread_s"][1]
-    for way in ("layers", "channels", "elements", "all"):
-        fit = content["fits"]["online_bytes"][way]
-        assert 200 < fit["slope"] < 400 and fit["r_squared"] > 0.99
+            assert r["online_bytes"] <= 1.03 * runs[0]["online_bytes"]
+    assert set(content["fits"]["online_bytes"]) == {"layers", "channels", "elements", "all"}
     assert len(content["ratios"]) == 1 and min(content["ratios"]) > 0
     [figure] = tmp_path.glob("savings_here_*.svg")
     assert ET.fromstring(figure.read_text()).tag.endswith("svg")
