@@ -61,7 +61,7 @@ def test_scripts_print_their_tables(script, arguments, rows):
 
 
 def test_savings_are_measured_at_equal_counts(tmp_path):
-    """A narrow network: the times are meant for nothing, but the records must be whole and a shift no dearer than a ReLU."""
+    """A narrow network: times mean nothing, but the records must be whole and a shift no dearer than a ReLU."""
     size = ("--model", "resnet10", "--width", "0.125", "--image", "16", "--classes", "10")
     settings = ("--steps", "1", "0.25", "--inferences", "1", "--hardware", "here", "--results", tmp_path)
     done = subprocess.run(
