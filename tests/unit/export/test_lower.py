@@ -9,7 +9,7 @@ from torch import nn
 from deepreduce.errors import ModelError
 from deepreduce.export import lower, with_rescales
 from deepreduce.networks import ModelSource, Network
-from deepreduce.plan import Relu, Rescale
+from deepreduce.plan import MaxPool, Relu, Rescale
 from deepreduce.reduce import reduce_to
 from real_ops import assert_same, randomized
 
@@ -63,6 +63,27 @@ def test_operations_that_the_zoo_lacks():
     assert [op.inputs for op in lowered.ops if isinstance(op, Rescale)] == [("second",)]
 
 
+@pytest.mark.parametrize("side", [7, 8, 9, 10])
+@pytest.mark.parametrize(("kernel", "stride", "padding"), [(2, 2, 0), (3, 2, 0), (3, 2, 1), (2, 3, 1), (3, 4, 1)])
+def test_windows_that_reach_beyond_the_map(side, kernel, stride, padding):
+    """ceil_mode: padding at the end, where torch's windows go on, and only there."""
+    network = Network.of(
+        nn.Sequential(
+            nn.Conv2d(3, 4, 3, padding=1),
+            nn.ReLU(),
+            nn.MaxPool2d(kernel, stride, padding, ceil_mode=True),
+            nn.Conv2d(4, 2, 1),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+        ),
+        (3, side, side),
+    )
+    lowered = with_rescales(lower(randomized(network)))
+    assert_same(network, lowered)
+    [pool] = [op for op in lowered.ops if isinstance(op, MaxPool)]
+    assert pool.padding[::2] == (padding, padding) and max(pool.padding) < kernel
+
+
 def test_removed_relus_leave_a_rescale_that_block_and_shortcut_share():
     network = reduce_to(ModelSource("resnet18", 0.125).build((3, 32, 32), 10), "S2^RT+S3+S4", front_padding=False)
     ops = {op.name: op for op in with_rescales(lower(network)).ops}
@@ -99,7 +120,7 @@ class Squared(nn.Module):
     [
         (lambda: nn.Sigmoid(), "sigmoid cannot"),
         (lambda: nn.Conv2d(4, 4, 3, padding=2, dilation=2), "dilation 1"),
-        (lambda: nn.MaxPool2d(3, 1, 1, ceil_mode=True), "no ceil_mode"),
+        (lambda: nn.MaxPool2d(2, 1, 1, dilation=2), "dilation 1"),
         (lambda: nn.AvgPool2d(3, 1, 1, count_include_pad=False), "whole window"),
         (Squared, "not linear"),
     ],

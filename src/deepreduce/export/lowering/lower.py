@@ -278,11 +278,13 @@ class _Lowering:
         self._hold(node, "", self._operand(node).gain * prod(kernel))
 
     def _max_pool(self, node: fx.Node, module: nn.MaxPool2d) -> None:
-        if module.ceil_mode or _pair(module.dilation) != (1, 1) or module.return_indices:
-            raise _refused(node, "max-pooling must have dilation 1, no ceil_mode and no indices")
+        if _pair(module.dilation) != (1, 1) or module.return_indices:
+            raise _refused(node, "max-pooling must have dilation 1 and no indices")
         held = self._operand(node)
         held = self.plan.settled(held, held.gain if held.gain > 0 else 1.0)
         kernel, stride, padding = _pair(module.kernel_size), _pair(module.stride), _padding(module.padding)
+        if module.ceil_mode:
+            padding = _reaching(_shape(parents(node)[0])[1:], _shape(node)[1:], kernel, stride, padding)
         self.plan.append(MaxPool(_name(node), (held.name,), kernel, stride, padding, 0, 0))
         self._hold(node, "", held.gain)
 
@@ -305,6 +307,18 @@ def _pool_of(node: fx.Node) -> nn.Module | None:
     kind, names = POOLS[node.target]
     arguments = dict(zip(("input", *names), node.args, strict=False)) | node.kwargs
     return kind(**{name: value for name, value in arguments.items() if name != "input"})
+
+
+def _reaching(
+    inputs: tuple[int, ...], outputs: tuple[int, ...], kernel: tuple[int, int], stride: tuple[int, int], padding: Sides
+) -> Sides:
+    """Return the padding whose end is where the last windows end, which ceil_mode lets reach beyond it."""
+    top, _, left, _ = padding
+    bottom, right = (
+        max(0, (count - 1) * step + size - before - side)
+        for side, count, size, step, before in zip(inputs, outputs, kernel, stride, (top, left), strict=True)
+    )
+    return top, bottom, left, right
 
 
 def _name(node: fx.Node) -> str:

@@ -39,6 +39,7 @@ from ...plan.validation import MARGIN, MAX_WEIGHT_BITS
 from ..lowering.ir import Lowered
 from .calibration import peaks
 from .fractions import with_fractions
+from .pools import pool_window, with_cheaper_pools
 from .scales import Reals, Scales
 
 Integers = NDArray[np.int64]
@@ -76,6 +77,7 @@ def quantize(
     run.check_answer(output)
     parameter_set = next(p.name for p in PARAMETER_SETS.values() if ring.ring_bits <= p.max_ring_bits)
     ops = with_fractions(tuple(run.ops.values()), run.exponent, weight_bits, output)
+    ops, output = with_cheaper_pools(ops, output, lowered.input_shape, ring.ring_bits)
     plan = Plan(VERSION, ring, lowered.input_shape, ops, output, parameter_set)
     validate(plan)
     return plan, run.weights
@@ -116,7 +118,7 @@ class _Quantizer:
                 self._shifted(op)
             case MaxPool():
                 peak = rounded_peak(self.peak(op.inputs[0]))
-                self._put(replace(op, peak=peak, window=(2 * MARGIN * peak).bit_length() + 1))
+                self._put(replace(op, peak=peak, window=pool_window(peak)))
             case Add() | Concat():
                 self._put(replace(op, inputs=self._aligned(op)))
             case _:
