@@ -157,7 +157,7 @@ Result<double> noise(const he::Client& client, nb::handle responses, const In<st
 
 void new_weights(he::Weights* self, unsigned ring_bits, const In<std::int16_t>& w, std::size_t groups,
                  std::size_t area_h, std::size_t area_w, std::size_t block_channels, std::size_t block_outputs,
-                 unsigned threads) {
+                 unsigned threads, bool cached) {
     if (w.ndim() != 4)
         refuse("weights must be [outputs, inputs / groups, kernel_h, kernel_w], not " + std::to_string(w.ndim()) +
                "-dimensional");
@@ -165,7 +165,7 @@ void new_weights(he::Weights* self, unsigned ring_bits, const In<std::int16_t>& 
     const he::Shape shape = {w.shape(0), w.shape(1) * groups, groups,       w.shape(2), w.shape(3), area_h,
                              area_w,     block_channels,      block_outputs};
     const nb::gil_scoped_release release;
-    new (self) he::Weights(ring_bits, shape, w.data(), threads);
+    new (self) he::Weights(ring_bits, shape, w.data(), threads, cached);
 }
 
 void new_server(he::Server* self, unsigned ring_bits, nb::handle public_key) {
@@ -300,11 +300,12 @@ void register_he(nb::module_& m) {
 
     nb::class_<he::Weights>(
         m, "HeWeights",
-        "A linear operation's weight polynomials, ready to multiply (cpp/he/weights.hpp has the layout).")
+        "A linear operation's weight polynomials (cpp/he/weights.hpp has the layout).")
         .def("__init__", &new_weights, nb::arg("ring_bits"), nb::arg("w"), nb::arg("groups"), nb::arg("area_h"),
              nb::arg("area_w"), nb::arg("block_channels"), nb::arg("block_outputs"), nb::arg("threads") = 1,
-             "w: int16 [outputs, inputs / groups, kernel_h, kernel_w]. ValueError if it does not fit or its noise "
-             "could be too large.")
+             nb::arg("cached") = true,
+             "w: int16 [outputs, inputs / groups, kernel_h, kernel_w]. cached: evaluations are kept, else computed for "
+             "every response. ValueError if it does not fit or its noise could be too large.")
         .def_prop_ro("norm_squared", &he::Weights::norm_squared, "Sum over the outputs of one whole tile of ||w_j||^2.")
         .def_prop_ro("worst_noise", &he::Weights::worst_noise,
                      "Bound of the noise as a part of what decryption bears, below 1.")

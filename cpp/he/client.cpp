@@ -38,7 +38,7 @@ Client::Client(unsigned ring_bits, SeedSource seeds)
     const Seed uniform = seeds_();
     encrypt_zero(work, uniform, prg);  // c0 is zero so far
     public_key_.resize(ps.public_key_bytes());
-    std::memcpy(public_key_.data(), &uniform, lattice::seed_bytes);
+    std::memcpy(public_key_.data(), &uniform.value, lattice::seed_bytes);
     pack_residues(public_key_.data() + lattice::seed_bytes, work.c0.data(), ps);
 }
 
@@ -80,7 +80,7 @@ void Client::encrypt(std::uint8_t* out, const u64* polynomials, std::size_t coun
             Prg prg(errors[i]);
             encrypt_zero(work, uniform[i], prg);
             std::uint8_t* const upload = out + i * ps.upload_bytes();
-            std::memcpy(upload, &uniform[i], lattice::seed_bytes);
+            std::memcpy(upload, &uniform[i].value, lattice::seed_bytes);
             pack_residues(upload + lattice::seed_bytes, work.c0.data(), ps);
         }
     });

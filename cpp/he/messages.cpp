@@ -79,7 +79,7 @@ void unpack_cut(u64* x, const std::uint8_t* data, std::size_t count, std::size_t
 
 void expand(u64* out, const Seed& seed, const Parameters& parameters) {
     const auto& poly = ring::polynomial_kernels();
-    Prg prg(seed);
+    Prg prg(Seed{seed.value});  // public, and sent without a nonce
     for (std::size_t k = 0; k < parameters.primes; ++k, out += parameters.degree) {
         const u64 p = lattice::primes[k];
         prg.fill(out, 8 * parameters.degree);

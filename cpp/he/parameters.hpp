@@ -20,7 +20,7 @@ using ring::u64;
 
 // Where seeds come from. Anything but `os_seed` is for tests of transcripts.
 using SeedSource = std::function<Seed()>;
-inline Seed os_seed() { return {random_block()}; }
+inline Seed os_seed() { return random_seed(); }
 
 struct Parameters {
     const lattice::Set& set;

@@ -19,7 +19,7 @@ constexpr std::size_t together = 4;
 
 Seed seed_of(const std::uint8_t* message) {
     Seed seed;
-    std::memcpy(&seed, message, lattice::seed_bytes);
+    std::memcpy(&seed.value, message, lattice::seed_bytes);
     return seed;
 }
 
@@ -82,6 +82,7 @@ struct Server::Workspace {
     SecretVector<std::int8_t> small;      // [together][N]: the error of c1
     SecretVector<u64> words;              // uniform words: [N], or [5][useful] for the flood
     SecretVector<u64> c0, encoded, mask;  // [primes][useful], [useful], [useful], rounded up to 8
+    AlignedVector<u64> weights;           // [together][a block's evaluations], where they are not cached
     std::optional<Prg> prg[together];
 
     explicit Workspace(const Parameters& ps)
@@ -117,14 +118,19 @@ void Server::multiply(Workspace& work, const Weights& weights, const Upload& upl
                       std::size_t blocks) const {
     const Parameters& ps = *parameters_;
     const auto& poly = ring::polynomial_kernels();
-    const std::size_t n = ps.degree;
+    const std::size_t n = ps.degree, scratch = weights.scratch_words();
+    if (work.weights.size() < scratch * blocks) work.weights.resize(scratch * blocks);
+    const u64* evaluations[together];
+    for (std::size_t slot = 0; slot < blocks; ++slot) {
+        evaluations[slot] = weights.block(first_block + slot, work.weights.data() + slot * scratch);
+    }
     for (std::size_t k = 0; k < ps.primes; ++k) {
         for (std::size_t chunk = 0; chunk < weights.chunks(); ++chunk) {
             const u64* const key = key_.data() + (k * weights.chunks() + chunk) * 2 * width;
             for (std::size_t slot = 0; slot < blocks; ++slot) {
                 const std::size_t b = first_block + slot;
                 u64* const c0 = work.sums.data() + (slot * 2 * ps.primes + k) * n + chunk * width;
-                poly.dot(c0, c0 + ps.primes * n, weights.chunk(b, k, chunk),
+                poly.dot(c0, c0 + ps.primes * n, evaluations[slot] + (k * weights.chunks() + chunk) * weights.inputs(b) * width,
                          upload.chunk(k, chunk, weights.first_input(b)), weights.inputs(b),
                          work.u.data() + (slot * ps.primes + k) * n + chunk * width, key, ps.ntts[k].prime);
             }

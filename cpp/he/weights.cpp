@@ -31,7 +31,7 @@ std::string text(double x) { return std::to_string(x); }
 
 }  // namespace
 
-Weights::Weights(unsigned ring_bits, const Shape& shape, const std::int16_t* w, unsigned threads)
+Weights::Weights(unsigned ring_bits, const Shape& shape, const std::int16_t* w, unsigned threads, bool cached)
     : parameters_(he::parameters(ring_bits)), shape_(shape) {
     check_shape();
     measure(w);
@@ -45,6 +45,7 @@ Weights::Weights(unsigned ring_bits, const Shape& shape, const std::int16_t* w, 
         inputs_.push_back(last_channel / shape.block_channels + 1 - first_input_.back());
         start_.push_back(words_);
         words_ += inputs_.back() * parameters_->primes * parameters_->degree;
+        largest_ = std::max(largest_, inputs_.back());
     }
     const std::size_t area = shape.area_h * shape.area_w;
     output_.assign(parameters_->degree, 0);
@@ -55,12 +56,20 @@ Weights::Weights(unsigned ring_bits, const Shape& shape, const std::int16_t* w, 
             }
         }
     }
+    if (!cached) {
+        weights_.assign(w, w + shape.outputs * group_inputs * shape.kernel_h * shape.kernel_w);
+        return;
+    }
     data_.reset(allocate(words_));
     parallel_for(shape.blocks_out(), threads, [&](std::size_t first, std::size_t last) {
-        AlignedVector<u64> polynomial(parameters_->degree);
-        std::vector<std::int16_t> coefficients(parameters_->degree);
-        for (std::size_t b = first; b < last; ++b) transform(w, b, polynomial.data(), coefficients.data());
+        for (std::size_t b = first; b < last; ++b) transform(w, b, data_.get() + start_[b]);
     });
+}
+
+const u64* Weights::block(std::size_t b, u64* scratch) const {
+    if (data_) return data_.get() + start_[b];
+    transform(weights_.data(), b, scratch);
+    return scratch;
 }
 
 void Weights::check_shape() const {
@@ -122,8 +131,12 @@ void Weights::measure(const std::int16_t* w) {
     }
 }
 
-void Weights::transform(const std::int16_t* w, std::size_t b, u64* polynomial, std::int16_t* coefficients) {
+void Weights::transform(const std::int16_t* w, std::size_t b, u64* out) const {
     const Parameters& ps = *parameters_;
+    AlignedVector<u64> evaluations(ps.degree);
+    std::vector<std::int16_t> small(ps.degree);
+    u64* const polynomial = evaluations.data();
+    std::int16_t* const coefficients = small.data();
     const auto& poly = ring::polynomial_kernels();
     const Shape& s = shape_;
     const std::size_t area = s.area_h * s.area_w, group_inputs = s.inputs / s.groups,
@@ -154,7 +167,7 @@ void Weights::transform(const std::int16_t* w, std::size_t b, u64* polynomial, s
             poly.scale(polynomial, prime.r, ps.degree, prime);
             poly.forward(polynomial, ps.ntts[k]);
             for (std::size_t c = 0; c < chunks(); ++c) {
-                std::memcpy(const_cast<u64*>(chunk(b, k, c)) + j * 32, polynomial + c * 32, 32 * 8);
+                std::memcpy(out + ((k * chunks() + c) * inputs_[b] + j) * 32, polynomial + c * 32, 32 * 8);
             }
         }
     }

@@ -1,4 +1,5 @@
-// A linear operation's weights as the server multiplies by them: cached evaluations of the weight polynomials.
+// A linear operation's weights as the server multiplies by them: evaluations of the weight polynomials, cached, or
+// computed anew for every response where memory is short.
 #pragma once
 
 #include <cstdlib>
@@ -25,8 +26,9 @@ struct Shape {
 class Weights {
 public:
     // w is [outputs][inputs / groups][kernel_h][kernel_w]. Throws std::invalid_argument for a shape that does not fit,
-    // or for weights whose noise could exceed what decryption bears. Constant time in the values of w.
-    Weights(unsigned ring_bits, const Shape& shape, const std::int16_t* w, unsigned threads);
+    // or for weights whose noise could exceed what decryption bears. Constant time in the values of w, which are copied
+    // unless their evaluations are cached.
+    Weights(unsigned ring_bits, const Shape& shape, const std::int16_t* w, unsigned threads, bool cached = true);
 
     const Parameters& parameters() const { return *parameters_; }
     const Shape& shape() const { return shape_; }
@@ -34,10 +36,10 @@ public:
     // The blocks of channels that output block b reads: those whose groups meet.
     std::size_t first_input(std::size_t b) const { return first_input_[b]; }
     std::size_t inputs(std::size_t b) const { return inputs_[b]; }
-    // [inputs(b)][32] evaluations at the points of one chunk of 32, times 2^52.
-    const u64* chunk(std::size_t b, std::size_t prime, std::size_t chunk) const {
-        return data_.get() + start_[b] + (prime * chunks() + chunk) * inputs_[b] * 32;
-    }
+    // Evaluations [primes][chunks][inputs(b)][32] of output block b, times 2^52: the cached ones, or computed into
+    // `scratch`, which has room for scratch_words().
+    const u64* block(std::size_t b, u64* scratch) const;
+    std::size_t scratch_words() const { return data_ ? 0 : largest_ * parameters_->primes * parameters_->degree; }
     std::size_t chunks() const { return parameters_->degree / 32; }
 
     // Whether coefficient `position` of response b is an output; others must not leave the server.
@@ -48,18 +50,19 @@ public:
     // The largest noise of any output as a part of what decryption bears (< 1, or the constructor throws): hard bounds
     // for errors and flood, and for the bits cut off c1 a bound that a coefficient exceeds with probability 2^-128.
     double worst_noise() const { return worst_noise_; }
-    std::size_t memory_bytes() const { return words_ * 8; }
+    std::size_t memory_bytes() const { return data_ ? words_ * 8 : weights_.size() * sizeof(std::int16_t); }
 
 private:
     void check_shape() const;
     void measure(const std::int16_t* w);
-    void transform(const std::int16_t* w, std::size_t b, u64* polynomial, std::int16_t* coefficients);
+    void transform(const std::int16_t* w, std::size_t b, u64* out) const;
 
     std::shared_ptr<const Parameters> parameters_;
     Shape shape_;
     std::vector<std::size_t> first_input_, inputs_, start_;
     std::vector<std::uint8_t> output_;  // [N]: 1 + m where output m of a block may sit, else 0
-    std::size_t words_ = 0;
+    std::size_t words_ = 0, largest_ = 0;  // of all blocks; inputs of the largest
+    std::vector<std::int16_t> weights_;    // unless evaluations are cached
     std::unique_ptr<u64[], decltype(&std::free)> data_{nullptr, &std::free};
     double norm_squared_ = 0, worst_noise_ = 0;
 };

@@ -50,7 +50,8 @@ void exchange(unsigned ring_bits) {
 
     const auto w = secrets<std::int16_t>(shape.outputs * shape.inputs * 9);
     const he::Weights weights(ring_bits, shape, w.data(), 1);
-    expect_secret(weights.chunk(0, 0, 0), weights.inputs(0) * 32 * 8, "Weights");
+    expect_secret(weights.block(0, nullptr), weights.inputs(0) * 32 * 8, "Weights");
+    const he::Weights computed(ring_bits, shape, w.data(), 1, false);
     he::Upload upload(ring_bits, shape.blocks_in());
     upload.add(uploads.data(), shape.blocks_in(), 1);
 
@@ -72,6 +73,9 @@ void exchange(unsigned ring_bits) {
     server.respond(responses.data(), weights, upload, 0, shape.blocks_out(), positions.data(), offsets.data(),
                    masks.data(), 1);
     send(responses, "Server::respond");
+    std::vector<std::uint8_t> again(bytes);
+    server.respond(again.data(), computed, upload, 0, shape.blocks_out(), positions.data(), offsets.data(), masks.data(), 1);
+    send(again, "Server::respond, weights not cached");
 
     std::vector<std::uint64_t> values(positions.size());
     client.decrypt(values.data(), responses.data(), positions.data(), offsets.data(), shape.blocks_out(), 1);

@@ -331,14 +331,14 @@ void test_samplers(const char* path) {
 }
 
 // A whole exchange with fixed seeds gives the same bytes on every path, and the same as when this test was written.
-void test_transcript(const char* path, unsigned l, u64 expected) {
+void test_transcript(const char* path, unsigned l, u64 expected, bool cached) {
     he::Client client(l, insecure_fixed_seeds(1));
     he::Server server(l, client.public_key().data(), insecure_fixed_seeds(2));
     const auto& ps = client.parameters();
     const he::Shape shape = {5, 4, 1, 3, 3, 8, 8, 2, 3};
     std::vector<std::int16_t> w(5 * 4 * 9);
     for (std::size_t i = 0; i < w.size(); ++i) w[i] = static_cast<std::int16_t>(i * 7919 % 4095) - 2047;
-    const he::Weights weights(l, shape, w.data(), 1);
+    const he::Weights weights(l, shape, w.data(), 1, cached);
     std::vector<u64> x(2 * ps.degree, 0);
     for (std::size_t j = 0; j < 2; ++j) {
         for (std::size_t i = 0; i < 128; ++i) x[j * ps.degree + i] = (i + 128 * j) * 0x9e3779b97f4a7c15;
@@ -400,9 +400,9 @@ int main() {
         test_elementwise(name);
         test_dot(name);
         test_samplers(name);
-        test_transcript(name, 32, 0xbc3974bd7b8b89b4);
-        test_transcript(name, 41, 0xddab9876c5eb9fea);
-        test_transcript(name, 64, 0xb251b9c71ccaf8f0);
+        for (bool cached : {true, false}) test_transcript(name, 32, 0xbc3974bd7b8b89b4, cached);
+        for (bool cached : {true, false}) test_transcript(name, 41, 0xddab9876c5eb9fea, cached);
+        for (bool cached : {true, false}) test_transcript(name, 64, 0xb251b9c71ccaf8f0, cached);
         std::printf("%s: done\n", name);
     }
     if (failures) std::printf("%d failures\n", failures);

@@ -81,13 +81,14 @@ class Exchange:
     bits: int
     op: Op
     w: np.ndarray
+    cached: bool = True
 
     def __post_init__(self):
         self.client = _core.HeClient(self.bits)
         self.server = _core.HeServer(self.bits, self.client.public_key())
         op = self.op
         self.weights = _core.HeWeights(
-            self.bits, self.w, op.groups, *op.area, op.block_channels, op.block_outputs, threads=2
+            self.bits, self.w, op.groups, *op.area, op.block_channels, op.block_outputs, 2, self.cached
         )
         self.positions, self.offsets = op.positions()
 

@@ -99,6 +99,15 @@ MaxDiskOption = Annotated[str, typer.Option(metavar="SIZE", help="Maximum size o
 MaxClientDiskOption = Annotated[
     str, typer.Option(metavar="SIZE", help="Maximum size of one client's part of the store.", rich_help_panel=LIMITS)
 ]
+MaxWeightsOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SIZE",
+        help="Maximum memory for transformed weights; others are transformed for every preparation.",
+        show_default="half of what is free",
+        rich_help_panel=LIMITS,
+    ),
+]
 RateOption = Annotated[
     float | None,
     typer.Option(
@@ -148,6 +157,7 @@ class ServeOptions:
     max_memory: str
     max_disk: str
     max_client_disk: str
+    max_weights: str | None
     rate: float | None
     threads: int
     workers: int | None
@@ -187,6 +197,7 @@ class ServeOptions:
             max_prepared_bytes=parse_bytes(self.max_memory, "--max-memory"),
             max_stored_bytes=parse_bytes(self.max_disk, "--max-disk"),
             max_client_bytes=parse_bytes(self.max_client_disk, "--max-client-disk"),
+            max_weight_bytes=-1 if self.max_weights is None else parse_bytes(self.max_weights, "--max-weights"),
         )
         metrics = None if self.metrics is None else parse_address(self.metrics)
         return ServeSettings(server, host, port, files, metrics)

@@ -92,6 +92,18 @@ def test_a_subset_of_the_outputs(cpu_path):
     assert np.array_equal(both.client.decrypt_many(responses, *args), both.expected(x, masks)[keep])
 
 
+def test_weights_that_are_not_cached(cpu_path):
+    """Transformed for every response, in less memory: the same answers, over threads and for single blocks."""
+    both = exchange()
+    computing = _core.HeWeights(32, both.w, OP.groups, *OP.area, OP.block_channels, OP.block_outputs, cached=False)
+    assert computing.memory_bytes == both.w.nbytes < both.weights.memory_bytes / 100
+    assert (computing.worst_noise, computing.norm_squared) == (both.weights.worst_noise, both.weights.norm_squared)
+    both.weights = computing
+    x, masks = random_ring(RNG, 32, (6, 8, 7)), random_ring(RNG, 32, both.positions.size)
+    for threads in (1, 3):
+        assert np.array_equal(both.decrypt(both.respond(both.upload(x), masks, threads)), both.expected(x, masks))
+
+
 @pytest.mark.parametrize("client_path", _core.cpu_paths())
 @pytest.mark.parametrize("bits", [32, 64])
 def test_parties_may_run_different_paths(cpu_path, client_path, bits):

@@ -2,12 +2,19 @@
 
 import json
 import logging
+from pathlib import Path
 
+import numpy as np
 import pytest
 
+from deepreduce.inference import Client
+from deepreduce.inference.protocol.linear import cached_ops, transformed_bytes
 from deepreduce.inference.server.events import JsonLines, emit
-from deepreduce.inference.server.limits import MemoryBudget, RateLimit, rated
+from deepreduce.inference.server.limits import MemoryBudget, RateLimit, free_memory, rated
 from deepreduce.inference.transport.errors import BusyError
+from deepreduce.plan import PARAMETER_SETS, packings, run
+from plan_samples import conv, plan_of
+from sessions import PLAN, TIMEOUT_S, WEIGHTS, X, serving
 
 
 def test_a_bucket_fills_evenly():
@@ -38,6 +45,33 @@ def test_memory_is_given_back():
         memory.book(4)
     memory.release(7)
     memory.book(10)
+
+
+def test_free_memory_is_that_of_machine_and_group():
+    """Never more than the machine has, and more than this test needs."""
+    total = int(Path("/proc/meminfo").read_text().split()[1]) * 1024
+    assert 1 << 24 < free_memory() < total
+
+
+def test_weights_that_are_used_most_are_kept():
+    """Within the bytes that are allowed; at a server that keeps none the answers are the same."""
+    plan = plan_of(conv("wide", "input", 8), conv("flat", "wide", 64, stride=5), input_shape=(2, 96, 96))
+    packed, parameters = packings(plan), PARAMETER_SETS[plan.parameter_set]
+    sizes = {name: transformed_bytes(packing, parameters) for name, packing in packed.items()}
+    assert packed["wide"].tiles > packed["flat"].tiles
+    assert cached_ops(packed, parameters, sum(sizes.values())) == {"wide", "flat"}
+    assert cached_ops(packed, parameters, sizes["wide"]) == {"wide"}
+    assert cached_ops(packed, parameters, 0) == set()
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_server_that_keeps_no_weights(workers):
+    exact = run(PLAN, WEIGHTS, X)["d"]
+    with (
+        serving(PLAN, WEIGHTS, max_weight_bytes=0, workers=workers) as (_, port),
+        Client("127.0.0.1", port, mode="single", timeout_s=TIMEOUT_S) as client,
+    ):
+        assert np.array_equal(client.predict_integers(X), exact)
 
 
 def test_events_are_lines_of_json(caplog):

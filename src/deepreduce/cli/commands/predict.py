@@ -283,7 +283,6 @@ def _predict(client: Client, images: Any, left: int, notes: list[str], wait: flo
 
     A server that refuses what it has just prepared is not asked again.
     """
-    from ...inference.client import retry_while_busy
     from ...inference.transport import PeerError, Reason
 
     fresh = False
@@ -293,12 +292,11 @@ def _predict(client: Client, images: Any, left: int, notes: list[str], wait: flo
             fresh = True
         before = client.prepared
         try:
-            return client.predict(images)
+            return client.predict(images, more=left > 1 and client.prepared > 1)
         except PeerError as error:
             if error.reason != Reason.BATCH or not client.stored or not before or fresh:
                 raise
             notes.append("a prepared batch was not the server's any more; it is dropped on both sides")
-            retry_while_busy(client.reconnect, wait)
 
 
 def _prepare(client: Client, count: int, notes: list[str], wait: float) -> None:

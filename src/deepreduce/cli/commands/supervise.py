@@ -43,7 +43,7 @@ def supervise(
         lock = None if store is None else stack.enter_context(hold_store(store))
         fork_server = None
         if settings.server.workers:
-            fork_server = ForkServer(plan, weights, settings.server.threads)
+            fork_server = ForkServer(plan, weights, settings.server.threads, settings.server.weight_bytes)
             stack.callback(fork_server.close)
         del weights
         orders = None if fork_server is None else fork_server.orders.fileno()

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ... import _core
 from ...errors import PlanError, SessionError
-from ...plan import Conv, Linear, Packing, Plan, packings
+from ...plan import PARAMETER_SETS, Conv, Linear, Packing, ParameterSet, Plan, packings
 from ...plan.execution.messages import HE_FRAME
 from ...plan.execution.packing import response_bytes
 from ...plan.execution.polynomials import pack_input, pack_weights, useful_positions
@@ -121,10 +121,18 @@ class OnlineLinear:
 
 
 class OfflineLinear:
-    """One linear op of the server on the client's encrypted masks: its weights transformed, which takes much memory."""
+    """One linear op of the server on the client's encrypted masks. ``cached``: its weights are transformed once, which
+    takes much memory, not for every response.
+    """
 
     def __init__(
-        self, plan: Plan, op: Conv | Linear, packing: Packing, weights: Mapping[str, NDArray[Any]], threads: int
+        self,
+        plan: Plan,
+        op: Conv | Linear,
+        packing: Packing,
+        weights: Mapping[str, NDArray[Any]],
+        threads: int,
+        cached: bool = True,
     ) -> None:
         self._ring_bits = plan.ring.ring_bits
         self.layout = PackingLayout(packing, self._ring_bits)
@@ -137,6 +145,7 @@ class OfflineLinear:
             packing.block_channels,
             packing.block_outputs,
             threads,
+            cached,
         )
 
     def respond(
@@ -182,15 +191,37 @@ def online_linears(plan: Plan, weights: Mapping[str, NDArray[Any]]) -> dict[str,
     return linears
 
 
-def offline_linears(plan: Plan, weights: Mapping[str, NDArray[Any]], threads: int) -> dict[str, OfflineLinear]:
-    """Return all linear ops of a plan, for preparing. Raises `PlanError` where the weights do not fit."""
+def offline_linears(
+    plan: Plan, weights: Mapping[str, NDArray[Any]], threads: int, max_bytes: int
+) -> dict[str, OfflineLinear]:
+    """Return all linear ops of a plan, for preparing; transformed weights take at most ``max_bytes``.
+
+    Raises `PlanError` where the weights do not fit their encoding.
+    """
     packed, linears = packings(plan), {}
+    cached = cached_ops(packed, PARAMETER_SETS[plan.parameter_set], max_bytes)
     for op in _linear_ops(plan):
         try:
-            linears[op.name] = OfflineLinear(plan, op, packed[op.name], weights, threads)
+            linears[op.name] = OfflineLinear(plan, op, packed[op.name], weights, threads, op.name in cached)
         except ValueError as error:
             raise PlanError(f"op {op.name!r}: {error}", "use fewer weight bits") from None
     return linears
+
+
+def cached_ops(packed: Mapping[str, Packing], parameters: ParameterSet, max_bytes: int) -> set[str]:
+    """Return the ops whose transformed weights fit into ``max_bytes`` together: first those that reuse them most."""
+    found: set[str] = set()
+    for name in sorted(packed, key=lambda name: -packed[name].tiles):
+        size = transformed_bytes(packed[name], parameters)
+        if size <= max_bytes:
+            found.add(name)
+            max_bytes -= size
+    return found
+
+
+def transformed_bytes(packing: Packing, parameters: ParameterSet) -> int:
+    """Return the bytes of one op's transformed weights, at most."""
+    return packing.channel_blocks * packing.output_blocks * parameters.primes * parameters.poly_degree * 8
 
 
 def _linear_ops(plan: Plan) -> list[Conv | Linear]:

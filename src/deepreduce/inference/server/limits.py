@@ -1,4 +1,4 @@
-"""Server-wide memory budget and per-address rate limit."""
+"""Server-wide memory budget, free memory, and per-address rate limit."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from ipaddress import IPv6Address, ip_address
+from pathlib import Path
 
 from ..transport.errors import BusyError
 
@@ -33,6 +34,25 @@ class MemoryBudget:
         """Gives it back."""
         with self._guard:
             self._booked -= size
+
+
+def free_memory() -> int:
+    """Return the bytes that the machine and this process's group (cgroup) still have for it."""
+    found = [_number(Path("/proc/meminfo"), "MemAvailable:") * 1024]
+    group = Path("/sys/fs/cgroup")
+    with contextlib.suppress(OSError, ValueError):  # without a group, or without a limit ("max")
+        most, used = (int((group / name).read_text()) for name in ("memory.max", "memory.current"))
+        found.append(max(0, most - used))
+    return min(found)
+
+
+def _number(path: Path, label: str) -> int:
+    """Return the number behind a label of a file of Linux; 0 where there is none."""
+    with contextlib.suppress(OSError):
+        for line in path.read_text().splitlines():
+            if line.startswith(label):
+                return int(line.split()[1])
+    return 0
 
 
 class RateLimit:

@@ -105,9 +105,9 @@ class ServerResources:
         self._fork_server = fork_server
         self._offline_linears: dict[str, OfflineLinear] = {}
         if workers and fork_server is None:
-            self._fork_server = ForkServer(self.plan, arrays, threads)
+            self._fork_server = ForkServer(self.plan, arrays, threads, self.settings.weight_bytes)
         elif not workers:
-            self._offline_linears = offline_linears(self.plan, arrays, threads)
+            self._offline_linears = offline_linears(self.plan, arrays, threads, self.settings.weight_bytes)
         self._slots = AdmissionQueue(
             workers * BEGUN or self.settings.max_sessions, workers or self.settings.max_sessions
         )

@@ -13,6 +13,7 @@ from ..access.access import shown_quota
 from ..access.quota import Quotas
 from ..checks import MAX_THREADS, check_between, check_seconds, check_token
 from ..transport.streams import checked_context
+from .limits import free_memory
 
 _BOUNDS: Mapping[str, tuple[int, int]] = {
     "threads": (1, MAX_THREADS),
@@ -22,6 +23,7 @@ _BOUNDS: Mapping[str, tuple[int, int]] = {
     "max_prepared_bytes": (1, 1 << 62),
     "max_stored_bytes": (1, 1 << 62),
     "max_client_bytes": (1, 1 << 62),
+    "max_weight_bytes": (-1, 1 << 62),
 }
 
 
@@ -49,6 +51,9 @@ class ServerSettings:
     ``max_sessions``: clients at once; ``max_prepared``: preparations that one session may have in memory;
     ``max_prepared_bytes``: of all sessions in memory, as predicted; ``max_stored_bytes`` and ``max_client_bytes``: of
     the store, for all clients together and for each.
+
+    ``max_weight_bytes``: of weights that are kept as preparations multiply by them, at -1 half of the memory that is
+    free when they are read; other weights are transformed for every preparation, which takes longer.
     """
 
     threads: int = 1
@@ -69,6 +74,7 @@ class ServerSettings:
     max_prepared_bytes: int = 1 << 33
     max_stored_bytes: int = 1 << 36
     max_client_bytes: int = 1 << 32
+    max_weight_bytes: int = -1
 
     def __post_init__(self) -> None:
         for name, (least, most) in _BOUNDS.items():
@@ -86,6 +92,11 @@ class ServerSettings:
                 "a quota of predictions or preparations needs a folder that outlives the process",
                 "give the server a store or a folder for its state",
             )
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes that transformed weights may take."""
+        return free_memory() // 2 if self.max_weight_bytes < 0 else self.max_weight_bytes
 
     @property
     def certificates(self) -> bool:

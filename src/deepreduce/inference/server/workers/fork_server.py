@@ -43,11 +43,12 @@ PROGRAMS = 8  # of protocols and batch sizes, kept compiled
 class ForkServer:
     """Starts the process, again if it should die, and asks it for workers. Raises `PlanError` like `offline_linears`.
 
+    ``weight_bytes``: what transformed weights may take.
     ``orders``: the end of a socket pair where workers are ordered; other processes of this server may use it, too.
     """
 
-    def __init__(self, plan: Plan, weights: Mapping[str, NDArray[Any]], threads: int) -> None:
-        self._start = (plan, dict(weights), threads, _core.cpu_path())
+    def __init__(self, plan: Plan, weights: Mapping[str, NDArray[Any]], threads: int, weight_bytes: int) -> None:
+        self._start = (plan, dict(weights), threads, weight_bytes, _core.cpu_path())
         self.orders, self._taken = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._guard, self._closed = threading.Lock(), False
         self._child = self._begin()
@@ -123,7 +124,13 @@ def order(orders: socket.socket, protocol: Protocol, batch: int) -> socket.socke
 
 
 def _fork_server_main(
-    pipe: Connection, fd: int, plan: Plan, weights: dict[str, NDArray[Any]], threads: int, cpu_path: str
+    pipe: Connection,
+    fd: int,
+    plan: Plan,
+    weights: dict[str, NDArray[Any]],
+    threads: int,
+    weight_bytes: int,
+    cpu_path: str,
 ) -> None:
     """Transforms the weights, then forks a worker for each order, until the owner is gone."""
     from ...protocol import base_ot  # noqa: F401  # what every worker needs is loaded once
@@ -135,7 +142,7 @@ def _fork_server_main(
     orders = socket.socket(fileno=fd)
     started = time.perf_counter()
     try:
-        linears = offline_linears(plan, weights, threads)
+        linears = offline_linears(plan, weights, threads, weight_bytes)
     except PlanError as error:
         pipe.send(("error", error.message, error.hint))
         return
