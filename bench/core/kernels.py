@@ -81,7 +81,7 @@ class Circuit:
     def __init__(self, relus: int) -> None:
         relus //= 4  # tables of some megabytes
         self.repeats = max(1, (1 << 12) // relus)
-        self.delta, self.key, self.seed = _core.Delta.random(), fresh(1), fresh(1)
+        self.delta, self.key, self.seed = _core.Delta.random(), fresh(1), fresh(2)[:24]
         self.labels, self.server = fresh(relus * 2 * RING_BITS), fresh(relus * RING_BITS)
         self.tables = np.ones(relus * CIRCUIT_GATES * 32, np.uint8)
         self.gates = relus * CIRCUIT_GATES * self.repeats

@@ -36,9 +36,11 @@ struct Delta {
     Delta& operator=(const Delta&) = default;
 };
 
-// A key of a pseudo-random generator; whoever knows it knows the stream.
+// A key of a pseudo-random generator; whoever knows it knows the stream. The nonce, which need not be secret, is the high
+// word of every counter, so that whoever searches for keys cannot test a guess against all streams at once.
 struct Seed {
     Block value;
+    std::uint64_t nonce = 0;
 };
 
 // The public key that re-keys the garbling hash for one vector (gc/hash.ipp). Not a secret, but never used twice.

@@ -9,7 +9,7 @@
 
 namespace deepreduce {
 
-// AES_seed(0), AES_seed(1), ... Constant time; the seed is wiped when the stream ends.
+// AES_seed(0, nonce), AES_seed(1, nonce), ... Constant time; the seed is wiped when the stream ends.
 class Prg {
 public:
     explicit Prg(Seed seed) : seed_(seed) {}
@@ -21,11 +21,11 @@ public:
     // used.
     void fill(void* out, std::size_t bytes) {
         const std::size_t whole = bytes / sizeof(Block);
-        aes_ctr(seed_, counter_, 0, static_cast<Block*>(out), whole);
+        aes_ctr(seed_, counter_, seed_.nonce, static_cast<Block*>(out), whole);
         counter_ += whole;
         if (const std::size_t rest = bytes % sizeof(Block)) {
             Block block;
-            aes_ctr(seed_, counter_++, 0, &block, 1);
+            aes_ctr(seed_, counter_++, seed_.nonce, &block, 1);
             std::memcpy(static_cast<Block*>(out) + whole, &block, rest);
             wipe(&block, sizeof block);
         }

@@ -16,4 +16,11 @@ inline Block random_block() {
     return block;
 }
 
+inline Seed random_seed() {
+    Seed seed;
+    os_random(&seed.value, sizeof seed.value);
+    os_random(&seed.nonce, sizeof seed.nonce);
+    return seed;
+}
+
 }  // namespace deepreduce

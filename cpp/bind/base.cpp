@@ -33,7 +33,8 @@ void register_base(nb::module_& m) {
                 auto* values = out.data();
                 const std::size_t blocks = (count + 1) / 2;
                 std::vector<Block> stream(blocks);
-                aes_ctr(Seed{random_block()}, 0, 0, stream.data(), blocks);
+                const Seed seed = random_seed();
+                aes_ctr(seed, 0, seed.nonce, stream.data(), blocks);
                 std::memcpy(values, stream.data(), count * 8);
                 wipe(stream.data(), blocks * sizeof(Block));
                 const std::uint64_t mask = ~std::uint64_t{0} >> (64 - bits);

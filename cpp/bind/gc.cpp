@@ -2,6 +2,7 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/tuple.h>
 
+#include <cstring>
 #include <tuple>
 
 #include "base/dispatch.hpp"
@@ -17,6 +18,14 @@ using Words = In<std::uint64_t>;
 using Bits = In<std::uint16_t>;
 
 namespace {
+
+Seed seed_of(const Bytes& bytes) {
+    expect_size(bytes, 24, "seed");
+    Seed seed;
+    std::memcpy(&seed.value, bytes.data(), 16);
+    std::memcpy(&seed.nonce, bytes.data() + 16, 8);
+    return seed;
+}
 
 std::size_t groups_of(std::size_t elements) {
     if (elements % group_size) {
@@ -92,7 +101,7 @@ void register_circuit(nb::module_& m) {
             expect_size(client_zero, shape.client_label_blocks() * 16, "client_zero");
             expect_size(tables, shape.table_blocks() * 16, "tables");
             const HashKey hash_key{block_of(key, "key")};
-            const Seed own{block_of(seed, "seed")};
+            const Seed own = seed_of(seed);
             auto colors = make<std::uint16_t>({shape.groups, ring_bits});
             nb::gil_scoped_release release;
             gc::circuit_garble(shape, delta, hash_key, own, blocks_of(client_zero), blocks_of(tables), colors.data());
@@ -106,7 +115,7 @@ void register_circuit(nb::module_& m) {
            Out<std::uint8_t> labels, unsigned threads) {
             const auto shape = circuit_shape("relu", ring_bits, 0, first_group, b.size(), threads);
             expect_size(labels, shape.server_label_blocks() * 16, "labels");
-            const Seed own{block_of(seed, "seed")};
+            const Seed own = seed_of(seed);
             nb::gil_scoped_release release;
             gc::circuit_encode(shape, delta, own, b.data(), blocks_of(labels));
         },

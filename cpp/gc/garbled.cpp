@@ -10,7 +10,7 @@ void circuit_garble(const CircuitShape& shape, const Delta& delta, HashKey key, 
                     Block* tables, std::uint16_t* colors) {
     parallel_for(shape.groups, shape.threads, [&](std::size_t first, std::size_t last) {
         const std::size_t from = first * group_size;
-        DEEPREDUCE_PICK(gc).garble(shape.circuit, shape.shift, delta.value, key.value, seed.value, shape.first_group + first,
+        DEEPREDUCE_PICK(gc).garble(shape.circuit, shape.shift, delta.value, key.value, seed, shape.first_group + first,
                                    last - first, shape.ring_bits, client_zero + from * 2 * shape.ring_bits,
                                    tables + from * shape.gates() * 2, colors + first * shape.ring_bits);
     });

@@ -18,7 +18,7 @@ inline void encode_shares(const Delta& delta, Seed seed, std::uint64_t first_gro
     for (std::size_t g = 0; g < groups; g += batch) {
         const std::size_t count = std::min(batch, groups - g);
         DEEPREDUCE_PICK(gc).slice(count, width, shares + g * group_size, bits);
-        DEEPREDUCE_PICK(gc).encode(delta.value, seed.value, first_group + g, count, width, bits,
+        DEEPREDUCE_PICK(gc).encode(delta.value, seed, first_group + g, count, width, bits,
                                    labels + g * group_size * width);
     }
     wipe(bits, sizeof bits);

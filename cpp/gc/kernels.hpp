@@ -19,13 +19,13 @@ struct Kernels {
     void (*slice)(std::size_t groups, unsigned width, const std::uint64_t* values, std::uint16_t* bits);
     void (*unslice)(std::size_t groups, unsigned width, const std::uint16_t* bits, std::uint64_t* values);
 
-    // Active labels of the garbler's own inputs: AES_seed(counter) xor bit * delta; block first_group * width * 16 + i of the
+    // Active labels of the garbler's own inputs: AES_seed(counter, nonce) xor bit * delta; block first_group * width * 16 + i of the
     // stream is the label of 0 of input i.
-    void (*encode)(Block delta, Block seed, std::uint64_t first_group, std::size_t groups, unsigned width,
+    void (*encode)(Block delta, const Seed& seed, std::uint64_t first_group, std::size_t groups, unsigned width,
                    const std::uint16_t* bits, Block* labels);
 
     // The whole circuit (gc/garbled.hpp). client labels: bits of the share, then bits of the next mask.
-    void (*garble)(Circuit circuit, unsigned shift, Block delta, Block key, Block seed, std::uint64_t first_group,
+    void (*garble)(Circuit circuit, unsigned shift, Block delta, Block key, const Seed& seed, std::uint64_t first_group,
                    std::size_t groups, unsigned bits, const Block* client_zero, Block* tables, std::uint16_t* colors);
     void (*evaluate)(Circuit circuit, unsigned shift, Block key, std::uint64_t first_group, std::size_t groups, unsigned bits,
                      const Block* client_labels, const Block* server_labels, const Block* tables, std::uint16_t* colors);

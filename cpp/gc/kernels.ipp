@@ -20,8 +20,8 @@ static void unslice(std::size_t groups, unsigned width, const std::uint16_t* bit
 // Labels of 0 of the garbler's inputs, group by group.
 class OwnLabels {
   public:
-    explicit OwnLabels(Block seed) {
-        Block keys[8] = {seed};
+    explicit OwnLabels(const Seed& seed) : nonce_(seed.nonce) {
+        Block keys[8] = {seed.value};
         RoundKeys schedule[8];
         expand_keys(keys, schedule);
         key_ = schedule[0];
@@ -35,13 +35,13 @@ class OwnLabels {
     void each(std::uint64_t count, unsigned width, Use&& use) const {
         unsigned j = 0;
         for (; j + 2 <= width; j += 2) {
-            Lanes x = Lanes::count(count + j * group_size, 0), y = Lanes::count(count + (j + 1) * group_size, 0);
+            Lanes x = Lanes::count(count + j * group_size, nonce_), y = Lanes::count(count + (j + 1) * group_size, nonce_);
             aes_pair(x, key_, y, key_);
             use(j, x);
             use(j + 1, y);
         }
         if (j < width) {
-            Lanes x = Lanes::count(count + j * group_size, 0);
+            Lanes x = Lanes::count(count + j * group_size, nonce_);
             aes(x, key_);
             use(j, x);
         }
@@ -49,9 +49,10 @@ class OwnLabels {
 
   private:
     RoundKeys key_;
+    std::uint64_t nonce_;
 };
 
-static void encode(Block delta, Block seed, std::uint64_t first_group, std::size_t groups, unsigned width,
+static void encode(Block delta, const Seed& seed, std::uint64_t first_group, std::size_t groups, unsigned width,
                    const std::uint16_t* bits, Block* labels) {
     const OwnLabels own(seed);
     const Lanes offset = Lanes::broadcast(delta);
@@ -78,7 +79,7 @@ static inline void whole_circuit(Party& party, gc::Circuit circuit, unsigned bit
     }
 }
 
-static void garble(gc::Circuit circuit, unsigned shift, Block delta, Block key, Block seed, std::uint64_t first_group,
+static void garble(gc::Circuit circuit, unsigned shift, Block delta, Block key, const Seed& seed, std::uint64_t first_group,
                    std::size_t groups, unsigned bits, const Block* client_zero, Block* tables, std::uint16_t* colors) {
     const std::uint64_t used = circuit_keys(circuit, bits, shift);
     HashKeys keys(key, gate_domain, first_group * used);

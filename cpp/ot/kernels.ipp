@@ -65,13 +65,14 @@ static void expand_leaves(const Block* leaves, Schedules& schedules) {
 
 // Streams of all leaves of one tree, folded: row b is the sum over leaves whose number has bit b, the return value the sum
 // over all leaves. The first leaf appears in the total alone, so the sender, who lacks it, passes first_leaf = 1.
-static inline Lanes fold_tree(const RoundKeys* leaves, unsigned k, std::size_t first_leaf, std::uint64_t counter, Lanes* row) {
+static inline Lanes fold_tree(const RoundKeys* leaves, unsigned k, std::size_t first_leaf, std::uint64_t counter, std::uint64_t nonce,
+                              Lanes* row) {
     Lanes value[16];
     value[0] = Lanes::broadcast(Block{0, 0});
     std::size_t count = std::size_t{1} << k;
     // In pairs, so that enough blocks are in flight; leaf 0 of the sender holds zeros and its stream is dropped.
     for (std::size_t leaf = 0; leaf < count; leaf += 2) {
-        value[leaf] = Lanes::count(counter, 0);
+        value[leaf] = Lanes::count(counter, nonce);
         value[leaf + 1] = value[leaf];
         aes_pair(value[leaf], leaves[leaf], value[leaf + 1], leaves[leaf + 1]);
     }
@@ -86,7 +87,7 @@ static inline Lanes fold_tree(const RoundKeys* leaves, unsigned k, std::size_t f
     return value[0];
 }
 
-static void receive(const Block* leaves, unsigned k, std::uint64_t first, std::size_t count, std::size_t ots,
+static void receive(const Block* leaves, std::uint64_t nonce, unsigned k, std::uint64_t first, std::size_t count, std::size_t ots,
                     const std::uint8_t* choices, std::uint8_t* correction, Block* out) {
     const std::size_t trees = rows / k;
     Schedules schedules(trees << k);
@@ -98,7 +99,7 @@ static void receive(const Block* leaves, unsigned k, std::uint64_t first, std::s
         std::memcpy(bits, choices, here / 8);
         const Lanes choice = Lanes::load(reinterpret_cast<const Block*>(bits));
         for (std::size_t tree = 0; tree < trees; ++tree) {
-            const Lanes total = fold_tree(schedules.keys + (tree << k), k, 0, (first + tile) * group_size, row + tree * k);
+            const Lanes total = fold_tree(schedules.keys + (tree << k), k, 0, (first + tile) * group_size, nonce, row + tree * k);
             (total ^ choice).store(reinterpret_cast<Block*>(masked));
             std::memcpy(correction + tree * (here / 8), masked, here / 8);
         }
@@ -111,7 +112,7 @@ static void receive(const Block* leaves, unsigned k, std::uint64_t first, std::s
     wipe(row, sizeof row);
 }
 
-static void send(const Block* leaves, unsigned k, Block delta, std::uint64_t first, std::size_t count, std::size_t ots,
+static void send(const Block* leaves, std::uint64_t nonce, unsigned k, Block delta, std::uint64_t first, std::size_t count, std::size_t ots,
                  const std::uint8_t* correction, Block* out) {
     const std::size_t trees = rows / k;
     Schedules schedules(trees << k);
@@ -120,7 +121,7 @@ static void send(const Block* leaves, unsigned k, Block delta, std::uint64_t fir
     for (std::size_t tile = 0; tile < count; ++tile) {
         const std::size_t here = ots < ot::tile_ots ? ots : ot::tile_ots;
         for (std::size_t tree = 0; tree < trees; ++tree) {
-            fold_tree(schedules.keys + (tree << k), k, 1, (first + tile) * group_size, row + tree * k);
+            fold_tree(schedules.keys + (tree << k), k, 1, (first + tile) * group_size, nonce, row + tree * k);
             alignas(64) std::uint8_t bits[row_bytes] = {};
             std::memcpy(bits, correction + tree * (here / 8), here / 8);
             const Lanes masked = Lanes::load(reinterpret_cast<const Block*>(bits));

@@ -57,6 +57,7 @@ Receiver::Receiver(unsigned k, std::span<const Block, 2 * base_ots> pads, std::u
     : k_(checked(k)), leaves_((base_ots / k) << k) {
     const Block salt = random_block();
     std::memcpy(set_up, &salt, sizeof salt);
+    nonce_ = salt.hi;
     const Doubling doubling(salt);
     std::uint8_t* message = set_up + sizeof salt;
     for (std::size_t tree = 0; tree < base_ots / k_; ++tree) {
@@ -91,7 +92,7 @@ void Receiver::extend(std::size_t count, const std::uint8_t* choices, std::uint8
     check_count(count);
     const std::uint64_t next = tile_.fetch_add((count + tile_ots - 1) / tile_ots);
     over_tiles(count, threads, [&](std::size_t tile, std::size_t tiles, std::size_t from, std::size_t ots) {
-        DEEPREDUCE_PICK(ot).receive(leaves_.data(), k_, next + tile, tiles, ots, choices + from / 8,
+        DEEPREDUCE_PICK(ot).receive(leaves_.data(), nonce_, k_, next + tile, tiles, ots, choices + from / 8,
                                     correction + correction_bytes(from, k_), out + from);
     });
 }
@@ -101,6 +102,7 @@ Sender::Sender(unsigned k, Delta delta, std::span<const Block, base_ots> pads, c
     const std::size_t count = std::size_t{1} << k_;
     Block salt;
     std::memcpy(static_cast<void*>(&salt), set_up, sizeof salt);
+    nonce_ = salt.hi;
     const Doubling doubling(salt);
     const std::uint8_t* message = set_up + sizeof salt;
     for (std::size_t tree = 0; tree < base_ots / k_; ++tree) {
@@ -142,7 +144,7 @@ void Sender::extend(std::size_t count, const std::uint8_t* correction, Block* ou
     check_count(count);
     const std::uint64_t next = tile_.fetch_add((count + tile_ots - 1) / tile_ots);
     over_tiles(count, threads, [&](std::size_t tile, std::size_t tiles, std::size_t from, std::size_t ots) {
-        DEEPREDUCE_PICK(ot).send(leaves_.data(), k_, delta_.value, next + tile, tiles, ots,
+        DEEPREDUCE_PICK(ot).send(leaves_.data(), nonce_, k_, delta_.value, next + tile, tiles, ots,
                                  correction + correction_bytes(from, k_), out + from);
     });
 }

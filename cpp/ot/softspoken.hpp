@@ -46,6 +46,7 @@ class Receiver {
 
   private:
     unsigned k_;
+    std::uint64_t nonce_;  // of the leaves' streams: half of the salt
     std::atomic<std::uint64_t> tile_{0};  // reserved before it is expanded: two threads never expand one tile
     std::vector<Block> leaves_;  // [128 / k][2^k]
 };
@@ -64,6 +65,7 @@ class Sender {
 
   private:
     unsigned k_;
+    std::uint64_t nonce_;  // of the leaves' streams: half of the salt
     Delta delta_;
     std::atomic<std::uint64_t> tile_{0};  // reserved before it is expanded: two threads never expand one tile
     std::vector<Block> leaves_;  // [128 / k][2^k], leaf y of a tree being the receiver's leaf y xor Delta's bits; 0 is unknown

@@ -219,12 +219,12 @@ class HeClient:
 
 class HeWeights:
     """
-    A linear operation's weight polynomials, ready to multiply (cpp/he/weights.hpp has the layout).
+    A linear operation's weight polynomials (cpp/he/weights.hpp has the layout).
     """
 
-    def __init__(self, ring_bits: int, w: Annotated[NDArray[numpy.int16], dict(order='C', device='cpu', writable=False)], groups: int, area_h: int, area_w: int, block_channels: int, block_outputs: int, threads: int = 1) -> None:
+    def __init__(self, ring_bits: int, w: Annotated[NDArray[numpy.int16], dict(order='C', device='cpu', writable=False)], groups: int, area_h: int, area_w: int, block_channels: int, block_outputs: int, threads: int = 1, cached: bool = True) -> None:
         """
-        w: int16 [outputs, inputs / groups, kernel_h, kernel_w]. ValueError if it does not fit or its noise could be too large.
+        w: int16 [outputs, inputs / groups, kernel_h, kernel_w]. cached: evaluations are kept, else computed for every response. ValueError if it does not fit or its noise could be too large.
         """
 
     @property

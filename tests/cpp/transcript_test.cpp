@@ -58,7 +58,7 @@ void extension(const char* path) {
     const auto choices = blocks(ots / 128, 2);
     std::vector<std::uint8_t> correction(ots / 8 * (128 / k));
     std::vector<Block> out(ots);
-    DEEPREDUCE_PICK(ot).receive(leaves.data(), k, 5, 2, ots, reinterpret_cast<const std::uint8_t*>(choices.data()),
+    DEEPREDUCE_PICK(ot).receive(leaves.data(), 0, k, 5, 2, ots, reinterpret_cast<const std::uint8_t*>(choices.data()),
                                 correction.data(), out.data());
     expect(correction, 0x144f13a05c558927, "OT corrections", path);
     expect(out, 0x28bd3caf6f937fa7, "OT outputs", path);

@@ -97,6 +97,8 @@ def _state(kind: Kind, op: str, nth: int) -> str:
             return f"prepare {op}"
         case Kind.CLAIM:
             return "claim"
+        case Kind.RESERVE | Kind.RESERVED:
+            return "reserve"
         case Kind.INPUT:
             return "online input"
         case Kind.LABELS | Kind.ANSWERS:

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable
 
 from deepreduce.inference.transport.frames import HEADER, Kind
-from deepreduce.plan.cost.traffic import CLAIM as CLAIM_BYTES
 
 from .tap import Act, Tap
 
@@ -15,7 +14,7 @@ SHORT_S = (0.02, 0.2)
 PIECES = 12
 # What the parties compare before anything is used: a change in there is noticed. Not so SETUP, and what is masked and
 # sent online: without TLS, whoever can change those makes answers wrong (SECURITY.md).
-COMPARED = {Kind.UPLOAD, Kind.RESPONSE, Kind.CHOICES, Kind.GARBLED, Kind.PRODUCTS, Kind.CLAIM, Kind.INPUT}
+COMPARED = {Kind.UPLOAD, Kind.RESPONSE, Kind.CHOICES, Kind.GARBLED, Kind.PRODUCTS, Kind.CLAIM, Kind.RESERVE}
 
 
 def message_fault(name: str, draw: random.Random, timeout_s: float) -> Act:
@@ -119,8 +118,7 @@ def cursed(tap: Tap, frame: bytearray, draw: random.Random, timeout_s: float) ->
 
 def flipped(tap: Tap, frame: bytearray, draw: random.Random, timeout_s: float) -> None:
     """One bit of what the parties compare."""
-    most = CLAIM_BYTES if frame[0] == Kind.INPUT else len(frame) - HEADER.size
-    frame[HEADER.size + draw.randrange(most)] ^= 1 << draw.randrange(8)
+    frame[HEADER.size + draw.randrange(len(frame) - HEADER.size)] ^= 1 << draw.randrange(8)
     tap.forward(frame)
 
 

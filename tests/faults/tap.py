@@ -60,15 +60,18 @@ class Tap:
         self.mute = False  # nothing more leaves
         self.held = b""  # sent after the next frame
         self._own: list[bytes] = []  # what left on this connection
-        self._seen = _Inputs()
+        self._seen = _Reserved()
+        self._reserved = b""  # the batch that the client has named last
         wiring.live.add(self)
 
     def send(self, *parts: Any) -> None:
         frame, number = bytearray(b"".join(bytes(part) for part in parts)), self.sent
         self.sent += 1
         kind = frame[0]
+        if self.side == "client" and kind == Kind.RESERVE:
+            self._reserved = bytes(frame[HEADER.size : HEADER.size + BATCH_ID])
         if self.side == "client" and kind == Kind.INPUT:
-            self.wiring.note("client", bytes(frame[HEADER.size : HEADER.size + BATCH_ID]))
+            self.wiring.note("client", self._reserved)
         if self.side == "server" and kind in (Kind.LABELS, Kind.RESULT) and (used := self._seen.take()):
             self.wiring.note("server", used)
         if self.mute:
@@ -115,8 +118,8 @@ class Tap:
         return getattr(self._stream, name)
 
 
-class _Inputs:
-    """Finds the batch ids of INPUT frames in a stream of bytes."""
+class _Reserved:
+    """Finds the batch ids of RESERVE frames in a stream of bytes."""
 
     def __init__(self) -> None:
         self._head, self._skip, self._batch = bytearray(), 0, b""
@@ -127,19 +130,19 @@ class _Inputs:
                 taken = min(self._skip, len(content))
                 self._skip, content = self._skip - taken, content[taken:]
                 continue
-            want = HEADER.size + (BATCH_ID if self._head[:1] == bytes([Kind.INPUT]) else 0)
+            want = HEADER.size + (BATCH_ID if self._head[:1] == bytes([Kind.RESERVE]) else 0)
             taken = min(max(1, want - len(self._head)), len(content))
             self._head += content[:taken]
             content = content[taken:]
-            want = HEADER.size + (BATCH_ID if self._head[0] == Kind.INPUT else 0)
+            want = HEADER.size + (BATCH_ID if self._head[0] == Kind.RESERVE else 0)
             if len(self._head) >= want:
-                if self._head[0] == Kind.INPUT:
+                if self._head[0] == Kind.RESERVE:
                     self._batch = bytes(self._head[HEADER.size :])
                 self._skip = max(0, HEADER.unpack_from(self._head)[3] - (want - HEADER.size))
                 self._head.clear()
 
     def take(self) -> bytes:
-        """The id of the last INPUT, once."""
+        """The id of the last RESERVE, once."""
         found, self._batch = self._batch, b""
         return found
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from deepreduce.inference.client import material_pool as client_pool
+from deepreduce.inference.server import material_pool as server_pool
 from deepreduce.inference.store import store as store_module
 from deepreduce.inference.transport.channel import Channel
 from deepreduce.inference.transport.frames import Reason
@@ -107,17 +108,20 @@ def test_a_store_that_burns_nothing_is_seen(monkeypatch):
 
 
 def test_material_that_is_used_twice_is_seen(monkeypatch):
-    """A client that puts back what it has taken, and a server that does not look."""
-    seen = []
+    """A client that puts back what it has taken, and a server that does so, too."""
 
-    def take(self):
-        seen.extend([taken(self)] if not seen else [])
-        return seen[0]
+    def putting_back(take):
+        seen = []
 
-    taken = client_pool.ClientStoredPool.take
+        def again(self, *claim):
+            seen.extend([take(self, *claim)] if not seen else [])
+            return seen[0]
+
+        return again
 
     def patch(_):
-        monkeypatch.setattr(client_pool.ClientStoredPool, "take", take)
+        for pool in (client_pool.ClientStoredPool, server_pool.ServerStoredPool):
+            monkeypatch.setattr(pool, "take", putting_back(pool.take))
 
     found = broken(ANSWERED, monkeypatch, patch)
     assert "a batch was used twice by the client" in found

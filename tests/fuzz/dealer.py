@@ -19,11 +19,12 @@ Sender, Receiver = base_ot.BaseSender, base_ot.BaseReceiver
 
 
 @functools.cache
-def _dealt() -> tuple[Sender, bytes, np.ndarray]:
-    """A sender, the points that were sent to it, and both keys of every transfer [128, 2, 16]."""
+def _dealt() -> tuple[Sender, bytes, np.ndarray, bytes]:
+    """A sender, the answer that was sent to it, both keys of every transfer [128, 2, 16], and the ciphertexts."""
     sender = Sender()
-    points = Receiver(sender.message, np.zeros(COUNT, np.uint8)).message
-    return sender, points, sender.keys(points).reshape(COUNT, 2, -1)
+    answer = Receiver(sender.message, np.zeros(COUNT, np.uint8)).message
+    keys, ciphertexts = sender.keys(answer)
+    return sender, answer, keys.reshape(COUNT, 2, -1), ciphertexts
 
 
 class DealtSender:
@@ -32,19 +33,21 @@ class DealtSender:
     def __init__(self) -> None:
         self.message = _dealt()[0].message
 
-    def keys(self, points: bytes) -> np.ndarray:
-        """Both keys of every transfer."""
-        sender, dealt, keys = _dealt()
-        return keys.reshape(-1) if points == dealt else sender.keys(points)
+    def keys(self, answer: bytes) -> tuple[np.ndarray, bytes]:
+        """Both keys of every transfer, and the ciphertexts."""
+        sender, dealt, keys, ciphertexts = _dealt()
+        return (keys.reshape(-1).copy(), ciphertexts) if answer == dealt else sender.keys(answer)
 
 
 def dealt_receiver(sender: bytes, choices: np.ndarray) -> object:
     """In place of `BaseReceiver`."""
-    made, points, keys = _dealt()
+    made, answer, keys, _ = _dealt()
     if sender != made.message:
         return Receiver(sender, choices)
     chosen = np.ascontiguousarray(keys[np.arange(COUNT), choices]).reshape(-1)
-    return mock.NonCallableMock(spec_set=["message", "keys"], message=points, keys=chosen)
+    receiver = mock.NonCallableMock(spec_set=["message", "keys"], message=answer)
+    receiver.keys.side_effect = lambda ciphertexts: chosen
+    return receiver
 
 
 @contextmanager

@@ -144,7 +144,7 @@ def test_a_context_that_trusts_one_authority_trusts_no_other(certificates):
 
 
 def hello(**changes):
-    fields = {"version": 4, "protocol": "ot", "batch": 1, "token": None, "known": None, "identity": "0" * 64,
+    fields = {"version": 5, "protocol": "ot", "batch": 1, "token": None, "known": None, "identity": "0" * 64,
               "keeps": False, **changes}  # fmt: skip
     return json.dumps(fields).encode()
 
@@ -161,7 +161,7 @@ def strangers():
     good += [hello(token="wrong", known=plan) for plan in (digest(PLAN), digest(LARGER), "0" * 64)]
     good += [hello(batch=batch) for batch in (0, -1, 2, 64, 4096, 4097, 10**9)]
     good += [hello(protocol=name) for name in ("delphi", "other", "")] + [hello(keeps=True), hello(version=1)]
-    good += [hello(version=5), hello(version="2"), hello(identity="g" * 64), hello(extra=1), b"{}", b"[]", b"[" * 4000]
+    good += [hello(version=6), hello(version="2"), hello(identity="g" * 64), hello(extra=1), b"{}", b"[]", b"[" * 4000]
     found += [framed(content) for content in good]
     found += [framed(b"", kind) for kind in Kind if kind != Kind.ERROR] + [framed(b"\1", kind) for kind in Kind]
     found += [framed(good[0], sequence=1), framed(good[0], zero=1), framed(b"x" * (HELLO_LIMIT + 1))]
@@ -389,7 +389,7 @@ def test_the_audit_log_of_a_session(tokens, tmp_path):
         with connect(port, token=alice, store=tmp_path / "client") as client:
             client.prepare(2)
             client.predict_integers(X)
-            identity = client.store.identity.hex()
+            identity = client.store.identity("127.0.0.1").hex()
         wait_for(lambda: of(tmp_path / "audit", "closed"))
         with pytest.raises(SettingError):
             Server(PLAN, WEIGHTS, ServerSettings(tokens=tmp_path / "missing"))

@@ -171,20 +171,22 @@ def test_changed_offline_content_is_noticed(monkeypatch, weighed, module, frames
 
 
 def test_material_is_used_once(weighed):
-    """After a prediction nothing is left on either side; a batch named twice is refused and ends the session."""
+    """After a prediction nothing is left on either side; a batch named twice is refused, and no image is sent."""
     _, port = weighed
     party = Client("127.0.0.1", port, timeout_s=TIMEOUT_S)
-    party.prepare(2)
+    party.prepare(1)
     (batch_id, material), *_ = party._pool._batches.items()
     party.predict_integers(X)
-    assert party.prepared == 1
+    assert party.prepared == 0
+    party.prepare(1)
     assert batch_id not in party._pool._batches
     assert not any(v._parts for vs in material.vectors.values() for v in vs)
     party._pool._batches[batch_id] = material  # a client that does not play by the rules
     party._pool._batches.move_to_end(batch_id, last=False)
     with pytest.raises(SessionError, match="does not have the prepared batch"):
         party.predict_integers(X)
-    assert party.prepared == 0
+    assert party.prepared == 1, "the session goes on with the next batch"
+    assert np.array_equal(party.predict_integers(X), run(PLAN, WEIGHTS, X)["d"])
 
 
 def test_a_batch_prepared_otherwise_is_refused(weighed):

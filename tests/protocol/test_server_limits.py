@@ -74,7 +74,7 @@ def test_events_and_counters_of_a_session(tmp_path, caplog):
         with connect(port, token="open sesame", store=tmp_path / "c") as client:
             client.prepare(2)
             client.predict_integers(X)
-            identity, run_ = client.store.identity, client.runs[-1]
+            identity, run_ = client.store.identity("127.0.0.1"), client.runs[-1]
         deadline = time.monotonic() + TIMEOUT_S
         while server._sockets and time.monotonic() < deadline:
             time.sleep(0.01)

@@ -1,5 +1,6 @@
 """Material that outlives connections and processes of either side, and whom it serves."""
 
+import json
 import os
 import shutil
 import sqlite3
@@ -134,6 +135,86 @@ def test_the_plan_is_sent_once(tmp_path, monkeypatch):
         client.reconnect()
         assert seen.count(Kind.PLAN) == 2
         client.close()
+
+
+def test_a_copied_client_shows_the_server_no_second_image(tmp_path, monkeypatch):
+    """Two clients with one batch, neither of which knows of the other: the second is refused and has sent nothing."""
+    with stored(tmp_path) as (server, port):
+        with connect(port, tmp_path) as client:
+            client.prepare(2)
+        monkeypatch.setattr(store.BurntList, "is_known", lambda *_: True)  # as if a whole disk was set back
+        shutil.copytree(tmp_path / "client", tmp_path / "copy")
+        with connect(port, tmp_path) as client:
+            assert np.array_equal(client.predict_integers(X), EXACT)
+        with connect(port, tmp_path, "copy") as copy, frames(monkeypatch) as seen:
+            refused(copy)
+            assert Kind.INPUT not in seen and seen.count(Kind.RESERVE) == 1
+            assert np.array_equal(copy.predict_integers(X), EXACT)
+            assert seen.count(Kind.INPUT) == 1
+        assert server.resources.store.ready() == 0
+
+
+def test_a_batch_is_burnt_on_both_sides_before_its_image_is_sent(tmp_path, monkeypatch):
+    with stored(tmp_path) as (server, port), connect(port, tmp_path) as client:
+        client.prepare(1)
+        ready, send = [], Channel.send
+
+        def watched(self, kind, *parts, **settings):
+            if kind in (Kind.RESERVE, Kind.INPUT):
+                ready.append((kind, client.store.ready(), server.resources.store.ready()))
+            return send(self, kind, *parts, **settings)
+
+        monkeypatch.setattr(Channel, "send", watched)
+        client.predict_integers(X)
+        assert ready == [(Kind.RESERVE, 0, 1), (Kind.INPUT, 0, 0)]
+
+
+def test_batches_are_reserved_ahead_where_that_is_asked_for(tmp_path, monkeypatch):
+    """While the answer is on its way: the next image then waits for nothing. In a store only on demand."""
+    with stored(tmp_path) as (server, port), connect(port, tmp_path) as client:
+        client.prepare(4)
+        with frames(monkeypatch) as seen:
+            client.predict_integers(X, more=True)
+            client.reserve()  # which is done
+            client.predict_integers(X)
+            order = [kind for kind in seen if kind in (Kind.RESERVE, Kind.INPUT)]
+        assert order == [Kind.RESERVE, Kind.INPUT] * 2
+        assert client.prepared == server.resources.store.ready() == 2
+        client.reserve()
+        assert client.prepared == 2
+        client.prepare(1)  # whose answers come after the reservation's
+        assert np.array_equal(client.predict_integers(X), EXACT)
+        assert client.prepared == 2
+        assert [run.online.rounds for run in client.runs] == [client.runs[0].online.rounds] * 3
+    with stored(tmp_path) as (_, port), Client("127.0.0.1", port, timeout_s=TIMEOUT_S) as client:
+        client.prepare(2)
+        with frames(monkeypatch) as seen:
+            client.predict_integers(X)
+            client.predict_integers(X)
+            order = [kind for kind in seen if kind in (Kind.RESERVE, Kind.INPUT)]
+        assert order == [Kind.RESERVE, Kind.INPUT] * 2
+
+
+def test_servers_of_different_names_see_different_clients(tmp_path, monkeypatch):
+    """One store, one server under two names: neither what is prepared nor the identity passes from one to the other."""
+    hellos, send = [], Channel.send
+
+    def watched(self, kind, *parts, **settings):
+        if kind == Kind.HELLO and b"token" in parts[0]:
+            hellos.append(json.loads(parts[0])["identity"])
+        return send(self, kind, *parts, **settings)
+
+    monkeypatch.setattr(Channel, "send", watched)
+    with stored(tmp_path) as (_, port):
+        for name in ("127.0.0.1", "localhost"):
+            with Client(name, port, store=tmp_path / "client", timeout_s=TIMEOUT_S) as client:
+                assert client.prepared == 0
+                client.prepare(1)
+        for name in ("127.0.0.1", "localhost"):
+            with Client(name, port, store=tmp_path / "client", timeout_s=TIMEOUT_S) as client:
+                assert client.prepared == 1
+                assert np.array_equal(client.predict_integers(X), EXACT)
+    assert hellos[:2] == hellos[2:] and hellos[0] != hellos[1]
 
 
 # --- who may use what ------------------------------------------------------------------------------------------------

@@ -98,7 +98,7 @@ def test_parties_on_different_cpu_paths_agree():
     paths = _core.cpu_paths()
     sender, receiver, delta = ot_pair()
     zero, active = choose(sender, receiver, np.zeros(12, np.uint16))
-    key, seed = fresh(1), fresh(1)
+    key, seed = fresh(1), fresh(2)[:24]
     digits, rows = _core.Digits([4, 5], [0, 1]), np.arange(9 * 8, dtype=np.uint8)
     transfers = fresh(9 * 64)
     seen = []

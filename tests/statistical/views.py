@@ -28,7 +28,7 @@ HIDDEN = 4
 PLAN = plan_of(conv("c", "input", HIDDEN), Relu("r", ("c",), 4, 26, 2**20), conv("d", "r", 1))
 SECRET_OF = {"server": "image", "client": "weight"}  # what a party must not learn
 # What both know: echoes of the batch's id and of the transcript's hash, and the hellos.
-PUBLIC = {"CLAIM", "PREPARE", "HELLO", "PLAN", "BYE"}
+PUBLIC = {"CLAIM", "RESERVE", "RESERVED", "PREPARE", "HELLO", "PLAN", "BYE"}
 Pieces = dict[str, bytes]  # of one party's view, by kind of message
 
 

@@ -84,9 +84,13 @@ def note_uses(log: str, party: str) -> None:
 
     send, take = Channel.send, ServerStoredPool.take
 
+    reserved = {}
+
     def client_send(self, kind, *parts, **settings):
+        if kind == Kind.RESERVE:
+            reserved[self] = parts[0]
         if kind == Kind.INPUT:
-            write(parts[0])
+            write(reserved[self])
         return send(self, kind, *parts, **settings)
 
     def server_take(self, batch_id, transcript):

@@ -105,7 +105,8 @@ def work(folder: Path, counters: Metrics, protocol: str) -> None:
         with expected("no TLS"):
             Client("127.0.0.1", port, **{**asks, "tls": None, "timeout_s": 2.0})
         store = ClientStore(folder / "client")
-        note("identity", store.identity)
+        note("identity", store.identity("127.0.0.1"))
+        note("secret of the store", bytes(store._secret))
         with Client("127.0.0.1", port, **asks, store=store) as client:
             client.prepare(4)
             client.predict_integers(x)

@@ -61,7 +61,7 @@ def garbled(circuit, a, b, ring_bits, shift, ots, threads=1):
     count = a.size
     a, b = padded(a), padded(b)
     r = _core.random_ring(a.size, ring_bits)
-    key, seed = fresh(1), fresh(1)
+    key, seed = fresh(1), fresh(2)[:24]
     bits = np.concatenate([_core.bit_slice(a, ring_bits), _core.bit_slice(r, ring_bits)], axis=1)
     zero, active = choose(sender, receiver, np.ascontiguousarray(bits))
     gates = 3 * (ring_bits - 1) - shift if circuit == "relu" else 2 * (ring_bits - 1)

@@ -30,6 +30,7 @@ from deepreduce.inference.transport.handshake import (
     read_hello,
 )
 from deepreduce.plan import encode, packings
+from deepreduce.plan.cost.traffic import BASE_ANSWER, BASE_CIPHERTEXTS, BASE_REQUEST
 from deepreduce.plan.execution.messages import relu_vector, rescale_vector
 from fuzz.edits import joined, parts, patch, patched
 from fuzz.mutators import json_mutator
@@ -195,12 +196,13 @@ def set_up_seeds() -> Iterator[bytes]:
     for point in (ORDER_1, ORDER_8, NO_POINT, b"\xff" * 32):
         yield patch(0, point)
     yield patch(32 + 16, b"\xff" * 8)
+    yield patch(4096, b"\xff" * 3)  # a coefficient of a public key that is too large
     yield patch(60_000, b"\x00" * 32)
 
 
 @target(set_up_seeds, most_bytes=512)
 def set_up_at_the_server(data: bytes) -> None:
-    """A client's two set-up messages, damaged: key, point, seeds of the extension, points."""
+    """A client's two set-up messages, damaged: point, key, ciphertexts, trees, correction."""
     sent = patched(recorded()[0], data)
     length = setup_request_bytes(PLAN.ring.ring_bits)
     receiver = channel(framed((Kind.SETUP, sent[length:])))
@@ -210,10 +212,9 @@ def set_up_at_the_server(data: bytes) -> None:
 
 @target(set_up_seeds, most_bytes=512)
 def set_up_at_the_client(data: bytes) -> None:
-    """A server's two set-up messages, damaged. The recorded points are of other keys, which nobody can tell."""
+    """A server's two set-up messages, damaged. The recorded answer is to another request, which nobody can tell."""
     sent = patched(recorded()[1], data)
-    points = 32 * 129
-    client_keys(channel(framed((Kind.SETUP, sent[:points]), (Kind.SETUP, sent[points:]))), PLAN)
+    client_keys(channel(framed((Kind.SETUP, sent[:BASE_ANSWER]), (Kind.SETUP, sent[BASE_ANSWER:]))), PLAN)
 
 
 # --- ciphertexts -----------------------------------------------------------------------------------------------------
@@ -224,7 +225,7 @@ def ciphertexts() -> tuple[PackingLayout, _core.HeClient, list[bytes], list[byte
     """The first linear op's layout, the client's keys, and the frames that both parties send for it."""
     bits = PLAN.ring.ring_bits
     client = _core.HeClient(bits)
-    linear = offline_linears(PLAN, WEIGHTS, 1)["c"]
+    linear = offline_linears(PLAN, WEIGHTS, 1, 1 << 30)["c"]
     layout = PackingLayout(packings(PLAN)["c"], bits)
     up = list(encrypted_input(layout, np.zeros(PLAN.input_shape, np.uint64), client, 1))
     uploads, first = linear.new_uploads(), 0
@@ -351,20 +352,22 @@ def ring_elements(data: bytes) -> None:
 
 def point_seeds() -> Iterator[bytes]:
     for point in (ORDER_1, ORDER_8, NO_POINT, b"\xff" * 32):
-        yield bytes([0]) + point
-        yield bytes([1]) + point
+        yield bytes([0]) + patch(0, point)
+        yield bytes([1]) + patch(0, point)
+    yield bytes([1]) + patch(4096, b"\xff" * 3)
 
 
 @target(point_seeds, most_bytes=512)
 def base_points(data: bytes) -> None:
-    """Points of the base transfers, for both roles."""
+    """Points, public keys and ciphertexts of the base transfers, for both roles."""
     if data[:1] == b"\0":
-        BaseReceiver(data[1:33], np.zeros(128, np.uint8))
+        receiver = BaseReceiver(patched(bytes(BASE_REQUEST), data[1:]), np.zeros(128, np.uint8))
+        assert receiver.keys(patched(bytes(BASE_CIPHERTEXTS), data[1:])).shape == (128 * 16,)
         return
     sender = BaseSender()
     honest = BaseReceiver(sender.message, np.ones(128, np.uint8)).message
-    keys = sender.keys(patched(honest, data[1:]))
-    assert keys.shape == (128 * 2 * 16,)
+    keys, ciphertexts = sender.keys(patched(honest, data[1:]))
+    assert (keys.shape, len(ciphertexts)) == ((128 * 2 * 16,), BASE_CIPHERTEXTS)
 
 
 def farewell_seeds() -> Iterator[bytes]:

@@ -121,14 +121,11 @@ def test_a_server_that_refuses_what_it_has_just_prepared_is_not_asked_for_ever()
         def prepare(self, n):
             self.prepared += n
 
-        def predict(self, images):
+        def predict(self, images, more):
             self.prepared -= 1
             self.asked += 1
             assert self.asked < 10
             raise PeerError("it does not have the prepared batch", reason=Reason.BATCH)
-
-        def reconnect(self):
-            pass
 
     client, notes = Refused(), []
     with pytest.raises(PeerError):

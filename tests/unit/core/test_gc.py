@@ -63,7 +63,7 @@ def test_evaluation_as_published(cpu_path):
     a, b, r = (rng.integers(0, 16, 16, np.uint64) for _ in range(3))
     chosen = np.concatenate([_core.bit_slice(a, width), _core.bit_slice(r, width)], axis=1)
     zero, active = choose(sender, receiver, np.ascontiguousarray(chosen))
-    key, seed = fresh(1), fresh(1)
+    key, seed = fresh(1), fresh(2)[:24]
     tables = np.empty(16 * 2 * (width - 1) * 32, np.uint8)
     decode = _core.circuit_garble("rescale", width, 0, delta, key, seed, group, zero, tables)
     labels = np.empty(16 * width * 16, np.uint8)
@@ -104,7 +104,7 @@ def test_garblings_never_repeat():
     sender, receiver, delta = ot_pair()
     zero, _ = choose(sender, receiver, np.zeros(16, np.uint16))
     rows = []
-    seed = fresh(1)
+    seed = fresh(2)[:24]
     for _ in range(2):
         tables = np.empty(16 * 14 * 32, np.uint8)
         _core.circuit_garble("rescale", 8, 0, delta, fresh(1), seed, 0, zero, tables)
@@ -116,7 +116,7 @@ def test_a_vector_in_chunks_is_the_same_vector(cpu_path):
     """first_group continues the streams: two halves equal the whole."""
     sender, receiver, delta = ot_pair()
     zero, _ = choose(sender, receiver, np.zeros(4 * 16, np.uint16))
-    key, seed = fresh(1), fresh(1)
+    key, seed = fresh(1), fresh(2)[:24]
     whole = np.empty(64 * 14 * 32, np.uint8)
     _core.circuit_garble("rescale", 8, 0, delta, key, seed, 0, zero, whole)
     halves = [np.empty(32 * 14 * 32, np.uint8) for _ in range(2)]
@@ -129,12 +129,12 @@ def test_a_vector_in_chunks_is_the_same_vector(cpu_path):
 def test_bad_shapes_are_refused():
     delta = _core.Delta.random()
     with pytest.raises(ValueError, match="tables must have"):
-        _core.circuit_garble("relu", 8, 0, delta, fresh(1), fresh(1), 0, fresh(256), np.empty(1, np.uint8))
+        _core.circuit_garble("relu", 8, 0, delta, fresh(1), fresh(2)[:24], 0, fresh(256), np.empty(1, np.uint8))
     with pytest.raises(ValueError, match="multiple of 16"):
         _core.bit_slice(np.zeros(3, np.uint64), 4)
     with pytest.raises(ValueError, match="width must be"):
         _core.bit_slice(np.zeros(16, np.uint64), 65)
     with pytest.raises(ValueError, match="shift must be"):
-        _core.circuit_garble("relu", 8, 7, delta, fresh(1), fresh(1), 0, fresh(256), np.empty(0, np.uint8))
+        _core.circuit_garble("relu", 8, 7, delta, fresh(1), fresh(2)[:24], 0, fresh(256), np.empty(0, np.uint8))
     with pytest.raises(ValueError, match="unknown circuit"):
-        _core.circuit_garble("max", 8, 1, delta, fresh(1), fresh(1), 0, fresh(256), np.empty(0, np.uint8))
+        _core.circuit_garble("max", 8, 1, delta, fresh(1), fresh(2)[:24], 0, fresh(256), np.empty(0, np.uint8))

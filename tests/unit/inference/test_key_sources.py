@@ -260,7 +260,7 @@ def test_a_keyring_that_keeps_nothing_is_none(at_home, tmp_path):
 def make(folder, key, start, out):
     start.wait()
     store = ClientStore(folder, key=key)
-    out.put((key.read_bytes(), store.identity))
+    out.put((key.read_bytes(), store.identity("server")))
 
 
 def test_processes_that_race_make_one_key(tmp_path):
@@ -297,7 +297,7 @@ def test_a_client_s_store_of_format_1_is_locked_when_opened(tmp_path):
     assert all(secret in (tmp_path / "s" / "store.sqlite").read_bytes() for secret in secrets)
     store = ClientStore(tmp_path / "s")
     assert "was not locked and now is" in store.notices[0]
-    assert store.identity == secrets[-1]
+    assert bytes(store._secret) == secrets[-1]
     on_disk = b"".join(everything(tmp_path / "s").values())
     assert not any(secret in on_disk for secret in secrets)
     store.close()
@@ -348,5 +348,5 @@ def test_locking_an_older_store_is_whole_or_not_at_all(tmp_path):
     assert done.returncode == 0
     assert states == {1, 2}
     store = ClientStore(tmp_path / "s")
-    assert store.identity == secrets[-1]
+    assert bytes(store._secret) == secrets[-1]
     assert [store.claim_next(PURPOSE).batch_id for _ in IDS] == IDS

@@ -114,12 +114,12 @@ def test_input_output_and_free_ops():
     plan = plan_of(Rescale("up", ("input",), -3, 10), ring_bits=37)
     predicted = predict(plan, batch=2)
     assert predicted.ops == {
-        "input": Cost(offline=Traffic(24, 0, 0), online=Traffic(8 + 48 + 555, 0, 1)),  # 120 elements of 37 bits
+        "input": Cost(offline=Traffic(24, 0, 0), online=Traffic(8 + 555, 0, 1)),  # 120 elements of 37 bits
         "up": Cost(),
-        "output": Cost(offline=Traffic(56, 56, 1), online=Traffic(0, 8 + 555, 0)),
+        "output": Cost(offline=Traffic(2 * 56, 56 + 9, 1), online=Traffic(0, 8 + 555, 0)),
     }
-    assert predicted.total.online == Traffic(611, 563, 1)
-    assert predicted.total.offline == Traffic(80, 56, 1)
+    assert predicted.total.online == Traffic(563, 563, 1)
+    assert predicted.total.offline == Traffic(136, 65, 1)
 
 
 def test_homomorphic_frames_are_per_image():
@@ -133,8 +133,16 @@ def test_homomorphic_frames_are_per_image():
 def test_setup():
     parameters_key = 16 + 51200
     plan = plan_of(conv("c", "input", 2))
-    setup = Traffic(8 + 32 + parameters_key + 8 + 8208, 8 + 4096 + 32 + 8 + 4112, 2)
+    ciphertexts, public_keys, points = 256 * 1088, 128 * 1184, 128 * 32
+    up = 8 + 64 + parameters_key + 8 + ciphertexts + 4112 + 512
+    setup = Traffic(up, 8 + points + public_keys + 8 + 4112, 2)
     assert predict(plan, "delphi").setup.offline == predict(plan, "ot").setup.offline == setup
+
+
+def test_a_batch_of_delphi_has_an_extension_of_its_own():
+    plan = plan_of(conv("a", "input", 2), Relu("r", ("a",), 0, 20, 10))
+    ot, delphi = (predict(plan, protocol).ops["input"].offline for protocol in ("ot", "delphi"))
+    assert delphi == ot + Traffic(8 + 4112, 8 + 512)
 
 
 def test_total_rounds():

@@ -213,7 +213,9 @@ class AdmittedSession:
             self._access.ledger.give_back(booked)
 
     def predicting(self, images: int, up_bytes: int) -> None:
-        """Mark a booking as used."""
+        """Mark a booking as used; a prediction that no quota limits is counted now."""
+        if self._booked is None:
+            self.book(images)
         self._booked = None
         self._predicted += images
         self._access.note("prediction", **self.names, plan=self._access.plan, images=images, up_bytes=up_bytes)

@@ -1,8 +1,8 @@
 """The client: holds the image, learns the answer, shows the server neither.
 
-`Client.prepare` does everything that does not depend on the image; `Client.predict` then needs one message each way per
-level of ReLUs. Material is used once: it leaves memory or the store before the first byte that depends on the image is
-sent.
+`Client.prepare` does everything that does not depend on the image; `Client.predict` then needs a few messages each way
+per level of ReLUs. Material is used once: both sides have dropped it from memory or store before the first byte that
+depends on the image is sent.
 """
 
 from __future__ import annotations
@@ -37,16 +37,18 @@ from ..protocol.linear import PackingLayout
 from ..protocol.material import ClientMaterial
 from ..protocol.program import Program, compile_plan
 from ..store import ClientStore
-from ..transport.errors import BusyError
-from ..transport.frames import Kind
+from ..transport.errors import BusyError, PeerError
+from ..transport.frames import Kind, Reason
 from ..transport.handshake import MAX_BATCH
 from ..transport.meter import Phase, Run
 from ..zeroize import wiping
 from .connection import Connection, Destination, closing_on_error, greet
 from .material_pool import ClientMemoryPool, ClientPool, ClientStoredPool
+from .reservation import Reservation
 
 Mode = Literal["prepared", "single"]
 KEPT_RUNS = 1000
+BATCH_HINT = "it is dropped here, too; use the next one, or prepare again"
 
 
 class Client:
@@ -62,6 +64,10 @@ class Client:
     ``store``: a folder (made as needed) or a `ClientStore`. If the server has a store too (``stored``), what is
     prepared outlives connections and processes; without, or if the server has none, it ends with the connection.
     ``store_key``: a file with the key that locks it; None: the user's (docs/operate/service.md).
+
+    Before an image is sent the server reserves a prepared batch for it, which takes a round trip. It is saved where the
+    batch is reserved ahead: by `reserve`, by ``more=True`` with the prediction before, and always where what is
+    prepared ends with the connection.
 
     Where the server limits what this client may use, `prepare` and `predict` raise `PeerError` with the reason QUOTA;
     nothing prepared is lost by it, and the session goes on.
@@ -105,6 +111,7 @@ class Client:
         self._lock, self._process = threading.RLock(), os.getpid()
         self._connection: Connection | None = None
         self._preparation: Preparation | None = None
+        self._reservation: Reservation | None = None
         self._own_store = None if store is None or isinstance(store, ClientStore) else ClientStore(store, key=store_key)
         self.store = store if isinstance(store, ClientStore) else self._own_store
         self.plan: Plan
@@ -116,8 +123,11 @@ class Client:
 
     @property
     def prepared(self) -> int:
-        """Number of predictions prepared: on this connection, or in the store for this server, plan and settings."""
-        return len(self._pool)
+        """Number of predictions prepared: on this connection, or in the store for this server, plan and settings.
+
+        One that is reserved counts.
+        """
+        return len(self._pool) + (self._reservation is not None)
 
     @property
     def connected(self) -> bool:
@@ -144,6 +154,7 @@ class Client:
         self._session()
         check_between("preparations", n, 0, max(0, self._most_prepared - self.prepared))
         with self._lock:
+            self._settle()
             for done in range(n):
                 self._progress("prepare", done, n)
                 self._ask(QuotaQuestion.PREPARATION)
@@ -152,8 +163,25 @@ class Client:
                 self._pool.put(batch_id, material)
         self._progress("prepare", n, n)
 
-    def predict(self, x: ArrayLike) -> NDArray[np.float64]:
-        """Answers [batch, ...] in real numbers for images [batch, C, H, W]. Uses up one preparation."""
+    def reserve(self) -> None:
+        """Reserve a prepared batch for the next prediction, before its image is known; does not wait for the answer.
+
+        Without an effect if one is reserved already. What is reserved and not used is lost when the session ends.
+        Raises what `predict` raises before it sends the image.
+        """
+        self._session()
+        with self._lock:
+            self._settle()
+            if self._reservation is None:
+                self._begin_reservation()
+
+    def predict(self, x: ArrayLike, *, more: bool = False) -> NDArray[np.float64]:
+        """Answers [batch, ...] in real numbers for images [batch, C, H, W]. Uses up one preparation.
+
+        ``more``: others follow, so that the next batch is reserved while the answer is on its way. Raises `PeerError`
+        with the reason BATCH when the server no longer has its part of the batch, which is then lost: the image was not
+        sent, and the session goes on.
+        """
         try:
             images = np.asarray(x, np.float64)
         except (TypeError, ValueError):
@@ -161,20 +189,20 @@ class Client:
         self._check_shape(images.shape)
         encoded = encode_input(self.plan, images)
         with wiping(encoded):
-            return decode_output(self.plan, self.predict_integers(encoded))
+            return decode_output(self.plan, self.predict_integers(encoded, more=more))
 
-    def classify(self, pictures: NDArray[np.uint8]) -> NDArray[np.float64]:
+    def classify(self, pictures: NDArray[np.uint8], *, more: bool = False) -> NDArray[np.float64]:
         """Probabilities [batch, classes] for pictures uint8 [batch, C, H, W], normalized as the plan says.
 
         The softmax is taken here: the server sees neither it nor the picture. Raises `PlanError` when the plan says
         nothing about pictures, or these do not fit.
         """
-        logits = self.predict(normalized(self.plan, pictures)).reshape(len(pictures), -1)
+        logits = self.predict(normalized(self.plan, pictures), more=more).reshape(len(pictures), -1)
         powers = np.exp(logits - logits.max(axis=1, keepdims=True))
         result: NDArray[np.float64] = powers / powers.sum(axis=1, keepdims=True)
         return result
 
-    def predict_integers(self, x: NDArray[np.integer]) -> NDArray[np.int64]:
+    def predict_integers(self, x: NDArray[np.integer], *, more: bool = False) -> NDArray[np.int64]:
         """Return the same as `predict` on the plan's integers, |x| < 2^(l - 1)."""
         if not isinstance(x, np.ndarray) or not np.issubdtype(x.dtype, np.integer):
             found = getattr(x, "dtype", type(x).__name__)
@@ -186,16 +214,12 @@ class Client:
         self._session()  # before the lock, which a fork may have copied while it was held
         with self._lock:
             connection = self._session()
-            with self._guarded():
-                connection.channel.check_open()  # before anything is burnt for nothing
-            self._ask(QuotaQuestion.PREDICTION)
-            batch_id, material = self._take()
+            material = self._reserved_material()
             try:
                 with self._guarded():
                     image = np.ascontiguousarray(x, np.int64)
-                    y, run = predict_online(
-                        connection.channel, self._program, batch_id, material, image, self._progress
-                    )
+                    ahead = self._reserve_ahead if more or not connection.stored else _nothing
+                    y, run = predict_online(connection.channel, self._program, material, image, self._progress, ahead)
             finally:
                 material.wipe()
             self.runs.append(run)
@@ -283,14 +307,50 @@ class Client:
         if not answer.granted:
             raise refusal(asked, answer)
 
-    def _take(self) -> tuple[bytes, ClientMaterial]:
-        """Return a batch that is from now on used up."""
+    def _begin_reservation(self) -> None:
+        """Take a batch, which is from now on used up, and ask the server for its part."""
+        channel = self._session().channel
+        with self._guarded():
+            channel.check_open()  # before anything is burnt for nothing
+        self._ask(QuotaQuestion.PREDICTION)
         if self._mode == "single":
             self.prepare(1)
         taken = self._pool.take()
         if taken is None:
             raise SessionError("nothing is prepared", "call prepare(n) first, or use mode='single'")
-        return taken
+        self._reservation = Reservation(*taken)
+        with self._guarded():
+            self._reservation.send(channel)
+
+    def _reserve_ahead(self) -> None:
+        """Reserve for the prediction after this one, unless a quota must be asked first."""
+        connection = self._session()
+        if not connection.metered and (taken := self._pool.take()) is not None:
+            self._reservation = Reservation(*taken)
+            self._reservation.send(connection.channel)
+
+    def _settle(self) -> None:
+        """Receive the answer to a reservation that is on its way: other answers come after it.
+
+        Raises `PeerError` (BATCH) when the server does not have the batch, which is then lost; the session goes on.
+        """
+        reservation = self._reservation
+        if reservation is not None and reservation.granted is None:
+            with self._guarded():
+                reservation.receive(self._session().channel)
+            if not reservation.granted:
+                self._reservation = None
+                reservation.material.wipe()
+                raise PeerError("the server does not have the prepared batch", BATCH_HINT, Reason.BATCH)
+
+    def _reserved_material(self) -> ClientMaterial:
+        """Return material that the server has reserved."""
+        if self._reservation is None:
+            self._begin_reservation()
+        self._settle()
+        assert self._reservation is not None
+        material, self._reservation = self._reservation.material, None
+        return material
 
     def _prepares(self) -> Preparation:
         """Return the session's, with keys that are made when they are first needed."""
@@ -344,3 +404,10 @@ class Client:
         if connection is not None:
             connection.channel.close()
             self._pool.clear()
+        reservation, self._reservation = self._reservation, None
+        if reservation is not None:
+            reservation.material.wipe()
+
+
+def _nothing() -> None:
+    pass

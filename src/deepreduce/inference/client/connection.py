@@ -42,6 +42,11 @@ class Destination:
         """Key of the server's address in a store."""
         return f"{self.host}:{self.port}"
 
+    @property
+    def name(self) -> str:
+        """Name of the server, which its certificate is for: the client has one identity for each."""
+        return (self.server_name or self.host).lower()
+
 
 @dataclass(frozen=True, slots=True)
 class Connection:
@@ -63,14 +68,16 @@ def greet(target: Destination, store: ClientStore | None, known: Plan | None, gr
     channel = Channel(_connect(target), "server", target.timeout_s)
     with closing_on_error(channel):
         content, digest = _known(target, store, known)
-        identity = os.urandom(32) if store is None else store.identity
+        identity = os.urandom(32) if store is None else store.identity(target.name)
         hello = ClientHello(VERSION, target.protocol, target.batch, target.token, digest, identity.hex(), target.keeps)
         with channel.meter.phase(greeting):
             answer, sent = greet_server(channel, hello)
         plan = known if sent is None and known is not None else checked_plan(answer, sent or content, target.pin)
+        # Material is for the server and for the identity under which it was prepared.
+        peer = hashlib.sha256(b"deepreduce peer" + answer.identity.encode() + identity).hexdigest()[:32]
         if store is not None:
-            store.remember(target.place, answer.identity, answer.plan_digest, sent)
-        purpose = Purpose(answer.identity, answer.plan_digest, target.protocol, target.batch)
+            store.remember(target.place, peer, answer.plan_digest, sent)
+        purpose = Purpose(peer, answer.plan_digest, target.protocol, target.batch)
         stored = target.keeps and answer.keeps
         return Connection(channel, plan, answer.plan_digest, answer.max_prepared, purpose, stored, answer.metered)
 

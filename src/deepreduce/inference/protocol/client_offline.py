@@ -23,7 +23,7 @@ from ..transport.errors import BusyError
 from ..transport.frames import Kind
 from ..transport.meter import Phase
 from ..zeroize import wipe, wipe_unless_shared, wipe_within
-from .key_setup import Keys
+from .key_setup import Keys, client_batch_labels
 from .linear import Decrypted, PackingLayout, encrypted_input
 from .material import ClientMaterial
 from .nonlinear.registry import client_vector
@@ -63,7 +63,7 @@ class Preparation:
             shares = Shares(program, r0)
             with _wiping_shares(shares, r0, program.plan.output, vectors):
                 self._linear_shares(shares, vectors)
-                self._garbled(shares, vectors)
+                self._garbled(shares, vectors, batch_id)
                 transcript = hashlib.sha256(digests[0].digest() + digests[1].digest()).digest()
                 channel.send(Kind.CLAIM, batch_id, transcript, op=OUTPUT)
                 if channel.receive(Kind.CLAIM, CLAIM, op=OUTPUT).tobytes() != batch_id + transcript:
@@ -121,20 +121,22 @@ class Preparation:
                     answers[name] = np.stack(images).reshape(program.batch, *program.shapes[name])
                     wipe(*images)
 
-    def _garbled(self, shares: Shares, vectors: Vectors) -> None:
+    def _garbled(self, shares: Shares, vectors: Vectors, batch_id: bytes) -> None:
         """Choices up, garbled material down, products up; all vectors at once."""
-        channel, keys = self.channel, self.keys
+        channel, keys, ot = self.channel, self.keys, self.keys.ot
+        if vectors and self.program.protocol == "delphi":
+            ot = client_batch_labels(channel, keys, batch_id)
         order = [(step, v, pad(operand)) for step, v, operand in self._operands(shares, vectors)]
         for _, v, operand in order:
             for chunk in v.vector.chunks:
                 if not chunk.choices:  # the server may begin with these at once
-                    v.choose(chunk, part(operand, chunk), keys.ot)
+                    v.choose(chunk, part(operand, chunk), ot)
 
         def choices() -> Iterator[tuple[Kind, Bytes | bytes, str]]:
             for step, v, operand in order:
                 for chunk in v.vector.chunks:
                     if chunk.choices:
-                        yield Kind.CHOICES, v.choose(chunk, part(operand, chunk), keys.ot), step.op
+                        yield Kind.CHOICES, v.choose(chunk, part(operand, chunk), ot), step.op
 
         products: list[tuple[str, Bytes]] = []
         with _while_sending(channel, choices()):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,24 +24,29 @@ from .program import Program
 def predict_online(
     channel: Channel,
     program: Program,
-    batch_id: bytes,
     material: ClientMaterial,
     x: NDArray[np.int64],
     progress: Progress,
+    before_result: Callable[[], None],
 ) -> tuple[NDArray[np.int64], Run]:
-    """Return the answers to images [batch, C, H, W], and what they cost. Uses up the material: the caller wipes it."""
+    """Return the answers to images [batch, C, H, W], and what they cost.
+
+    The server has reserved the material, which is used up: the caller wipes it. ``before_result`` is called when all is
+    sent and only the answer is waited for.
+    """
     ring_bits = program.plan.ring.ring_bits
     run = Run(material.offline)
     with channel.meter.phase(run.online):
         with channel.meter.op(INPUT):
             masked = (x.view(np.uint64) - material.input_mask) & program.mask
             content = _core.pack(masked.reshape(-1), ring_bits)
-            channel.send(Kind.INPUT, batch_id, material.transcript, content, op=INPUT)
+            channel.send(Kind.INPUT, content, op=INPUT)
         for done, level in enumerate(program.levels):
             progress("predict", done, len(program.levels))
             vectors = [(step.op, v) for step in level for v in material.vectors[step]]
             for number in range(max((v.vector.rounds for _, v in vectors), default=0)):
                 _run_round(channel, number, vectors)
+        before_result()
         with channel.meter.op(OUTPUT):
             count = material.output_share.size
             content = channel.receive(Kind.RESULT, bits_to_bytes(count * ring_bits), op=OUTPUT)

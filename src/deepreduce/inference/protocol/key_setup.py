@@ -1,7 +1,13 @@
-"""Keys of a connection, agreed before its first preparation: OT extensions in both directions, homomorphic keys."""
+"""Keys of a connection, agreed before its first preparation: OT extensions in both directions, homomorphic keys.
+
+Base transfers are made for one direction. The base transfers of any other extension are transfers of one that runs the
+other way (docs/reference/protocol.md, "Set-up"): at set-up the reverse direction, and for every batch of `delphi` the
+labels' direction, whose Delta is then this batch's alone.
+"""
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,16 +16,15 @@ from numpy.typing import NDArray
 
 from ... import _core
 from ...errors import SessionError
-from ...plan import Plan
-from ...plan.cost.traffic import BASE_OTS, OT_SETUP, POINT
+from ...plan import INPUT, Plan
+from ...plan.cost.traffic import BASE_ANSWER, BASE_CHOICES, BASE_CIPHERTEXTS, BASE_OTS, BASE_REQUEST, OT_SETUP
 from ..transport.channel import Channel, Wire
 from ..transport.frames import Kind
 from ..zeroize import wiping
 
 K = 4  # SoftSpoken's tree depth: 4 bytes per transfer (AGREEMENT)
-
-
 SETUP = "set-up"  # what the keys are booked under, as if it were an op
+Bytes = NDArray[np.uint8]
 
 
 @dataclass(slots=True)
@@ -33,44 +38,94 @@ class Keys:
 
 def setup_request_bytes(ring_bits: int) -> int:
     """Return the content of the first SETUP frame."""
-    return POINT + int(_core.he_parameters(ring_bits)["public_key_bytes"])
+    return BASE_REQUEST + int(_core.he_parameters(ring_bits)["public_key_bytes"])
 
 
 def client_keys(channel: Channel, plan: Plan) -> Keys:
     """Return the client's steps 2 and 3."""
-    from ..protocol.base_ot import BaseReceiver, BaseSender  # libsodium is for those who prepare
+    from ..protocol.base_ot import BaseSender  # libsodium is for those who prepare
 
     he = _core.HeClient(plan.ring.ring_bits)
-    sender = BaseSender()
-    channel.send(Kind.SETUP, sender.message, he.public_key(), op=SETUP)
-    answer = channel.receive(Kind.SETUP, BASE_OTS * POINT + POINT, op=SETUP).tobytes()
-    both, delta = sender.keys(answer[: BASE_OTS * POINT]), _core.Delta.random()
-    bits = delta.bits()
-    base = BaseReceiver(answer[BASE_OTS * POINT :], bits)
-    with wiping(both, bits, base.keys):
+    base = BaseSender()
+    channel.send(Kind.SETUP, base.message, he.public_key(), op=SETUP)
+    both, ciphertexts = base.keys(channel.receive(Kind.SETUP, BASE_ANSWER, op=SETUP).tobytes())
+    with wiping(both):
         ot = _core.OtReceiver(K, both)
-        channel.send(Kind.SETUP, np.ascontiguousarray(ot.set_up), base.message, op=SETUP)
-        reverse = _core.OtSender(K, delta, base.keys, channel.receive(Kind.SETUP, OT_SETUP, op=SETUP))
-    return Keys(ot, reverse, he)
+    opposite = OppositeSender(ot, b"")
+    channel.send(Kind.SETUP, ciphertexts, np.ascontiguousarray(ot.set_up), opposite.correction, op=SETUP)
+    return Keys(ot, opposite.finish(channel.receive(Kind.SETUP, OT_SETUP, op=SETUP)), he)
 
 
-def server_keys(channel: Wire, plan: Plan, request: NDArray[np.uint8]) -> Keys:
+def server_keys(channel: Wire, plan: Plan, request: Bytes) -> Keys:
     """Return the server's steps 2 and 3, for the content of the first SETUP frame."""
-    from ..protocol.base_ot import BaseReceiver, BaseSender
+    from ..protocol.base_ot import BaseReceiver
 
     try:
-        he = _core.HeServer(plan.ring.ring_bits, request[POINT:].tobytes())
+        he = _core.HeServer(plan.ring.ring_bits, request[BASE_REQUEST:].tobytes())
     except ValueError as error:
         raise SessionError(f"the client's public key cannot be used: {error}") from None
     delta = _core.Delta.random()
-    bits = delta.bits()
-    base, sender = BaseReceiver(request[:POINT].tobytes(), bits), BaseSender()
-    with wiping(bits, base.keys):
-        channel.send(Kind.SETUP, base.message, sender.message, op=SETUP)
-        answer = channel.receive(Kind.SETUP, OT_SETUP + BASE_OTS * POINT, op=SETUP)
-        ot = _core.OtSender(K, delta, base.keys, np.ascontiguousarray(answer[:OT_SETUP]))
-    both = sender.keys(answer[OT_SETUP:].tobytes())
-    with wiping(both):
-        reverse = _core.OtReceiver(K, both)
+    with wiping(bits := delta.bits()):
+        base = BaseReceiver(request[:BASE_REQUEST].tobytes(), bits)
+    channel.send(Kind.SETUP, base.message, op=SETUP)
+    answer = channel.receive(Kind.SETUP, BASE_CIPHERTEXTS + OT_SETUP + BASE_CHOICES, op=SETUP)
+    ciphertexts, trees, correction = np.split(answer, [BASE_CIPHERTEXTS, BASE_CIPHERTEXTS + OT_SETUP])
+    with wiping(keys := base.keys(ciphertexts.tobytes())):
+        ot = _core.OtSender(K, delta, keys, np.ascontiguousarray(trees))
+    reverse = opposite_receiver(ot, correction, b"")
     channel.send(Kind.SETUP, np.ascontiguousarray(reverse.set_up), op=SETUP)
     return Keys(ot, reverse, he)
+
+
+def client_batch_labels(channel: Channel, keys: Keys, batch_id: bytes) -> _core.OtReceiver:
+    """Return the labels' direction of one batch, for which the server has drawn a Delta."""
+    correction = channel.receive(Kind.GARBLED, BASE_CHOICES, op=INPUT)
+    labels = opposite_receiver(keys.reverse, correction, batch_id)
+    channel.send(Kind.CHOICES, np.ascontiguousarray(labels.set_up), op=INPUT)
+    return labels
+
+
+def server_batch_labels(channel: Wire, keys: Keys, batch_id: bytes) -> _core.OtSender:
+    """Return the labels' direction of one batch, under a fresh Delta."""
+    opposite = OppositeSender(keys.reverse, batch_id)
+    channel.send(Kind.GARBLED, opposite.correction, op=INPUT)
+    return opposite.finish(channel.receive(Kind.CHOICES, OT_SETUP, op=INPUT))
+
+
+class OppositeSender:
+    """Sender of a new extension, made by the receiver of one that runs the other way.
+
+    The bits of a fresh Delta choose among 128 of its transfers. ``correction``: the message for the other side.
+    """
+
+    def __init__(self, ot: _core.OtReceiver, context: bytes) -> None:
+        self._delta = _core.Delta.random()
+        blocks = np.empty(BASE_OTS * 16, np.uint8)
+        with wiping(bits := self._delta.bits(), packed := np.packbits(bits, bitorder="little"), blocks):
+            self.correction = ot.extend(packed, blocks)
+            self._keys = _hashed(blocks, context)
+
+    def finish(self, set_up: Bytes) -> _core.OtSender:
+        """Return the new extension's sender, from its receiver's trees."""
+        with wiping(self._keys):
+            return _core.OtSender(K, self._delta, self._keys, np.ascontiguousarray(set_up))
+
+
+def opposite_receiver(ot: _core.OtSender, correction: Bytes, context: bytes) -> _core.OtReceiver:
+    """Return the receiver of a new extension, made by the sender of one that runs the other way."""
+    zero = ot.extend(BASE_OTS, np.ascontiguousarray(correction)).reshape(BASE_OTS, 16)
+    offset = ot.delta.to_bytes()
+    one = zero ^ offset
+    keys = np.stack([_hashed(x.reshape(-1), context).reshape(BASE_OTS, 16) for x in (zero, one)], axis=1).reshape(-1)
+    with wiping(zero, one, offset, keys):
+        return _core.OtReceiver(K, keys)
+
+
+def _hashed(blocks: Bytes, context: bytes) -> Bytes:
+    """Return the base transfers' keys, uint8 [128 * 16], of transfers' blocks (correlation-robust: SHA-256)."""
+    head = b"deepreduce opposite OT" + context
+    digests = (
+        hashlib.sha256(head + bytes([i]) + blocks[16 * i : 16 * i + 16].tobytes()).digest()[:16]
+        for i in range(BASE_OTS)
+    )
+    return np.frombuffer(bytearray(b"".join(digests)), np.uint8)

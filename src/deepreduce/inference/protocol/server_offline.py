@@ -14,7 +14,7 @@ from ..transport.channel import Wire
 from ..transport.frames import Kind
 from ..transport.meter import Phase
 from ..zeroize import wiping_on_error
-from .key_setup import Keys, server_keys
+from .key_setup import Keys, server_batch_labels, server_keys
 from .linear import OfflineLinear, add_uploads
 from .material import ServerMaterial
 from .nonlinear.registry import server_vector
@@ -64,7 +64,7 @@ class LocalOffline:
         try:
             for name in (name for wave in program.waves for name in wave):
                 material.linear_masks[name] = self._respond(name, self._keys.he)
-            self._garble(vectors, self._keys)
+            self._garble(vectors, self._keys, batch_id)
         except BaseException:
             material.wipe()
             raise
@@ -91,14 +91,16 @@ class LocalOffline:
                     wire.send(Kind.RESPONSE, frame, op=name)
         return masks.reshape(program.batch, *shape)
 
-    def _garble(self, vectors: Vectors, keys: Keys) -> None:
-        wire = self._wire
+    def _garble(self, vectors: Vectors, keys: Keys, batch_id: bytes) -> None:
+        wire, ot = self._wire, keys.ot
+        if vectors and self._program.protocol == "delphi":  # whose Delta is stored with the batch
+            ot = server_batch_labels(wire, keys, batch_id)
         order = [(step.op, v) for level in self._program.levels for step in level for v in vectors[step]]
         for op, v in order:
             with wire.meter.op(op):
                 for chunk in v.vector.chunks:
                     choices = wire.receive(Kind.CHOICES, chunk.choices, op=op) if chunk.choices else None
-                    wire.send(Kind.GARBLED, v.garble(chunk, choices, keys.ot, keys.reverse), op=op)
+                    wire.send(Kind.GARBLED, v.garble(chunk, choices, ot, keys.reverse), op=op)
         for op, v in order:
             with wire.meter.op(op):
                 for chunk in v.vector.chunks:

@@ -15,7 +15,7 @@ from typing import Any
 from ... import _core
 from ...errors import SessionError, StoreError
 from ...plan import INPUT, OUTPUT
-from ...plan.cost.traffic import BATCH_ID, CLAIM
+from ...plan.cost.traffic import BATCH_ID, CLAIM, RESERVED
 from ...plan.execution.packing import bits_to_bytes
 from ..access.access import AdmittedSession
 from ..access.quota import QuotaError
@@ -43,7 +43,6 @@ REASONS: dict[type[Exception], Reason] = {
     RefusedError: Reason.REFUSED,
     LimitError: Reason.LIMIT,
     QuotaError: Reason.QUOTA,
-    BatchError: Reason.BATCH,
     SilenceError: Reason.TIMEOUT,
     WorkerError: Reason.INTERNAL,
 }
@@ -61,6 +60,7 @@ class Session:
         self._terms: Terms | None = None
         self._offline: Offline | None = None  # from the set-up on
         self._booked = 0
+        self._reserved: ServerMaterial | None = None  # for the next image
         self._opened = False  # as the operator was told
         self.busy = False
 
@@ -91,6 +91,8 @@ class Session:
             self._channel.fail(Reason.INTERNAL)
         finally:
             self._close_offline()
+            if self._reserved is not None:
+                self._reserved.wipe()
             if self._terms is not None:
                 self._terms.pool.clear()
                 self._resources.book(self._terms.program, -self._booked)  # what was admitted ends with it
@@ -123,10 +125,13 @@ class Session:
         plan, channel = terms.program.plan, self._channel
         count = terms.program.batch * prod(plan.input_shape)
         lengths = {
-            Kind.INPUT: CLAIM + bits_to_bytes(count * plan.ring.ring_bits),
             Kind.BYE: 0,
             Kind.QUOTA_CHECK: QUESTION_BYTES,
         }
+        if self._reserved is None:
+            lengths[Kind.RESERVE] = CLAIM
+        else:
+            lengths[Kind.INPUT] = bits_to_bytes(count * plan.ring.ring_bits)
         if self._offline is None:
             lengths[Kind.SETUP] = setup_request_bytes(plan.ring.ring_bits)
         else:
@@ -144,8 +149,11 @@ class Session:
                     self._serve_prepare(terms, self._offline, content.tobytes())
                 case Kind.QUOTA_CHECK:
                     self._serve_ask(terms, content.tobytes())
-                case Kind.INPUT:
-                    self._serve_input(terms, content, count)
+                case Kind.RESERVE:
+                    self._serve_reserve(terms, content.tobytes())
+                case Kind.INPUT if self._reserved is not None:
+                    material, self._reserved = self._reserved, None
+                    self._serve_input(terms, material, content, count)
                 case _:  # `next_of` lets nothing else through
                     raise SessionError(f"the client sent a frame of kind {kind.name} out of turn")
         finally:
@@ -161,26 +169,36 @@ class Session:
             self._emit("refused", reason="quota", retry_s=answer.retry_s or None)
         self._channel.send(Kind.QUOTA_ANSWER, answer.encoded())
 
-    def _serve_input(self, terms: Terms, content: Bytes, count: int) -> None:
+    def _serve_reserve(self, terms: Terms, claim: bytes) -> None:
+        """Takes the batch that the next image is for, if it is there: two clients never get the same."""
+        admitted = self._admitted()
+        if admitted.quota.metered:
+            admitted.book(terms.program.batch)  # while the batch is whole: one that a quota refuses is kept
+        # Used from here on: a store has this on the disk before the client may send the image.
+        try:
+            self._reserved = terms.pool.take(claim[:BATCH_ID], claim[BATCH_ID:])
+        except BatchError as error:
+            admitted.give_back()
+            self._emit("refused", reason="batch", text=error.message)
+            self._channel.send(Kind.RESERVED, b"\0")
+            return
+        cost = self._reserved.offline.ops[OUTPUT]
+        cost.received_bytes += HEADER.size + CLAIM
+        cost.sent_bytes += HEADER.size + RESERVED
+        self._channel.send(Kind.RESERVED, b"\1")
+
+    def _serve_input(self, terms: Terms, material: ServerMaterial, content: Bytes, count: int) -> None:
         program, bits = terms.program, terms.program.plan.ring.ring_bits
         started = time.perf_counter()
-        admitted = self._admitted()
-        admitted.book(program.batch)  # while the batch is whole: one that a quota refuses is kept
-        # Used from here on: a store has this on the disk before the first byte that depends on the client's is sent.
         try:
-            material = terms.pool.take(content[:BATCH_ID].tobytes(), content[BATCH_ID:CLAIM].tobytes())
-        except BatchError:
-            admitted.give_back()
-            raise
-        try:
-            admitted.predicting(program.batch, len(content))
-            operand = unpack(content[CLAIM:], count, bits).reshape(program.batch, *program.plan.input_shape)
+            self._admitted().predicting(program.batch, len(content))
+            operand = unpack(content, count, bits).reshape(program.batch, *program.plan.input_shape)
             run = predict_online(
                 self._channel, program, material, operand, self._resources.linears, self._resources.threads
             )
         finally:
             material.wipe()
-        run.online.seconds = time.perf_counter() - started  # with the store's part
+        run.online.seconds = time.perf_counter() - started
         run.online.ops[INPUT].received_bytes += HEADER.size + len(content)
         self._book(program, terms.pool.count_in_memory())
         self._cost("predicted", program, run.online)

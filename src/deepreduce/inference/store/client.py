@@ -5,7 +5,10 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from .store import Store
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from .store import SECRET, Store
 
 MAX_BYTES = 1 << 34
 KEPT_PLANS = 32
@@ -17,10 +20,15 @@ class ClientStore(Store):
     def __init__(self, folder: Path | str, max_bytes: int = MAX_BYTES, key: Path | str | None = None) -> None:
         super().__init__(folder, "client", max_bytes, key)
 
-    @property
-    def identity(self) -> bytes:
-        """Secret identity, which gives access to what is prepared at the servers."""
-        return bytes(self._secret)
+    def identity(self, server_name: str) -> bytes:
+        """Return the secret identity that gives access to what is prepared at the servers of that name.
+
+        HKDF (RFC 5869): servers of different names cannot tell that they have the same client, nor use its identity
+        with each other.
+        """
+        return HKDF(SHA256(), SECRET, None, b"deepreduce client identity" + server_name.encode()).derive(
+            bytes(self._secret)
+        )
 
     def plan_at(self, place: str) -> str | None:
         """Return the digest of the plan that was last served at a place ("host:port"), if its content is here."""

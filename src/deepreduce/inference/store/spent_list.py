@@ -1,8 +1,10 @@
-"""The list of burnt batches: beside the database, written before it, so that a restored backup is noticed.
+"""The list of burnt batches: beside the database, so that a restored backup is noticed.
 
 The database remembers the list's inode, its time of change and its length. A list that was copied back has another
-inode or time of change, both of which no program can set; a database that was copied back alone is shorter than the
-list, which names what was burnt since. The device's number is not compared: it changes when a machine starts anew.
+inode or time of change, both of which no program can set, and a database that was copied back alone knows less than
+the list says. Only while batches are being burnt may the list differ from what is known: it may be longer, by the very
+batches that the database names as being burnt. The device's number is not compared: it changes when a machine starts
+anew.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ ENTRY = 16  # a batch's id
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """The list as the database remembers it: what was burnt with an entry beyond ``length`` was not recorded."""
+    """The list as the database remembers it."""
 
     inode: int
     changed_ns: int
@@ -39,23 +41,23 @@ class BurntList:
         finally:
             os.close(file)
 
-    def unrecorded(self, known: Known) -> list[bytes] | None:
-        """Batches listed beyond what is known; None if this is not the list that is known. Raises `OSError`."""
+    def is_known(self, known: Known, burning: list[bytes]) -> bool:
+        """Return whether this is the list that is known, but for entries of batches being burnt. Raises `OSError`."""
         try:
             file = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
-            return None
+            return False
         try:
             found = os.fstat(file)
-            # After a crash between list and database the list is longer, and so was changed since.
-            same = found.st_ctime_ns == known.changed_ns or found.st_size > known.length
-            if found.st_ino != known.inode or found.st_size < known.length or not same:
-                return None
-            content = os.pread(file, found.st_size - known.length, known.length)
+            if found.st_ino != known.inode or found.st_size < known.length:
+                return False
+            if not burning:
+                return found.st_ctime_ns == known.changed_ns and found.st_size == known.length
+            # After a crash the entries are there, or not, or in part.
+            added = os.pread(file, min(found.st_size - known.length, ENTRY * len(burning) + 1), known.length)
         finally:
             os.close(file)
-        whole = len(content) // ENTRY * ENTRY  # of an entry cut by a full disk nothing was begun
-        return [content[at : at + ENTRY] for at in range(0, whole, ENTRY)]
+        return b"".join(burning).startswith(added)
 
     def append(self, known: Known, batch_ids: list[bytes]) -> Known:
         """Lists the batches and waits until the disk has them. Raises `OSError`; then nothing was begun."""

@@ -5,9 +5,9 @@
     batches/<id>    the bulk, sealed (sealed.py)
 
 *Kept*: the file is written whole and synced, then its row is committed; a file without a row is removed at the next
-start, a row without a file burnt. *Used*: the batch is listed as burnt and its key deleted in one transaction, which is
-on the disk before `claim` returns; then the file is read with the key from memory, and removed. So a crash at any point
-leaves a batch that was never begun, or none.
+start, a row without a file burnt. *Used*: one transaction deletes the batch's key and says that it is being burnt, the
+list gets its entry, and another transaction says that it is burnt; all is on the disk before `claim` returns. Then the
+file is read with the key from memory, and removed. So a crash leaves a batch that was never begun, or none.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from .files import remove_unlocked, sync_folder, write_all
 from .filesystem import refuse_network_folder
 from .key_sources import key_sources
 from .key_wrapping import SALT, Wrapping, WrongKeyError, new_lock, open_lock
-from .spent_list import BurntList, Known
+from .spent_list import ENTRY, BurntList, Known
 
 log = logging.getLogger("deepreduce.store")
 DATABASE, BURNT, BATCHES, LOCK, STATE = "store.sqlite", "burnt.log", "batches", "lock", "state"
@@ -49,6 +49,7 @@ OURS = {
 }  # STATE: what was counted (inference/access/usage_ledger.py)
 SECRET = 32  # bytes: a client's identity, what a server's is made from
 BOUND_SECRET = (b"secret",)
+BURNING = "burning"  # the fact that names the batches which are being burnt
 OF_PURPOSE = "peer = ? AND plan = ? AND protocol = ? AND batch = ?"
 
 
@@ -191,7 +192,7 @@ class Store:
             size -= length
         if burnt:
             self._burn(db, burnt)
-            for batch_id in burnt:  # if the transaction fails, they are listed, and burnt at the next look
+            for batch_id in burnt:  # if the transaction fails, their rows have lost their files, and are burnt later
                 self._remove(batch_id)
 
     def _fact(self, db: sqlite3.Connection, name: str) -> bytes | None:
@@ -245,6 +246,7 @@ class Store:
     # --- one-time use ------------------------------------------------------------------------------------------------
 
     def _burn_one(self, condition: str, values: tuple[object, ...]) -> sqlite3.Row | None:
+        """Return the row of the oldest such batch, which is burnt and listed."""
         with self._database.transaction() as db:
             self._trust(db)
             found = db.execute(
@@ -255,33 +257,48 @@ class Store:
             if found is not None:
                 self._burn(db, [found[0]])
         row: sqlite3.Row | None = found
+        if row is not None:
+            try:
+                with self._database.transaction() as db:
+                    self._trust(db)
+            except BaseException:
+                self._unburn(row)
+                raise
         return row
 
+    def _unburn(self, row: sqlite3.Row) -> None:
+        """Make a batch ready again if the list shows no trace of it: a full disk costs nothing."""
+        batch_id, wrapped = row[0], row[-1]
+        with suppress(StoreError), self._database.transaction() as db:
+            if self._burning(db) == [batch_id] and self._burnt.is_known(known := self._known(db), []):
+                db.execute("UPDATE batches SET state = 'ready', key = ? WHERE id = ?", (wrapped, batch_id))
+                self._remember(db, known)
+                return
+        self._remove(batch_id)
+
     def _burn(self, db: sqlite3.Connection, batch_ids: list[bytes]) -> None:
-        """Lists them, then deletes their keys; the caller's transaction ends it. Raises `StoreError` where a row that
-        was read cannot be found again: the database is damaged, and the batch would be claimed again and again.
+        """Delete their keys, in the caller's transaction; the next `_trust` lists them. Raises `StoreError` where a row
+        that was read cannot be found again: the database is damaged, and the batch would be claimed again and again.
         """
         for batch_id in batch_ids:
             changed = db.execute("UPDATE batches SET state = 'burnt', key = NULL WHERE id = ?", (batch_id,)).rowcount
             if changed != 1:
                 raise damaged_error(self.folder / DATABASE)
-        self._remember(db, self._burnt.append(self._known(db), batch_ids))
+        self._set_fact(db, BURNING, b"".join([*self._burning(db), *batch_ids]))
 
     def _trust(self, db: sqlite3.Connection) -> None:
-        """Burns what a crash left half burnt, and everything if the list is not the one that is known."""
-        known = self._known(db)
-        unrecorded = self._burnt.unrecorded(known)
-        if unrecorded == []:
+        """List what is being burnt, and burn everything if the list is not the one that is known."""
+        known, burning = self._known(db), self._burning(db)
+        if self._burnt.is_known(known, burning):
+            if burning:
+                self._remember(db, self._burnt.append(known, burning))
             return
-        lost = unrecorded
-        if lost is None:
-            lost = [row[0] for row in db.execute("SELECT id FROM batches WHERE state = 'ready'")]
-        for batch_id in lost:
-            db.execute("UPDATE batches SET state = 'burnt', key = NULL WHERE id = ?", (batch_id,))
+        lost = [row[0] for row in db.execute("SELECT id FROM batches WHERE state = 'ready'")]
+        db.execute("UPDATE batches SET state = 'burnt', key = NULL WHERE state = 'ready'")
         self._remember(db, self._burnt.recorded())
         for batch_id in lost:  # if the transaction fails, they are burnt at the next look
             self._remove(batch_id)
-        if unrecorded is None and lost:
+        if lost:
             self._notice(
                 f"the store {self.folder} was copied or restored: {len(lost)} prepared batches are burnt, since they "
                 "may have been used"
@@ -299,8 +316,17 @@ class Store:
             raise damaged_error(self.folder / DATABASE) from None
         return Known(inode, changed_ns, length)
 
+    def _burning(self, db: sqlite3.Connection) -> list[bytes]:
+        """Return the batches without a key that are perhaps not listed yet."""
+        joined = self._fact(db, BURNING) or b""
+        if len(joined) % ENTRY:
+            raise damaged_error(self.folder / DATABASE)
+        return [joined[at : at + ENTRY] for at in range(0, len(joined), ENTRY)]
+
     def _remember(self, db: sqlite3.Connection, known: Known) -> None:
+        """All that is burnt is listed."""
         self._set_fact(db, "burnt", json.dumps(astuple(known)).encode())
+        db.execute("DELETE FROM facts WHERE name = ?", (BURNING,))
 
     def _read(self, row: sqlite3.Row) -> Claimed:
         """Return the bulk of a batch that was just burnt; its file goes."""

@@ -32,6 +32,8 @@ class Kind(IntEnum):
     BUSY = 16
     QUOTA_CHECK = 21
     QUOTA_ANSWER = 22
+    RESERVE = 23
+    RESERVED = 24
     ERROR = 255
 
 
@@ -61,7 +63,6 @@ REASONS = {
     ),
     Reason.REFUSED: ("access denied", "check the token, or the certificate"),
     Reason.MALFORMED: ("it could not accept a message of ours", "both sides drop the batch; connect again"),
-    Reason.BATCH: ("it does not have the prepared batch", "material is used once; prepare again"),
     Reason.LIMIT: ("a limit of its settings was reached", "prepare fewer at a time, or try again later"),
     Reason.QUOTA: (
         "what it lets us use is used up",

@@ -22,7 +22,7 @@ from ...plan import Plan, decode
 from .channel import Channel
 from .frames import Kind
 
-VERSION = 4
+VERSION = 5
 T = TypeVar("T", "ClientHello", "ServerHello")
 HELLO_LIMIT = 4096
 PLAN_LIMIT = 1 << 26

@@ -56,14 +56,15 @@ class Meter:
 
     @contextmanager
     def phase(self, phase: Phase) -> Iterator[Phase]:
-        """Yield everything until the end of the block belongs to ``phase``."""
+        """Yield everything until the end of the block belongs to ``phase``, within another phase too."""
+        outer = self._phase, self._turn
         self._phase, self._turn = phase, False
         started = time.perf_counter()
         try:
             yield phase
         finally:
             phase.seconds += time.perf_counter() - started
-            self._phase = None
+            self._phase, self._turn = outer
 
     @contextmanager
     def op(self, name: str) -> Iterator[None]:

@@ -21,6 +21,7 @@ from ..execution.messages import (
     Vector,
     check_protocol,
     frame_bytes,
+    ot_bytes,
     relu_vector,
     rescale_vector,
 )
@@ -45,9 +46,15 @@ from ..shapes import Shape, shapes
 
 BATCH_ID = 16
 CLAIM = BATCH_ID + 32  # and the digest of the offline transcript
+RESERVED = 1  # whether the server has the batch
 WORD = 8  # a ring element at rest
-POINT = 32
+POINT, BASE_SEED = 32, 32
 BASE_OTS = 128
+KEM_KEY, KEM_CIPHERTEXT = 1184, 1088  # ML-KEM-768
+BASE_REQUEST = POINT + BASE_SEED
+BASE_ANSWER = BASE_OTS * (POINT + KEM_KEY)
+BASE_CIPHERTEXTS = BASE_OTS * 2 * KEM_CIPHERTEXT
+BASE_CHOICES = ot_bytes(BASE_OTS)  # where transfers of another extension are the base transfers
 OT_SETUP = LABEL + BASE_OTS * 2 * LABEL  # the extension's salt, and both sides of every level of its trees, masked
 
 
@@ -73,12 +80,8 @@ def predict(plan: Plan, protocol: Protocol = DEFAULT, batch: int = 1) -> Predict
         raise PlanError(f"a batch of {batch} images, at least 1 is needed")
     found, packed, parameters = shapes(plan), packings(plan), PARAMETER_SETS[plan.parameter_set]
     ring_bits = plan.ring.ring_bits
-    request = Traffic(frame_bytes(BATCH_ID))
-    ops = {
-        INPUT: Cost(
-            offline=request, online=Traffic(frame_bytes(CLAIM + _ring(batch * prod(plan.input_shape), ring_bits)), 0, 1)
-        )
-    }
+    image = frame_bytes(_ring(batch * prod(plan.input_shape), ring_bits))
+    ops = {INPUT: Cost(offline=_request(plan, protocol), online=Traffic(image, 0, 1))}
     for op in plan.ops:
         operand = found[op.inputs[0]]
         if op.name in packed:
@@ -86,7 +89,9 @@ def predict(plan: Plan, protocol: Protocol = DEFAULT, batch: int = 1) -> Predict
         else:
             ops[op.name] = interactive(op, operand, ring_bits, protocol, batch)
     answer = frame_bytes(_ring(batch * prod(found[plan.output]), ring_bits))
-    ops[OUTPUT] = Cost(offline=Traffic(frame_bytes(CLAIM), frame_bytes(CLAIM), 1), online=Traffic(0, answer, 0))
+    # Both claim the batch when it is finished, and the client reserves it before it sends the image.
+    claims = Traffic(2 * frame_bytes(CLAIM), frame_bytes(CLAIM) + frame_bytes(RESERVED), 1)
+    ops[OUTPUT] = Cost(offline=claims, online=Traffic(0, answer, 0))
     return Prediction(ops, _with_rounds(plan, total(ops.values()), protocol), setup(parameters))
 
 
@@ -155,14 +160,17 @@ def _stored(shape: Vector, p: int) -> Cost:
 
 
 def setup(parameters: ParameterSet) -> Cost:
-    """Once per connection that prepares: base transfers for each direction of the extension, and the client's key.
+    """Once per connection that prepares: the client's key, base transfers, and trees of both directions."""
+    request = frame_bytes(BASE_REQUEST + upload_bytes(parameters))
+    keys = frame_bytes(BASE_CIPHERTEXTS + OT_SETUP + BASE_CHOICES)
+    return Cost(offline=Traffic(request + keys, frame_bytes(BASE_ANSWER) + frame_bytes(OT_SETUP), 2))
 
-    Each set of base transfers is one point one way and one per transfer back (Chou and Orlandi, 2015), after which the
-    extension's seeds go the first way again.
-    """
-    points = BASE_OTS * POINT
-    up = frame_bytes(POINT + upload_bytes(parameters)) + frame_bytes(OT_SETUP + points)
-    return Cost(offline=Traffic(up, frame_bytes(points + POINT) + frame_bytes(OT_SETUP), 2))
+
+def _request(plan: Plan, protocol: Protocol) -> Traffic:
+    """Offline: the batch's id; with `delphi` the labels' direction of this batch, too."""
+    asked = Traffic(frame_bytes(BATCH_ID))
+    own_labels = protocol == "delphi" and online_levels(plan)
+    return asked + Traffic(frame_bytes(OT_SETUP), frame_bytes(BASE_CHOICES)) if own_labels else asked
 
 
 def _with_rounds(plan: Plan, cost: Cost, protocol: Protocol) -> Cost:

@@ -89,7 +89,7 @@ class GarbledServer:
     def __init__(self, vector: Vector, threads: int = 1, salt: bytes = b"") -> None:
         self.vector = vector
         self._threads = threads
-        self._sent_key, self._seed = random_bytes(16), random_bytes(16)
+        self._sent_key, self._seed = random_bytes(16), random_bytes(24)  # a key and a nonce
         self._key = bound_key(self._sent_key, salt)
         self._delta: _core.Delta | None = None
         self._colors: dict[int, NDArray[np.uint16]] = {}
