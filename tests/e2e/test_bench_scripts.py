@@ -47,6 +47,11 @@ BENCH = Path(__file__).parents[2] / "bench"
             ["--relus", "12288", "--width", "0.125", "--inferences", "1", "--protocol", "ot", "--network", "lan"],
             ["| 1,536 ot lan |", "MB client / server"],
         ),
+        (
+            "service/imagenet.py",
+            ["--models", "squeezenet", "--image", "64", "--inferences", "1"],
+            ["| squeezenet, 277,672 ot none |", "| 0 of "],
+        ),
         ("service/faults.py", ["--runs", "3", "--workers", "1"], ["used twice: **0**", "| client: greeting, HELLO |"]),
     ],
 )
