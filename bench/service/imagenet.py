@@ -26,8 +26,8 @@ FACTORIES = Path(__file__).with_name("imagenet_networks.py")
 WEIGHT_BITS = {"squeezenet": 12, "resnet18": 12, "resnet50": 11}
 ABOUT = """3x224x224 images, 1000 classes, `ot`. Client and server are two processes on one machine, one thread each;
 lan is 1 Gb/s and 1 ms round trip, wan 100 Mb/s and 40 ms, by a relay process of our own. Seconds are medians of
-{inferences} inference(s) (minimum to maximum). ReLUs are comparisons, those of max-pools included. Errors are in units of
-the last place of the output, whose largest value stands beside. Peak memory is the processes' own; the server keeps
+{inferences} inference(s) (minimum to maximum). ReLUs are comparisons, those of max-pools included. Errors are in units
+of the last place of the output, whose largest value stands beside. Peak memory is the processes' own; the server keeps
 transformed weights in at most half of the memory that is free, and transforms the others for every preparation (`serve
 --max-weights`)."""
 
