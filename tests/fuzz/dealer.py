@@ -45,7 +45,7 @@ def dealt_receiver(sender: bytes, choices: np.ndarray) -> object:
     if sender != made.message:
         return Receiver(sender, choices)
     chosen = np.ascontiguousarray(keys[np.arange(COUNT), choices]).reshape(-1)
-    receiver = mock.NonCallableMock(spec_set=["message", "keys"], message=answer)
+    receiver = mock.NonCallableMock(spec_set=["message", "keys", "close"], message=answer)
     receiver.keys.side_effect = lambda ciphertexts: chosen
     return receiver
 

@@ -195,6 +195,48 @@ def test_batches_are_reserved_ahead_where_that_is_asked_for(tmp_path, monkeypatc
         assert order == [Kind.RESERVE, Kind.INPUT] * 2
 
 
+def test_a_server_whose_disk_fails_does_not_empty_its_clients(tmp_path, monkeypatch):
+    """It cannot tell whether it has a batch, so it does not say no: one batch is lost with the session, not all."""
+    with stored(tmp_path) as (server, port):
+        with connect(port, tmp_path) as client:
+            client.prepare(3)
+            with monkeypatch.context() as patch, pytest.raises(PeerError) as failure:
+                patch.setattr(type(server.resources.store), "claim", failing)
+                client.predict_integers(X)
+            assert failure.value.reason == Reason.LIMIT
+            assert client.store.ready() == 2
+        with connect(port, tmp_path) as client:
+            assert np.array_equal(client.predict_integers(X), EXACT)
+
+
+def failing(*_):
+    raise StoreError("the disk is full")
+
+
+def test_an_answer_on_its_way_is_not_lost_with_the_next_batch(tmp_path, monkeypatch):
+    with stored(tmp_path) as (_, port), connect(port, tmp_path) as client:
+        client.prepare(2)
+        client.reserve()
+        with monkeypatch.context() as patch:
+            patch.setattr(client.store, "claim_next", failing)
+            assert np.array_equal(client.predict_integers(X, more=True), EXACT)
+            with pytest.raises(StoreError):
+                client.predict_integers(X)
+        assert np.array_equal(client.predict_integers(X), EXACT)
+
+
+def test_nobody_asks_for_batches_without_end(tmp_path):
+    with stored(tmp_path) as (_, port), connect(port, tmp_path) as client:
+        channel = client._connection.channel
+        for _ in range(64):
+            channel.send(Kind.RESERVE, os.urandom(48))
+            assert channel.receive(Kind.RESERVED, 1)[0] == 0
+        channel.send(Kind.RESERVE, os.urandom(48))
+        with pytest.raises(PeerError) as failure:
+            channel.receive(Kind.RESERVED, 1)
+        assert failure.value.reason == Reason.LIMIT
+
+
 def test_servers_of_different_names_see_different_clients(tmp_path, monkeypatch):
     """One store, one server under two names: neither what is prepared nor the identity passes from one to the other."""
     hellos, send = [], Channel.send

@@ -1,18 +1,22 @@
 """Base transfers and the extensions that are made from others' transfers."""
 
 import hashlib
+import os
 
 import numpy as np
 import pytest
+from cryptography.exceptions import UnsupportedAlgorithm
 from hypothesis import given, settings, strategies as st
 from scipy.stats import chisquare
 
 from deepreduce import _core
-from deepreduce.errors import SessionError
+from deepreduce.errors import MissingPackageError, SessionError
+from deepreduce.inference import Server
 from deepreduce.inference.protocol import base_ot
 from deepreduce.inference.protocol.base_ot import BaseReceiver, BaseSender
 from deepreduce.inference.protocol.key_setup import K, OppositeSender, opposite_receiver
 from deepreduce.plan.cost.traffic import BASE_ANSWER, BASE_CIPHERTEXTS, BASE_REQUEST, KEM_KEY
+from sessions import PLAN, WEIGHTS
 from two_party import ot_pair
 
 POINTS = 128 * 32
@@ -160,6 +164,28 @@ def test_the_context_enters_the_keys():
 
 def bytes_of(count):
     return np.zeros(count, np.uint8)
+
+
+def test_a_library_without_lattices_is_said_at_once(monkeypatch):
+    class Without:
+        @staticmethod
+        def from_seed_bytes(seed):
+            raise UnsupportedAlgorithm("ML-KEM-768")
+
+    base_ot.check_supported()
+    monkeypatch.setattr(base_ot, "MLKEM768PrivateKey", Without)
+    with pytest.raises(MissingPackageError, match="without ML-KEM"):
+        base_ot.check_supported()
+    with pytest.raises(MissingPackageError, match="without ML-KEM"):
+        Server(PLAN, WEIGHTS)
+
+
+def test_key_pairs_come_from_the_operating_system(monkeypatch):
+    """In a process that is resumed twice from one snapshot, a library's own generator would repeat itself."""
+    drawn, urandom = [], os.urandom
+    monkeypatch.setattr(os, "urandom", lambda count: drawn.append(count) or urandom(count))
+    BaseReceiver(BaseSender().message, np.zeros(128, np.uint8))
+    assert drawn.count(64) >= 2 * 128  # scalars and seeds
 
 
 def test_deltas_of_batches_differ():

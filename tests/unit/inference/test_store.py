@@ -337,6 +337,49 @@ def test_a_crash_while_a_batch_is_burnt_costs_that_batch_alone(tmp_path, monkeyp
     assert (tmp_path / "s" / "burnt.log").read_bytes() == name(1) + name(0) + name(2)
 
 
+@pytest.mark.parametrize("burnt_by", ["opening", "held", "room"])
+def test_what_is_burnt_without_being_used_is_listed_at_once(tmp_path, burnt_by):
+    """A store at rest names nothing as being burnt: restored in place, it would be trusted for that."""
+    folder, each = tmp_path / "s", sealed_bytes(plain())
+    store = ServerStore(folder, 10 * each, 3 * each)
+    for number in range(3):
+        store.add(name(number), PURPOSE, TRANSCRIPT, plain(number))
+    if burnt_by == "opening":
+        store.close()
+        (folder / "batches" / name(0).hex()).unlink()
+        store = ServerStore(folder, 10 * each, 3 * each)
+    elif burnt_by == "held":
+        with store._database.transaction() as db:
+            db.execute("UPDATE batches SET created = 0 WHERE id = ?", (name(0),))
+        store.held("", "~")
+    else:
+        store.add(name(3), PURPOSE, TRANSCRIPT, plain(3))
+    assert (folder / "burnt.log").read_bytes() == name(0)
+    with store._database.reading() as db:
+        assert store._burning(db) == []
+    backup = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    assert store.claim(name(1), PURPOSE.peer) is not None
+    store.close()
+    for path, content in backup.items():
+        path.write_bytes(content)  # in place: the same inodes
+    again = ServerStore(folder, 10 * each, 3 * each)
+    assert "copied or restored" in again.notices[0] and again.ready() == 0
+
+
+def test_a_disk_that_is_full_for_the_list_costs_nothing(tmp_path, monkeypatch):
+    """A write that fails may have moved the time of change all the same."""
+    store = filled(tmp_path / "s", 2)
+
+    def full(self, known, batch_ids):
+        os.utime(tmp_path / "s" / "burnt.log")  # moves the time of change
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch, pytest.raises(StoreError, match="full"):
+        patch.setattr(BurntList, "append", full)
+        store.claim_next(PURPOSE)
+    assert [store.claim_next(PURPOSE).batch_id for _ in range(2)] == [name(0), name(1)]
+
+
 def test_a_list_that_is_longer_than_intended_is_of_another_time(tmp_path):
     """A backup of which the list was read after the database: unlinked and copied back, it may get the old inode."""
     folder = tmp_path / "s"

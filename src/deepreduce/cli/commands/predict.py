@@ -24,6 +24,7 @@ from ..units import parse_address
 if TYPE_CHECKING:
     from ...inference.client import Client
 
+MOST_REFUSED = 3  # batches in turn that the server does not have: more of them are not spent in vain
 SOME_FAILED = 1  # exit code: some files could not be answered, the others were
 TRUST = "Trust and credentials"
 
@@ -285,7 +286,7 @@ def _predict(client: Client, images: Any, left: int, notes: list[str], wait: flo
     """
     from ...inference.transport import PeerError, Reason
 
-    fresh = False
+    fresh, refused = False, 0
     while True:
         if not client.prepared:
             _prepare(client, min(left, client.most_prepared), notes, wait)
@@ -294,7 +295,8 @@ def _predict(client: Client, images: Any, left: int, notes: list[str], wait: flo
         try:
             return client.predict(images, more=left > 1 and client.prepared > 1)
         except PeerError as error:
-            if error.reason != Reason.BATCH or not client.stored or not before or fresh:
+            refused += 1
+            if error.reason != Reason.BATCH or not client.stored or not before or fresh or refused == MOST_REFUSED:
                 raise
             notes.append("a prepared batch was not the server's any more; it is dropped on both sides")
 

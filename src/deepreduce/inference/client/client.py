@@ -8,12 +8,14 @@ depends on the image is sent.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import ssl
 import threading
 import time
 from collections import deque
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -23,7 +25,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ... import _core
-from ...errors import SessionError, SettingError
+from ...errors import SessionError, SettingError, StoreError
 from ...plan import Plan, decode_output, encode_input
 from ...plan.execution.messages import DEFAULT, Protocol, check_protocol
 from ...plan.preprocessing import normalized
@@ -34,7 +36,6 @@ from ..protocol.client_offline import Preparation
 from ..protocol.client_online import predict_online
 from ..protocol.key_setup import client_keys
 from ..protocol.linear import PackingLayout
-from ..protocol.material import ClientMaterial
 from ..protocol.program import Program, compile_plan
 from ..store import ClientStore
 from ..transport.errors import BusyError, PeerError
@@ -46,6 +47,7 @@ from .connection import Connection, Destination, closing_on_error, greet
 from .material_pool import ClientMemoryPool, ClientPool, ClientStoredPool
 from .reservation import Reservation
 
+log = logging.getLogger("deepreduce.client")
 Mode = Literal["prepared", "single"]
 KEPT_RUNS = 1000
 BATCH_HINT = "it is dropped here, too; use the next one, or prepare again"
@@ -66,8 +68,8 @@ class Client:
     ``store_key``: a file with the key that locks it; None: the user's (docs/operate/service.md).
 
     Before an image is sent the server reserves a prepared batch for it, which takes a round trip. It is saved where the
-    batch is reserved ahead: by `reserve`, by ``more=True`` with the prediction before, and always where what is
-    prepared ends with the connection.
+    batch is reserved ahead: by `reserve`, by ``more=True`` with the prediction before, and, unless the server limits
+    what this client may use, always where what is prepared ends with the connection.
 
     Where the server limits what this client may use, `prepare` and `predict` raise `PeerError` with the reason QUOTA;
     nothing prepared is lost by it, and the session goes on.
@@ -148,8 +150,8 @@ class Client:
         """Prepares ``n`` more predictions, before any image is known.
 
         Raises `SettingError` beyond what the server allows, `PeerError` (QUOTA) beyond what it lets this identity do
-        and `BusyError` when it has no room now (the session goes on, and what is prepared stays), `SessionError`,
-        `StoreError` when there is no room for it.
+        and `BusyError` when it has no room now (the session goes on, and what is prepared stays), `PeerError` (BATCH)
+        for a reservation that is refused meanwhile, `SessionError`, `StoreError` when there is no room for it.
         """
         self._session()
         check_between("preparations", n, 0, max(0, self._most_prepared - self.prepared))
@@ -214,14 +216,16 @@ class Client:
         self._session()  # before the lock, which a fork may have copied while it was held
         with self._lock:
             connection = self._session()
-            material = self._reserved_material()
-            try:
-                with self._guarded():
-                    image = np.ascontiguousarray(x, np.int64)
-                    ahead = self._reserve_ahead if more or not connection.stored else _nothing
-                    y, run = predict_online(connection.channel, self._program, material, image, self._progress, ahead)
-            finally:
-                material.wipe()
+            if self._reservation is None:
+                self._begin_reservation()
+            self._settle()
+            channel, image = connection.channel, np.ascontiguousarray(x, np.int64)
+            ahead = self._reserve_ahead if more or not connection.stored else _nothing
+            with self._guarded():
+                reservation, self._reservation = self._reservation, None
+                assert reservation is not None  # or `_settle` would have said no
+                with closing(reservation):
+                    y, run = predict_online(channel, self._program, reservation.material, image, self._progress, ahead)
             self.runs.append(run)
             return y
 
@@ -325,7 +329,14 @@ class Client:
     def _reserve_ahead(self) -> None:
         """Reserve for the prediction after this one, unless a quota must be asked first."""
         connection = self._session()
-        if not connection.metered and (taken := self._pool.take()) is not None:
+        if connection.metered:
+            return
+        try:
+            taken = self._pool.take()
+        except StoreError as error:  # which the next prediction will raise; the answer to this one is on its way
+            log.warning("no batch could be reserved ahead: %s", error)
+            return
+        if taken is not None:
             self._reservation = Reservation(*taken)
             self._reservation.send(connection.channel)
 
@@ -340,17 +351,8 @@ class Client:
                 reservation.receive(self._session().channel)
             if not reservation.granted:
                 self._reservation = None
-                reservation.material.wipe()
+                reservation.close()
                 raise PeerError("the server does not have the prepared batch", BATCH_HINT, Reason.BATCH)
-
-    def _reserved_material(self) -> ClientMaterial:
-        """Return material that the server has reserved."""
-        if self._reservation is None:
-            self._begin_reservation()
-        self._settle()
-        assert self._reservation is not None
-        material, self._reservation = self._reservation.material, None
-        return material
 
     def _prepares(self) -> Preparation:
         """Return the session's, with keys that are made when they are first needed."""
@@ -406,7 +408,7 @@ class Client:
             self._pool.clear()
         reservation, self._reservation = self._reservation, None
         if reservation is not None:
-            reservation.material.wipe()
+            reservation.close()
 
 
 def _nothing() -> None:

@@ -39,8 +39,8 @@ class Destination:
 
     @property
     def place(self) -> str:
-        """Key of the server's address in a store."""
-        return f"{self.host}:{self.port}"
+        """Key of the server in a store: its address, and its name where that is another."""
+        return f"{self.host}:{self.port}" + (f" {self.server_name}" if self.server_name else "")
 
     @property
     def name(self) -> str:

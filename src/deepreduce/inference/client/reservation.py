@@ -41,6 +41,10 @@ class Reservation:
             raise SessionError("the server sent an answer that is neither yes nor no", "it may be another version")
         self.granted = bool(answer)
 
+    def close(self) -> None:
+        """Wipe the material, which is used or lost."""
+        self.material.wipe()
+
     def _book(self, phase: Phase) -> None:
         """Count it with the preparation: it does not depend on the image."""
         cost = self.material.offline.ops[OUTPUT]

@@ -20,20 +20,30 @@ import os
 import nacl.bindings as sodium
 import nacl.exceptions
 import numpy as np
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey, MLKEM768PublicKey
 from numpy.typing import NDArray
 
-from ...errors import SessionError
+from ...errors import MissingPackageError, SessionError
 from ...plan.cost.traffic import BASE_OTS as COUNT, BASE_SEED as SEED, KEM_CIPHERTEXT, KEM_KEY, POINT
-from ..zeroize import wipe
+from ..zeroize import wipe, wiping, wiping_on_error
 
-KEY = 16
+KEY, KEM_SEED = 16, 64
 MODULUS = 3329  # of ML-KEM
 COEFFICIENTS = 768  # of t, 12 bits each; 32 bytes of rho follow
 ENCODED = COEFFICIENTS * 12 // 8
 FITTING = 65536 // MODULUS * MODULUS  # 16-bit words below it are uniform modulo it
 DRAWN = 1024  # words, of which 3.5 % are rejected
 Bytes = NDArray[np.uint8]
+
+
+def check_supported() -> None:
+    """Raise `MissingPackageError` where the library `cryptography` was built without ML-KEM."""
+    try:
+        MLKEM768PrivateKey.from_seed_bytes(bytes(KEM_SEED))
+    except UnsupportedAlgorithm:
+        message = "the package `cryptography` of this Python was built with an OpenSSL without ML-KEM"
+        raise MissingPackageError(message, "install its wheel: pip install --force-reinstall cryptography") from None
 
 
 class BaseSender:
@@ -52,14 +62,15 @@ class BaseSender:
         points, own = answer[: COUNT * POINT], self._point
         encoded = np.frombuffer(answer, np.uint8)[COUNT * POINT :].reshape(COUNT, KEM_KEY)
         out, ciphertexts = np.empty((COUNT, 2, KEY), np.uint8), bytearray()
-        for i, pair in enumerate(zip(encoded, _complements(encoded, self._seed), strict=True)):
-            point = _valid(points[i * POINT : (i + 1) * POINT])
-            # B - A is the neutral element only if the receiver knew A's scalar; libsodium refuses to multiply it.
-            shifted = sodium.crypto_core_ed25519_sub(point, own)
-            for bit, (base, public) in enumerate(zip((point, shifted), pair, strict=True)):
-                secret, ciphertext = _public_key(public).encapsulate()
-                ciphertexts += ciphertext
-                out[i, bit] = _key(i, self.message, point, _multiply(self._scalar, base), ciphertext, secret)
+        with wiping_on_error(out):
+            for i, pair in enumerate(zip(encoded, _complements(encoded, self._seed), strict=True)):
+                point = _valid(points[i * POINT : (i + 1) * POINT])
+                # B - A is the neutral element only if the receiver knew A's scalar; libsodium refuses to multiply it.
+                shifted = sodium.crypto_core_ed25519_sub(point, own)
+                for bit, (base, public) in enumerate(zip((point, shifted), pair, strict=True)):
+                    secret, ciphertext = _public_key(public).encapsulate()
+                    ciphertexts += ciphertext
+                    out[i, bit] = _key(i, self.message, point, _multiply(self._scalar, base), ciphertext, secret)
         return out.reshape(-1), bytes(ciphertexts)
 
 
@@ -77,11 +88,14 @@ class BaseReceiver:
             both = np.frombuffer(plain + sodium.crypto_core_ed25519_add(plain, point), np.uint8).reshape(2, POINT)
             points += self._chosen(i, both[0], both[1]).tobytes()
             self._shared.append(_multiply(scalar, point))
-        self._kem = [MLKEM768PrivateKey.generate() for _ in range(COUNT)]
-        own = np.frombuffer(b"".join(k.public_key().public_bytes_raw() for k in self._kem), np.uint8)
+        # Seeds of our own: a library's generator would go on as before in a process that was resumed twice.
+        self._kem = [MLKEM768PrivateKey.from_seed_bytes(os.urandom(KEM_SEED)) for _ in range(COUNT)]
+        own = np.frombuffer(bytearray(b"".join(k.public_key().public_bytes_raw() for k in self._kem)), np.uint8)
         own = own.reshape(COUNT, KEM_KEY)
+        other = _complements(own, seed)
         # The key of choice 0: the own one, or the one that makes the own one the key of choice 1.
-        first = self._chosen(slice(None), own, _complements(own, seed))
+        with wiping(own, other):
+            first = self._chosen(slice(None), own, other)
         self._points = bytes(points)
         self.message = self._points + first.tobytes()  # B_i, then the public keys, to the sender
 
@@ -89,13 +103,18 @@ class BaseReceiver:
         """Return the keys chosen, uint8 [128 * 16], from the sender's ciphertexts; the receiver is then used up."""
         both = np.frombuffer(ciphertexts, np.uint8).reshape(COUNT, 2, KEM_CIPHERTEXT)
         out = np.empty((COUNT, KEY), np.uint8)
-        for i in range(COUNT):
-            chosen = self._chosen(i, both[i, 0], both[i, 1]).tobytes()
-            point = self._points[i * POINT : (i + 1) * POINT]
-            out[i] = _key(i, self._sender, point, self._shared[i], chosen, self._kem[i].decapsulate(chosen))
+        with wiping_on_error(out):
+            for i in range(COUNT):
+                chosen = self._chosen(i, both[i, 0], both[i, 1]).tobytes()
+                point = self._points[i * POINT : (i + 1) * POINT]
+                out[i] = _key(i, self._sender, point, self._shared[i], chosen, self._kem[i].decapsulate(chosen))
+        self.close()
+        return out.reshape(-1)
+
+    def close(self) -> None:
+        """Wipe the choices, and forget the secrets."""
         wipe(self._masks)
         self._shared, self._kem = [], []
-        return out.reshape(-1)
 
     def _chosen(self, i: int | slice, zero: Bytes, one: Bytes) -> Bytes:
         """Return ``one`` where the bit is 1: by a mask, not by an index, as the choice is secret."""
@@ -111,7 +130,9 @@ def _complements(keys: Bytes, seed: bytes) -> Bytes:
     if found.max() >= MODULUS:
         raise SessionError("the peer sent a public key that is none", "it may be another version; connect again")
     c = np.stack([_uniform(seed, i) for i in range(COUNT)])
-    low, high = np.moveaxis(((c + MODULUS - found) % MODULUS).reshape(COUNT, -1, 2), 2, 0)
+    difference = c + MODULUS - found
+    difference -= MODULUS * (difference >= MODULUS).astype(np.uint16)  # without a division: one key is secret
+    low, high = np.moveaxis(difference.reshape(COUNT, -1, 2), 2, 0)
     packed = np.stack([low & 255, low >> 8 | (high & 15) << 4, high >> 4], axis=-1).astype(np.uint8)
     return np.concatenate([packed.reshape(COUNT, ENCODED), keys[:, ENCODED:]], axis=1)
 
@@ -121,7 +142,7 @@ def _uniform(seed: bytes, number: int) -> NDArray[np.uint16]:
     drawn = hashlib.shake_128(b"deepreduce base OT" + bytes([number]) + seed).digest(2 * DRAWN)
     words = np.frombuffer(drawn, "<u2")
     fitting = words[words < FITTING][:COEFFICIENTS]
-    assert len(fitting) == COEFFICIENTS  # but with probability 2^-700
+    assert len(fitting) == COEFFICIENTS  # but with probability 2^-456
     return (fitting % MODULUS).astype(np.uint16)
 
 

@@ -8,6 +8,7 @@ labels' direction, whose Delta is then this batch's alone.
 from __future__ import annotations
 
 import hashlib
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +21,7 @@ from ...plan import INPUT, Plan
 from ...plan.cost.traffic import BASE_ANSWER, BASE_CHOICES, BASE_CIPHERTEXTS, BASE_OTS, BASE_REQUEST, OT_SETUP
 from ..transport.channel import Channel, Wire
 from ..transport.frames import Kind
-from ..zeroize import wiping
+from ..zeroize import wipe, wiping
 
 K = 4  # SoftSpoken's tree depth: 4 bytes per transfer (AGREEMENT)
 SETUP = "set-up"  # what the keys are booked under, as if it were an op
@@ -43,17 +44,18 @@ def setup_request_bytes(ring_bits: int) -> int:
 
 def client_keys(channel: Channel, plan: Plan) -> Keys:
     """Return the client's steps 2 and 3."""
-    from ..protocol.base_ot import BaseSender  # libsodium is for those who prepare
+    from ..protocol.base_ot import BaseSender, check_supported  # libsodium is for those who prepare
 
+    check_supported()
     he = _core.HeClient(plan.ring.ring_bits)
     base = BaseSender()
     channel.send(Kind.SETUP, base.message, he.public_key(), op=SETUP)
     both, ciphertexts = base.keys(channel.receive(Kind.SETUP, BASE_ANSWER, op=SETUP).tobytes())
     with wiping(both):
         ot = _core.OtReceiver(K, both)
-    opposite = OppositeSender(ot, b"")
-    channel.send(Kind.SETUP, ciphertexts, np.ascontiguousarray(ot.set_up), opposite.correction, op=SETUP)
-    return Keys(ot, opposite.finish(channel.receive(Kind.SETUP, OT_SETUP, op=SETUP)), he)
+    with closing(OppositeSender(ot, b"")) as opposite:
+        channel.send(Kind.SETUP, ciphertexts, np.ascontiguousarray(ot.set_up), opposite.correction, op=SETUP)
+        return Keys(ot, opposite.finish(channel.receive(Kind.SETUP, OT_SETUP, op=SETUP)), he)
 
 
 def server_keys(channel: Wire, plan: Plan, request: Bytes) -> Keys:
@@ -67,10 +69,12 @@ def server_keys(channel: Wire, plan: Plan, request: Bytes) -> Keys:
     delta = _core.Delta.random()
     with wiping(bits := delta.bits()):
         base = BaseReceiver(request[:BASE_REQUEST].tobytes(), bits)
-    channel.send(Kind.SETUP, base.message, op=SETUP)
-    answer = channel.receive(Kind.SETUP, BASE_CIPHERTEXTS + OT_SETUP + BASE_CHOICES, op=SETUP)
-    ciphertexts, trees, correction = np.split(answer, [BASE_CIPHERTEXTS, BASE_CIPHERTEXTS + OT_SETUP])
-    with wiping(keys := base.keys(ciphertexts.tobytes())):
+    with closing(base):
+        channel.send(Kind.SETUP, base.message, op=SETUP)
+        answer = channel.receive(Kind.SETUP, BASE_CIPHERTEXTS + OT_SETUP + BASE_CHOICES, op=SETUP)
+        ciphertexts, trees, correction = np.split(answer, [BASE_CIPHERTEXTS, BASE_CIPHERTEXTS + OT_SETUP])
+        keys = base.keys(ciphertexts.tobytes())
+    with wiping(keys):
         ot = _core.OtSender(K, delta, keys, np.ascontiguousarray(trees))
     reverse = opposite_receiver(ot, correction, b"")
     channel.send(Kind.SETUP, np.ascontiguousarray(reverse.set_up), op=SETUP)
@@ -87,9 +91,9 @@ def client_batch_labels(channel: Channel, keys: Keys, batch_id: bytes) -> _core.
 
 def server_batch_labels(channel: Wire, keys: Keys, batch_id: bytes) -> _core.OtSender:
     """Return the labels' direction of one batch, under a fresh Delta."""
-    opposite = OppositeSender(keys.reverse, batch_id)
-    channel.send(Kind.GARBLED, opposite.correction, op=INPUT)
-    return opposite.finish(channel.receive(Kind.CHOICES, OT_SETUP, op=INPUT))
+    with closing(OppositeSender(keys.reverse, batch_id)) as opposite:
+        channel.send(Kind.GARBLED, opposite.correction, op=INPUT)
+        return opposite.finish(channel.receive(Kind.CHOICES, OT_SETUP, op=INPUT))
 
 
 class OppositeSender:
@@ -103,29 +107,32 @@ class OppositeSender:
         blocks = np.empty(BASE_OTS * 16, np.uint8)
         with wiping(bits := self._delta.bits(), packed := np.packbits(bits, bitorder="little"), blocks):
             self.correction = ot.extend(packed, blocks)
-            self._keys = _hashed(blocks, context)
+            self._keys = np.empty((BASE_OTS, 16), np.uint8)
+            _hash_into(self._keys, blocks.reshape(BASE_OTS, 16), context)
 
     def finish(self, set_up: Bytes) -> _core.OtSender:
         """Return the new extension's sender, from its receiver's trees."""
-        with wiping(self._keys):
-            return _core.OtSender(K, self._delta, self._keys, np.ascontiguousarray(set_up))
+        return _core.OtSender(K, self._delta, self._keys.reshape(-1), np.ascontiguousarray(set_up))
+
+    def close(self) -> None:
+        """Wipe the keys."""
+        wipe(self._keys)
 
 
 def opposite_receiver(ot: _core.OtSender, correction: Bytes, context: bytes) -> _core.OtReceiver:
     """Return the receiver of a new extension, made by the sender of one that runs the other way."""
     zero = ot.extend(BASE_OTS, np.ascontiguousarray(correction)).reshape(BASE_OTS, 16)
     offset = ot.delta.to_bytes()
-    one = zero ^ offset
-    keys = np.stack([_hashed(x.reshape(-1), context).reshape(BASE_OTS, 16) for x in (zero, one)], axis=1).reshape(-1)
+    one, keys = zero ^ offset, np.empty((BASE_OTS, 2, 16), np.uint8)
     with wiping(zero, one, offset, keys):
-        return _core.OtReceiver(K, keys)
+        for side, blocks in enumerate((zero, one)):
+            _hash_into(keys[:, side], blocks, context)
+        return _core.OtReceiver(K, keys.reshape(-1))
 
 
-def _hashed(blocks: Bytes, context: bytes) -> Bytes:
-    """Return the base transfers' keys, uint8 [128 * 16], of transfers' blocks (correlation-robust: SHA-256)."""
-    head = b"deepreduce opposite OT" + context
-    digests = (
-        hashlib.sha256(head + bytes([i]) + blocks[16 * i : 16 * i + 16].tobytes()).digest()[:16]
-        for i in range(BASE_OTS)
-    )
-    return np.frombuffer(bytearray(b"".join(digests)), np.uint8)
+def _hash_into(keys: Bytes, blocks: Bytes, context: bytes) -> None:
+    """Write the base transfers' keys, uint8 [128, 16], of transfers' blocks (correlation-robust: SHA-256)."""
+    for i, block in enumerate(blocks):
+        digest = hashlib.sha256(b"deepreduce opposite OT" + context + bytes([i]))
+        digest.update(block)
+        keys[i] = np.frombuffer(digest.digest()[:16], np.uint8)

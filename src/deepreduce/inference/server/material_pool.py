@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from ...errors import SessionError, StoreError
+from ...errors import SessionError
 from ..protocol.material import ServerMaterial
 from ..protocol.program import Program
-from ..store import Purpose, ServerStore
+from ..store import LostBatchError, Purpose, ServerStore
 
 
 class BatchError(SessionError):
@@ -31,7 +31,8 @@ class ServerPool(Protocol):
     def take(self, batch_id: bytes, transcript: bytes) -> ServerMaterial:
         """Return the batch, which from now on counts as used.
 
-        Raises `BatchError` if there is none of that id for this client, or if it was prepared differently.
+        Raises `BatchError` if there is none of that id for this client, if it was prepared differently, or if it is
+        damaged; `StoreError` where the store cannot tell.
         """
 
     def clear(self) -> None:
@@ -97,7 +98,7 @@ class ServerStoredPool:
         """Return the batch, burnt on the disk."""
         try:
             claimed = self._store.claim(batch_id, self._purpose.peer)
-        except StoreError as error:
+        except LostBatchError as error:
             raise BatchError(f"the client's batch cannot be read: {error.message}") from error
         if claimed is None or claimed.purpose != self._purpose:
             if claimed is not None:

@@ -107,6 +107,9 @@ class ServerResources:
         if workers and fork_server is None:
             self._fork_server = ForkServer(self.plan, arrays, threads, self.settings.weight_bytes)
         elif not workers:
+            from ..protocol.base_ot import check_supported  # libsodium is for those who prepare
+
+            check_supported()
             self._offline_linears = offline_linears(self.plan, arrays, threads, self.settings.weight_bytes)
         self._slots = AdmissionQueue(
             workers * BEGUN or self.settings.max_sessions, workers or self.settings.max_sessions

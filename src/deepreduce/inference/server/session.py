@@ -38,6 +38,7 @@ from .workers.remote import WorkerError
 
 log = logging.getLogger("deepreduce.server")
 
+MOST_UNKNOWN = 64  # batches of one session: each costs a look into the store, and a line in the log
 REASONS: dict[type[Exception], Reason] = {
     VersionError: Reason.VERSION,
     RefusedError: Reason.REFUSED,
@@ -61,6 +62,7 @@ class Session:
         self._offline: Offline | None = None  # from the set-up on
         self._booked = 0
         self._reserved: ServerMaterial | None = None  # for the next image
+        self._unknown = 0  # batches that the client has named in vain
         self._opened = False  # as the operator was told
         self.busy = False
 
@@ -179,9 +181,15 @@ class Session:
             self._reserved = terms.pool.take(claim[:BATCH_ID], claim[BATCH_ID:])
         except BatchError as error:
             admitted.give_back()
+            self._unknown += 1
+            if self._unknown > MOST_UNKNOWN:
+                raise LimitError(f"the client named more than {MOST_UNKNOWN} batches that are not there") from None
             self._emit("refused", reason="batch", text=error.message)
             self._channel.send(Kind.RESERVED, b"\0")
             return
+        except StoreError:
+            admitted.give_back()
+            raise
         cost = self._reserved.offline.ops[OUTPUT]
         cost.received_bytes += HEADER.size + CLAIM
         cost.sent_bytes += HEADER.size + RESERVED

@@ -1,4 +1,9 @@
 from .client import ClientStore as ClientStore
 from .server import ServerStore as ServerStore, hold_store as hold_store
-from .store import Claimed as Claimed, Purpose as Purpose, StoreFullError as StoreFullError
+from .store import (
+    Claimed as Claimed,
+    LostBatchError as LostBatchError,
+    Purpose as Purpose,
+    StoreFullError as StoreFullError,
+)
 from .summary import store_summary as store_summary

@@ -59,8 +59,7 @@ class ServerStore(Store):
         with self._database.reading() as db:
             old = db.execute(f"{ready}{theirs} AND created < ?", stale).fetchone()[0]
         if old:
-            with self._database.transaction() as db:
-                self._trust(db)
+            with self._trusted() as db:
                 self._burn_until(db, f"{theirs} AND created < ?", stale, 1 << 62)
         with self._database.reading() as db:
             found = db.execute(ready + theirs, (first, beyond)).fetchone()

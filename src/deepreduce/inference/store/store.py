@@ -1,8 +1,8 @@
 """A folder of one-time material: each batch is ready or burnt, and never ready again.
 
-    store.sqlite    a row for each batch: whose it is, and the key of its file while it is ready, wrapped (wrapping.py)
-    burnt.log       what was burnt (burnt.py)
-    batches/<id>    the bulk, sealed (sealed.py)
+    store.sqlite    a row for each batch: whose it is, and the key of its file while it is ready (key_wrapping.py)
+    burnt.log       what was burnt (spent_list.py)
+    batches/<id>    the bulk (encrypted_file.py)
 
 *Kept*: the file is written whole and synced, then its row is committed; a file without a row is removed at the next
 start, a row without a file burnt. *Used*: one transaction deletes the batch's key and says that it is being burnt, the
@@ -53,6 +53,10 @@ BURNING = "burning"  # the fact that names the batches which are being burnt
 OF_PURPOSE = "peer = ? AND plan = ? AND protocol = ? AND batch = ?"
 
 
+class LostBatchError(StoreError):
+    """A batch that was ready, and now is burnt, cannot be read."""
+
+
 class StoreFullError(StoreError):
     """The store's own limit is reached."""
 
@@ -97,8 +101,7 @@ class Store:
             with self._database.transaction() as db:
                 self._check_role(db, role)
             self._find_key(key)
-            with self._database.transaction() as db:
-                self._trust(db)
+            with self._trusted() as db:
                 self._tidy(db)
         except BaseException:
             self._database.close()
@@ -123,8 +126,7 @@ class Store:
     def add(self, batch_id: bytes, purpose: Purpose, transcript: bytes, plain: Plain) -> None:
         """Keeps a batch. Raises `StoreFullError` at a limit, `StoreError` (a full disk ...); then nothing is kept."""
         key, size = fresh_key(KEY), sealed_bytes(plain)
-        with self._database.transaction() as db:
-            self._trust(db)
+        with self._trusted() as db:
             self._make_room(db, purpose, size)
         with wiping(key), self._new_file(batch_id) as file:
             try:
@@ -133,8 +135,7 @@ class Store:
                 sync_folder(self._path(batch_id).parent)
             except OSError as error:
                 raise disk_error(error, self._path(batch_id)) from error
-            with self._database.transaction() as db:
-                self._trust(db)
+            with self._trusted() as db:
                 self._make_room(db, purpose, size)  # another process may have been faster
                 wrapped = self._wrapping.wrap(key, _bound(batch_id, purpose))
                 row = (batch_id, *astuple(purpose), transcript, size, time.time(), "ready", wrapped)
@@ -146,14 +147,15 @@ class Store:
         while (row := self._burn_one(OF_PURPOSE, astuple(purpose))) is not None:
             try:
                 return self._read(row)
-            except StoreError as error:
+            except LostBatchError as error:
                 self._notice(f"a prepared batch was lost: {error.message}")
         return None
 
     def claim(self, batch_id: bytes, peer: str) -> Claimed | None:
         """Burns the peer's batch of that id and returns what it was; None if there is none, whatever others have.
 
-        Raises `StoreError` when it cannot be read; then it is burnt all the same.
+        Raises `LostBatchError` when it cannot be read, and so is burnt in vain; another `StoreError` burns nothing, but
+        for what a disk that fails in the middle costs.
         """
         row = self._burn_one("id = ? AND peer = ?", (batch_id, peer))
         return None if row is None else self._read(row)
@@ -267,14 +269,26 @@ class Store:
         return row
 
     def _unburn(self, row: sqlite3.Row) -> None:
-        """Make a batch ready again if the list shows no trace of it: a full disk costs nothing."""
+        """Make a batch ready again if it could not be listed, for instance since the disk was full."""
         batch_id, wrapped = row[0], row[-1]
         with suppress(StoreError), self._database.transaction() as db:
-            if self._burning(db) == [batch_id] and self._burnt.is_known(known := self._known(db), []):
+            known = self._burnt.unchanged(self._known(db))
+            if self._burning(db) == [batch_id] and known is not None:
                 db.execute("UPDATE batches SET state = 'ready', key = ? WHERE id = ?", (wrapped, batch_id))
                 self._remember(db, known)
                 return
         self._remove(batch_id)
+
+    @contextmanager
+    def _trusted(self) -> Iterator[sqlite3.Connection]:
+        """Yield a transaction of a store that is what it seems; what it burns is listed before the block has ended."""
+        with self._database.transaction() as db:
+            self._trust(db)
+            yield db
+            burns = bool(self._burning(db))
+        if burns:
+            with self._database.transaction() as db:
+                self._trust(db)
 
     def _burn(self, db: sqlite3.Connection, batch_ids: list[bytes]) -> None:
         """Delete their keys, in the caller's transaction; the next `_trust` lists them. Raises `StoreError` where a row
@@ -341,9 +355,10 @@ class Store:
                 finally:
                     os.close(file)
         except OSError as error:
-            raise disk_error(error, path) from error
+            told = disk_error(error, path)
+            raise LostBatchError(told.message, told.hint) from error
         except (DamagedError, WrongKeyError) as error:
-            raise StoreError(f"{path} is damaged: {error.message}", "prepare again") from None
+            raise LostBatchError(f"{path} is damaged: {error.message}", "prepare again") from None
         finally:
             self._remove_soon(batch_id)
         return Claimed(batch_id, purpose, transcript, plain)

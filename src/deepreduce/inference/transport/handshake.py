@@ -4,8 +4,8 @@
    server: HELLO {version, digest, parameter set, preparations allowed, identity, keeps, metered}, PLAN unless known
    Before the server has admitted the client (access) it sends nothing but an error, which says nothing of the plan.
 Only before the first preparation of a connection:
-2. client: SETUP point A, homomorphic public key;     server: SETUP points B, point A'
-3. client: SETUP seeds of the extension, points B';   server: SETUP seeds of the reverse extension
+2. client: SETUP point A, seed, homomorphic public key;    server: SETUP points B, lattice keys
+3. client: SETUP ciphertexts, trees, choices;              server: SETUP trees of the reverse extension
 """
 
 from __future__ import annotations

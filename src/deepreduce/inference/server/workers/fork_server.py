@@ -25,7 +25,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from .... import _core
-from ....errors import PlanError
+from ....errors import MissingPackageError, PlanError
 from ....plan import Plan
 from ....plan.execution.messages import Protocol
 from ...core_dumps import forbid_as_parent
@@ -133,7 +133,7 @@ def _fork_server_main(
     cpu_path: str,
 ) -> None:
     """Transforms the weights, then forks a worker for each order, until the owner is gone."""
-    from ...protocol import base_ot  # noqa: F401  # what every worker needs is loaded once
+    from ...protocol.base_ot import check_supported  # what every worker needs is loaded once
 
     _core.select_cpu_path(cpu_path)
     with contextlib.suppress(OSError):  # where Linux groups processes by session, priorities within do not count
@@ -142,8 +142,9 @@ def _fork_server_main(
     orders = socket.socket(fileno=fd)
     started = time.perf_counter()
     try:
+        check_supported()
         linears = offline_linears(plan, weights, threads, weight_bytes)
-    except PlanError as error:
+    except (MissingPackageError, PlanError) as error:
         pipe.send(("error", error.message, error.hint))
         return
     weights.clear()
