@@ -35,9 +35,9 @@ def test_ot_relu_one_chunk():
         relus=2048,
         offline=Traffic(up_bytes=up, down_bytes=8 + 16 + 4 * 28 * 2048, rounds=1),
         online=Traffic(up_bytes=sum(up for _, up in rounds), down_bytes=sum(down for down, _ in rounds), rounds=3),
-        # a, w, r' and a pad; tables; 20 choices, 2 shares of 2 groups and a triple in bits
-        stored_bytes_client=2048 * (32 + 34) + 256 * (20 + 4 + 3),
-        stored_bytes_server=2048 * (64 + 16) + 256 * (27 + 12 + 18 + 3 + 1 + 4),
+        # r' in 8 bytes, a, w and a pad in 4; tables; 20 choices, 2 shares of 2 groups and a triple in bits
+        stored_bytes_client=2048 * (8 + 12 + 34) + 256 * (20 + 4 + 3),
+        stored_bytes_server=2048 * (32 + 8) + 256 * (27 + 12 + 18 + 3 + 1 + 4),
     )
 
 

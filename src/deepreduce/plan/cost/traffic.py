@@ -146,14 +146,15 @@ def _stored(shape: Vector, p: int) -> Cost:
         client = AND_GATE * shape.gates + LABEL * 2 * shape.ring_bits + WORD  # tables, labels, r'
         return Cost(stored_bytes_client=p * client, stored_bytes_server=p * shape.ring_bits // 8)
     c, relu, row = shape.comparison, shape.function == "relu", p // 8
+    element = WORD // 2 if shape.ring_bits <= 32 else WORD
     nodes = 2 * len(c.groups) * row
     tables = c.table_bytes(p)
     chosen = (c.transfers + 2 * c.ands + shape.selectors) * row
     return Cost(
         # a, the selected pad, r' and w; tables; choices, shares and triples of bits
-        stored_bytes_client=p * (3 + relu) * WORD + tables + chosen + nodes + 3 * c.ands * row,
+        stored_bytes_client=p * (WORD + (2 + relu) * element) + tables + chosen + nodes + 3 * c.ands * row,
         # pads, rho and u; choices and pads of digits, masks, shares and triples of bits, lambda
-        stored_bytes_server=p * ((1 << shape.selectors) + 1 + relu) * WORD
+        stored_bytes_server=p * ((1 << shape.selectors) + 1 + relu) * element
         + (c.bits + 2 * len(c.widths) + c.products + 3 * c.ands + relu) * row
         + nodes,
     )

@@ -19,10 +19,12 @@ from .vector import (
     extend_receiver,
     extend_sender,
     group,
+    narrow,
     part,
     random_bytes,
     split_key,
     unpack,
+    wide,
 )
 
 
@@ -59,7 +61,7 @@ class TableClient(Tables):
         correction, blocks = extend_receiver(ot, rows.reshape(-1), self._threads)
         ands = c.transfers + 2 * c.ands
         self._parts[chunk.first] = {
-            "shares": shares.copy(),  # the caller wipes its own
+            "shares": narrow(shares.copy(), self.vector.ring_bits),  # the caller wipes its own
             "greater": greater,
             "equal": equal,
             "factors": rows[: c.transfers],
@@ -83,9 +85,10 @@ class TableClient(Tables):
                 self._key, REVERSE_ROW, at, self._digits, reverse.delta, q[:digits], greater, equal, n, self._threads
             )
             pads = _core.bit_pads_receive(self._key, 0, at, blocks[:selected], n, self._threads)
-            kept["select"] = _core.select_pads_receive(
+            select = _core.select_pads_receive(
                 self._key, c.transfers + 2 * c.ands, at, v.selectors, blocks[selected:], n, self._threads
             )
+            kept["select"] = narrow(select, v.ring_bits)
             kept["nodes"] = outcomes(c, greater, equal)
             for index, factor, is_equal in every_product(c):
                 kept["nodes"][index, int(is_equal)] ^= pads[factor, int(is_equal)]
@@ -94,11 +97,13 @@ class TableClient(Tables):
             wipe(pads)
             if not self._relu:
                 return None
-            high = _core.shift_shares(kept["shares"], v.ring_bits, v.shift, v.width)
+            with wiping(shares := kept["shares"].astype(np.uint64)):
+                high = _core.shift_shares(shares, v.ring_bits, v.shift, v.width)
             with wiping(high):
-                message, kept["products"] = _core.product_send(
+                message, products = _core.product_send(
                     self._key, self._product_row(chunk), v.ring_bits, reverse.delta, q[digits:], high, self._threads
                 )
+            kept["products"] = narrow(products, v.ring_bits)
         packed: Bytes = _core.pack(message, v.ring_bits)
         return packed
 
@@ -109,8 +114,9 @@ class TableClient(Tables):
             return self._open(chunk, content, self._parts.pop(chunk.first))
         if number == 0:
             tables = kept.pop("pads")
-            numbers = self._numbers(kept["shares"], client=True)
-            with wiping(numbers):
+            shares = kept["shares"].astype(np.uint64)
+            numbers = self._numbers(shares, client=True)
+            with wiping(shares, numbers):
                 _core.table_answer(self._digits, numbers, content, tables)
             sent = [tables]
         else:
@@ -150,18 +156,20 @@ class TableClient(Tables):
         v, row = self.vector, chunk.padded // 8 if self._relu else 0
         if not self._compared.bits:
             self._announce(kept, row)
-        with wiping(*kept.values()):
+        shares, select = wide(kept["shares"]), wide(kept["select"])
+        products = wide(kept["products"]) if self._relu else np.empty(0, np.uint64)
+        with wiping(shares, select, products, *kept.values()):
             opened = _core.elements_open(
                 v.ring_bits,
                 v.shift,
                 v.width,
-                kept["shares"],
+                shares,
                 kept["sign"],
                 content[:row],
                 kept["selecting"],
-                kept.get("products", np.empty(0, np.uint64)),
+                products,
                 part(self.mask, chunk),
-                kept["select"],
+                select,
                 unpack(content[row:], chunk.padded << v.selectors, v.ring_bits),
             )
         packed: Bytes = _core.pack(opened, v.ring_bits)

@@ -19,9 +19,11 @@ from .vector import (
     extend_receiver,
     extend_sender,
     group,
+    narrow,
     part,
     random_bytes,
     unpack,
+    wide,
 )
 
 
@@ -34,7 +36,7 @@ class TableServer(Tables):
         super().__init__(vector, threads)
         self._sent_key = random_bytes(16)
         self._key = bound_key(self._sent_key, salt)
-        self._rho: Ring = _core.random_ring(vector.padded, vector.ring_bits)
+        self._rho = narrow(_core.random_ring(vector.padded, vector.ring_bits), vector.ring_bits)
 
     def garble(self, chunk: Chunk, choices: Bytes | None, ot: _core.OtSender, reverse: _core.OtReceiver) -> Bytes:
         """Random choices of table entries, and a random bit that hides the sign."""
@@ -52,9 +54,10 @@ class TableServer(Tables):
                 self._key, REVERSE_ROW, at, self._digits, blocks[:digits], rows[: c.bits], n, self._threads
             )
             zero, one = _core.bit_pads_send(self._key, 0, at, ot.delta, q[: chosen * n * LABEL], n, self._threads)
-            kept["select"] = _core.select_pads_send(
+            select = _core.select_pads_send(
                 self._key, chosen, at, v.selectors, ot.delta, q[chosen * n * LABEL :], n, self._threads
             )
+            kept["select"] = narrow(select, v.ring_bits)
         with wiping(zero, one):
             one ^= zero
             kept["nodes"] = np.zeros((len(c.groups), 2, row), np.uint8)  # its own outcomes come online
@@ -74,9 +77,10 @@ class TableServer(Tables):
         v, kept = self.vector, self._parts[chunk.first]
         message, transferred = unpack(content, chunk.padded, v.ring_bits), kept.pop("transferred")
         with wiping(transferred):
-            kept["u"] = _core.product_receive(
+            u = _core.product_receive(
                 self._key, self._product_row(chunk), v.ring_bits, transferred, kept["lambda"], message, self._threads
             )
+        kept["u"] = narrow(u, v.ring_bits)
 
     def send(self, number: int, chunk: Chunk, shares: Ring) -> Bytes:
         """Return the server's message of a round, for the chunk's shares [padded]."""
@@ -145,6 +149,8 @@ class TableServer(Tables):
             kept["moved_sign"], kept["moved_carry"] = np.zeros_like(top), none
         sign = ~(self._negative(shares) ^ top) if self._relu else top
         masked_sign = sign ^ kept["lambda"] if self._relu else none
+        rho, select = wide(part(self._rho, chunk)), wide(kept["select"])
+        u = wide(kept["u"]) if self._relu else np.empty(0, np.uint64)
         elements = _core.elements_mask(
             v.ring_bits,
             v.shift,
@@ -155,10 +161,12 @@ class TableServer(Tables):
             kept["moved_sign"],
             kept["moved_carry"],
             masked_sign,
-            kept.get("u", np.empty(0, np.uint64)),
-            part(self._rho, chunk),
-            kept["select"],
+            u,
+            rho,
+            select,
         )
+        if v.ring_bits <= 32:  # else these are what is kept
+            wipe(rho, select, u)
         return np.concatenate([masked_sign, _core.pack(elements, v.ring_bits)])
 
     def state(self) -> State:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from .... import _core
 from ....errors import SessionError
 from ....plan.execution.messages import GROUP, HASH_KEY, OT_BLOCK, Chunk, Vector
-from ...zeroize import wipe
+from ...zeroize import wipe, wiping
 
 Bytes = NDArray[np.uint8]
 Ring = NDArray[np.uint64]
@@ -85,6 +85,22 @@ def unpack(content: Bytes, count: int, bits: int) -> Ring:
     except ValueError:
         raise SessionError("the peer sent ring elements that cannot be read", "connect again") from None
     return values
+
+
+def narrow(values: Ring, ring_bits: int) -> NDArray[Any]:
+    """Return ring elements, or words of which the ring's bits matter, for keeping: in half the bytes where they fit.
+
+    The words given are then wiped.
+    """
+    if ring_bits > 32:
+        return values
+    with wiping(values):
+        return values.astype(np.uint32)
+
+
+def wide(values: NDArray[Any]) -> Ring:
+    """Return what `narrow` kept as the kernels take it; a copy if it was narrowed."""
+    return values.astype(np.uint64, copy=False)
 
 
 def pad(values: Ring) -> Ring:
