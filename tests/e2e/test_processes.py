@@ -84,7 +84,7 @@ def connect(port, store):
 
 def home_of(folder, client):
     """The process that has its session. The log names clients by a hash; processes write it in any order."""
-    name = hashlib.sha256(b"deepreduce client" + client.store.identity).hexdigest()[:12]
+    name = hashlib.sha256(b"deepreduce client" + client.store.identity("127.0.0.1")).hexdigest()[:12]
     return [event["process"] for event in events(folder, "opened") if event["client"] == name][-1]
 
 

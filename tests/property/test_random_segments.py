@@ -1,7 +1,7 @@
 """Random linear segments, front padded and merged, against torch's own forward at every pixel, borders included."""
 
 import torch
-from hypothesis import given, settings, strategies as st
+from hypothesis import assume, given, settings, strategies as st
 from torch import nn
 
 from deepreduce.export import convs, lower, merge_ops
@@ -117,7 +117,12 @@ def networks(draw):
     start, end = draw(st.sampled_from(["image", "relu", "maximum"])), draw(st.sampled_from(["relu", "linear"]))
     if start == "image":
         end = "relu"  # a network has one
-    return Network.of(Net(start, chosen, 4, side, end), (3, *side), verify=False)
+    try:
+        net = Net(start, chosen, 4, side, end)
+    except RuntimeError as error:  # pools of maps that strides have left no window of
+        assume("Output size is too small" not in str(error))
+        raise
+    return Network.of(net, (3, *side), verify=False)
 
 
 @settings(max_examples=60, deadline=None)
