@@ -146,16 +146,17 @@ def _stored(shape: Vector, p: int) -> Cost:
         client = AND_GATE * shape.gates + LABEL * 2 * shape.ring_bits + WORD  # tables, labels, r'
         return Cost(stored_bytes_client=p * client, stored_bytes_server=p * shape.ring_bits // 8)
     c, relu, row = shape.comparison, shape.function == "relu", p // 8
+    selecting = shape.selectors or shape.products
     element = WORD // 2 if shape.ring_bits <= 32 else WORD
     nodes = 2 * len(c.groups) * row
     tables = c.table_bytes(p)
-    chosen = (c.transfers + 2 * c.ands + shape.selectors) * row
+    chosen = (c.transfers + 2 * c.ands + selecting) * row
     return Cost(
-        # a, the selected pad, r' and w; tables; choices, shares and triples of bits
-        stored_bytes_client=p * (WORD + (2 + relu) * element) + tables + chosen + nodes + 3 * c.ands * row,
-        # pads, rho and u; choices and pads of digits, masks, shares and triples of bits, lambda
+        # r'; a, the selected pad and w, or a and two w; tables; choices, shares and triples of bits
+        stored_bytes_client=p * (WORD + 3 * element) + tables + chosen + nodes + 3 * c.ands * row,
+        # pads, rho and u, or two u; choices and pads of digits, masks, shares and triples of bits, lambda
         stored_bytes_server=p * ((1 << shape.selectors) + 1 + relu) * element
-        + (c.bits + 2 * len(c.widths) + c.products + 3 * c.ands + relu) * row
+        + (c.bits + 2 * len(c.widths) + c.products + 3 * c.ands + shape.products) * row
         + nodes,
     )
 

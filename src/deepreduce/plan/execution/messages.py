@@ -96,13 +96,20 @@ class Vector:
     @property
     def transfers(self) -> int:
         """Transfers of an element of `ot`: those in which the client chooses, then those in which the server does."""
-        compared, relu = self.comparison, self.function == "relu"
-        return compared.transfers + 2 * compared.ands + self.selectors + compared.bits + relu
+        compared = self.comparison
+        return compared.transfers + 2 * compared.ands + self.selectors + compared.bits + self.products
 
     @property
     def selectors(self) -> int:
-        """Bits that select one of the elements of `ot`: the outcome, the carry if there is one, the client's sign."""
-        return (2 if self.function == "relu" else 1) + (self.shift > 0)
+        """Bits that select one of the elements of a ReLU by `ot`: the outcome, the carry if there is one, the client's
+        sign.
+        """
+        return 2 + (self.shift > 0) if self.function == "relu" else 0
+
+    @property
+    def products(self) -> int:
+        """Products of a bit of the server's and a ring element of the client's, of an element of `ot`."""
+        return 1 if self.function == "relu" else 2
 
 
 def relu_vector(elements: int, ring_bits: int, shift: int, window: int, protocol: Protocol) -> Vector:
@@ -120,21 +127,20 @@ def rescale_vector(elements: int, ring_bits: int, shift: int, protocol: Protocol
 
 
 def _table_vector(function: Function, elements: int, ring_bits: int, shift: int, width: int) -> Vector:
-    relu = function == "relu"
     shape = Vector(function, "ot", elements, ring_bits, shift, width, 0, ())
     compared, selectors = shape.comparison, shape.selectors
 
     def sizes(first: int, count: int, p: int) -> Chunk:
         chosen = compared.transfers + 2 * compared.ands + selectors
-        garbled = ot_bytes((compared.bits + relu) * p) + (HASH_KEY if first == 0 else 0)
-        ring = bits_to_bytes(p * ring_bits)
-        return Chunk(first, count, p, ot_bytes(chosen * p), garbled, ring if relu else 0, _table_rounds(shape, p))
+        garbled = ot_bytes((compared.bits + shape.products) * p) + (HASH_KEY if first == 0 else 0)
+        products = bits_to_bytes(shape.products * p * ring_bits)
+        return Chunk(first, count, p, ot_bytes(chosen * p), garbled, products, _table_rounds(shape, p))
 
     return replace(shape, chunks=_chunks(elements, TABLE_CHUNK, sizes))
 
 
 def _table_rounds(shape: Vector, p: int) -> tuple[Round, ...]:
-    """Tables; shares and products of bits; elements."""
+    """Tables; shares and products of bits; elements of a ReLU, or the bits that a shift opens."""
     compared, row = shape.comparison, p // 8
     rounds = [Round(compared.opening_bytes(p), compared.table_bytes(p))]
     for number, layer in enumerate(compared.layers):
@@ -143,9 +149,8 @@ def _table_rounds(shape: Vector, p: int) -> tuple[Round, ...]:
     if compared.products and not compared.layers:
         rounds.append(Round(row * compared.products, 0))
     rounds[-1] = Round(rounds[-1].down, rounds[-1].up + row * (1 + (shape.shift > 0)))
-    turned = row if shape.function == "relu" else 0
-    elements = bits_to_bytes(p * shape.ring_bits << shape.selectors)
-    last = Round(turned + elements, bits_to_bytes(p * shape.ring_bits))
+    elements = row + bits_to_bytes(p * shape.ring_bits << shape.selectors)
+    last = Round(elements if shape.function == "relu" else 2 * row, bits_to_bytes(p * shape.ring_bits))
     return (*rounds, last) if compared.bits else (last,)  # without bits to compare the client has chosen offline
 
 

@@ -10,7 +10,7 @@ from .... import _core
 from ....plan.execution.messages import Chunk, Vector
 from ...zeroize import wipe, wiping
 from .bits import Rows, coefficients, digits_of, every_product, outcomes
-from .tables import LABEL, REVERSE_ROW, Material, Tables
+from .tables import LABEL, REVERSE_ROW, Material, Tables, as_words, signed
 from .vector import (
     Bytes,
     Ring,
@@ -58,7 +58,8 @@ class TableClient(Tables):
             selecting[0] = selecting[-1]
         rows = np.stack([*factors, *random, *selecting])
         wipe(*factors, *random, *selecting)
-        correction, blocks = extend_receiver(ot, rows.reshape(-1), self._threads)
+        chosen = rows if self._relu else rows[: -len(selecting)]  # of a shift these bits are opened, and select nothing
+        correction, blocks = extend_receiver(ot, chosen.reshape(-1), self._threads)
         ands = c.transfers + 2 * c.ands
         self._parts[chunk.first] = {
             "shares": narrow(shares.copy(), self.vector.ring_bits),  # the caller wipes its own
@@ -78,33 +79,44 @@ class TableClient(Tables):
         self._key = self._key if key is None else bound_key(key, self._salt)
         kept = self._parts[chunk.first]
         blocks, greater, equal, random = (kept.pop(name) for name in ("blocks", "greater", "equal", "random"))
-        q = extend_sender(reverse, (c.bits + self._relu) * n, rest, self._threads)
+        q = extend_sender(reverse, (c.bits + v.products) * n, rest, self._threads)
         with wiping(blocks, greater, equal, random, q):
             digits, selected = c.bits * n * LABEL, (c.transfers + 2 * c.ands) * n * LABEL
             kept["pads"] = _core.table_pads_send(
                 self._key, REVERSE_ROW, at, self._digits, reverse.delta, q[:digits], greater, equal, n, self._threads
             )
             pads = _core.bit_pads_receive(self._key, 0, at, blocks[:selected], n, self._threads)
-            select = _core.select_pads_receive(
-                self._key, c.transfers + 2 * c.ands, at, v.selectors, blocks[selected:], n, self._threads
-            )
-            kept["select"] = narrow(select, v.ring_bits)
             kept["nodes"] = outcomes(c, greater, equal)
             for index, factor, is_equal in every_product(c):
                 kept["nodes"][index, int(is_equal)] ^= pads[factor, int(is_equal)]
             x, y = random[0::2], random[1::2]
             kept["triples"] = np.stack([x, y, (x & y) ^ pads[c.transfers :: 2, 0] ^ pads[c.transfers + 1 :: 2, 0]])
             wipe(pads)
-            if not self._relu:
-                return None
-            with wiping(shares := kept["shares"].astype(np.uint64)):
-                high = _core.shift_shares(shares, v.ring_bits, v.shift, v.width)
-            with wiping(high):
-                message, products = _core.product_send(
-                    self._key, self._product_row(chunk), v.ring_bits, reverse.delta, q[digits:], high, self._threads
+            if self._relu:
+                select = _core.select_pads_receive(
+                    self._key, c.transfers + 2 * c.ands, at, v.selectors, blocks[selected:], n, self._threads
                 )
+                kept["select"] = narrow(select, v.ring_bits)
+                with wiping(shares := kept["shares"].astype(np.uint64)):
+                    values = _core.shift_shares(shares, v.ring_bits, v.shift, v.width)[None]
+            else:
+                bits = as_words(kept["selecting"])
+                values = bits * np.array(self._weights)[:, None]
+                own, values = values, (values * np.uint64(2**64 - 2)) & self._mask
+            with wiping(values):
+                made = [
+                    _core.product_send(
+                        self._key, self._product_row(chunk, number), v.ring_bits, reverse.delta,
+                        q[digits + number * n * LABEL : digits + (number + 1) * n * LABEL], value, self._threads,
+                    )
+                    for number, value in enumerate(values)
+                ]  # fmt: skip
+            products = np.stack([share for _, share in made])
+            if not self._relu:  # its shares of what the hidden bits weigh
+                products = (products + own) & self._mask
+                wipe(own, bits)
             kept["products"] = narrow(products, v.ring_bits)
-        packed: Bytes = _core.pack(message, v.ring_bits)
+        packed: Bytes = _core.pack(np.concatenate([message for message, _ in made]), v.ring_bits)
         return packed
 
     def answer(self, number: int, chunk: Chunk, content: Bytes) -> Bytes:
@@ -149,15 +161,20 @@ class TableClient(Tables):
         top, carry = self._outcome(kept["nodes"], row)
         selecting = kept["selecting"]
         kept["sign"] = top ^ selecting[-1] if self._relu else top.copy()
-        return np.stack([kept["sign"] ^ selecting[0], *([carry ^ selecting[1]] if self.vector.shift else [])])
+        announced = np.stack([kept["sign"] ^ selecting[0], *([carry ^ selecting[1]] if self.vector.shift else [])])
+        if not self._relu:
+            kept["announced"] = announced
+        return announced
 
     def _open(self, chunk: Chunk, content: Bytes, kept: Material) -> Bytes:
         """Opens one element each and returns it, masked."""
-        v, row = self.vector, chunk.padded // 8 if self._relu else 0
+        v, row = self.vector, chunk.padded // 8
+        if not self._relu:
+            return self._shifted(chunk, content.reshape(2, row), kept)
         if not self._compared.bits:
             self._announce(kept, row)
         shares, select = wide(kept["shares"]), wide(kept["select"])
-        products = wide(kept["products"]) if self._relu else np.empty(0, np.uint64)
+        products = wide(kept["products"]).reshape(-1)
         with wiping(shares, select, products, *kept.values()):
             opened = _core.elements_open(
                 v.ring_bits,
@@ -173,6 +190,20 @@ class TableClient(Tables):
                 unpack(content[row:], chunk.padded << v.selectors, v.ring_bits),
             )
         packed: Bytes = _core.pack(opened, v.ring_bits)
+        return packed
+
+    def _shifted(self, chunk: Chunk, masked: Rows, kept: Material) -> Bytes:
+        """Return its shifted share, with its shares of what the carries weigh, masked."""
+        v = self.vector
+        opened = as_words(masked ^ kept["announced"])
+        shares, products = wide(kept["shares"]), wide(kept["products"])
+        with wiping(shares, products, opened, *kept.values()):
+            half = np.uint64(1 << (v.ring_bits - 1))
+            high = ((shares + half) & self._mask) >> np.uint64(v.shift)
+            high += (signed(opened) * products).sum(axis=0, dtype=np.uint64)
+            high -= (half >> np.uint64(v.shift)) + part(self.mask, chunk)
+            high &= self._mask
+        packed: Bytes = _core.pack(high, v.ring_bits)
         return packed
 
     def state(self) -> State:

@@ -10,7 +10,7 @@ from .... import _core
 from ....plan.execution.messages import Chunk, Vector
 from ...zeroize import wipe, wiping
 from .bits import Rows, digits_of, every_product, monomials, outcomes
-from .tables import LABEL, REVERSE_ROW, Material, Tables
+from .tables import LABEL, REVERSE_ROW, Material, Tables, as_words, signed
 from .vector import (
     Bytes,
     Ring,
@@ -36,13 +36,14 @@ class TableServer(Tables):
         super().__init__(vector, threads)
         self._sent_key = random_bytes(16)
         self._key = bound_key(self._sent_key, salt)
-        self._rho = narrow(_core.random_ring(vector.padded, vector.ring_bits), vector.ring_bits)
+        # Masks of a ReLU's elements.
+        self._rho = narrow(_core.random_ring(vector.padded if self._relu else 0, vector.ring_bits), vector.ring_bits)
 
     def garble(self, chunk: Chunk, choices: Bytes | None, ot: _core.OtSender, reverse: _core.OtReceiver) -> Bytes:
         """Random choices of table entries, and a random bit that hides the sign."""
         assert choices is not None
         v, c, n, at = self.vector, self._compared, chunk.padded, group(chunk)
-        bits, row = (c.bits + self._relu) * n, n // 8
+        bits, row = (c.bits + v.products) * n, n // 8
         rows = random_bytes(bits // 8).reshape(-1, row)
         correction, blocks = extend_receiver(reverse, rows.reshape(-1), self._threads)
         chosen = c.transfers + 2 * c.ands
@@ -54,10 +55,11 @@ class TableServer(Tables):
                 self._key, REVERSE_ROW, at, self._digits, blocks[:digits], rows[: c.bits], n, self._threads
             )
             zero, one = _core.bit_pads_send(self._key, 0, at, ot.delta, q[: chosen * n * LABEL], n, self._threads)
-            select = _core.select_pads_send(
-                self._key, chosen, at, v.selectors, ot.delta, q[chosen * n * LABEL :], n, self._threads
-            )
-            kept["select"] = narrow(select, v.ring_bits)
+            if self._relu:
+                select = _core.select_pads_send(
+                    self._key, chosen, at, v.selectors, ot.delta, q[chosen * n * LABEL :], n, self._threads
+                )
+                kept["select"] = narrow(select, v.ring_bits)
         with wiping(zero, one):
             one ^= zero
             kept["nodes"] = np.zeros((len(c.groups), 2, row), np.uint8)  # its own outcomes come online
@@ -67,26 +69,34 @@ class TableServer(Tables):
             kept["masks"] = np.stack(masks) if masks else np.empty((0, row), np.uint8)
             y, x = one[c.transfers :: 2, 0], one[c.transfers + 1 :: 2, 0]
             kept["triples"] = np.stack([x, y, (x & y) ^ zero[c.transfers :: 2, 0] ^ zero[c.transfers + 1 :: 2, 0]])
-        if self._relu:
-            kept["lambda"], kept["transferred"] = rows[c.bits], blocks[digits:]
+        kept["lambda"], kept["transferred"] = rows[c.bits :], blocks[digits:]
         self._parts[chunk.first] = kept
         return np.concatenate([self._sent_key, correction]) if chunk.first == 0 else correction
 
     def receive_products(self, chunk: Chunk, content: Bytes) -> None:
-        """Its share u of lambda times the client's share."""
-        v, kept = self.vector, self._parts[chunk.first]
-        message, transferred = unpack(content, chunk.padded, v.ring_bits), kept.pop("transferred")
+        """Its shares u of lambda times the client's share, or of what a shift's hidden bits weigh."""
+        v, n, kept = self.vector, chunk.padded, self._parts[chunk.first]
+        messages = unpack(content, v.products * n, v.ring_bits).reshape(v.products, n)
+        transferred = kept.pop("transferred")
         with wiping(transferred):
-            u = _core.product_receive(
-                self._key, self._product_row(chunk), v.ring_bits, transferred, kept["lambda"], message, self._threads
-            )
+            u = np.stack([
+                _core.product_receive(
+                    self._key, self._product_row(chunk, number), v.ring_bits,
+                    transferred[number * n * LABEL : (number + 1) * n * LABEL], kept["lambda"][number], message,
+                    self._threads,
+                )
+                for number, message in enumerate(messages)
+            ])  # fmt: skip
+        if not self._relu:
+            with wiping(bits := as_words(kept["lambda"])):
+                u = (u + bits * np.array(self._weights)[:, None]) & self._mask
         kept["u"] = narrow(u, v.ring_bits)
 
     def send(self, number: int, chunk: Chunk, shares: Ring) -> Bytes:
         """Return the server's message of a round, for the chunk's shares [padded]."""
         kept = self._once(number, chunk)
         if number == self.vector.rounds - 1:
-            return self._elements(chunk, shares, kept)
+            return self._elements(chunk, shares, kept) if self._relu else self._masked_carries(chunk, kept)
         if number == 0:
             numbers = self._numbers(shares, client=False)
             with wiping(numbers):
@@ -98,9 +108,10 @@ class TableServer(Tables):
         """Takes the client's message of a round; returns the server's share of the result [padded] after the last."""
         v, c, kept, row = self.vector, self._compared, self._parts[chunk.first], chunk.padded // 8
         if number == v.rounds - 1:
-            wipe(*self._parts.pop(chunk.first).values())
             answer = unpack(content, chunk.padded, v.ring_bits)
-            closed: Ring = (answer + part(self._rho, chunk)) & np.uint64(2**v.ring_bits - 1)
+            closed: Ring = answer + (part(self._rho, chunk) if self._relu else self._shifted(shares, kept))
+            wipe(*self._parts.pop(chunk.first).values())
+            closed &= self._mask
             return closed
         if number == 0:
             size = self._digits.table_bytes(chunk.padded)
@@ -141,16 +152,30 @@ class TableServer(Tables):
         kept["nodes"] = self._merged(layer, kept["nodes"], iter(products))
         return content[2 * len(products) :]
 
+    def _masked_carries(self, chunk: Chunk, kept: Material) -> Bytes:
+        """Return a shift's shares of the two carries xor lambda; with the client's they open them xor both lambdas."""
+        masked = np.stack(self._outcome(kept["nodes"], chunk.padded // 8)) ^ kept["lambda"]
+        kept["opened"] = masked ^ np.stack([kept["moved_sign"], kept["moved_carry"]])
+        return masked.reshape(-1)
+
+    def _shifted(self, shares: Ring, kept: Material) -> Ring:
+        """Return its shifted share, with its shares of what the carries weigh."""
+        opened, u = as_words(kept["opened"]), wide(kept["u"])
+        with wiping(opened, u):
+            weighed = opened * np.array(self._weights)[:, None] + signed(opened) * u
+            high: Ring = (shares & self._mask) >> np.uint64(self.vector.shift)
+            return high + weighed.sum(axis=0, dtype=np.uint64)
+
     def _elements(self, chunk: Chunk, shares: Ring, kept: Material) -> Bytes:
-        """Return masked elements for every value of the client's bits, after a ReLU's share of the sign xor lambda."""
+        """Return a ReLU's share of the sign xor lambda, then masked elements for every value of the client's bits."""
         v, none = self.vector, np.empty(0, np.uint8)
         top, carry = self._outcome(kept["nodes"], chunk.padded // 8)
         if not self._compared.bits:
             kept["moved_sign"], kept["moved_carry"] = np.zeros_like(top), none
-        sign = ~(self._negative(shares) ^ top) if self._relu else top
-        masked_sign = sign ^ kept["lambda"] if self._relu else none
+        sign = ~(self._negative(shares) ^ top)
+        masked_sign = sign ^ kept["lambda"][0]
         rho, select = wide(part(self._rho, chunk)), wide(kept["select"])
-        u = wide(kept["u"]) if self._relu else np.empty(0, np.uint64)
+        u = wide(kept["u"]).reshape(-1)
         elements = _core.elements_mask(
             v.ring_bits,
             v.shift,

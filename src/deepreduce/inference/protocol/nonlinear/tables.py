@@ -24,6 +24,16 @@ REVERSE_ROW = 1 << 20  # rows of the server's transfers are numbered from here o
 Material = dict[str, NDArray[Any]]  # of a chunk
 
 
+def as_words(rows: Rows) -> Ring:
+    """Return rows of bits as words 0 and 1, uint64 [rows, elements]."""
+    return np.unpackbits(rows, axis=-1, bitorder="little").astype(np.uint64)
+
+
+def signed(bits: Ring) -> Ring:
+    """Return 1 for 0 and -1 for 1, modulo 2^64."""
+    return np.uint64(1) - (bits << np.uint64(1))
+
+
 class Tables:
     """Shapes, and material by chunk, of either role."""
 
@@ -91,9 +101,20 @@ class Tables:
         none, c = np.zeros(row, np.uint8), self._compared
         return (none if c.top is None else nodes[c.top, 0]), (none if c.carry is None else nodes[c.carry, 0])
 
-    def _product_row(self, chunk: Chunk) -> int:
-        """Return the first hash key of the products with lambda, whose row is behind those of the digits."""
-        return (REVERSE_ROW + self._compared.bits << int(_core.ROW_SHIFT)) + group(chunk)
+    def _product_row(self, chunk: Chunk, number: int = 0) -> int:
+        """Return the first hash key of a product with a lambda, whose rows are behind those of the digits."""
+        return (REVERSE_ROW + self._compared.bits + number << int(_core.ROW_SHIFT)) + group(chunk)
+
+    @property
+    def _weights(self) -> tuple[np.uint64, np.uint64]:
+        """Return what the carries out of the top and of the low bits weigh in a shift."""
+        v = self.vector
+        return np.uint64(-(1 << (v.ring_bits - v.shift)) % 2**64), np.uint64(1)
+
+    @property
+    def _mask(self) -> np.uint64:
+        """Return the ring's bits."""
+        return np.uint64(2**self.vector.ring_bits - 1)
 
     def state(self) -> State:
         """Return what the online phase needs."""
