@@ -51,8 +51,8 @@ struct PyDigits {
 
 ot::ElementShape element_shape(unsigned ring_bits, unsigned shift, unsigned width, std::size_t elements) {
     check_elements(elements);
-    if (ring_bits < 2 || ring_bits > 64 || shift >= ring_bits || width > ring_bits - shift || (!width && !shift)) {
-        throw std::invalid_argument("ring bits must be 2..64, shift + width at most as many, and one of them positive");
+    if (ring_bits < 2 || ring_bits > 64 || shift >= ring_bits || width < 1 || width > ring_bits - shift) {
+        throw std::invalid_argument("ring bits must be 2..64, width positive, shift + width at most as many");
     }
     return {ring_bits, shift, width, elements};
 }
@@ -217,10 +217,8 @@ void register_elements(nb::module_& m) {
                 expect_size(carry, row, "carry");
                 expect_size(moved_carry, row, "moved_carry");
             }
-            if (width) {
-                expect_size(masked_sign, row, "masked_sign");
-                expect_size(u, b.size(), "u");
-            }
+            expect_size(masked_sign, row, "masked_sign");
+            expect_size(u, b.size(), "u");
             expect_size(rho, b.size(), "rho");
             expect_size(pads, b.size() << shape.selectors(), "pads");
             auto out = make<std::uint64_t>({pads.size()});
@@ -237,11 +235,9 @@ void register_elements(nb::module_& m) {
            const Bytes& chosen, const Words& w, const Words& mask, const Words& pad, const Words& elements) {
             const auto shape = element_shape(ring_bits, shift, width, a.size());
             const std::size_t row = a.size() / 8;
-            if (width) {
-                expect_size(sign, row, "sign");
-                expect_size(masked_sign, row, "masked_sign");
-                expect_size(w, a.size(), "w");
-            }
+            expect_size(sign, row, "sign");
+            expect_size(masked_sign, row, "masked_sign");
+            expect_size(w, a.size(), "w");
             expect_size(chosen, shape.selectors() * row, "chosen");
             expect_size(mask, a.size(), "mask");
             expect_size(pad, a.size(), "pad");

@@ -305,19 +305,18 @@ void elements_mask(const ElementShape& shape, const std::uint64_t* b, const std:
                    const std::uint8_t* moved_sign, const std::uint8_t* moved_carry, const std::uint8_t* masked_sign,
                    const std::uint64_t* u, const std::uint64_t* rho, const std::uint64_t* pads, std::uint64_t* out) {
     const std::uint64_t ring = ring::mask(shape.ring_bits), n = shape.elements;
-    const std::uint64_t wrap = ring::power(shape.width ? shape.width : shape.ring_bits - shape.shift);
-    const bool relu = shape.width != 0;
+    const std::uint64_t wrap = ring::power(shape.width);
     // What each combination of the client's bits turns.
     Flags outcome(n), raise(n), sides(n);
     Words high(n);
     expand(sign, n, outcome.data());
-    if (relu) expand(masked_sign, n, sides.data());
+    expand(masked_sign, n, sides.data());
     {
         const Flags moved = expanded(moved_sign, n);
         for (std::size_t i = 0; i < n; ++i) {
             outcome[i] ^= moved[i];
             sides[i] ^= moved[i];
-            high[i] = relu ? ring::shift_share(b[i], shape.ring_bits, shape.shift, shape.width) : b[i] >> shape.shift;
+            high[i] = ring::shift_share(b[i], shape.ring_bits, shape.shift, shape.width);
         }
     }
     if (shape.carries()) {
@@ -326,17 +325,16 @@ void elements_mask(const ElementShape& shape, const std::uint64_t* b, const std:
         for (std::size_t i = 0; i < n; ++i) raise[i] ^= moved[i];
     }
     for (unsigned slot = 0; slot < 1u << shape.selectors(); ++slot) {
-        // The slot's combination before the moves: sign, carry (if there is one), client negative (ReLU).
+        // The slot's combination before the moves: sign, carry (if there is one), client negative.
         const auto slot_sign = static_cast<std::uint8_t>(slot & 1);
         const auto slot_carry = static_cast<std::uint8_t>(shape.carries() ? slot >> 1 & 1 : 0);
-        const std::uint64_t both = relu && (slot >> (1 + shape.carries()) & 1) ? wrap : 0;
+        const std::uint64_t both = slot >> (1 + shape.carries()) & 1 ? wrap : 0;
         const std::uint64_t* pad = pads + slot * n;
         std::uint64_t* to = out + slot * n;
         for (std::size_t i = 0; i < n; ++i) {
             const std::uint64_t positive = spread(outcome[i] ^ slot_sign), up = raise[i] ^ slot_carry;
             const std::uint64_t element =
-                relu ? ((high[i] + up + (both & -(high[i] >> 63))) & positive) + negate_if(u[i], spread(sides[i] ^ slot_sign))
-                     : high[i] + up - (wrap & positive);
+                ((high[i] + up + (both & -(high[i] >> 63))) & positive) + negate_if(u[i], spread(sides[i] ^ slot_sign));
             to[i] = ((element - rho[i]) ^ pad[i]) & ring;
         }
     }
@@ -346,9 +344,8 @@ void elements_open(const ElementShape& shape, const std::uint64_t* a, const std:
                    const std::uint8_t* chosen, const std::uint64_t* w, const std::uint64_t* mask, const std::uint64_t* pad,
                    const std::uint64_t* elements, std::uint64_t* out) {
     const std::uint64_t ring = ring::mask(shape.ring_bits), n = shape.elements;
-    const std::uint64_t half = ring::power(shape.ring_bits - 1);
     const Flags open = choices_of(chosen, n / 8, shape.selectors(), 0, n);
-    const Flags mine = shape.width ? expanded(sign, n) : Flags(n), other = shape.width ? expanded(masked_sign, n) : Flags(n);
+    const Flags mine = expanded(sign, n), other = expanded(masked_sign, n);
     Words found(n);
     for (std::uint64_t slot = 0; slot < 1u << shape.selectors(); ++slot) {
         const std::uint64_t* from = elements + slot * n;
@@ -358,16 +355,10 @@ void elements_open(const ElementShape& shape, const std::uint64_t* a, const std:
         }
     }
     for (std::size_t i = 0; i < n; ++i) {
-        std::uint64_t element = found[i] ^ pad[i];
-        if (shape.width) {
-            // s a_h for s = sign + masked_sign + lambda (xor), of which lambda a_h is shared as u + w.
-            const std::uint64_t high = ring::shift_share(a[i], shape.ring_bits, shape.shift, shape.width);
-            const std::uint64_t turn = spread(mine[i] ^ other[i]);
-            element += (high & turn) + negate_if(w[i], turn);
-        } else {
-            element += (((a[i] + half) & ring) >> shape.shift) - ring::power(shape.ring_bits - 1 - shape.shift);
-        }
-        out[i] = (element - mask[i]) & ring;
+        // s a_h for s = sign + masked_sign + lambda (xor), of which lambda a_h is shared as u + w.
+        const std::uint64_t high = ring::shift_share(a[i], shape.ring_bits, shape.shift, shape.width);
+        const std::uint64_t turn = spread(mine[i] ^ other[i]);
+        out[i] = ((found[i] ^ pad[i]) + (high & turn) + negate_if(w[i], turn) - mask[i]) & ring;
     }
 }
 

@@ -66,26 +66,26 @@ void select_pads_send(HashKey key, std::uint64_t row, std::uint64_t first_group,
 void select_pads_receive(HashKey key, std::uint64_t row, std::uint64_t first_group, unsigned selectors, std::size_t elements,
                          const Block* t, std::uint64_t* pads, unsigned threads);
 
-// Rows of one party's bits that the arithmetic of an element needs.
+// The elements of ReLUs.
 struct ElementShape {
     unsigned ring_bits;  // l
     unsigned shift;      // f
-    unsigned width;      // n of a ReLU; 0 for a shift
+    unsigned width;      // n
     std::size_t elements;
 
     bool carries() const { return shift != 0; }  // whether there is a carry of the low bits
-    unsigned selectors() const { return width ? 2u + carries() : 2u; }
+    unsigned selectors() const { return 2u + carries(); }
 };
 
-// Server, online. b: its shares; sign (a ReLU's: [y >= 0]; a shift's: the carry out of the top) and carry: its shares of the
-// outcome; moved_sign, moved_carry: the client's choices as announced; masked_sign: its sign share xor lambda (ReLU); u:
-// its share of lambda a_h (ReLU). Writes the masked elements [2^selectors][elements], mod 2^l.
+// Server, online. b: its shares; sign ([y >= 0]) and carry: its shares of the outcome; moved_sign, moved_carry: the client's
+// choices as announced; masked_sign: its sign share xor lambda; u: its share of lambda a_h. Writes the masked elements
+// [2^selectors][elements], mod 2^l.
 void elements_mask(const ElementShape& shape, const std::uint64_t* b, const std::uint8_t* sign, const std::uint8_t* carry,
                    const std::uint8_t* moved_sign, const std::uint8_t* moved_carry, const std::uint8_t* masked_sign,
                    const std::uint64_t* u, const std::uint64_t* rho, const std::uint64_t* pads, std::uint64_t* out);
 
 // Client, online. a: its shares; sign: its share of the outcome; chosen: [selectors] rows of the pads that it can open; w: its
-// share of lambda a_h (ReLU); mask: r'. Writes what it returns.
+// share of lambda a_h; mask: r'. Writes what it returns.
 void elements_open(const ElementShape& shape, const std::uint64_t* a, const std::uint8_t* sign,
                    const std::uint8_t* masked_sign, const std::uint8_t* chosen, const std::uint64_t* w, const std::uint64_t* mask, const std::uint64_t* pad,
                    const std::uint64_t* elements, std::uint64_t* out);

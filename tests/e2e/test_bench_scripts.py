@@ -66,7 +66,7 @@ def test_scripts_print_their_tables(script, arguments, rows):
 
 
 def test_savings_are_measured_at_equal_counts(tmp_path):
-    """A narrow network: times mean nothing, but the records must be whole and a shift no dearer than a ReLU."""
+    """A narrow network: times mean nothing, but the records must be whole and a shift cheaper than a ReLU."""
     size = ("--model", "resnet10", "--width", "0.125", "--image", "16", "--classes", "10")
     settings = ("--steps", "1", "0.25", "--inferences", "1", "--hardware", "here", "--results", tmp_path)
     done = subprocess.run(
@@ -90,8 +90,8 @@ def test_savings_are_measured_at_equal_counts(tmp_path):
         for r in (layers, channels, elements):
             assert r["relus"] + r["rescaled"] == everything, "what is removed is shifted"
             assert 0 < r["online_s"] < 60 and r["online_spread_s"][0] <= r["online_s"] <= r["online_spread_s"][1]
-            assert r["online_bytes"] <= 1.03 * runs[0]["online_bytes"]
-    assert set(content["fits"]["online_bytes"]) == {"layers", "channels", "elements", "all"}
+    for way in ("layers", "channels", "elements", "all"):
+        assert content["fits"]["online_bytes"][way]["slope"] > 20, "a shift opens bits, a ReLU selects elements"
     assert len(content["ratios"]) == 1 and min(content["ratios"]) > 0
     [figure] = tmp_path.glob("savings_here_*.svg")
     assert ET.fromstring(figure.read_text()).tag.endswith("svg")

@@ -220,6 +220,11 @@ def _check_work(op: Op, operand: Shape, shape: Shape) -> None:
         _bound(op.name, "elements in all windows", prod(shape) * prod(op.kernel), 1, MAX_WINDOWS)
 
 
+def rescale_window(op: Rescale, ring_bits: int) -> int:
+    """Return the bits that the operand of a shift to the right may use: `MARGIN` times its calibrated peak fits."""
+    return min(ring_bits, max(op.shift + 1, (MARGIN * op.peak).bit_length() + 1))
+
+
 def weight_shape(op: Conv | Linear, operand: Shape) -> Shape:
     """Shape of the weights for an operand of that shape: [O, C/groups, kernel_h, kernel_w] or [F, C]."""
     if isinstance(op, Linear):

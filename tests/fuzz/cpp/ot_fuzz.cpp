@@ -23,7 +23,7 @@ void compare(unsigned shift, unsigned bits, std::size_t count, const std::vector
     std::vector<std::uint8_t> choices(digit.bits() * count / 8), greater(count / 8), equals(count / 8);
     ot::table_answer(digit, numbers.data(), bytes(digit.opening_bytes()).data(), tables.data());
     ot::table_read(digit, tables.data(), choices.data(), bytes(count / 4).data(), greater.data(), equals.data());
-    const ot::ElementShape shape{bits, shift, 0, count};
+    const ot::ElementShape shape{bits, shift, bits - shift, count};
     const auto chosen = bytes(shape.selectors() * count / 8);
     AlignedVector<uint64_t> elements(count << shape.selectors(), 7);
     ot::elements_open(shape, numbers.data(), rows.data(), rows.data(), chosen.data(), numbers.data(), numbers.data(),

@@ -275,9 +275,9 @@ SHAPES = [
     for bits in (7, 32, 41, 64)
     for make in (
         lambda bits: relu_vector(ELEMENTS, bits, 2, bits - 1, "ot"),
-        lambda bits: rescale_vector(ELEMENTS, bits, 3, "ot"),
+        lambda bits: rescale_vector(ELEMENTS, bits, 3, bits - 1, "ot"),
         lambda bits: relu_vector(ELEMENTS, bits, 2, bits - 1, "delphi"),
-        lambda bits: rescale_vector(ELEMENTS, bits, 3, "delphi"),
+        lambda bits: rescale_vector(ELEMENTS, bits, 3, bits, "delphi"),
     )
 ]
 MESSAGES = ("choices", "garbled", "products", *(f"{way} {number}" for number in range(6) for way in ("down", "up")))

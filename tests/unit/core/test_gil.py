@@ -28,8 +28,8 @@ KERNELS = {
         lambda: (words(), packed(), np.zeros(8 * COUNT, np.uint64)),
     ),
     "elements_open": (
-        lambda a, d, p: _core.elements_open(64, 8, 0, a, d, d, np.tile(d, 2), a, a, a, p),
-        lambda: (words(), packed(), np.zeros(4 * COUNT, np.uint64)),
+        lambda a, d, p: _core.elements_open(64, 8, 32, a, d, d, np.tile(d, 3), a, a, a, p),
+        lambda: (words(), packed(), np.zeros(8 * COUNT, np.uint64)),
     ),
     "table_open": (
         lambda a, c: _core.table_open(_core.Digits([5], [1]), a, c),

@@ -41,11 +41,16 @@ def test_relu_exhaustively(shift, window):
     assert np.array_equal(run_vector(vector, a, b, ot_pair(), ot_pair()), relu(y, 8, shift, window))
 
 
-@pytest.mark.parametrize("shift", [1, 3, 6])
-def test_rescale_exhaustively(shift):
+@pytest.mark.parametrize(("shift", "window"), [(1, 8), (3, 8), (6, 8), (3, 7), (1, 2), (2, 6), (6, 7)])
+def test_rescale_exhaustively(shift, window):
     y, a, b = every_pair(8)
-    vector = rescale_vector(y.size, 8, shift, "ot")
-    assert np.array_equal(run_vector(vector, a, b, ot_pair(), ot_pair()), y >> shift)
+    vector = rescale_vector(y.size, 8, shift, window, "ot")
+    assert np.array_equal(run_vector(vector, a, b, ot_pair(), ot_pair()), within(y, window) >> shift)
+
+
+def within(y, window):
+    """The low bits as a number in two's complement."""
+    return ((y + 2 ** (window - 1)) & (2**window - 1)) - 2 ** (window - 1)
 
 
 @pytest.mark.long
@@ -70,8 +75,9 @@ def test_any_shift_and_window(ring_bits, data):
     found = run_vector(relu_vector(y.size, ring_bits, shift, window, "ot"), *shares, ot_pair(), ot_pair())
     assert np.array_equal(found, relu(y, ring_bits, shift, window))
     if shift:
-        found = run_vector(rescale_vector(y.size, ring_bits, shift, "ot"), *shares, ot_pair(), ot_pair())
-        assert np.array_equal(found, y >> shift)
+        found = run_vector(rescale_vector(y.size, ring_bits, shift, window, "ot"), *shares, ot_pair(), ot_pair())
+        up = 64 - window
+        assert np.array_equal(found, y << up >> (up + shift) if window < ring_bits else y >> shift)
 
 
 def test_material_is_used_once():

@@ -16,8 +16,8 @@ def relu(elements, window, shift, ring_bits, protocol):
     return vector(relu_vector(elements, ring_bits, shift, window, protocol))
 
 
-def rescale(elements, shift, ring_bits, protocol):
-    return vector(rescale_vector(elements, ring_bits, shift, protocol))
+def rescale(elements, shift, ring_bits, protocol, window=28):
+    return vector(rescale_vector(elements, ring_bits, shift, window, protocol))
 
 
 LAST = AvgPool("last", ("op",), (1, 1), (1, 1), (0,) * 4)
@@ -69,11 +69,17 @@ def test_delphi_relu():
 
 
 def test_ot_rescale():
-    """All 32 bits: 12 low ones in three digits, 20 high ones in two groups of two, merged in two layers."""
-    cost = rescale(100, 12, 32, "ot")
-    assert cost.offline == Traffic(8 + 4 * 2304, 8 + 16 + 4 * 112 * 32, 1)  # 6 + 3 + 3 + 6 + 2 transfers
-    assert cost.online.rounds == 4
-    assert (cost.relus, cost.rescales) == (0, 100)
+    """28 bits: 12 low ones in three digits, 16 high ones in two groups of two, merged in two layers; two products."""
+    cost = rescale(2048, 12, 32, "ot")
+    assert cost.offline == Traffic(8 + 4 * 18 * 2048 + 8 + 2 * 8192, 8 + 16 + 4 * 30 * 2048, 1)  # 6 + 3 + 3 + 6 choices
+    rounds = (
+        (8 + 28 * 256, 8 + 2048 * (2 + 6 * 4)),
+        (8 + 14 * 256 + 2 * 2 * 256, 8 + 4 * 256),  # 6 + 4 + 4 products, and the first merge's two
+        (8 + 2 * 256, 8 + 4 * 256),  # the second merge; opened, with the masked carries
+        (8 + 2 * 256, 8 + 8192),
+    )
+    assert cost.online == Traffic(sum(up for _, up in rounds), sum(down for down, _ in rounds), 4)
+    assert (cost.relus, cost.rescales) == (0, 2048)
 
 
 def test_delphi_rescale():
@@ -97,7 +103,7 @@ def test_pool_has_a_vector_per_level():
 def test_kept_subset(batch):
     kept = pack_kept(np.arange(60) < 20)
     with_shift = predict(plan_of(Relu("op", ("input",), 4, 20, 10, kept), LAST), batch=batch).ops["op"]
-    a, b = relu(20 * batch, 20, 4, 32, "ot"), rescale(40 * batch, 4, 32, "ot")
+    a, b = relu(20 * batch, 20, 4, 32, "ot"), rescale(40 * batch, 4, 32, "ot", 20)
     assert (with_shift.relus, with_shift.rescales) == (20 * batch, 40 * batch)
     assert with_shift.online == Traffic(
         a.online.up_bytes + b.online.up_bytes,

@@ -19,6 +19,7 @@ from .to_ops import emit, op_of
 RATE = 1e9  # bits per second: what a byte counts against a second of computing
 ADDITION_S = 1e-9  # per element
 TYPICAL_SHIFT = 12  # of a Rescale, before calibration knows it
+TYPICAL_WIDTH = 16  # bits of an activation, with its margin
 
 
 def merge_ops(lowered: Lowered, *, protocol: Protocol = DEFAULT, ring_bits: int = 32) -> Lowered:
@@ -61,7 +62,8 @@ class PrivateCosts:
 
     def rescale(self, shape: Shape) -> float:
         """Return the shifts, and the rounds that they take."""
-        vector = rescale_vector(prod(shape), self.ring_bits, TYPICAL_SHIFT, self.protocol)
+        window = min(self.ring_bits, TYPICAL_SHIFT + TYPICAL_WIDTH)
+        vector = rescale_vector(prod(shape), self.ring_bits, TYPICAL_SHIFT, window, self.protocol)
         sent = sum(map(_bytes, vector.chunks))
         return vector_seconds(vector, self.machine).total + vector.rounds * self.machine.level_s + 8 * sent / RATE
 

@@ -16,6 +16,7 @@ from ...plan.execution.messages import Protocol, Vector, relu_vector, rescale_ve
 from ...plan.execution.schedule import Step, offline_waves, online_levels, reshares
 from ...plan.reference import apply, exact_nonlinear
 from ...plan.shapes import Shape, shapes
+from ...plan.validation import rescale_window
 from ..zeroize import wipe
 
 Ring = NDArray[np.uint64]  # elements of Z_2^l
@@ -78,7 +79,11 @@ def _parts(
             pairs = len(games[op.name].levels[step.sublevel].winners)
             return (Part(relu_vector(batch * pairs, ring_bits, 0, op.window, protocol), None),)
         case Rescale():
-            return (Part(rescale_vector(batch * elements, ring_bits, op.shift, protocol), None),)
+            return (
+                Part(
+                    rescale_vector(batch * elements, ring_bits, op.shift, rescale_window(op, ring_bits), protocol), None
+                ),
+            )
         case Relu():
             kept = kept_mask(op, elements)
             if kept.all():
@@ -87,7 +92,7 @@ def _parts(
             relus = Part(relu_vector(batch * len(chosen), ring_bits, op.shift, op.window, protocol), chosen)
             if not op.shift:
                 return (relus,)
-            return relus, Part(rescale_vector(batch * len(removed), ring_bits, op.shift, protocol), removed)
+            return relus, Part(rescale_vector(batch * len(removed), ring_bits, op.shift, op.window, protocol), removed)
         case _:
             raise AssertionError(f"{op.name} takes no step")
 

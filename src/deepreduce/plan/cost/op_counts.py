@@ -27,7 +27,7 @@ from ..schema import (
     kept_mask,
 )
 from ..shapes import Shape, shapes
-from ..validation import weight_shape
+from ..validation import rescale_window, weight_shape
 from .traffic import Prediction
 
 Counts = dict[str, float]
@@ -118,10 +118,10 @@ def _levels(op: Op, operand: Shape, ring_bits: int, protocol: Protocol, batch: i
             kept = int(kept_mask(op, elements).sum())
             vectors = [relu_vector(batch * kept, ring_bits, op.shift, op.window, protocol)]
             if kept < elements and op.shift:
-                vectors.append(rescale_vector(batch * (elements - kept), ring_bits, op.shift, protocol))
+                vectors.append(rescale_vector(batch * (elements - kept), ring_bits, op.shift, op.window, protocol))
             return [vectors]
         case Rescale() if op.shift > 0:
-            return [[rescale_vector(batch * elements, ring_bits, op.shift, protocol)]]
+            return [[rescale_vector(batch * elements, ring_bits, op.shift, rescale_window(op, ring_bits), protocol)]]
         case MaxPool():
             pairs = pairs_per_level(op, operand)
             return [[relu_vector(batch * count, ring_bits, 0, op.window, protocol)] for count in pairs]

@@ -43,6 +43,7 @@ from ..schema import (
     total,
 )
 from ..shapes import Shape, shapes
+from ..validation import rescale_window
 
 BATCH_ID = 16
 CLAIM = BATCH_ID + 32  # and the digest of the offline transcript
@@ -115,11 +116,12 @@ def interactive(op: Op, operand: Shape, ring_bits: int, protocol: Protocol, batc
             kept = int(kept_mask(op, elements).sum())
             cost = vector(relu_vector(batch * kept, ring_bits, op.shift, op.window, protocol))
             if kept < elements and op.shift:
-                removed = rescale_vector(batch * (elements - kept), ring_bits, op.shift, protocol)
+                removed = rescale_vector(batch * (elements - kept), ring_bits, op.shift, op.window, protocol)
                 return _same_round(cost, vector(removed))
             return cost
         case Rescale() if op.shift > 0:
-            return vector(rescale_vector(batch * elements, ring_bits, op.shift, protocol))
+            window = rescale_window(op, ring_bits)
+            return vector(rescale_vector(batch * elements, ring_bits, op.shift, window, protocol))
         case MaxPool():
             pairs = pairs_per_level(op, operand)
             cost = total(vector(relu_vector(batch * count, ring_bits, 0, op.window, protocol)) for count in pairs)

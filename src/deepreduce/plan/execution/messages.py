@@ -65,7 +65,7 @@ class Chunk:
 class Vector:
     """``elements`` comparisons (function "relu") or right shifts ("rescale") that run together.
 
-    ``width`` bits of the shifted shares decide a ReLU by `ot`; ``gates`` are AND gates per element of `delphi`.
+    ``width`` bits of the shifted shares are compared by `ot`; ``gates`` are AND gates per element of `delphi`.
     """
 
     function: Function
@@ -89,9 +89,8 @@ class Vector:
 
     @property
     def comparison(self) -> Comparison:
-        """Shape of the comparison of `ot`: all bits of a ReLU's window but the sign, or all bits of the ring."""
-        high = self.width - 1 if self.function == "relu" else self.ring_bits - self.shift
-        return comparison(self.shift, high)
+        """Shape of the comparison of `ot`: all bits of a ReLU's window but the sign, or all bits of a shift's."""
+        return comparison(self.shift, self.width - (self.function == "relu"))
 
     @property
     def transfers(self) -> int:
@@ -119,11 +118,11 @@ def relu_vector(elements: int, ring_bits: int, shift: int, window: int, protocol
     return _table_vector("relu", elements, ring_bits, shift, window - shift)
 
 
-def rescale_vector(elements: int, ring_bits: int, shift: int, protocol: Protocol) -> Vector:
-    """Arithmetic right shifts by ``shift`` > 0 bits."""
+def rescale_vector(elements: int, ring_bits: int, shift: int, window: int, protocol: Protocol) -> Vector:
+    """Arithmetic right shifts by ``shift`` > 0 bits. ``window``: bits that the sums may use (`ot`)."""
     if protocol == "delphi":
         return _garbled_vector("rescale", elements, ring_bits, shift, 2 * (ring_bits - 1))
-    return _table_vector("rescale", elements, ring_bits, shift, 0)
+    return _table_vector("rescale", elements, ring_bits, shift, window - shift)
 
 
 def _table_vector(function: Function, elements: int, ring_bits: int, shift: int, width: int) -> Vector:

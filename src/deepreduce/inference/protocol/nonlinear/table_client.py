@@ -198,10 +198,9 @@ class TableClient(Tables):
         opened = as_words(masked ^ kept["announced"])
         shares, products = wide(kept["shares"]), wide(kept["products"])
         with wiping(shares, products, opened, *kept.values()):
-            half = np.uint64(1 << (v.ring_bits - 1))
-            high = ((shares + half) & self._mask) >> np.uint64(v.shift)
+            high = self._high(shares + self._half) - (self._half >> np.uint64(v.shift))
             high += (signed(opened) * products).sum(axis=0, dtype=np.uint64)
-            high -= (half >> np.uint64(v.shift)) + part(self.mask, chunk)
+            high -= part(self.mask, chunk)
             high &= self._mask
         packed: Bytes = _core.pack(high, v.ring_bits)
         return packed

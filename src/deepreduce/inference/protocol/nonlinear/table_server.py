@@ -163,8 +163,8 @@ class TableServer(Tables):
         opened, u = as_words(kept["opened"]), wide(kept["u"])
         with wiping(opened, u):
             weighed = opened * np.array(self._weights)[:, None] + signed(opened) * u
-            high: Ring = (shares & self._mask) >> np.uint64(self.vector.shift)
-            return high + weighed.sum(axis=0, dtype=np.uint64)
+            result: Ring = self._high(shares) + weighed.sum(axis=0, dtype=np.uint64)
+        return result
 
     def _elements(self, chunk: Chunk, shares: Ring, kept: Material) -> Bytes:
         """Return a ReLU's share of the sign xor lambda, then masked elements for every value of the client's bits."""

@@ -56,7 +56,7 @@ class Tables:
         found = shares.copy()
         if client:
             if not self._relu:
-                found += np.uint64(2 ** (self.vector.ring_bits - 1))
+                found += self._half
             np.invert(found, out=found)
         found &= np.uint64(2**self._compared.bits - 1)
         return found
@@ -108,8 +108,17 @@ class Tables:
     @property
     def _weights(self) -> tuple[np.uint64, np.uint64]:
         """Return what the carries out of the top and of the low bits weigh in a shift."""
+        return np.uint64(-(1 << self.vector.width) % 2**64), np.uint64(1)
+
+    @property
+    def _half(self) -> np.uint64:
+        """Return half of the window of a shift, which makes numbers without a sign of those with one."""
+        return np.uint64(1 << (self.vector.shift + self.vector.width - 1))
+
+    def _high(self, shares: Ring) -> Ring:
+        """Return the shares' bits within the window of a shift that it does not drop."""
         v = self.vector
-        return np.uint64(-(1 << (v.ring_bits - v.shift)) % 2**64), np.uint64(1)
+        return (shares >> np.uint64(v.shift)) & np.uint64(2**v.width - 1)
 
     @property
     def _mask(self) -> np.uint64:
