@@ -43,7 +43,7 @@ def check_supported() -> None:
         MLKEM768PrivateKey.from_seed_bytes(bytes(KEM_SEED))
     except UnsupportedAlgorithm:
         message = "the package `cryptography` of this Python was built with an OpenSSL without ML-KEM"
-        raise MissingPackageError(message, "install its wheel: pip install --force-reinstall cryptography") from None
+        raise MissingPackageError(message, "install the wheel of that package") from None
 
 
 class BaseSender:
