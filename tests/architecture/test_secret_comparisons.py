@@ -76,3 +76,9 @@ def test_tokens_are_compared_in_constant_time(name):
 )
 def test_a_planted_comparison_is_found(planted):
     assert comparisons(f"def f(): return {planted}") == [planted]
+
+
+def test_nothing_looks_secrets_up_in_a_table():
+    """`numpy.unpackbits` reads a table at the place that each byte names."""
+    found = [path.name for path in INFERENCE.rglob("*.py") if "np.unpackbits(" in path.read_text()]
+    assert not found

@@ -10,7 +10,7 @@ from .... import _core
 from ....plan.execution.messages import Chunk, Vector
 from ...zeroize import wipe, wiping
 from .bits import Rows, coefficients, digits_of, every_product, outcomes
-from .tables import LABEL, REVERSE_ROW, Material, Tables, as_words, signed
+from .tables import LABEL, REVERSE_ROW, Material, Tables, as_words
 from .vector import (
     Bytes,
     Ring,
@@ -44,7 +44,7 @@ class TableClient(Tables):
         return chunk.first in self._parts
 
     def choose(self, chunk: Chunk, shares: Ring, ot: _core.OtReceiver) -> Bytes:
-        """Choices: the coefficients of products, random factors, and what selects an element."""
+        """Choices: the coefficients of products, random factors, and of a ReLU what selects an element."""
         c, row = self._compared, chunk.padded // 8
         own = random_bytes(2 * len(c.widths) * row).reshape(2, len(c.widths), row)  # its shares of the digits' outcomes
         own[1, ~np.array(c.equals, bool)] = 0
@@ -99,24 +99,27 @@ class TableClient(Tables):
                 kept["select"] = narrow(select, v.ring_bits)
                 with wiping(shares := kept["shares"].astype(np.uint64)):
                     values = _core.shift_shares(shares, v.ring_bits, v.shift, v.width)[None]
-            else:
-                bits = as_words(kept["selecting"])
-                values = bits * np.array(self._weights)[:, None]
-                own, values = values, (values * np.uint64(2**64 - 2)) & self._mask
-            with wiping(values):
-                made = [
-                    _core.product_send(
-                        self._key, self._product_row(chunk, number), v.ring_bits, reverse.delta,
-                        q[digits + number * n * LABEL : digits + (number + 1) * n * LABEL], value, self._threads,
+                own = np.zeros((1, 1), np.uint64)
+            else:  # its bits, as they weigh, and the products that the server's bits make of them
+                own = as_words(kept["selecting"])
+                own *= np.array(self._weights)[:, None]
+                values = own * np.uint64(2**64 - 2)
+                values &= self._mask
+            products, messages = np.empty((v.products, n), np.uint64), []
+            with wiping(values, own):
+                for number, value in enumerate(values):
+                    part_of_q = q[digits + number * n * LABEL : digits + (number + 1) * n * LABEL]
+                    row = self._product_row(chunk, number)
+                    message, share = _core.product_send(
+                        self._key, row, v.ring_bits, reverse.delta, part_of_q, value, self._threads
                     )
-                    for number, value in enumerate(values)
-                ]  # fmt: skip
-            products = np.stack([share for _, share in made])
-            if not self._relu:  # its shares of what the hidden bits weigh
-                products = (products + own) & self._mask
-                wipe(own, bits)
+                    messages.append(message)
+                    with wiping(share):
+                        products[number] = share
+                products += own
+                products &= self._mask
             kept["products"] = narrow(products, v.ring_bits)
-        packed: Bytes = _core.pack(np.concatenate([message for message, _ in made]), v.ring_bits)
+        packed: Bytes = _core.pack(np.concatenate(messages), v.ring_bits)
         return packed
 
     def answer(self, number: int, chunk: Chunk, content: Bytes) -> Bytes:
@@ -195,12 +198,12 @@ class TableClient(Tables):
     def _shifted(self, chunk: Chunk, masked: Rows, kept: Material) -> Bytes:
         """Return its shifted share, with its shares of what the carries weigh, masked."""
         v = self.vector
-        opened = as_words(masked ^ kept["announced"])
-        shares, products = wide(kept["shares"]), wide(kept["products"])
-        with wiping(shares, products, opened, *kept.values()):
-            high = self._high(shares + self._half) - (self._half >> np.uint64(v.shift))
-            high += (signed(opened) * products).sum(axis=0, dtype=np.uint64)
-            high -= part(self.mask, chunk)
+        opened = as_words(masked ^ kept["announced"])  # known to both
+        hidden, high = kept["products"].astype(np.uint64), kept["shares"].astype(np.uint64)
+        with wiping(hidden, *kept.values()):
+            high += self._half
+            high = self._sum_up(high, hidden, opened)
+            high -= (self._half >> np.uint64(v.shift)) + part(self.mask, chunk)
             high &= self._mask
         packed: Bytes = _core.pack(high, v.ring_bits)
         return packed

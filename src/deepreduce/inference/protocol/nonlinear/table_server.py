@@ -10,7 +10,7 @@ from .... import _core
 from ....plan.execution.messages import Chunk, Vector
 from ...zeroize import wipe, wiping
 from .bits import Rows, digits_of, every_product, monomials, outcomes
-from .tables import LABEL, REVERSE_ROW, Material, Tables, as_words, signed
+from .tables import LABEL, REVERSE_ROW, Material, Tables, as_words
 from .vector import (
     Bytes,
     Ring,
@@ -40,7 +40,7 @@ class TableServer(Tables):
         self._rho = narrow(_core.random_ring(vector.padded if self._relu else 0, vector.ring_bits), vector.ring_bits)
 
     def garble(self, chunk: Chunk, choices: Bytes | None, ot: _core.OtSender, reverse: _core.OtReceiver) -> Bytes:
-        """Random choices of table entries, and a random bit that hides the sign."""
+        """Random choices of table entries, and random bits that hide a ReLU's sign, or a shift's carries."""
         assert choices is not None
         v, c, n, at = self.vector, self._compared, chunk.padded, group(chunk)
         bits, row = (c.bits + v.products) * n, n // 8
@@ -78,18 +78,25 @@ class TableServer(Tables):
         v, n, kept = self.vector, chunk.padded, self._parts[chunk.first]
         messages = unpack(content, v.products * n, v.ring_bits).reshape(v.products, n)
         transferred = kept.pop("transferred")
+        u = np.empty((v.products, n), np.uint64)
         with wiping(transferred):
-            u = np.stack([
-                _core.product_receive(
-                    self._key, self._product_row(chunk, number), v.ring_bits,
-                    transferred[number * n * LABEL : (number + 1) * n * LABEL], kept["lambda"][number], message,
+            for number, message in enumerate(messages):
+                found = _core.product_receive(
+                    self._key,
+                    self._product_row(chunk, number),
+                    v.ring_bits,
+                    transferred[number * n * LABEL : (number + 1) * n * LABEL],
+                    kept["lambda"][number],
+                    message,
                     self._threads,
                 )
-                for number, message in enumerate(messages)
-            ])  # fmt: skip
+                with wiping(found):
+                    u[number] = found
         if not self._relu:
-            with wiping(bits := as_words(kept["lambda"])):
-                u = (u + bits * np.array(self._weights)[:, None]) & self._mask
+            with wiping(own := as_words(kept["lambda"])):
+                own *= np.array(self._weights)[:, None]
+                u += own
+            u &= self._mask
         kept["u"] = narrow(u, v.ring_bits)
 
     def send(self, number: int, chunk: Chunk, shares: Ring) -> Bytes:
@@ -160,10 +167,11 @@ class TableServer(Tables):
 
     def _shifted(self, shares: Ring, kept: Material) -> Ring:
         """Return its shifted share, with its shares of what the carries weigh."""
-        opened, u = as_words(kept["opened"]), wide(kept["u"])
-        with wiping(opened, u):
-            weighed = opened * np.array(self._weights)[:, None] + signed(opened) * u
-            result: Ring = self._high(shares) + weighed.sum(axis=0, dtype=np.uint64)
+        opened, hidden = as_words(kept["opened"]), kept["u"].astype(np.uint64)
+        with wiping(hidden):
+            result = self._sum_up(shares.copy(), hidden, opened)
+        for value, weight in zip(opened, self._weights, strict=True):
+            result += value * weight
         return result
 
     def _elements(self, chunk: Chunk, shares: Ring, kept: Material) -> Bytes:

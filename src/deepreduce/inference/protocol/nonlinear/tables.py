@@ -1,7 +1,7 @@
 """Base of both roles of ReLU and Rescale by tables of precomputed transfers (docs/reference/protocol.md, "ot").
 
 The client's number is known offline, the server's online. Online come tables of digits, then products of shared bits,
-then elements of which the client can open one.
+then of a ReLU elements of which the client can open one, of a shift its carries, masked.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from .... import _core
 from ....plan.execution.messages import Chunk, Vector
-from ...zeroize import wipe
+from ...zeroize import wipe, wiping
 from .bits import Rows
 from .vector import Ring, State, group
 
@@ -25,8 +25,14 @@ Material = dict[str, NDArray[Any]]  # of a chunk
 
 
 def as_words(rows: Rows) -> Ring:
-    """Return rows of bits as words 0 and 1, uint64 [rows, elements]."""
-    return np.unpackbits(rows, axis=-1, bitorder="little").astype(np.uint64)
+    """Return rows of bits as words 0 and 1, uint64 [rows, elements].
+
+    Not by `numpy.unpackbits`, which looks bytes up in a table: these are secret.
+    """
+    bits = rows[..., None] >> np.arange(8, dtype=np.uint8)
+    bits &= np.uint8(1)
+    with wiping(bits):
+        return bits.reshape(*rows.shape[:-1], -1).astype(np.uint64)
 
 
 def signed(bits: Ring) -> Ring:
@@ -115,10 +121,17 @@ class Tables:
         """Return half of the window of a shift, which makes numbers without a sign of those with one."""
         return np.uint64(1 << (self.vector.shift + self.vector.width - 1))
 
-    def _high(self, shares: Ring) -> Ring:
-        """Return the shares' bits within the window of a shift that it does not drop."""
+    def _sum_up(self, shares: Ring, hidden: Ring, opened: Ring) -> Ring:
+        """Return the shares' bits that a shift keeps of its window, plus (1 - 2v) times the share of what each carry's
+        hidden bit weighs. Overwrites ``shares`` and ``hidden``.
+        """
         v = self.vector
-        return (shares >> np.uint64(v.shift)) & np.uint64(2**v.width - 1)
+        shares >>= np.uint64(v.shift)
+        shares &= np.uint64(2**v.width - 1)
+        hidden *= signed(opened)
+        for term in hidden:
+            shares += term
+        return shares
 
     @property
     def _mask(self) -> np.uint64:
