@@ -224,6 +224,7 @@ class ServeSettings:
         count = inherited.processes
         return replace(
             self.server,
+            max_weight_bytes=self.server.weight_bytes // count,  # without workers each process has its own
             workers=-(-self.server.workers // count),
             max_sessions=-(-self.server.max_sessions // count),
             max_prepared_bytes=max(1, self.server.max_prepared_bytes // count),

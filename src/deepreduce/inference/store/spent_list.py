@@ -3,8 +3,8 @@
 The database remembers the list's inode, its time of change and its length. A list that was copied back has another
 inode or time of change, both of which no program can set, and a database that was copied back alone knows less than
 the list says. Only while batches are being burnt may the list differ from what is known: it may be longer, by the very
-batches that the database names as being burnt. The device's number is not compared: it changes when a machine starts
-anew.
+batches that the database names as being burnt. The device's number is not compared: it changes when a machine
+restarts.
 """
 
 from __future__ import annotations
