@@ -10,7 +10,9 @@
 
 #include "base/cpu.hpp"
 #include "base/prg.hpp"
+#include "he/client.hpp"
 #include "he/messages.hpp"
+#include "he/packing.hpp"
 #include "ring/polynomials.hpp"
 
 namespace {
@@ -60,10 +62,26 @@ void run() {
     time("unpack 8192 residues", [&] { he::unpack_residues(x.data(), message.data(), *parameters); });
     // 22 products and the encryption of zero at 32 points; a product of two halves and two primes has 256 such runs.
     AlignedVector<u64> w(22 * 32, 5), uploads(22 * 64, 7), key(64, 9), sums(64);
+    const he::Client client(32);
+    const std::vector<unsigned> levels = {0};
+    std::vector<std::uint8_t> keys(levels.size() * parameters->packing_key_bytes());
+    client.packing_keys(keys.data(), levels);
+    const he::PackingKeys packing(parameters, levels, keys.data());
+    he::PackingKeys::Workspace merging(*parameters);
+    AlignedVector<u64> first(4 * n), second(4 * n), shift(2 * n);
+    he::expand(first.data(), Seed{{1, 2}}, *parameters);
+    he::expand(first.data() + 2 * n, Seed{{1, 3}}, *parameters);
+    he::expand(second.data(), Seed{{1, 4}}, *parameters);
+    he::expand(second.data() + 2 * n, Seed{{1, 5}}, *parameters);
+    he::expand(shift.data(), Seed{{1, 6}}, *parameters);
+    const auto places = he::automorphism(0, *parameters);
+    time("permute and add 4096 residues", [&] { poly.add_permuted(x.data(), y.data(), places.data(), n, prime); });
+    time("halves of 4096 residues", [&] { poly.halves(x.data(), first.data(), y.data(), shift.data(), n, prime); });
+    time("merge two ciphertexts", [&] { packing.merge(merging, first.data(), second.data(), 1, shift.data()); });
     constexpr std::size_t runs = 2 * 4096 / ring::dot_width;
     time("22 + 1 products of whole ciphertexts, in cache", [&] {
         for (std::size_t i = 0; i < runs; ++i) {
-            poly.dot(sums.data(), sums.data() + 32, w.data(), uploads.data(), 22, w.data(), key.data(), prime);
+            poly.dot(sums.data(), sums.data() + 32, w.data(), 32, uploads.data(), 22, w.data(), key.data(), prime);
         }
     });
 }

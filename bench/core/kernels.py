@@ -19,7 +19,7 @@ import numpy as np
 from deepreduce import _core
 from deepreduce.benchmark import measure_rates
 from deepreduce.inference.protocol import Decrypted, OfflineLinear, OnlineLinear, add_uploads, encrypted_input
-from deepreduce.plan import Conv, FixedPoint, Plan, packings
+from deepreduce.plan import Conv, FixedPoint, Plan, packing_levels, packings
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "support"))
@@ -129,7 +129,8 @@ class Linear:
         self.x = _core.random_ring(channels * side * side, RING_BITS).reshape(channels, side, side)
         self.share = np.zeros(channels * side * side, np.uint64)
         self.client = _core.HeClient(RING_BITS)
-        self.server = _core.HeServer(RING_BITS, np.frombuffer(self.client.public_key(), np.uint8))
+        levels = packing_levels(plan)
+        self.server = _core.HeServer(RING_BITS, self.client.public_key() + self.client.packing_keys(levels), levels)
         self.weight_bytes = self.linear._weights.memory_bytes
 
     def online(self) -> None:

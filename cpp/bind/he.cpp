@@ -1,6 +1,7 @@
 // The homomorphic phase in Python: shapes, lengths and ranges are checked here, so that the core may trust them.
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
 
 #include <algorithm>
 #include <cmath>
@@ -111,6 +112,7 @@ nb::dict parameters(unsigned ring_bits) {
     d["block_size"] = ps->set.block_size;
     d["upload_bytes"] = ps->upload_bytes();
     d["public_key_bytes"] = ps->public_key_bytes();
+    d["packing_key_bytes"] = ps->packing_key_bytes();
     d["response_c1_bits"] = ps->c1_width;
     d["response_c0_bits"] = ps->c0_width;
     return d;
@@ -157,22 +159,33 @@ Result<double> noise(const he::Client& client, nb::handle responses, const In<st
 
 void new_weights(he::Weights* self, unsigned ring_bits, const In<std::int16_t>& w, std::size_t groups,
                  std::size_t area_h, std::size_t area_w, std::size_t block_channels, std::size_t block_outputs,
-                 unsigned threads, bool cached) {
+                 std::size_t packed, unsigned threads, bool cached) {
     if (w.ndim() != 4)
         refuse("weights must be [outputs, inputs / groups, kernel_h, kernel_w], not " + std::to_string(w.ndim()) +
                "-dimensional");
     if (groups > (1u << 20)) refuse("groups is " + std::to_string(groups) + ", must be at most 2^20");
-    const he::Shape shape = {w.shape(0), w.shape(1) * groups, groups,       w.shape(2), w.shape(3), area_h,
-                             area_w,     block_channels,      block_outputs};
+    const he::Shape shape = {w.shape(0), w.shape(1) * groups, groups,        w.shape(2), w.shape(3), area_h,
+                             area_w,     block_channels,      block_outputs, packed};
     const nb::gil_scoped_release release;
     new (self) he::Weights(ring_bits, shape, w.data(), threads, cached);
 }
 
-void new_server(he::Server* self, unsigned ring_bits, nb::handle public_key) {
-    const Buffer key(public_key);
-    key.expect(he::parameters(ring_bits)->public_key_bytes(), "public key");
+nb::bytes packing_keys(const he::Client& client, const std::vector<unsigned>& levels) {
+    const he::Parameters& ps = client.parameters();
+    for (unsigned level : levels) {
+        if ((ps.degree >> level) < 2 || level > 63)
+            refuse("level " + std::to_string(level) + " must be below log2 N, N = " + std::to_string(ps.degree));
+    }
+    return make_bytes(levels.size() * ps.packing_key_bytes(),
+                      [&](std::uint8_t* out) { client.packing_keys(out, levels); });
+}
+
+void new_server(he::Server* self, unsigned ring_bits, nb::handle keys, const std::vector<unsigned>& levels) {
+    const Buffer data(keys);
+    const auto ps = he::parameters(ring_bits);
+    data.expect(ps->public_key_bytes() + levels.size() * ps->packing_key_bytes(), "keys");
     const nb::gil_scoped_release release;
-    new (self) he::Server(ring_bits, key.data());
+    new (self) he::Server(ring_bits, data.data(), levels);
 }
 
 void new_upload(he::Upload* self, unsigned ring_bits, std::size_t blocks) {
@@ -192,7 +205,7 @@ void add(he::Upload& upload, nb::handle uploads, unsigned threads) {
 }
 
 nb::bytes respond(const he::Server& server, const he::Weights& weights, const he::Upload& upload,
-                  std::size_t first_block, std::size_t blocks, const In<std::int32_t>& positions,
+                  std::size_t first, std::size_t count, const In<std::int32_t>& positions,
                   const In<i64>& offsets, const In<u64>& masks, unsigned threads) {
     const he::Parameters& ps = server.parameters();
     if (weights.parameters().ring_bits != ps.ring_bits || upload.parameters().ring_bits != ps.ring_bits) {
@@ -200,37 +213,39 @@ nb::bytes respond(const he::Server& server, const he::Weights& weights, const he
                std::to_string(weights.parameters().ring_bits) + " and " +
                std::to_string(upload.parameters().ring_bits) + " bits, must be the same");
     }
-    const std::size_t blocks_out = weights.shape().blocks_out();
-    if (first_block > blocks_out || blocks > blocks_out - first_block) {
-        refuse("blocks " + std::to_string(first_block) + " + " + std::to_string(blocks) + " must be within the " +
-               std::to_string(blocks_out) + " of the weights");
+    const std::size_t responses = weights.shape().responses();
+    if (first > responses || count > responses - first) {
+        refuse("responses " + std::to_string(first) + " + " + std::to_string(count) + " must be within the " +
+               std::to_string(responses) + " of the weights");
     }
+    if (!server.can_pack(weights)) refuse("the client has sent no packing keys for these weights");
     if (upload.blocks() != weights.shape().blocks_in()) {
         refuse("the upload has " + std::to_string(upload.blocks()) + " blocks, the weights " +
                std::to_string(weights.shape().blocks_in()));
     }
     const Cuts cuts(positions, offsets, ps);
-    if (cuts.responses != blocks) refuse("offsets must have blocks + 1 = " + std::to_string(blocks + 1) + " entries");
+    if (cuts.responses != count) refuse("offsets must have count + 1 = " + std::to_string(count + 1) + " entries");
     if (masks.ndim() != 1 || masks.size() != cuts.values)
         refuse("masks must be [" + std::to_string(cuts.values) + "] like positions");
-    for (std::size_t i = 0; i < blocks; ++i) {
-        const std::size_t b = first_block + i;
+    for (std::size_t i = 0; i < count; ++i) {
+        const std::size_t r = first + i, packed = weights.shape().packed;
+        const std::size_t b = std::min((r + 1) * packed, weights.shape().blocks_out()) - 1;  // groups are in order
         const std::size_t needed = weights.first_input(b) + weights.inputs(b);
         if (upload.received() < needed) {
-            refuse("block " + std::to_string(b) + " needs " + std::to_string(needed) + " uploads, " +
+            refuse("response " + std::to_string(r) + " needs " + std::to_string(needed) + " uploads, " +
                    std::to_string(upload.received()) + " have arrived");
         }
         for (i64 k = cuts.offsets[i]; k < cuts.offsets[i + 1]; ++k) {
             const auto position = static_cast<std::size_t>(cuts.positions[k]);
-            if (!weights.is_output(b, position) ||
+            if (!weights.is_output(r, position) ||
                 (k > cuts.offsets[i] && cuts.positions[k] <= cuts.positions[k - 1])) {
-                refuse("position " + std::to_string(position) + " of block " + std::to_string(b) +
+                refuse("position " + std::to_string(position) + " of response " + std::to_string(r) +
                        " is not an output, or not above the one before; other coefficients would leak weights");
             }
         }
     }
     return make_bytes(cuts.bytes(ps), [&](std::uint8_t* out) {
-        server.respond(out, weights, upload, first_block, blocks, cuts.positions, cuts.offsets, masks.data(), threads);
+        server.respond(out, weights, upload, first, count, cuts.positions, cuts.offsets, masks.data(), threads);
     });
 }
 
@@ -286,6 +301,9 @@ void register_he(nb::module_& m) {
         .def(
             "public_key", [](const he::Client& c) { return nb::bytes(c.public_key().data(), c.public_key().size()); },
             "The message that opens a session: bytes [public_key_bytes].")
+        .def("packing_keys", &packing_keys, nb::arg("levels"),
+             "What merges at odd multiples of 2^level coefficients need: bytes [len(levels) * packing_key_bytes]. Fresh "
+             "randomness every time.")
         .def("encrypt", &encrypt, nb::arg("polynomials"), nb::arg("threads") = 1,
              "polynomials: uint64 [n, N], modulo 2^l. Returns n uploads, bytes [n * upload_bytes].")
         .def("decrypt", &decrypt, nb::arg("response"), nb::arg("positions"),
@@ -302,8 +320,8 @@ void register_he(nb::module_& m) {
         m, "HeWeights",
         "A linear operation's weight polynomials (cpp/he/weights.hpp has the layout).")
         .def("__init__", &new_weights, nb::arg("ring_bits"), nb::arg("w"), nb::arg("groups"), nb::arg("area_h"),
-             nb::arg("area_w"), nb::arg("block_channels"), nb::arg("block_outputs"), nb::arg("threads") = 1,
-             nb::arg("cached") = true,
+             nb::arg("area_w"), nb::arg("block_channels"), nb::arg("block_outputs"), nb::arg("packed") = 1,
+             nb::arg("threads") = 1, nb::arg("cached") = true,
              "w: int16 [outputs, inputs / groups, kernel_h, kernel_w]. cached: evaluations are kept, else computed for "
              "every response. ValueError if it does not fit or its noise could be too large.")
         .def_prop_ro("norm_squared", &he::Weights::norm_squared, "Sum over the outputs of one whole tile of ||w_j||^2.")
@@ -311,7 +329,8 @@ void register_he(nb::module_& m) {
                      "Bound of the noise as a part of what decryption bears, below 1.")
         .def_prop_ro("memory_bytes", &he::Weights::memory_bytes)
         .def_prop_ro("blocks_in", [](const he::Weights& w) { return w.shape().blocks_in(); })
-        .def_prop_ro("blocks_out", [](const he::Weights& w) { return w.shape().blocks_out(); });
+        .def_prop_ro("blocks_out", [](const he::Weights& w) { return w.shape().blocks_out(); })
+        .def_prop_ro("responses", [](const he::Weights& w) { return w.shape().responses(); });
 
     nb::class_<he::Upload>(m, "HeUpload",
                            "The uploads of one tile as the server multiplies by them. Add from one thread at a time.")
@@ -321,15 +340,15 @@ void register_he(nb::module_& m) {
         .def_prop_ro("received", &he::Upload::received)
         .def_prop_ro("blocks", &he::Upload::blocks);
 
-    nb::class_<he::Server>(m, "HeServer", "The server of the homomorphic phase for one client's public key.")
-        .def("__init__", &new_server, nb::arg("ring_bits"), nb::arg("public_key"))
-        .def("respond", &respond, nb::arg("weights"), nb::arg("upload"), nb::arg("first_block"), nb::arg("blocks"),
+    nb::class_<he::Server>(m, "HeServer", "The server of the homomorphic phase for one client's keys.")
+        .def("__init__", &new_server, nb::arg("ring_bits"), nb::arg("keys"),
+             nb::arg("levels") = std::vector<unsigned>{},
+             "keys: the public key, then the packing keys of these levels.")
+        .def("respond", &respond, nb::arg("weights"), nb::arg("upload"), nb::arg("first"), nb::arg("count"),
              nb::arg("positions"), nb::arg("offsets"), nb::arg("masks"), nb::arg("threads") = 1,
-             "The responses of output blocks first_block to first_block + blocks - 1, bytes. Response i carries the "
-             "outputs at "
-             "positions[offsets[i]:offsets[i + 1]] (int32 [k] strictly increasing within a response, int64 [blocks + "
-             "1]) less "
-             "masks (uint64 [k]), modulo 2^l. Fresh randomness every time.");
+             "Responses first to first + count - 1, bytes. Response i carries the outputs at "
+             "positions[offsets[i]:offsets[i + 1]] (int32 [k] strictly increasing within a response, int64 [count + "
+             "1]) less masks (uint64 [k]), modulo 2^l. Fresh randomness every time.");
 }
 
 }  // namespace deepreduce::bind

@@ -1,9 +1,11 @@
 #include "he/client.hpp"
 
+#include <algorithm>
 #include <cstring>
 
 #include "base/parallel.hpp"
 #include "he/messages.hpp"
+#include "he/packing.hpp"
 #include "ring/polynomials.hpp"
 
 namespace deepreduce::he {
@@ -57,6 +59,28 @@ void Client::encrypt_zero(Workspace& work, const Seed& uniform, Prg& secret) con
         poly.forward(a, ps.ntts[k]);
         poly.multiply(b, b, secret_.data() + k * n, n, prime);
         poly.subtract(a, b, n, prime);
+    }
+}
+
+void Client::packing_keys(std::uint8_t* out, const std::vector<unsigned>& levels) const {
+    const Parameters& ps = *parameters_;
+    const auto& poly = ring::polynomial_kernels();
+    const std::size_t n = ps.degree;
+    const AlignedVector<u64> one(n, 1);
+    Workspace work(ps);
+    for (const unsigned level : levels) {
+        const auto places = automorphism(level, ps);
+        for (std::size_t k = 0; k < ps.primes; ++k, out += ps.upload_bytes()) {
+            const Seed uniform = seeds_();
+            Prg prg(seeds_());
+            std::fill(work.c0.begin(), work.c0.end(), u64{0});
+            encrypt_zero(work, uniform, prg);
+            // The number that is 1 modulo this prime and 0 modulo the others, times the automorphism of the secret.
+            poly.multiply(work.words.data(), secret_.data() + k * n, one.data(), n, ps.ntts[k].prime);
+            poly.add_permuted(work.c0.data() + k * n, work.words.data(), places.data(), n, ps.ntts[k].prime);
+            std::memcpy(out, &uniform.value, lattice::seed_bytes);
+            pack_residues(out + lattice::seed_bytes, work.c0.data(), ps);
+        }
     }
 }
 

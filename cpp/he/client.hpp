@@ -14,6 +14,9 @@ public:
     const Parameters& parameters() const { return *parameters_; }
     const std::vector<std::uint8_t>& public_key() const { return public_key_; }
 
+    // out: for each level packing_key_bytes (he/packing.hpp).
+    void packing_keys(std::uint8_t* out, const std::vector<unsigned>& levels) const;
+
     // polynomials [count][N], values taken modulo 2^l; out: count uploads. Constant time in the polynomials.
     void encrypt(std::uint8_t* out, const u64* polynomials, std::size_t count, unsigned threads) const;
 

@@ -1,6 +1,7 @@
 #include "he/messages.hpp"
 
 #include <algorithm>
+#include <cstring>
 #include <stdexcept>
 #include <string>
 
@@ -109,6 +110,13 @@ void unpack_residues(u64* out, const std::uint8_t* data, const Parameters& param
                                         "; damaged or of other parameters");
         }
     }
+}
+
+void read_encryption(u64* c0, u64* c1, const std::uint8_t* data, const Parameters& parameters) {
+    Seed seed;
+    std::memcpy(&seed.value, data, lattice::seed_bytes);
+    unpack_residues(c0, data + lattice::seed_bytes, parameters);
+    expand(c1, seed, parameters);
 }
 
 void pack_response(std::uint8_t* out, const u64* c1, const u64* c0, std::size_t count, std::size_t c1_stride,

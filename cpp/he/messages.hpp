@@ -1,11 +1,12 @@
-// The three messages of the homomorphic phase as bytes. Everything read is checked: lengths before, residues while
+// The messages of the homomorphic phase as bytes. Everything read is checked: lengths before, residues while
 // reading.
 //
 //   public key, client to server, once per session:   seed | pk0      pk1 = expand(seed)
+//   packing keys, with it, `primes` for each level:   seed | k0       k1 = expand(seed)
 //   upload, client to server, one per channel block:  seed | c0       c1 = expand(seed)
-//   response, server to client, one per output block: c1 | useful c0
+//   response, server to client:                       c1 | useful c0
 //
-// Polynomials of the first two are evaluations (order: ring/ntt.hpp), prime after prime, 50 bits a residue; neither
+// Polynomials of the first three are evaluations (order: ring/ntt.hpp), prime after prime, 50 bits a residue; neither
 // side then transforms the uniform half. Those of a response are coefficients, cut to their top bits.
 #pragma once
 
@@ -22,6 +23,9 @@ void expand(u64* out, const Seed& seed, const Parameters& parameters);
 // prime.
 void pack_residues(std::uint8_t* out, const u64* x, const Parameters& parameters);
 void unpack_residues(u64* out, const std::uint8_t* data, const Parameters& parameters);
+
+// An encryption of the first three kinds: both halves, [primes][N] each. Throws like `unpack_residues`.
+void read_encryption(u64* c0, u64* c1, const std::uint8_t* data, const Parameters& parameters);
 
 // A response: `kept` arrays of residues, c1 [N] and useful c0 [count], the arrays `c1_stride` and `c0_stride` words
 // apart. A coefficient x < q' is sent as floor(x / 2^dropped) and read as the middle of what it may have been.

@@ -19,12 +19,14 @@ Parameters::Parameters(unsigned l)
       q_low(1),
       response_modulus(1),
       garner{},
-      high_limb{} {
+      high_limb{},
+      evaluation_powers(ring::evaluation_powers(set.degree)) {
     const u64 last = lattice::primes[primes - 1];
     for (std::size_t i = 0; i < primes; ++i) {
         const u64 p = lattice::primes[i];
         ntts.emplace_back(degree, p);
         q_low *= p;
+        one.push_back(factor_public(1, p));
         inverse_t.push_back(factor_public(inverse_public(power_public(2, l, p), p), p));
         flood_center.push_back(factor_public(power_public(2, set.flood_bits + 2, p), p));
         if (i >= kept) continue;

@@ -39,6 +39,8 @@ struct Parameters {
     u64 inverse_response_modulus;  // modulo 2^64
     Factor garner;                 // 1 / p0 mod p1, where two primes are kept
     Factor high_limb[2];           // 2^50 modulo each kept prime
+    std::vector<Factor> one;       // modulo each prime: `scale` by it takes a residue of another prime below this one
+    std::vector<std::uint32_t> evaluation_powers;
 
     unsigned c1_width, c0_width;      // bits of a coefficient in a response
     unsigned c1_dropped, c0_dropped;  // low bits cut off a residue below 2^(50 kept)
@@ -48,6 +50,7 @@ struct Parameters {
     std::size_t polynomial_bytes() const { return ring::packed_bytes(degree * primes, lattice::prime_bits); }
     std::size_t upload_bytes() const { return lattice::seed_bytes + polynomial_bytes(); }
     std::size_t public_key_bytes() const { return upload_bytes(); }
+    std::size_t packing_key_bytes() const { return primes * upload_bytes(); }
     std::size_t response_bytes(std::size_t useful) const {
         return ring::packed_bytes(degree, c1_width) + ring::packed_bytes(useful, c0_width);
     }

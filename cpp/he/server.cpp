@@ -14,16 +14,22 @@ namespace deepreduce::he {
 namespace {
 
 constexpr std::size_t width = ring::dot_width;
-// LOCAL: responses computed together. Their weights are read in longer runs, their accumulators still fit the cache.
+// LOCAL: products computed together. Their weights are read in longer runs, their accumulators still fit the cache.
 constexpr std::size_t together = 4;
 
-Seed seed_of(const std::uint8_t* message) {
-    Seed seed;
-    std::memcpy(&seed.value, message, lattice::seed_bytes);
-    return seed;
+std::size_t round_up(std::size_t n) { return (n + 7) / 8 * 8; }
+
+std::size_t reverse_bits(std::size_t x, std::size_t bits) {
+    std::size_t reversed = 0;
+    for (std::size_t i = 0; i < bits; ++i) reversed = reversed << 1 | (x >> i & 1);
+    return reversed;
 }
 
-std::size_t round_up(std::size_t n) { return (n + 7) / 8 * 8; }
+// One place of a response, in the order in which products are merged.
+struct Step {
+    std::size_t response, product, block;
+    bool exists;
+};
 
 }  // namespace
 
@@ -43,8 +49,7 @@ void Upload::add(const std::uint8_t* uploads, std::size_t count, unsigned thread
                                         AlignedVector<u64>(ps.primes * ps.degree)};
         for (std::size_t i = first; i < last; ++i) {
             const std::uint8_t* const message = uploads + i * ps.upload_bytes();
-            unpack_residues(halves[0].data(), message + lattice::seed_bytes, ps);
-            expand(halves[1].data(), seed_of(message), ps);
+            read_encryption(halves[0].data(), halves[1].data(), message, ps);
             for (std::size_t run = 0; run < ps.primes * ps.degree / width; ++run) {
                 u64* const to = data_.data() + (run * blocks_ + received_ + i) * 2 * width;
                 std::memcpy(to, halves[0].data() + run * width, width * 8);
@@ -55,15 +60,15 @@ void Upload::add(const std::uint8_t* uploads, std::size_t count, unsigned thread
     received_ += count;
 }
 
-Server::Server(unsigned ring_bits, const std::uint8_t* public_key, SeedSource seeds)
+Server::Server(unsigned ring_bits, const std::uint8_t* keys, const std::vector<unsigned>& levels, SeedSource seeds)
     : parameters_(he::parameters(ring_bits)),
       seeds_(std::move(seeds)),
-      key_(2 * parameters_->primes * parameters_->degree) {
+      key_(2 * parameters_->primes * parameters_->degree),
+      packing_keys_(parameters_, levels, keys + parameters_->public_key_bytes()) {
     const Parameters& ps = *parameters_;
     AlignedVector<u64> halves[2] = {AlignedVector<u64>(ps.primes * ps.degree),
                                     AlignedVector<u64>(ps.primes * ps.degree)};
-    unpack_residues(halves[0].data(), public_key + lattice::seed_bytes, ps);
-    expand(halves[1].data(), seed_of(public_key), ps);
+    read_encryption(halves[0].data(), halves[1].data(), keys, ps);
     for (int half = 0; half < 2; ++half) {
         for (std::size_t k = 0; k < ps.primes; ++k) {
             const ring::Prime& prime = ps.ntts[k].prime;
@@ -75,96 +80,155 @@ Server::Server(unsigned ring_bits, const std::uint8_t* public_key, SeedSource se
     }
 }
 
-// What `together` responses need between the steps; all of it depends on weights, masks or their randomness.
-struct Server::Workspace {
-    SecretVector<u64> u;                  // [together][primes][N] evaluations
-    SecretVector<u64> sums;               // [together][2][primes][N]: c0 and c1
-    SecretVector<std::int8_t> small;      // [together][N]: the error of c1
-    SecretVector<u64> words;              // uniform words: [N], or [5][useful] for the flood
-    SecretVector<u64> c0, encoded, mask;  // [primes][useful], [useful], [useful], rounded up to 8
-    AlignedVector<u64> weights;           // [together][a block's evaluations], where they are not cached
-    std::optional<Prg> prg[together];
+bool Server::can_pack(const Weights& weights) const {
+    for (std::size_t merge = 0; merge < weights.merges(); ++merge) {
+        if (!packing_keys_.has(weights.spacing(merge))) return false;
+    }
+    return true;
+}
 
-    explicit Workspace(const Parameters& ps)
+// What products and responses need between the steps; all of it depends on weights, masks or their randomness.
+struct Server::Workspace {
+    SecretVector<u64> u, e1;                // [together][primes][N] evaluations
+    SecretVector<std::int8_t> small;        // [N]
+    SecretVector<u64> words;                // uniform words: [N], or [5][useful] for the flood
+    SecretVector<u64> c0, encoded, mask;    // [primes][useful], [useful], [useful], rounded up to 8
+    AlignedVector<u64> weights;             // [together][a block's evaluations], where they are not cached
+    PackingKeys::Workspace packing;
+    std::vector<SecretVector<u64>> buffers;  // of products: those computed together, and those that wait for another
+    std::vector<u64*> spare;                 // buffers that hold no product
+
+    Workspace(const Parameters& ps, const Weights& multiplied)
         : u(together * ps.primes * ps.degree),
-          sums(together * 2 * ps.primes * ps.degree),
-          small(together * ps.degree),
+          e1(u.size()),
+          small(ps.degree),
           words(5 * ps.degree),
           c0(ps.primes * ps.degree),
           encoded(ps.degree),
-          mask(ps.degree) {}
+          mask(ps.degree),
+          weights(together * multiplied.scratch_words()),
+          packing(ps),
+          buffers(together + multiplied.merges() + 1) {
+        for (auto& buffer : buffers) {
+            buffer.resize(2 * ps.primes * ps.degree);
+            spare.push_back(buffer.data());
+        }
+    }
+    u64* take() {
+        u64* const buffer = spare.back();
+        spare.pop_back();
+        return buffer;
+    }
 };
 
-// The encryption of zero under the public key, (pk0 u + e0, pk1 u + e1), as far as it does not depend on the product.
+// The products of one response after another, merged two by two.
+class Server::Merging {
+public:
+    Merging(Workspace& work, const Weights& weights, const PackingKeys& keys) : work_(work), weights_(weights), keys_(keys) {}
+
+    // The next product; nullptr: it does not exist, nor do those that are merged into it.
+    void put(u64* sums) {
+        waiting_.push_back({0, sums});
+        while (waiting_.size() > 1 && waiting_[waiting_.size() - 2].merges == waiting_.back().merges) {
+            const Waiting b = waiting_.back();
+            waiting_.pop_back();
+            Waiting& a = waiting_.back();
+            if (b.sums) {  // where nothing will lie nothing needs to vanish
+                keys_.merge(work_.packing, a.sums, b.sums, weights_.spacing(a.merges), weights_.shift(a.merges));
+                work_.spare.push_back(b.sums);
+            }
+            ++a.merges;
+        }
+    }
+    // The response, if that was its last product.
+    u64* whole() {
+        if (waiting_.back().merges < weights_.merges()) return nullptr;
+        u64* const sums = waiting_.back().sums;
+        waiting_.pop_back();
+        return sums;
+    }
+
+private:
+    struct Waiting {
+        std::size_t merges;  // that it has behind it
+        u64* sums;
+    };
+    Workspace& work_;
+    const Weights& weights_;
+    const PackingKeys& keys_;
+    std::vector<Waiting> waiting_;
+};
+
+// u and e1 of an encryption of zero under the public key, (pk0 u, pk1 u + e1). The flood stands for an error of c0.
 void Server::draw(Workspace& work, std::size_t slot, const Seed& seed) const {
     const Parameters& ps = *parameters_;
     const auto& poly = ring::polynomial_kernels();
     const std::size_t n = ps.degree;
-    Prg& prg = work.prg[slot].emplace(seed);
-    std::int8_t* const small = work.small.data() + slot * n;
+    Prg prg(seed);
     prg.fill(work.words.data(), 8 * n);
-    poly.ternary(small, work.words.data(), n);
+    poly.ternary(work.small.data(), work.words.data(), n);
     for (std::size_t k = 0; k < ps.primes; ++k) {
         u64* const u = work.u.data() + (slot * ps.primes + k) * n;
-        poly.embed(u, small, n, ps.ntts[k].prime);
+        poly.embed(u, work.small.data(), n, ps.ntts[k].prime);
         poly.forward(u, ps.ntts[k]);
     }
     prg.fill(work.words.data(), 8 * n);
-    poly.errors(small, work.words.data(), n);
+    poly.errors(work.small.data(), work.words.data(), n);
+    for (std::size_t k = 0; k < ps.primes; ++k) {
+        u64* const e1 = work.e1.data() + (slot * ps.primes + k) * n;
+        poly.embed(e1, work.small.data(), n, ps.ntts[k].prime);
+        poly.forward(e1, ps.ntts[k]);
+    }
 }
 
-// sums = W x + u pk in evaluations. Every product is computed, whatever the weights: skipping zeros would tell time.
-void Server::multiply(Workspace& work, const Weights& weights, const Upload& upload, std::size_t first_block,
-                      std::size_t blocks) const {
+// sums = W x + (pk0 u, pk1 u + e1) in evaluations. Every product is computed, whatever the weights: skipping zeros would tell
+// time.
+void Server::multiply(Workspace& work, const Weights& weights, const Upload& upload, const Product* products,
+                      std::size_t count) const {
     const Parameters& ps = *parameters_;
     const auto& poly = ring::polynomial_kernels();
-    const std::size_t n = ps.degree, scratch = weights.scratch_words();
-    if (work.weights.size() < scratch * blocks) work.weights.resize(scratch * blocks);
+    const std::size_t n = ps.degree;
     const u64* evaluations[together];
-    for (std::size_t slot = 0; slot < blocks; ++slot) {
-        evaluations[slot] = weights.block(first_block + slot, work.weights.data() + slot * scratch);
+    for (std::size_t slot = 0; slot < count; ++slot) {
+        evaluations[slot] = weights.block(products[slot].block, work.weights.data() + slot * weights.scratch_words());
     }
     for (std::size_t k = 0; k < ps.primes; ++k) {
         for (std::size_t chunk = 0; chunk < weights.chunks(); ++chunk) {
             const u64* const key = key_.data() + (k * weights.chunks() + chunk) * 2 * width;
-            for (std::size_t slot = 0; slot < blocks; ++slot) {
-                const std::size_t b = first_block + slot;
-                u64* const c0 = work.sums.data() + (slot * 2 * ps.primes + k) * n + chunk * width;
-                poly.dot(c0, c0 + ps.primes * n, evaluations[slot] + (k * weights.chunks() + chunk) * weights.inputs(b) * width,
+            for (std::size_t slot = 0; slot < count; ++slot) {
+                const std::size_t b = products[slot].block;
+                u64* const c0 = products[slot].sums + k * n + chunk * width;
+                poly.dot(c0, c0 + ps.primes * n,
+                         evaluations[slot] + (k * weights.chunks() + chunk) * weights.inputs(b) * width, width,
                          upload.chunk(k, chunk, weights.first_input(b)), weights.inputs(b),
                          work.u.data() + (slot * ps.primes + k) * n + chunk * width, key, ps.ntts[k].prime);
             }
         }
+        for (std::size_t slot = 0; slot < count; ++slot) {
+            const u64* const e1 = work.e1.data() + (slot * ps.primes + k) * n;
+            poly.add(products[slot].sums + (ps.primes + k) * n, e1, n, ps.ntts[k].prime);
+        }
     }
 }
 
-void Server::finish(Workspace& work, std::size_t slot, std::uint8_t* out, const std::int32_t* positions,
+// One response of merged products: less masks, flooded, switched down.
+void Server::finish(Workspace& work, u64* sums, const Seed& seed, std::uint8_t* out, const std::int32_t* positions,
                     std::size_t useful, const u64* masks) const {
     const Parameters& ps = *parameters_;
     const auto& poly = ring::polynomial_kernels();
     const std::size_t n = ps.degree, padded = round_up(useful);
-    u64* const sums0 = work.sums.data() + slot * 2 * ps.primes * n;
-    u64* const c1 = sums0 + ps.primes * n;
-    u64* const c0 = work.c0.data();
-    Prg& prg = *work.prg[slot];
+    u64 *const c0 = work.c0.data(), *const c1 = sums + ps.primes * n;
+    Prg prg(seed);
     // Fewer draws for fewer outputs: the number of outputs is public.
-    std::int8_t* const e1 = work.small.data() + slot * n;
-    for (std::size_t k = 0; k < ps.primes; ++k) {
-        poly.inverse(sums0 + k * n, ps.ntts[k]);
-        poly.inverse(c1 + k * n, ps.ntts[k]);
-        poly.add_small(c1 + k * n, e1, n, ps.ntts[k].prime);
-        for (std::size_t i = 0; i < useful; ++i) c0[k * n + i] = sums0[k * n + static_cast<std::size_t>(positions[i])];
-        std::fill(c0 + k * n + useful, c0 + k * n + padded, u64{0});
-    }
-    prg.fill(work.words.data(), 8 * padded);
-    std::int8_t* const e0 = e1;  // c1 has taken its own
-    poly.errors(e0, work.words.data(), padded);
     prg.fill(work.words.data(), 5 * 8 * padded);
     std::memcpy(work.mask.data(), masks, 8 * useful);
     std::fill(work.mask.data() + useful, work.mask.data() + padded, u64{0});
     for (std::size_t k = 0; k < ps.primes; ++k) {
         const ring::Prime& prime = ps.ntts[k].prime;
-        poly.add_small(c0 + k * n, e0, padded, prime);
+        poly.inverse(sums + k * n, ps.ntts[k]);
+        poly.inverse(c1 + k * n, ps.ntts[k]);
+        for (std::size_t i = 0; i < useful; ++i) c0[k * n + i] = sums[k * n + static_cast<std::size_t>(positions[i])];
+        std::fill(c0 + k * n + useful, c0 + k * n + padded, u64{0});
         poly.encode(work.encoded.data(), work.mask.data(), padded, ps.q_low, ps.ring_bits, ps.inverse_t[k], prime);
         poly.subtract(c0 + k * n, work.encoded.data(), padded, prime);
         poly.add_flood(c0 + k * n, work.words.data(), padded, ps.set.flood_bits, ps.flood_center[k], prime);
@@ -178,26 +242,47 @@ void Server::finish(Workspace& work, std::size_t slot, std::uint8_t* out, const 
     pack_response(out, c1, c0, useful, n, n, ps);
 }
 
-void Server::respond(std::uint8_t* out, const Weights& weights, const Upload& upload, std::size_t first_block,
-                     std::size_t blocks, const std::int32_t* positions, const i64* offsets, const u64* masks,
+void Server::respond(std::uint8_t* out, const Weights& weights, const Upload& upload, std::size_t first,
+                     std::size_t count, const std::int32_t* positions, const i64* offsets, const u64* masks,
                      unsigned threads) const {
     const Parameters& ps = *parameters_;
-    std::vector<std::size_t> starts(blocks + 1, 0);
-    for (std::size_t i = 0; i < blocks; ++i) {
+    const std::size_t packed = weights.shape().packed, blocks = weights.shape().blocks_out();
+    std::vector<std::size_t> starts(count + 1, 0);
+    for (std::size_t i = 0; i < count; ++i) {
         starts[i + 1] = starts[i] + ps.response_bytes(static_cast<std::size_t>(offsets[i + 1] - offsets[i]));
     }
-    SecretVector<Seed> seeds(blocks);
+    SecretVector<Seed> seeds(count * (packed + 1));  // of each response, of its products
     for (Seed& seed : seeds) seed = seeds_();
-    parallel_for(blocks, threads, [&](std::size_t first, std::size_t last) {
-        Workspace work(ps);
-        for (; first < last; first += together) {
-            const std::size_t now = std::min(together, last - first);
-            for (std::size_t slot = 0; slot < now; ++slot) draw(work, slot, seeds[first + slot]);
-            multiply(work, weights, upload, first_block + first, now);
-            for (std::size_t slot = 0; slot < now; ++slot) {
-                const std::size_t i = first + slot, begin = static_cast<std::size_t>(offsets[i]);
-                finish(work, slot, out + starts[i], positions + begin, static_cast<std::size_t>(offsets[i + 1]) - begin,
-                       masks + begin);
+    parallel_for(count, threads, [&](std::size_t begin, std::size_t end) {
+        Workspace work(ps, weights);
+        // Products in the order in which they are merged: those half a response apart first. Some do not exist.
+        std::vector<Step> steps;
+        for (std::size_t i = begin; i < end; ++i) {
+            for (std::size_t turn = 0; turn < packed; ++turn) {
+                const std::size_t product = reverse_bits(turn, weights.merges()), block = (first + i) * packed + product;
+                steps.push_back({i, product, block, block < blocks});
+            }
+        }
+        Merging merging(work, weights, packing_keys_);
+        for (std::size_t step = 0; step < steps.size();) {
+            Product products[together];
+            std::size_t now = 0, last = step;
+            for (; last < steps.size() && (now < together || !steps[last].exists); ++last) {
+                if (!steps[last].exists) continue;
+                products[now] = {steps[last].block, work.take()};
+                const Seed& seed = seeds[steps[last].response * (packed + 1) + steps[last].product];
+                draw(work, now, seed);
+                ++now;
+            }
+            multiply(work, weights, upload, products, now);
+            for (now = 0; step < last; ++step) {
+                merging.put(steps[step].exists ? products[now++].sums : nullptr);
+                if (u64* const sums = merging.whole()) {
+                    const std::size_t i = steps[step].response, from = static_cast<std::size_t>(offsets[i]);
+                    finish(work, sums, seeds[i * (packed + 1) + packed], out + starts[i], positions + from,
+                           static_cast<std::size_t>(offsets[i + 1]) - from, masks + from);
+                    work.spare.push_back(sums);
+                }
             }
         }
     });

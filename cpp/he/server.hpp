@@ -7,6 +7,7 @@
 #include <atomic>
 
 #include "base/secret_vector.hpp"
+#include "he/packing.hpp"
 #include "he/parameters.hpp"
 #include "he/weights.hpp"
 
@@ -37,29 +38,39 @@ private:
 
 class Server {
 public:
-    // Throws std::invalid_argument at a damaged key. The length is the caller's to check (public_key_bytes).
-    Server(unsigned ring_bits, const std::uint8_t* public_key, SeedSource seeds = os_seed);
+    // `keys`: the public key, then packing keys of these levels. Throws std::invalid_argument at a damaged key. Lengths
+    // are the caller's to check (public_key_bytes, packing_key_bytes).
+    Server(unsigned ring_bits, const std::uint8_t* keys, const std::vector<unsigned>& levels = {},
+           SeedSource seeds = os_seed);
 
     const Parameters& parameters() const { return *parameters_; }
+    // Whether all keys are there that packing these products needs.
+    bool can_pack(const Weights& weights) const;
 
-    // Responses first_block to first_block + blocks - 1, one after the other. Response i sends the coefficients
-    // positions [offsets[i], offsets[i + 1]), strictly increasing and outputs of its block, less masks (same order,
-    // modulo 2^l). Each is re-randomized and flooded anew. Constant time in weights and masks.
-    void respond(std::uint8_t* out, const Weights& weights, const Upload& upload, std::size_t first_block,
-                 std::size_t blocks, const std::int32_t* positions, const i64* offsets, const u64* masks,
-                 unsigned threads) const;
+    // Responses first to first + count - 1, one after the other. Response i sends the coefficients positions
+    // [offsets[i], offsets[i + 1]), strictly increasing and outputs of it, less masks (same order, modulo 2^l). Each
+    // product is re-randomized and each response flooded anew. Constant time in weights and masks.
+    void respond(std::uint8_t* out, const Weights& weights, const Upload& upload, std::size_t first, std::size_t count,
+                 const std::int32_t* positions, const i64* offsets, const u64* masks, unsigned threads) const;
 
 private:
+    // One product on its way into a response.
+    struct Product {
+        std::size_t block;
+        u64* sums;  // [2][primes][N]: c0 and c1, evaluations
+    };
     struct Workspace;
+    class Merging;
     void draw(Workspace& work, std::size_t slot, const Seed& seed) const;
-    void multiply(Workspace& work, const Weights& weights, const Upload& upload, std::size_t first_block,
-                  std::size_t blocks) const;
-    void finish(Workspace& work, std::size_t slot, std::uint8_t* out, const std::int32_t* positions, std::size_t useful,
-                const u64* masks) const;
+    void multiply(Workspace& work, const Weights& weights, const Upload& upload, const Product* products,
+                  std::size_t count) const;
+    void finish(Workspace& work, u64* sums, const Seed& seed, std::uint8_t* out, const std::int32_t* positions,
+                std::size_t useful, const u64* masks) const;
 
     std::shared_ptr<const Parameters> parameters_;
     SeedSource seeds_;
     AlignedVector<u64> key_;  // [primes][chunks][2][32] evaluations times 2^52
+    PackingKeys packing_keys_;
 };
 
 }  // namespace deepreduce::he

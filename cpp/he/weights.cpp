@@ -34,6 +34,7 @@ std::string text(double x) { return std::to_string(x); }
 Weights::Weights(unsigned ring_bits, const Shape& shape, const std::int16_t* w, unsigned threads, bool cached)
     : parameters_(he::parameters(ring_bits)), shape_(shape) {
     check_shape();
+    while ((std::size_t{1} << merges_) < shape.packed) ++merges_;
     measure(w);
     const std::size_t group_outputs = shape.outputs / shape.groups, group_inputs = shape.inputs / shape.groups;
     for (std::size_t b = 0; b < shape.blocks_out(); ++b) {
@@ -47,13 +48,13 @@ Weights::Weights(unsigned ring_bits, const Shape& shape, const std::int16_t* w, 
         words_ += inputs_.back() * parameters_->primes * parameters_->degree;
         largest_ = std::max(largest_, inputs_.back());
     }
-    const std::size_t area = shape.area_h * shape.area_w;
-    output_.assign(parameters_->degree, 0);
-    for (std::size_t m = 0; m < shape.block_outputs; ++m) {
-        for (std::size_t i = shape.kernel_h - 1; i < shape.area_h; ++i) {
-            for (std::size_t k = shape.kernel_w - 1; k < shape.area_w; ++k) {
-                output_[((m + 1) * shape.block_channels - 1) * area + i * shape.area_w + k] = 1;
-            }
+    const std::size_t n = parameters_->degree;
+    shifts_.resize(merges_ * parameters_->primes * n);
+    for (std::size_t merge = 0; merge < merges_; ++merge) {
+        for (std::size_t k = 0; k < parameters_->primes; ++k) {
+            u64* const x = shifts_.data() + (merge * parameters_->primes + k) * n;
+            x[spacing(merge)] = parameters_->ntts[k].prime.r.value;
+            ring::polynomial_kernels().forward(x, parameters_->ntts[k]);
         }
     }
     if (!cached) {
@@ -76,7 +77,7 @@ void Weights::check_shape() const {
     const Shape& s = shape_;
     const auto refuse = [](const std::string& why) { throw std::invalid_argument("weights: " + why); };
     for (std::size_t side : {s.outputs, s.inputs, s.groups, s.kernel_h, s.kernel_w, s.area_h, s.area_w,
-                             s.block_channels, s.block_outputs}) {
+                             s.block_channels, s.block_outputs, s.packed}) {
         if (side < 1 || side > (1u << 20)) refuse("a size is " + std::to_string(side) + ", must be 1 to 2^20");
     }
     if (s.outputs % s.groups || s.inputs % s.groups)
@@ -86,6 +87,10 @@ void Weights::check_shape() const {
     if (size > static_cast<double>(parameters_->degree)) {
         refuse("block_outputs * block_channels * area is " + text(size) +
                ", must be at most N = " + std::to_string(parameters_->degree) + "; use smaller blocks or tiles");
+    }
+    if ((s.packed & (s.packed - 1)) || s.block_channels % s.packed) {
+        refuse("packed is " + std::to_string(s.packed) + ", must be a power of two that divides block_channels = " +
+               std::to_string(s.block_channels));
     }
     if (s.blocks_in() > ring::max_dot_terms - 1) {
         refuse("there are " + std::to_string(s.blocks_in()) + " channel blocks, must be at most " +
@@ -112,9 +117,13 @@ void Weights::measure(const std::int16_t* w) {
         largest = std::max(largest, sum);
     }
     const double n = static_cast<double>(ps.degree), eta = lattice::error_eta;
-    // Before the switch: errors and rounded encodings of the upload, the encryption of zero (u e + e0 + s e1), the
-    // rounded mask, the flood.
-    const double before = static_cast<double>(static_cast<i64>(largest)) * (eta + 0.5) + (2 * n + 1) * eta + 0.5 +
+    // Of packing: for each merge the sum of `primes` N residues times errors of a key, which do not depend on each
+    // other. An error is a sum of 42 signs' halves: Hoeffding's bound for those, probability 2^-128.
+    const double packing = std::ldexp(1.0, lattice::prime_bits) * std::sqrt(static_cast<double>(merges_ * ps.primes) * n *
+                                                                            eta * 129 * std::log(2.0));
+    // Before the switch: errors and rounded encodings of the upload, the encryption of zero (u e + s e1), the rounded
+    // mask, the flood.
+    const double before = static_cast<double>(static_cast<i64>(largest)) * (eta + 0.5) + 2 * n * eta + 0.5 + packing +
                           4 * std::ldexp(1.0, static_cast<int>(ps.set.flood_bits));
     // After it: the roundings of the switch itself (c0, and c1 times a ternary secret), and the bits cut off. Those of
     // c1 are uniform, as c1 is, and independent of the secret: Hoeffding's bound with N terms, probability 2^-128.
@@ -134,26 +143,31 @@ void Weights::measure(const std::int16_t* w) {
 void Weights::transform(const std::int16_t* w, std::size_t b, u64* out) const {
     const Parameters& ps = *parameters_;
     AlignedVector<u64> evaluations(ps.degree);
-    std::vector<std::int16_t> small(ps.degree);
+    std::vector<std::int32_t> small(ps.degree);
     u64* const polynomial = evaluations.data();
-    std::int16_t* const coefficients = small.data();
+    std::int32_t* const coefficients = small.data();
     const auto& poly = ring::polynomial_kernels();
     const Shape& s = shape_;
     const std::size_t area = s.area_h * s.area_w, group_inputs = s.inputs / s.groups,
                       group_outputs = s.outputs / s.groups;
     const std::size_t kernel = s.kernel_h * s.kernel_w;
     for (std::size_t j = 0; j < inputs_[b]; ++j) {
-        std::fill(coefficients, coefficients + ps.degree, std::int16_t{0});
+        std::fill(coefficients, coefficients + ps.degree, 0);
         for (std::size_t m = 0; m < s.block_outputs && b * s.block_outputs + m < s.outputs; ++m) {
             const std::size_t output = b * s.block_outputs + m, group = output / group_outputs;
             for (std::size_t c = 0; c < s.block_channels; ++c) {
                 const std::size_t channel = (first_input_[b] + j) * s.block_channels + c;
                 if (channel < group * group_inputs || channel >= (group + 1) * group_inputs) continue;
                 const std::int16_t* const from = w + (output * group_inputs + channel - group * group_inputs) * kernel;
-                std::int16_t* const to = coefficients + ((m + 1) * s.block_channels - 1 - c) * area;
                 for (std::size_t u = 0; u < s.kernel_h; ++u) {
                     for (std::size_t v = 0; v < s.kernel_w; ++v) {
-                        to[(s.kernel_h - 1 - u) * s.area_w + s.kernel_w - 1 - v] = from[u * s.kernel_w + v];
+                        const std::size_t place = m * area + (s.kernel_h - 1 - u) * s.area_w + s.kernel_w - 1 - v;
+                        const std::int32_t value = from[u * s.kernel_w + v];
+                        if (place == 0 && c > 0) {
+                            coefficients[ps.degree - c] = -value;
+                        } else {
+                            coefficients[s.block_channels * place - c] = value;
+                        }
                     }
                 }
             }
@@ -161,7 +175,7 @@ void Weights::transform(const std::int16_t* w, std::size_t b, u64* out) const {
         for (std::size_t k = 0; k < ps.primes; ++k) {
             const ring::Prime& prime = ps.ntts[k].prime;
             for (std::size_t i = 0; i < ps.degree; ++i) {
-                const u64 value = static_cast<u64>(static_cast<i64>(coefficients[i]));
+                const u64 value = static_cast<u64>(i64{coefficients[i]});
                 polynomial[i] = value + (prime.p & (u64{0} - (value >> 63)));
             }
             poly.scale(polynomial, prime.r, ps.degree, prime);
@@ -173,10 +187,13 @@ void Weights::transform(const std::int16_t* w, std::size_t b, u64* out) const {
     }
 }
 
-bool Weights::is_output(std::size_t b, std::size_t position) const {
-    if (position >= output_.size() || !output_[position]) return false;
-    const std::size_t m = position / (shape_.block_channels * shape_.area_h * shape_.area_w);
-    return b * shape_.block_outputs + m < shape_.outputs;
+bool Weights::is_output(std::size_t r, std::size_t position) const {
+    const Shape& s = shape_;
+    const std::size_t area = s.area_h * s.area_w, apart = s.block_channels / s.packed;
+    const std::size_t place = position / s.block_channels, offset = position % s.block_channels;
+    const std::size_t m = place / area, row = place % area / s.area_w, column = place % area % s.area_w;
+    if (offset % apart || m >= s.block_outputs || row < s.kernel_h - 1 || column < s.kernel_w - 1) return false;
+    return (r * s.packed + offset / apart) * s.block_outputs + m < s.outputs;
 }
 
 void check_norm(unsigned ring_bits, double norm_squared, double outputs) {

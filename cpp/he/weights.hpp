@@ -10,17 +10,21 @@
 namespace deepreduce::he {
 
 // The operation on one tile: a valid convolution of stride 1 of `inputs` channels of area_h x area_w with `outputs`
-// kernels of kernel_h x kernel_w in `groups` groups. A polynomial carries block_channels channels, and a product
-// block_outputs outputs: block_outputs block_channels area_h area_w <= N.
+// kernels of kernel_h x kernel_w in `groups` groups. A polynomial carries Cw = block_channels channels, a product M =
+// block_outputs outputs, M Cw area_h area_w <= N, and a response P = `packed` products, a power of two that divides Cw.
 //
-//   upload j:            coefficient c A + i Aw + k                                = x[j Cw + c, i, k]
-//   weights (b, j):      coefficient m Cw A + (Cw-1-c) A + (kh-1-u) Aw + (kw-1-v)  = w[b M + m, channel, u, v]
-//   response b, output:  coefficient m Cw A + (Cw-1) A + (i+kh-1) Aw + (k+kw-1)    = y[b M + m, i, k]
+//   upload j:               coefficient c + Cw (i Aw + k)                                  = x[j Cw + c, i, k]
+//   weights (b, j):         coefficient Cw (m A + (kh-1-u) Aw + (kw-1-v)) - c              = w[b M + m, channel, u, v]
+//   product b, output:      coefficient Cw (m A + (i+kh-1) Aw + (k+kw-1))                  = y[b M + m, i, k]
+//   response r, output:     that of product r P + s, plus s Cw / P
+//
+// A negative coefficient is that of X^N = -1 times it.
 struct Shape {
-    std::size_t outputs, inputs, groups, kernel_h, kernel_w, area_h, area_w, block_channels, block_outputs;
+    std::size_t outputs, inputs, groups, kernel_h, kernel_w, area_h, area_w, block_channels, block_outputs, packed = 1;
 
     std::size_t blocks_in() const { return (inputs + block_channels - 1) / block_channels; }
     std::size_t blocks_out() const { return (outputs + block_outputs - 1) / block_outputs; }
+    std::size_t responses() const { return (blocks_out() + packed - 1) / packed; }
 };
 
 class Weights {
@@ -42,8 +46,16 @@ public:
     std::size_t scratch_words() const { return data_ ? 0 : largest_ * parameters_->primes * parameters_->degree; }
     std::size_t chunks() const { return parameters_->degree / 32; }
 
-    // Whether coefficient `position` of response b is an output; others must not leave the server.
-    bool is_output(std::size_t b, std::size_t position) const;
+    // Merges on the way from a product to a response: log2 P. The first takes two products Cw / 2 coefficients apart,
+    // each next one half of that; `shift(i)` are the evaluations [primes][N] of X to that power, times 2^52.
+    std::size_t merges() const { return merges_; }
+    std::size_t spacing(std::size_t merge) const { return shape_.block_channels >> (merge + 1); }
+    const u64* shift(std::size_t merge) const {
+        return shifts_.data() + merge * parameters_->primes * parameters_->degree;
+    }
+
+    // Whether coefficient `position` of response r is an output; others must not leave the server.
+    bool is_output(std::size_t r, std::size_t position) const;
 
     // Sum over the outputs of one tile of ||w_j||^2: this operation's part of B (params/lattice.hpp), per tile.
     double norm_squared() const { return norm_squared_; }
@@ -60,7 +72,8 @@ private:
     std::shared_ptr<const Parameters> parameters_;
     Shape shape_;
     std::vector<std::size_t> first_input_, inputs_, start_;
-    std::vector<std::uint8_t> output_;  // [N]: 1 + m where output m of a block may sit, else 0
+    std::size_t merges_ = 0;
+    AlignedVector<u64> shifts_;  // [merges][primes][N]
     std::size_t words_ = 0, largest_ = 0;  // of all blocks; inputs of the largest
     std::vector<std::int16_t> weights_;    // unless evaluations are cached
     std::unique_ptr<u64[], decltype(&std::free)> data_{nullptr, &std::free};

@@ -40,7 +40,7 @@ inline constexpr double error_sd = 3.2403703492039302;  // sqrt(21 / 2)
 inline constexpr std::size_t seed_bytes = 16;
 
 // A response keeps this many bits above l in c1 (all coefficients) and in c0 (useful ones): AGREEMENT.
-inline constexpr unsigned response_c1_bits = 11;
+inline constexpr unsigned response_c1_bits = 12;
 inline constexpr unsigned response_c0_bits = 6;
 
 // rlwe-8192 has room: at l = 64 the flood may take 2^83 and still decrypt (see `budget` in he/weights.cpp), 2^79 leaves

@@ -57,8 +57,45 @@ void subtract(u64* x, const u64* y, std::size_t n, const Prime& prime) {
 }
 
 template <class Lane>
-void dot(u64* out0, u64* out1, const u64* w, const u64* x, std::size_t terms, const u64* u, const u64* key,
-         const Prime& prime) {
+void add(u64* x, const u64* y, std::size_t n, const Prime& prime) {
+    const auto p = Lane::all(prime.p);
+    for (std::size_t i = 0; i < n; i += Lane::width) {
+        Lane::store(x + i, Lane::reduce_once(Lane::add(Lane::load(x + i), Lane::load(y + i)), p));
+    }
+}
+
+// x / 2 mod p for x < p: x, or x + p if x is odd, shifted.
+template <class Lane>
+typename Lane::Value half(typename Lane::Value x, typename Lane::Value p) {
+    const auto odd = Lane::subtract(Lane::all(0), Lane::bits_and(x, Lane::all(1)));  // all ones, or 0
+    return Lane::shift_right(Lane::add(x, Lane::bits_and(odd, p)), 1);
+}
+
+template <class Lane>
+void halves(u64* a, u64* other, const u64* b, const u64* c, std::size_t n, const Prime& prime) {
+    const auto p = Lane::all(prime.p);
+    for (std::size_t i = 0; i < n; i += Lane::width) {
+        auto sum = Lane::zero();
+        Lane::add_product(sum, Lane::load(b + i), Lane::load(c + i));
+        typename Lane::Value low, high;
+        Lane::split(sum, low, high);
+        const auto x = Lane::load(a + i), y = montgomery<Lane>(low, high, prime);
+        Lane::store(a + i, half<Lane>(Lane::reduce_once(Lane::add(x, y), p), p));
+        Lane::store(other + i, half<Lane>(difference<Lane>(x, y, p), p));
+    }
+}
+
+template <class Lane>
+void add_permuted(u64* x, const u64* y, const std::uint32_t* places, std::size_t n, const Prime& prime) {
+    const auto p = Lane::all(prime.p);
+    for (std::size_t i = 0; i < n; i += Lane::width) {
+        Lane::store(x + i, Lane::reduce_once(Lane::add(Lane::load(x + i), Lane::gather(y, places + i)), p));
+    }
+}
+
+template <class Lane>
+void dot(u64* out0, u64* out1, const u64* w, std::size_t stride, const u64* x, std::size_t terms, const u64* u,
+         const u64* key, const Prime& prime) {
     constexpr std::size_t lanes = Lane::dot_lanes, step = lanes * Lane::width;
     for (std::size_t at = 0; at < dot_width; at += step) {
         typename Lane::Sum sums[2][lanes];
@@ -74,8 +111,8 @@ void dot(u64* out0, u64* out1, const u64* w, const u64* x, std::size_t terms, co
         };
         for (std::size_t j = 0; j < terms; ++j) {
             // The weights come from memory once per inference, in the order of this loop, across its ends.
-            for (std::size_t line = 0; line < step; line += 8) Lane::prefetch(w + (j + 10) * dot_width + at + line);
-            accumulate(w + j * dot_width, x + j * 2 * dot_width);
+            for (std::size_t line = 0; line < step; line += 8) Lane::prefetch(w + (j + 10) * stride + at + line);
+            accumulate(w + j * stride, x + j * 2 * dot_width);
         }
         accumulate(u, key);
 #pragma GCC unroll 4
@@ -201,9 +238,10 @@ void inverse(u64* x, const Ntt& ntt);
 
 template <class Lane>
 constexpr polynomials::Kernels kernels_of() {
-    return {forward<Lane>, inverse<Lane>,   multiply<Lane>, scale<Lane>,     subtract<Lane>,    dot<Lane>,
-            embed<Lane>,   add_small<Lane>, encode<Lane>,   add_flood<Lane>, switch_down<Lane>, errors<Lane>,
-            ternary<Lane>, Lane::pack,      Lane::unpack,   all_below<Lane>};
+    return {forward<Lane>, inverse<Lane>,      multiply<Lane>, scale<Lane>, add<Lane>,       subtract<Lane>,
+            halves<Lane>,  add_permuted<Lane>, dot<Lane>,      embed<Lane>, add_small<Lane>, encode<Lane>,
+            add_flood<Lane>, switch_down<Lane>, errors<Lane>,  ternary<Lane>, Lane::pack,    Lane::unpack,
+            all_below<Lane>};
 }
 
 }  // namespace

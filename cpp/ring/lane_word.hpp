@@ -38,6 +38,7 @@ struct WordLane {
 
     static u64 load(const u64* p) { return *p; }
     static u64 load_small(const std::int8_t* p) { return static_cast<u64>(static_cast<i64>(*p)); }
+    static u64 gather(const u64* p, const std::uint32_t* places) { return p[*places]; }
     static void store(u64* p, u64 x) { *p = x; }
     static u64 all(u64 x) { return x; }
     static u64 add(u64 a, u64 b) { return a + b; }

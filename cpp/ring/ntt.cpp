@@ -20,7 +20,23 @@ u64 find_root(std::size_t n, u64 p) {
     }
 }
 
+unsigned log2_of(std::size_t n) {
+    unsigned bits = 0;
+    while ((std::size_t{1} << bits) < n) ++bits;
+    return bits;
+}
+
 }  // namespace
+
+std::vector<std::uint32_t> evaluation_powers(std::size_t n) {
+    const unsigned bits = log2_of(n);
+    std::vector<std::uint32_t> powers(n);
+    for (std::size_t i = 0; i < n; ++i) {
+        const std::size_t transposed = i / 64 * 64 + i % 8 * 8 + i / 8 % 8;
+        powers[i] = static_cast<std::uint32_t>(2 * reverse_bits(transposed, bits) + 1);
+    }
+    return powers;
+}
 
 Ntt::Ntt(std::size_t n, u64 p)
     : degree(n),
@@ -32,8 +48,7 @@ Ntt::Ntt(std::size_t n, u64 p)
       scale(factor_public(inverse_public(n, p), p)) {
     if (n < 64 || (n & (n - 1)) || (p - 1) % (2 * n))
         throw std::invalid_argument("NTT: the prime must be 1 mod 2N, N a power of two");
-    unsigned bits = 0;
-    while ((std::size_t{1} << bits) < n) ++bits;
+    const unsigned bits = log2_of(n);
     const u64 root = find_root(n, p), inverse_root = inverse_public(root, p);
     AlignedVector<u64> powers(n), inverses(n);  // of the twiddle number i: root^reverse(i)
     u64 a = 1, b = 1;

@@ -2,6 +2,8 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
+#include <vector>
 
 #include "base/aligned.hpp"
 #include "ring/prime.hpp"
@@ -48,5 +50,8 @@ struct Ntt {
 
     Ntt(std::size_t n, u64 p);  // n a power of two, 64 <= n, p = 1 mod 2n
 };
+
+// The powers of psi that a polynomial is evaluated at, in the order of evaluations: odd numbers below 2n.
+std::vector<std::uint32_t> evaluation_powers(std::size_t n);
 
 }  // namespace deepreduce::ring

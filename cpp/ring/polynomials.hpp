@@ -26,11 +26,16 @@ struct Kernels {
     void (*multiply)(u64* out, const u64* a, const u64* b, std::size_t n, const Prime& prime);
     // x = x f, for any x < 2^52
     void (*scale)(u64* x, const Factor& f, std::size_t n, const Prime& prime);
+    void (*add)(u64* x, const u64* y, std::size_t n, const Prime& prime);
     void (*subtract)(u64* x, const u64* y, std::size_t n, const Prime& prime);
-    // out0, out1 [32] = (sum over j < terms of w[j] x[j][0 or 1] + u key[0 or 1]) / 2^52; w is [terms][32], x is
-    // [terms][2][32], u is [32], key is [2][32].
-    void (*dot)(u64* out0, u64* out1, const u64* w, const u64* x, std::size_t terms, const u64* u, const u64* key,
-                const Prime& prime);
+    // a = (a + b c / 2^52) / 2 and difference = (a - b c / 2^52) / 2 mod p
+    void (*halves)(u64* a, u64* difference, const u64* b, const u64* c, std::size_t n, const Prime& prime);
+    // x[i] = x[i] + y[places[i]]; places, which are public, are below n.
+    void (*add_permuted)(u64* x, const u64* y, const std::uint32_t* places, std::size_t n, const Prime& prime);
+    // out0, out1 [32] = (sum over j < terms of w[j] x[j][0 or 1] + u key[0 or 1]) / 2^52; w is [terms][32], `stride`
+    // words from term to term, x is [terms][2][32], u is [32], key is [2][32].
+    void (*dot)(u64* out0, u64* out1, const u64* w, std::size_t stride, const u64* x, std::size_t terms, const u64* u,
+                const u64* key, const Prime& prime);
     // out = small mod p;  x = x + small mod p
     void (*embed)(u64* out, const std::int8_t* small, std::size_t n, const Prime& prime);
     void (*add_small)(u64* x, const std::int8_t* small, std::size_t n, const Prime& prime);

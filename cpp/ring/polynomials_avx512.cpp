@@ -22,6 +22,9 @@ struct IfmaLane {
     static Value load_small(const std::int8_t* p) {
         return _mm512_cvtepi8_epi64(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
     }
+    static Value gather(const u64* p, const std::uint32_t* places) {
+        return _mm512_i32gather_epi64(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(places)), p, 8);
+    }
     static void store(u64* p, Value x) { _mm512_store_si512(p, x); }
     static Value all(u64 x) { return _mm512_set1_epi64(static_cast<i64>(x)); }
     static Value add(Value a, Value b) { return _mm512_add_epi64(a, b); }

@@ -197,6 +197,11 @@ class HeClient:
     def public_key(self) -> bytes:
         """The message that opens a session: bytes [public_key_bytes]."""
 
+    def packing_keys(self, levels: Sequence[int]) -> bytes:
+        """
+        What merges at odd multiples of 2^level coefficients need: bytes [len(levels) * packing_key_bytes]. Fresh randomness every time.
+        """
+
     def encrypt(self, polynomials: Annotated[NDArray[numpy.uint64], dict(order='C', device='cpu', writable=False)], threads: int = 1) -> bytes:
         """
         polynomials: uint64 [n, N], modulo 2^l. Returns n uploads, bytes [n * upload_bytes].
@@ -222,7 +227,7 @@ class HeWeights:
     A linear operation's weight polynomials (cpp/he/weights.hpp has the layout).
     """
 
-    def __init__(self, ring_bits: int, w: Annotated[NDArray[numpy.int16], dict(order='C', device='cpu', writable=False)], groups: int, area_h: int, area_w: int, block_channels: int, block_outputs: int, threads: int = 1, cached: bool = True) -> None:
+    def __init__(self, ring_bits: int, w: Annotated[NDArray[numpy.int16], dict(order='C', device='cpu', writable=False)], groups: int, area_h: int, area_w: int, block_channels: int, block_outputs: int, packed: int = 1, threads: int = 1, cached: bool = True) -> None:
         """
         w: int16 [outputs, inputs / groups, kernel_h, kernel_w]. cached: evaluations are kept, else computed for every response. ValueError if it does not fit or its noise could be too large.
         """
@@ -244,6 +249,9 @@ class HeWeights:
     @property
     def blocks_out(self) -> int: ...
 
+    @property
+    def responses(self) -> int: ...
+
 class HeUpload:
     """
     The uploads of one tile as the server multiplies by them. Add from one thread at a time.
@@ -261,13 +269,14 @@ class HeUpload:
     def blocks(self) -> int: ...
 
 class HeServer:
-    """The server of the homomorphic phase for one client's public key."""
+    """The server of the homomorphic phase for one client's keys."""
 
-    def __init__(self, ring_bits: int, public_key: object) -> None: ...
+    def __init__(self, ring_bits: int, keys: object, levels: Sequence[int] = []) -> None:
+        """keys: the public key, then the packing keys of these levels."""
 
-    def respond(self, weights: HeWeights, upload: HeUpload, first_block: int, blocks: int, positions: Annotated[NDArray[numpy.int32], dict(order='C', device='cpu', writable=False)], offsets: Annotated[NDArray[numpy.int64], dict(order='C', device='cpu', writable=False)], masks: Annotated[NDArray[numpy.uint64], dict(order='C', device='cpu', writable=False)], threads: int = 1) -> bytes:
+    def respond(self, weights: HeWeights, upload: HeUpload, first: int, count: int, positions: Annotated[NDArray[numpy.int32], dict(order='C', device='cpu', writable=False)], offsets: Annotated[NDArray[numpy.int64], dict(order='C', device='cpu', writable=False)], masks: Annotated[NDArray[numpy.uint64], dict(order='C', device='cpu', writable=False)], threads: int = 1) -> bytes:
         """
-        The responses of output blocks first_block to first_block + blocks - 1, bytes. Response i carries the outputs at positions[offsets[i]:offsets[i + 1]] (int32 [k] strictly increasing within a response, int64 [blocks + 1]) less masks (uint64 [k]), modulo 2^l. Fresh randomness every time.
+        Responses first to first + count - 1, bytes. Response i carries the outputs at positions[offsets[i]:offsets[i + 1]] (int32 [k] strictly increasing within a response, int64 [count + 1]) less masks (uint64 [k]), modulo 2^l. Fresh randomness every time.
         """
 
 class LinearWeights:

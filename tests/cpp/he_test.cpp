@@ -134,6 +134,28 @@ void test_transform(const char* path) {
     }
 }
 
+// An automorphism permutes evaluations as it moves coefficients.
+void test_automorphisms(const char* path) {
+    const auto& poly = ring::polynomial_kernels();
+    for (unsigned l : {32u, 64u}) {
+        const auto ps = he::parameters(l);
+        const std::size_t n = ps->degree;
+        for (unsigned level = 0; (std::size_t{1} << level) < n; ++level) {
+            const u64 p = ps->ntts[0].prime.p;
+            const auto a = random_residues(n, p);
+            AlignedVector<u64> x = a, moved(n), permuted(n, 0);
+            for (std::size_t e = 0; e < n; ++e) {
+                const std::size_t to = e * ((n >> level) + 1) % (2 * n);
+                moved[to % n] = to < n ? a[e] : (p - a[e]) % p;
+            }
+            poly.forward(x.data(), ps->ntts[0]);
+            poly.forward(moved.data(), ps->ntts[0]);
+            poly.add_permuted(permuted.data(), x.data(), he::automorphism(level, *ps).data(), n, ps->ntts[0].prime);
+            expect(permuted == moved, "automorphism of evaluations", path);
+        }
+    }
+}
+
 void test_elementwise(const char* path) {
     const auto& poly = ring::polynomial_kernels();
     const std::size_t n = 512;
@@ -156,6 +178,23 @@ void test_elementwise(const char* path) {
         out = a;
         poly.subtract(out.data(), b.data(), n, prime);
         for (std::size_t i = 0; i < n; ++i) expect(out[i] == (a[i] + p - b[i]) % p, "subtract", path);
+        out = a;
+        poly.add(out.data(), b.data(), n, prime);
+        for (std::size_t i = 0; i < n; ++i) expect(out[i] == (a[i] + b[i]) % p, "add", path);
+        AlignedVector<u64> sum = a, difference(n), product(n);
+        const auto c = random_residues(n, p);
+        poly.multiply(product.data(), b.data(), c.data(), n, prime);
+        poly.halves(sum.data(), difference.data(), b.data(), c.data(), n, prime);
+        for (std::size_t i = 0; i < n; ++i) {
+            expect(2 * sum[i] % p == (a[i] + product[i]) % p && sum[i] < p, "half of a sum", path);
+            const u64 rest = (a[i] + p - product[i]) % p;
+            expect(2 * difference[i] % p == rest && difference[i] < p, "half of a difference", path);
+        }
+        std::vector<std::uint32_t> places(n);
+        for (std::size_t i = 0; i < n; ++i) places[i] = static_cast<std::uint32_t>(i * 37 % n);
+        out = a;
+        poly.add_permuted(out.data(), b.data(), places.data(), n, prime);
+        for (std::size_t i = 0; i < n; ++i) expect(out[i] == (a[i] + b[places[i]]) % p, "add_permuted", path);
 
         std::vector<std::int8_t> small(n);
         for (std::size_t i = 0; i < n; ++i) small[i] = static_cast<std::int8_t>(i % 256 - 128);
@@ -221,7 +260,7 @@ void test_dot(const char* path) {
             std::fill(w.begin(), w.end(), p - 1), std::fill(x.begin(), x.end(), p - 1);  // the largest sums
         const auto u = random_residues(32, p), key = random_residues(64, p);
         AlignedVector<u64> out(64);
-        poly.dot(out.data(), out.data() + 32, w.data(), x.data(), terms, u.data(), key.data(), prime);
+        poly.dot(out.data(), out.data() + 32, w.data(), 32, x.data(), terms, u.data(), key.data(), prime);
         for (std::size_t i = 0; i < 64; ++i) {
             u128 sum = static_cast<u128>(u[i % 32]) * key[i] % p;
             for (std::size_t j = 0; j < terms; ++j) sum += static_cast<u128>(w[j * 32 + i % 32]) * x[j * 64 + i] % p;
@@ -331,60 +370,71 @@ void test_samplers(const char* path) {
 }
 
 // A whole exchange with fixed seeds gives the same bytes on every path, and the same as when this test was written.
-void test_transcript(const char* path, unsigned l, u64 expected, bool cached) {
+void test_transcript(const char* path, unsigned l, std::size_t packed, u64 expected, bool cached) {
     he::Client client(l, insecure_fixed_seeds(1));
-    he::Server server(l, client.public_key().data(), insecure_fixed_seeds(2));
     const auto& ps = client.parameters();
-    const he::Shape shape = {5, 4, 1, 3, 3, 8, 8, 2, 3};
+    const std::vector<unsigned> levels = {0, 1};
+    std::vector<std::uint8_t> keys = client.public_key();
+    keys.resize(keys.size() + levels.size() * ps.packing_key_bytes());
+    client.packing_keys(keys.data() + ps.public_key_bytes(), levels);
+    he::Server server(l, keys.data(), levels, insecure_fixed_seeds(2));
+    // Two responses each: products of three outputs and two, or four products of one output and one.
+    const he::Shape shape = {5, 4, 1, 3, 3, 8, 8, packed == 1 ? 2u : 4u, packed == 1 ? 3u : 1u, packed};
     std::vector<std::int16_t> w(5 * 4 * 9);
     for (std::size_t i = 0; i < w.size(); ++i) w[i] = static_cast<std::int16_t>(i * 7919 % 4095) - 2047;
+    w[40] = std::numeric_limits<std::int16_t>::min();
     const he::Weights weights(l, shape, w.data(), 1, cached);
-    std::vector<u64> x(2 * ps.degree, 0);
-    for (std::size_t j = 0; j < 2; ++j) {
-        for (std::size_t i = 0; i < 128; ++i) x[j * ps.degree + i] = (i + 128 * j) * 0x9e3779b97f4a7c15;
+    expect(server.can_pack(weights), "the keys that packing needs", path);
+    const std::size_t uploads = shape.blocks_in(), channels = shape.block_channels;
+    std::vector<u64> x(4 * 64), polynomials(uploads * ps.degree, 0);
+    for (std::size_t i = 0; i < x.size(); ++i) {
+        x[i] = i * 0x9e3779b97f4a7c15;
+        const std::size_t c = i / 64;
+        polynomials[c / channels * ps.degree + c % channels + channels * (i % 64)] = x[i];
     }
-    std::vector<std::uint8_t> sent(2 * ps.upload_bytes());
-    client.encrypt(sent.data(), x.data(), 2, 2);
-    he::Upload upload(l, 2);
-    upload.add(sent.data(), 1, 1);
-    upload.add(sent.data() + ps.upload_bytes(), 1, 1);
+    std::vector<std::uint8_t> sent(uploads * ps.upload_bytes());
+    client.encrypt(sent.data(), polynomials.data(), uploads, 2);
+    he::Upload upload(l, uploads);
+    for (std::size_t i = 0; i < uploads; ++i) upload.add(sent.data() + i * ps.upload_bytes(), 1, 1);
 
     std::vector<std::int32_t> positions;
     std::vector<i64> offsets = {0};
-    for (std::size_t b = 0; b < 2; ++b) {
+    std::size_t bytes = 0;
+    for (std::size_t r = 0; r < shape.responses(); ++r) {
         for (std::size_t i = 0; i < ps.degree; ++i) {
-            if (weights.is_output(b, i)) positions.push_back(static_cast<std::int32_t>(i));
+            if (weights.is_output(r, i)) positions.push_back(static_cast<std::int32_t>(i));
         }
         offsets.push_back(static_cast<i64>(positions.size()));
+        bytes += ps.response_bytes(static_cast<std::size_t>(offsets[r + 1] - offsets[r]));
     }
-    expect(positions.size() == 5 * 36, "outputs of the blocks", path);
+    expect(shape.responses() == 2 && positions.size() == 5 * 36, "outputs of the responses", path);
     std::vector<u64> masks(positions.size()), shares(positions.size());
     for (std::size_t i = 0; i < masks.size(); ++i) masks[i] = i * 0xbf58476d1ce4e5b9;
-    std::vector<std::uint8_t> answer(ps.response_bytes(108) + ps.response_bytes(72));
+    std::vector<std::uint8_t> answer(bytes);
     server.respond(answer.data(), weights, upload, 0, 2, positions.data(), offsets.data(), masks.data(), 2);
     client.decrypt(shares.data(), answer.data(), positions.data(), offsets.data(), 2, 1);
 
     const u64 mask = ~u64{0} >> (64 - l);
-    for (std::size_t o = 0, at = 0; o < 5; ++o) {
-        for (std::size_t i = 0; i < 6; ++i) {
-            for (std::size_t k = 0; k < 6; ++k, ++at) {
-                u64 y = 0;
-                for (std::size_t c = 0; c < 4; ++c) {
-                    for (std::size_t u = 0; u < 3; ++u) {
-                        for (std::size_t v = 0; v < 3; ++v) {
-                            y += x[c / 2 * ps.degree + c % 2 * 64 + (i + u) * 8 + k + v] *
-                                 static_cast<u64>(i64{w[((o * 4 + c) * 3 + u) * 3 + v]});
-                        }
-                    }
+    for (std::size_t at = 0; at < positions.size(); ++at) {
+        const std::size_t r = at >= static_cast<std::size_t>(offsets[1]), position = static_cast<std::size_t>(positions[at]);
+        const std::size_t product = r * packed + position % channels / (channels / packed), place = position / channels;
+        const std::size_t o = product * shape.block_outputs + place / 64, i = place % 64 / 8 - 2, k = place % 8 - 2;
+        u64 y = 0;
+        for (std::size_t c = 0; c < 4; ++c) {
+            for (std::size_t u = 0; u < 3; ++u) {
+                for (std::size_t v = 0; v < 3; ++v) {
+                    y += x[c * 64 + (i + u) * 8 + k + v] * static_cast<u64>(i64{w[((o * 4 + c) * 3 + u) * 3 + v]});
                 }
-                expect(shares[at] == ((y - masks[at]) & mask), "share of a convolution", path);
             }
         }
+        expect(shares[at] == ((y - masks[at]) & mask), "share of a convolution", path);
     }
-    u64 hash = digest(client.public_key().data(), client.public_key().size());
+    u64 hash = digest(keys.data(), keys.size());
     hash = digest(sent.data(), sent.size(), hash);
     hash = digest(answer.data(), answer.size(), hash);
-    if (hash != expected) std::printf("transcript of %u bits: 0x%016llx\n", l, static_cast<unsigned long long>(hash));
+    if (hash != expected) {
+        std::printf("transcript of %u bits, %zu packed: 0x%016llx\n", l, packed, static_cast<unsigned long long>(hash));
+    }
     expect(hash == expected, "transcript digest", path);
 }
 
@@ -398,11 +448,16 @@ int main() {
         test_bits(name);
         test_transform(name);
         test_elementwise(name);
+        test_automorphisms(name);
         test_dot(name);
         test_samplers(name);
-        for (bool cached : {true, false}) test_transcript(name, 32, 0xbc3974bd7b8b89b4, cached);
-        for (bool cached : {true, false}) test_transcript(name, 41, 0xddab9876c5eb9fea, cached);
-        for (bool cached : {true, false}) test_transcript(name, 64, 0xb251b9c71ccaf8f0, cached);
+        for (bool cached : {true, false}) {
+            test_transcript(name, 32, 1, 0x5a40b16876ffcb2d, cached);
+            test_transcript(name, 41, 1, 0x925535ef66cab190, cached);
+            test_transcript(name, 64, 1, 0x4ae7f8364ad665c9, cached);
+            test_transcript(name, 32, 4, 0x9240bff53384e6a4, cached);
+            test_transcript(name, 64, 4, 0x21cec862dd989e03, cached);
+        }
         std::printf("%s: done\n", name);
     }
     if (failures) std::printf("%d failures\n", failures);

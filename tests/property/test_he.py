@@ -20,9 +20,11 @@ def ops(draw, degree: int) -> Op:
     area = (draw(st.integers(kernel[0], 12)), draw(st.integers(kernel[1], 12)))
     inputs, outputs = groups * draw(st.integers(1, 5)), groups * draw(st.integers(1, 5))
     size = area[0] * area[1]
-    block_channels = draw(st.integers(1, min(inputs + 1, degree // size)))
+    packed = 1 << draw(st.integers(0, min(5, (degree // size).bit_length() - 1)))
+    most = max(1, min(inputs + 1, degree // size) // packed)
+    block_channels = packed * draw(st.integers(1, most))
     block_outputs = draw(st.integers(1, min(outputs + 1, degree // (size * block_channels))))
-    return Op(outputs, inputs, groups, kernel, area, block_channels, block_outputs, degree)
+    return Op(outputs, inputs, groups, kernel, area, block_channels, block_outputs, degree, packed)
 
 
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

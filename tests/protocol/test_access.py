@@ -144,7 +144,7 @@ def test_a_context_that_trusts_one_authority_trusts_no_other(certificates):
 
 
 def hello(**changes):
-    fields = {"version": 5, "protocol": "ot", "batch": 1, "token": None, "known": None, "identity": "0" * 64,
+    fields = {"version": 6, "protocol": "ot", "batch": 1, "token": None, "known": None, "identity": "0" * 64,
               "keeps": False, **changes}  # fmt: skip
     return json.dumps(fields).encode()
 

@@ -173,7 +173,7 @@ def test_closing_ends_sessions_that_have_not_begun():
 
 def test_a_client_that_reads_nothing_does_not_hold_up_the_end():
     """The server waits for it as long as for any other, not until its own sending fails."""
-    hello = b'{"version": 5, "protocol": "ot", "batch": 1, "token": null, ' + REST
+    hello = b'{"version": 6, "protocol": "ot", "batch": 1, "token": null, ' + REST
     with serving(PLAN, WEIGHTS, timeout_s=20) as (party, port), socket.create_connection(("127.0.0.1", port)) as sock:
         party.plan_bytes = bytes(1 << 26)  # more than any socket buffers
         sock.sendall(HEADER.pack(Kind.HELLO, 0, 0, len(hello)) + hello)
@@ -244,9 +244,9 @@ REST = b'"known": null, "identity": "' + b"0" * 64 + b'", "keeps": false}'
     "hello",
     [b"", b"{", b"[]", b'{"version": 1}', b"[" * 4000, b"x" * 5000,
      b'{"version": "2", "protocol": "ot", "batch": 1, "token": null, ' + REST,
-     b'{"version": 5, "protocol": "ot", "batch": 100000, "token": null, ' + REST,
-     b'{"version": 5, "protocol": "ot", "batch": true, "token": null, ' + REST,
-     b'{"version": 5, "protocol": "ot", "batch": 1, "token": null, ' + REST.replace(b"0", b"g")],
+     b'{"version": 6, "protocol": "ot", "batch": 100000, "token": null, ' + REST,
+     b'{"version": 6, "protocol": "ot", "batch": true, "token": null, ' + REST,
+     b'{"version": 6, "protocol": "ot", "batch": 1, "token": null, ' + REST.replace(b"0", b"g")],
 )  # fmt: skip
 def test_damaged_hellos(weighed, hello):
     """Not even the version is told to whom cannot greet; the server goes on."""
@@ -263,7 +263,7 @@ def test_damaged_hellos(weighed, hello):
 
 
 def test_a_token_that_is_no_text_is_a_wrong_token(caplog):
-    hello = b'{"version": 5, "protocol": "ot", "batch": 1, "token": "\\ud800", ' + REST
+    hello = b'{"version": 6, "protocol": "ot", "batch": 1, "token": "\\ud800", ' + REST
     with (
         serving(PLAN, WEIGHTS, token="open sesame") as (_, port),
         socket.create_connection(("127.0.0.1", port)) as sock,

@@ -21,6 +21,7 @@ class Op:
     block_channels: int
     block_outputs: int
     degree: int
+    packed: int = 1
 
     @property
     def blocks_in(self) -> int:
@@ -31,6 +32,16 @@ class Op:
         return -(-self.outputs // self.block_outputs)
 
     @property
+    def responses(self) -> int:
+        return -(-self.blocks_out // self.packed)
+
+    @property
+    def levels(self) -> list[int]:
+        """Levels of the packing keys, first merge first."""
+        spacings = [self.block_channels >> merge for merge in range(1, self.packed.bit_length())]
+        return [(spacing & -spacing).bit_length() - 1 for spacing in spacings]
+
+    @property
     def out(self) -> tuple[int, int]:
         return self.area[0] - self.kernel[0] + 1, self.area[1] - self.kernel[1] + 1
 
@@ -38,23 +49,28 @@ class Op:
         """x: uint64 [inputs, area_h, area_w] -> uint64 [blocks_in, N]."""
         area = self.area[0] * self.area[1]
         polynomials = np.zeros((self.blocks_in, self.degree), np.uint64)
-        for j in range(self.blocks_in):
-            block = x[j * self.block_channels : (j + 1) * self.block_channels].reshape(-1)
-            polynomials[j, : block.size] = block
         assert self.block_channels * area <= self.degree
+        for channel in range(self.inputs):
+            block, c = divmod(channel, self.block_channels)
+            polynomials[block, c : c + self.block_channels * area : self.block_channels] = x[channel].reshape(-1)
         return polynomials
 
-    def positions(self) -> tuple[np.ndarray, np.ndarray]:
-        """Useful coefficients of all responses, in the order of the outputs, and where each response begins."""
+    def useful(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Useful coefficients of all responses, rising in each, where each response begins, and the flattened place of
+        each coefficient in the outputs.
+        """
         area = self.area[0] * self.area[1]
         i, k = np.meshgrid(*map(np.arange, self.out), indexing="ij")
         one = ((i + self.kernel[0] - 1) * self.area[1] + k + self.kernel[1] - 1).reshape(-1)
-        cuts, positions = [0], []
-        for b in range(self.blocks_out):
-            for m in range(min(self.block_outputs, self.outputs - b * self.block_outputs)):
-                positions.append(((m + 1) * self.block_channels - 1) * area + one)
-            cuts.append(sum(p.size for p in positions))
-        return np.concatenate(positions).astype(np.int32), np.array(cuts, np.int64)
+        found: list[list[tuple[int, int]]] = [[] for _ in range(self.responses)]
+        for output in range(self.outputs):
+            block, m = divmod(output, self.block_outputs)
+            response, product = divmod(block, self.packed)
+            at = self.block_channels * (m * area + one) + product * (self.block_channels // self.packed)
+            found[response] += [(int(position), output * one.size + n) for n, position in enumerate(at)]
+        pairs = np.array([pair for response in found for pair in sorted(response)])
+        cuts = np.cumsum([0, *map(len, found)])
+        return pairs[:, 0].astype(np.int32), cuts.astype(np.int64), pairs[:, 1]
 
     def convolve(self, x: np.ndarray, w: np.ndarray) -> np.ndarray:
         """The integer convolution modulo 2^64: uint64 [outputs, out_h, out_w]."""
@@ -84,13 +100,13 @@ class Exchange:
     cached: bool = True
 
     def __post_init__(self):
-        self.client = _core.HeClient(self.bits)
-        self.server = _core.HeServer(self.bits, self.client.public_key())
-        op = self.op
+        op, self.client = self.op, _core.HeClient(self.bits)
+        keys = self.client.public_key() + self.client.packing_keys(op.levels)
+        self.server = _core.HeServer(self.bits, keys, op.levels)
         self.weights = _core.HeWeights(
-            self.bits, self.w, op.groups, *op.area, op.block_channels, op.block_outputs, 2, self.cached
+            self.bits, self.w, op.groups, *op.area, op.block_channels, op.block_outputs, op.packed, 2, self.cached
         )
-        self.positions, self.offsets = op.positions()
+        self.positions, self.offsets, self.places = op.useful()
 
     def upload(self, x: np.ndarray, threads: int = 1):
         upload = _core.HeUpload(self.bits, self.op.blocks_in)
@@ -99,11 +115,12 @@ class Exchange:
 
     def respond(self, upload, masks: np.ndarray, threads: int = 1) -> bytes:
         return self.server.respond(
-            self.weights, upload, 0, self.op.blocks_out, self.positions, self.offsets, masks, threads
+            self.weights, upload, 0, self.op.responses, self.positions, self.offsets, masks, threads
         )
 
     def decrypt(self, responses: bytes, threads: int = 1) -> np.ndarray:
         return self.client.decrypt_many(responses, self.positions, self.offsets, threads)
 
     def expected(self, x: np.ndarray, masks: np.ndarray) -> np.ndarray:
-        return (self.op.convolve(x, self.w).reshape(-1) - masks) & np.uint64(2**self.bits - 1)
+        """What the client should have: ``masks`` are in the order of the coefficients."""
+        return (self.op.convolve(x, self.w).reshape(-1)[self.places] - masks) & np.uint64(2**self.bits - 1)

@@ -37,7 +37,7 @@ def conv(
 
 def plan_of(*ops, input_shape=(2, 6, 5), ring_bits=32, output=None):
     name = "rlwe-4096" if ring_bits <= 32 else "rlwe-8192"
-    return Plan(2, FixedPoint(ring_bits, 4), input_shape, ops, output or ops[-1].name, name)
+    return Plan(3, FixedPoint(ring_bits, 4), input_shape, ops, output or ops[-1].name, name)
 
 
 def resnet18(width=64, classes=100):

@@ -8,7 +8,7 @@ import resource
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from types import TracebackType
@@ -40,6 +40,7 @@ class ServerStart:
 
     plan: Path
     weights: Path
+    link_rate: int
     threads: int
     timeout_s: float
     cpu_path: str
@@ -138,6 +139,7 @@ def run_server(pipe: Connection, start: ServerStart) -> ServerReport:
     plan = read_plan(start.plan)
     tls = None if start.tls is None else server_context(start.tls / CERTIFICATE_FILE, start.tls / KEY_FILE)
     weights = read_weights(start.weights, plan)
+    plan = replace(plan, link_rate=start.link_rate)
     with Server(
         plan,
         weights,

@@ -9,7 +9,7 @@ import statistics
 import tempfile
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from ..inference.client.client import Mode
 from ..inference.transport.meter import OpPhase, Phase, Run
 from ..plan import INPUT, OUTPUT, MaxPool, Plan, Relu, Rescale, digest, predict, read_plan, read_weights, shapes
 from ..plan.cost.latency import Seconds, op_seconds
-from ..plan.cost.network_link import parse_link
+from ..plan.cost.network_link import layout_rate, parse_link
 from ..plan.cost.traffic import Prediction
 from ..plan.execution.messages import DEFAULT, Protocol
 from ..plan.reference import run as run_reference, wrap
@@ -77,8 +77,9 @@ def bench(
     options, progress = options or BenchOptions(), on_progress or no_progress
     check_options(options)
     link = parse_link(options.network)
-    plan = read_plan(folder / PLAN_FILE)
-    weights = read_weights(folder / WEIGHTS_FILE, plan)
+    exported = read_plan(folder / PLAN_FILE)
+    weights = read_weights(folder / WEIGHTS_FILE, exported)
+    plan = exported if link is None else replace(exported, link_rate=layout_rate(link))
     prediction = predict(plan, options.protocol, options.batch)
     expected = op_seconds(plan, options.protocol, options.batch, link=link, prediction=prediction)
     whole = sum(expected.values(), Seconds())
@@ -118,7 +119,8 @@ def bench(
                 ("offline", [run.offline.seconds for run in client.runs]),
             )
         },
-        "plan_digest": digest(plan),
+        "plan_digest": digest(exported),
+        "link_rate": plan.link_rate,
         "protocol": options.protocol,
         "network": options.network,
         "link": None if link is None else asdict(link),
@@ -173,7 +175,9 @@ def _measure(
             tls = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="deepreduce-")))
             make_certificates(tls, ("localhost", "127.0.0.1"), ())
         progress("prepare the model", 0, 1)
-        start = ServerStart(folder / PLAN_FILE, folder / WEIGHTS_FILE, options.threads, options.timeout_s, path, tls)
+        start = ServerStart(
+            folder / PLAN_FILE, folder / WEIGHTS_FILE, plan.link_rate, options.threads, options.timeout_s, path, tls
+        )
         server = stack.enter_context(Party("server", run_server, start))
         port = server.receive(progress)
         if link is not None:

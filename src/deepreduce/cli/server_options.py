@@ -99,6 +99,15 @@ MaxDiskOption = Annotated[str, typer.Option(metavar="SIZE", help="Maximum size o
 MaxClientDiskOption = Annotated[
     str, typer.Option(metavar="SIZE", help="Maximum size of one client's part of the store.", rich_help_panel=LIMITS)
 ]
+LinkOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="lan|wan|RATE,RTT",
+        help="Lay ciphertexts out for clients on this link (200Mbit,20ms): slower ones get fewer bytes.",
+        show_default="as exported",
+        rich_help_panel=LIMITS,
+    ),
+]
 MaxWeightsOption = Annotated[
     str | None,
     typer.Option(
@@ -158,6 +167,7 @@ class ServeOptions:
     max_disk: str
     max_client_disk: str
     max_weights: str | None
+    link: str | None
     rate: float | None
     threads: int
     workers: int | None

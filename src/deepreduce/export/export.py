@@ -17,7 +17,7 @@ from ..data import load
 from ..data.dataset import Dataset, Split
 from ..errors import DataError, DeepReduceError, SettingError, nearest
 from ..networks.network import Network
-from ..plan import Plan, pictures_of
+from ..plan import LINK_RATE, Plan, pictures_of
 from ..plan.preprocessing import normalized_by
 from ..plan.validation import MAX_WEIGHT_BITS
 from ..progress import Progress, no_progress
@@ -97,6 +97,7 @@ def export_network(
     std: Sequence[float] | None = None,
     classes: Sequence[str] = (),
     merge: bool = True,
+    link_rate: int = LINK_RATE,
     ring_bits: RingBits = "auto",
     weight_bits: int = MAX_WEIGHT_BITS,
     activation_bits: int = ACTIVATION_BITS,
@@ -110,12 +111,13 @@ def export_network(
     ``calibration`` are pictures uint8 [n, C, H, W], which ``mean`` and ``std`` (of the 0..1 scale) normalize, or real
     inputs [n, C, H, W] as the network takes them (then the plan takes arrays, not pictures). ``evaluate`` is the split,
     called ``split``, whose accuracy is measured in floating point and in the plan's integers. ``merge`` composes linear
-    ops where that makes them cheaper. Raises `ModelError` for what no plan can have, `PlanError` where no ring will do.
+    ops where that makes them cheaper over a link of ``link_rate`` bits per second, for which the plan also lays out its
+    ciphertexts. Raises `ModelError` for what no plan can have, `PlanError` where no ring will do.
     """
     started = time.perf_counter()
     report: Progress = progress or no_progress
     report("lower and merge", 0, 1)
-    lowered, before, after = lowered_of(network, merge=merge)
+    lowered, before, after = lowered_of(network, merge=merge, link_rate=link_rate)
     pixels = _samples(calibration)
     pictures = None
     if pixels.dtype == np.uint8:
@@ -133,6 +135,7 @@ def export_network(
     plan, weights, notices = quantized(
         lowered, inputs, ring_bits, weight_bits, activation_bits, input_fraction, progress
     )
+    plan = replace(plan, link_rate=link_rate)
     if shape_known := pictures is not None and pictures.shape[0] in (1, 3):
         plan = replace(plan, pictures=pictures)
     elif pictures is not None:
@@ -167,6 +170,7 @@ def export_point(
     evaluate: int | None = None,
     split: str = "validation",
     merge: bool = True,
+    link_rate: int = LINK_RATE,
     data: Dataset | None = None,
     ring_bits: RingBits = "auto",
     weight_bits: int = MAX_WEIGHT_BITS,
@@ -192,6 +196,7 @@ def export_point(
         std=data.std,
         classes=data.classes,
         merge=merge,
+        link_rate=link_rate,
         ring_bits=ring_bits,
         weight_bits=weight_bits,
         activation_bits=activation_bits,
@@ -204,12 +209,12 @@ def export_point(
     return replace(exported, source=source, notices=(*data.notices, *exported.notices))
 
 
-def lowered_of(network: Network, *, merge: bool = True) -> tuple[Lowered, int, int]:
+def lowered_of(network: Network, *, merge: bool = True, link_rate: int = LINK_RATE) -> tuple[Lowered, int, int]:
     """Return a network's ops, ready to be quantized, and how many of them were linear before and after merging."""
     lowered = lower(network)
     before = convs(lowered)
     if merge:
-        lowered = merge_ops(lowered)
+        lowered = merge_ops(lowered, link_rate=link_rate)
     return with_rescales(lowered), before, convs(lowered)
 
 

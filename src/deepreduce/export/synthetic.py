@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ..errors import SettingError
 from ..networks.source import ModelSource
-from ..plan import Conv, FixedPoint, Linear, Plan
+from ..plan import LINK_RATE, Conv, FixedPoint, Linear, Plan
 from ..plan.validation import MAX_WEIGHT_BITS
 from ..reduce import reduce_to
 from .lowering.ir import Array, Lowered
@@ -41,13 +41,15 @@ def plan_of(
     weight_bits: int = MAX_WEIGHT_BITS,
     calibration_images: int = 2,
     merge: bool = True,
+    link_rate: int = LINK_RATE,
 ) -> tuple[Plan, Weights]:
     """Return a valid plan of ``network`` (a zoo name or ``file.py:factory``) reduced to ``point``, and random weights.
 
     Images have ``channels`` x ``image`` x ``image`` values, before the point's rho. Each output channel's weights have
     the largest magnitude that ``weight_bits`` hold (fewer for networks whose weights the server cannot hide at l <= 32:
     ResNet34, wide ones, 64x64 images); activations of the random images that calibrate the plan stay within
-    2^activation_bits. ``merge`` moves padding to the front of linear segments and composes their ops. The same
+    2^activation_bits. ``merge`` moves padding to the front of linear segments and composes their ops; ``link_rate``
+    (bits per second) is the link that it and the layout of ciphertexts are for. The same
     arguments give the same plan. Raises `ModelError`, `PointError`, `SettingError`, or `PlanError` where the ring is
     too small.
     """
@@ -67,9 +69,10 @@ def plan_of(
     full = ModelSource(network, width).build((channels, image, image), classes)
     rng = np.random.default_rng(seed)
     lowered = with_random_weights(lower(reduce_to(full, point or "full", front_padding=merge)), rng)
-    lowered = with_rescales(merge_ops(lowered, ring_bits=ring_bits) if merge else lowered)
+    lowered = with_rescales(merge_ops(lowered, ring_bits=ring_bits, link_rate=link_rate) if merge else lowered)
     images = random_images(lowered.input_shape, rng, calibration_images)
-    return quantize(lowered, images, FixedPoint(ring_bits, input_fraction), activation_bits, weight_bits)
+    plan, weights = quantize(lowered, images, FixedPoint(ring_bits, input_fraction), activation_bits, weight_bits)
+    return replace(plan, link_rate=link_rate), weights
 
 
 def with_random_weights(lowered: Lowered, rng: np.random.Generator) -> Lowered:

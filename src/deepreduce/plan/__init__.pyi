@@ -1,12 +1,13 @@
 from .cost.traffic import Prediction as Prediction, predict as predict
 from .execution.maxpool import tournament as tournament
-from .execution.packing import Packing as Packing, packings as packings
+from .execution.packing import Packing as Packing, packing_levels as packing_levels, packings as packings
 from .execution.schedule import offline_waves as offline_waves, online_levels as online_levels
 from .npy import read_array as read_array
 from .preprocessing import normalized as normalized, pictures_of as pictures_of
 from .reference import answers as answers, decode_output as decode_output, encode_input as encode_input, run as run
 from .schema import (
     INPUT as INPUT,
+    LINK_RATE as LINK_RATE,
     OUTPUT as OUTPUT,
     PARAMETER_SETS as PARAMETER_SETS,
     VERSION as VERSION,

@@ -14,7 +14,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-VERSION = 2
+VERSION = 3
 INPUT = "input"  # the name by which ops refer to the image
 OUTPUT = "output"  # reserved: the cost of sending the result is booked under it
 
@@ -170,6 +170,7 @@ class ParameterSet:
 
 PICTURE_BITS = 16  # fractional bits of a Pictures' mean and std
 PRIME_BITS = 50
+LINK_RATE = 10**9  # bits per second
 PARAMETER_SETS = {
     parameters.name: parameters
     for parameters in (ParameterSet("rlwe-4096", 4096, 2, 2, 32), ParameterSet("rlwe-8192", 8192, 3, 33, 64))
@@ -187,6 +188,7 @@ class Plan:
     output: str  # the op whose value is the answer
     parameter_set: str
     pictures: Pictures | None = None  # None: the client must know itself what the input is
+    link_rate: int = LINK_RATE  # bits per second of the link that linear ops are laid out for
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 
 from ..errors import PlanError, nearest, one_line
 from ..files import parse_json, write_whole
-from .schema import OPS, Conv, FixedPoint, Linear, Op, Pictures, Plan
+from .schema import OPS, VERSION, Conv, FixedPoint, Linear, Op, Pictures, Plan
 from .shapes import Shape, shapes
-from .validation import check_types, field_types, validate, weight_shape
+from .validation import check_types, check_version, field_types, validate, weight_shape
 
 MAX_PLAN_BYTES = 2**26
 DIGEST = "plan"  # the key of the metadata of weights.safetensors that names their plan
@@ -47,6 +47,8 @@ def decode(content: bytes) -> Plan:
         data = parse_json(content, parse_float=_refuse)
     except ValueError as error:
         raise PlanError(f"plan: not the JSON of a plan: {one_line(error):.200}", "export it again") from error
+    if isinstance(data, dict) and data.get("version", VERSION) != VERSION:  # whose fields are others
+        check_version(data["version"])
     top = _fields(data, Plan, "plan")
     if not isinstance(top["ops"], tuple):
         raise PlanError("plan: ops is no list", "docs/reference/plan-format.md")

@@ -6,7 +6,7 @@ import re
 from dataclasses import fields
 from math import prod
 from types import NoneType, UnionType
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, NoReturn, get_args, get_origin, get_type_hints
 
 from ..errors import PlanError, nearest
 from .schema import (
@@ -42,6 +42,7 @@ MAX_WEIGHT_BITS = 12  # the online kernels multiply in 16 bits
 MAX_FRACTION = 128  # in magnitude
 MAX_CLASSES = 2**16
 MAX_CLASS_NAME = 256  # characters
+LINK_RATES = (10**6, 10**11)  # bits per second
 MARGIN = 4  # calibrated maxima may be exceeded this many times before an answer is wrong
 
 
@@ -110,10 +111,16 @@ def _type_name(hint: Any) -> str:
     return getattr(hint, "__name__", str(hint)) if get_origin(hint) is None else str(hint)
 
 
+def check_version(version: object) -> NoReturn:
+    """Raise `PlanError` for a version that this program does not read."""
+    raise PlanError(f"plan: version {version!r:.20}, this program reads version {VERSION}", "export it again")
+
+
 def _check_header(plan: Plan) -> None:
     check_types(plan, "plan")
     if plan.version != VERSION:
-        raise PlanError(f"plan: version {plan.version}, this program reads version {VERSION}", "export it again")
+        check_version(plan.version)
+    _bound("plan", "link_rate", plan.link_rate, *LINK_RATES)
     check_types(plan.ring, "ring")
     _bound("ring", "ring_bits", plan.ring.ring_bits, 2, 64)
     _bound("ring", "input_fraction", plan.ring.input_fraction, -MAX_FRACTION, MAX_FRACTION)

@@ -1,4 +1,4 @@
-// A client's public key and uploads at the server: refused, or answered, whatever they encrypt.
+// A client's keys and uploads at the server: refused, or answered, whatever they encrypt.
 #include "he/server.hpp"
 
 #include <map>
@@ -13,14 +13,14 @@ using he::u64;
 
 namespace {
 
-constexpr he::Shape shape{3, 2, 1, 3, 3, 6, 6, 1, 2};  // two uploads, two responses
+constexpr he::Shape shape{3, 4, 1, 3, 3, 6, 6, 2, 2, 2};  // two uploads, two products, one response
 
 const he::Weights& weights(unsigned bits) {
     static std::map<unsigned, std::unique_ptr<he::Weights>> made;
     auto& one = made[bits];
     if (!one) {
-        std::int16_t w[3 * 2 * 9];
-        for (int i = 0; i < 54; ++i) w[i] = static_cast<std::int16_t>(i - 27);
+        std::int16_t w[3 * 4 * 9];
+        for (int i = 0; i < 108; ++i) w[i] = static_cast<std::int16_t>(i - 54);
         one = std::make_unique<he::Weights>(bits, shape, w, 1);
     }
     return *one;
@@ -35,7 +35,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     const he::Weights& one = weights(bits);
     const he::Parameters& ps = one.parameters();
     const std::size_t count = input.number(0, 3);
-    const auto key = input.bytes(ps.public_key_bytes()), uploads = input.bytes(count * ps.upload_bytes());
+    const std::vector<unsigned> levels{0};
+    const auto keys = input.bytes(ps.public_key_bytes() + ps.packing_key_bytes()), uploads = input.bytes(count * ps.upload_bytes());
     std::vector<std::int32_t> positions;
     for (std::size_t i = 0; i < ps.degree && positions.size() < 16; ++i) {
         if (one.is_output(0, i)) positions.push_back(static_cast<std::int32_t>(i));
@@ -45,7 +46,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     fuzz::on_every_path([&] {
         std::vector<std::uint8_t> out;
         try {
-            const he::Server server(bits, key.data(), fuzz::counted_seeds());
+            const he::Server server(bits, keys.data(), levels, fuzz::counted_seeds());
             he::Upload upload(bits, shape.blocks_in());
             upload.add(uploads.data(), count, threads);
             if (upload.received() == shape.blocks_in()) {

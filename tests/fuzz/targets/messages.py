@@ -32,6 +32,7 @@ from deepreduce.inference.transport.handshake import (
 from deepreduce.plan import encode, packings
 from deepreduce.plan.cost.traffic import BASE_ANSWER, BASE_CIPHERTEXTS, BASE_REQUEST
 from deepreduce.plan.execution.messages import relu_vector, rescale_vector
+from deepreduce.plan.execution.packing import packing_levels
 from fuzz.edits import joined, parts, patch, patched
 from fuzz.mutators import json_mutator
 from fuzz.sessions_plan import PLAN, WEIGHTS
@@ -178,7 +179,7 @@ def recorded() -> tuple[bytes, bytes]:
 
         end.send = noting  # type: ignore[method-assign]
     client, server = (Channel(end, "peer", TIMEOUT_S) for end in wire.ends)
-    length = setup_request_bytes(PLAN.ring.ring_bits)
+    length = setup_request_bytes(PLAN)
     thread = threading.Thread(target=lambda: server_keys(server, PLAN, server.receive(Kind.SETUP, length)))
     thread.start()
     client_keys(client, PLAN)
@@ -204,7 +205,7 @@ def set_up_seeds() -> Iterator[bytes]:
 def set_up_at_the_server(data: bytes) -> None:
     """A client's two set-up messages, damaged: point, key, ciphertexts, trees, correction."""
     sent = patched(recorded()[0], data)
-    length = setup_request_bytes(PLAN.ring.ring_bits)
+    length = setup_request_bytes(PLAN)
     receiver = channel(framed((Kind.SETUP, sent[length:])))
     keys = server_keys(receiver, PLAN, np.frombuffer(sent[:length], np.uint8))
     assert keys.ot.delta.bits()[0] == 1
@@ -224,7 +225,7 @@ def set_up_at_the_client(data: bytes) -> None:
 def ciphertexts() -> tuple[PackingLayout, _core.HeClient, list[bytes], list[bytes]]:
     """The first linear op's layout, the client's keys, and the frames that both parties send for it."""
     bits = PLAN.ring.ring_bits
-    client = _core.HeClient(bits)
+    client, levels = _core.HeClient(bits), packing_levels(PLAN)
     linear = offline_linears(PLAN, WEIGHTS, 1, 1 << 30)["c"]
     layout = PackingLayout(packings(PLAN)["c"], bits)
     up = list(encrypted_input(layout, np.zeros(PLAN.input_shape, np.uint64), client, 1))
@@ -233,7 +234,11 @@ def ciphertexts() -> tuple[PackingLayout, _core.HeClient, list[bytes], list[byte
         add_uploads(uploads, first, count, np.frombuffer(frame, np.uint8), 1)
         first += count
     share = np.zeros(len(layout.value_order), np.uint64)
-    down = list(linear.respond(_core.HeServer(bits, client.public_key()), uploads, share, 1))
+    down = list(
+        linear.respond(
+            _core.HeServer(bits, client.public_key() + client.packing_keys(levels), levels), uploads, share, 1
+        )
+    )
     return layout, client, up, down
 
 

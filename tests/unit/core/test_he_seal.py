@@ -60,8 +60,9 @@ def test_plaintext_ciphertext_products(cpu_path, bits):
         for c in range(3):
             for u in range(3):
                 for v in range(3):
-                    at = m * 3 * 72 + (2 - c) * 72 + (2 - u) * 8 + 2 - v
-                    weights[at] = int(w[m, c, u, v]) % 2**bits
+                    at = 3 * (m * 72 + (2 - u) * 8 + 2 - v) - c
+                    # X^-1 is -X^(N - 1).
+                    weights[at] = (int(w[m, c, u, v]) if at >= 0 else -int(w[m, c, u, v])) % 2**bits
     spread = np.zeros(op.degree, np.uint64)
     spread[exchange.positions] = masks
     # SEAL reserves its last prime for keys, which leaves the first two to ciphertexts.

@@ -37,6 +37,7 @@ SPELLED_OUT = """{
     6,
     5
   ],
+  "link_rate": 1000000000,
   "ops": [
     {
       "bias": true,
@@ -83,7 +84,7 @@ SPELLED_OUT = """{
     "input_fraction": 4,
     "ring_bits": 32
   },
-  "version": 2
+  "version": 3
 }
 """
 
@@ -99,6 +100,18 @@ def changed(change):
     data = json.loads(encode(plan_with_mask()[0]))
     change(data)
     return (json.dumps(data, sort_keys=True, indent=2) + "\n").encode()
+
+
+def test_a_plan_of_before_says_so():
+    """Version 2 had no link_rate: it is its version that is named, not a missing key."""
+
+    def before(data):
+        del data["link_rate"]
+        data["version"] = 2
+
+    with pytest.raises(PlanError, match="version 2, this program reads version 3") as caught:
+        decode(changed(before))
+    assert "export" in caught.value.hint
 
 
 def kept_op(data):
@@ -124,7 +137,7 @@ CHANGES = {
     "nan": lambda d: d.update(version=float("nan")),
     "huge": lambda d: d.update(version=10**400),
     "string": lambda d: d.update(version="1"),
-    "other version": lambda d: d.update(version=3),
+    "other version": lambda d: d.update(version=4),
     "no base64": lambda d: kept_op(d).update(kept="!!!!"),
     "short mask": lambda d: kept_op(d).update(kept="AA=="),
     "mask as a list": lambda d: kept_op(d).update(kept=[1, 0]),
@@ -149,12 +162,12 @@ def test_only_the_canonical_form_is_read():
         content[:-1],
         b"\xef\xbb\xbf" + content,
         json.dumps(json.loads(content)).encode(),
-        content.replace(b'"version": 2', b'"version": 2,\n  "version": 2'),
+        content.replace(b'"version": 3', b'"version": 3,\n  "version": 3'),
         content.replace(b"32", b"3\\u0032"),
         b"",
         b"[" * 100_000,
         b"9" * 5000,
-        content.replace(b'"version": 2', b'"version": ' + b"9" * 5000),
+        content.replace(b'"version": 3', b'"version": ' + b"9" * 5000),
         b"\xff" + content,
     ]
     for text in other:

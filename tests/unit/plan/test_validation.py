@@ -70,7 +70,9 @@ def test_shapes_and_fractions():
 
 C = conv("c", "input", 4)
 BROKEN = {
-    "version": (simple(version=3), "version 3"),
+    "version": (simple(version=4), "version 4"),
+    "link rate": (simple(link_rate=10**6 - 1), "link_rate is 999999"),
+    "high link rate": (simple(link_rate=10**11 + 1), "link_rate is 100000000001"),
     "ring too wide": (plan_of(C, ring_bits=65), "ring_bits is 65"),
     "ring of a bool": (simple(version=True), "version is True"),
     "list for tuple": (simple(input_shape=[2, 6, 5]), "input_shape"),

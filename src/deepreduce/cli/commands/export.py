@@ -56,6 +56,13 @@ InputShapeOption = Annotated[
     str | None, typer.Option("--input", metavar="CxHxW", help="Size of one image.", show_default="the data's")
 ]
 MergeOption = Annotated[bool, typer.Option("--merge/--no-merge", help="Compose linear ops where that is cheaper.")]
+LinkOption = Annotated[
+    str,
+    typer.Option(
+        metavar="lan|wan|RATE,RTT",
+        help="Clients' link (200Mbit,20ms): merging and ciphertexts are for it, and the predicted seconds.",
+    ),
+]
 TuneOption = Annotated[
     int,
     typer.Option(
@@ -92,6 +99,7 @@ class ExportOptions:
     width: WidthOption
     stage: StageOption
     merge: MergeOption
+    link: LinkOption
     tune: TuneOption
     evaluate: EvaluateOption
     split: SplitOption
@@ -116,6 +124,7 @@ def export_command(
     width: WidthOption = 1.0,
     stage: StageOption = None,
     merge: MergeOption = True,
+    link: LinkOption = "lan",
     tune: TuneOption = 0,
     evaluate: EvaluateOption = "all",
     split: SplitOption = "validation",
@@ -137,10 +146,13 @@ def export_command(
 
 
 def _export(options: ExportOptions) -> None:
+    from ...plan.cost import layout_rate, parse_link
+
     settings: dict[str, Any] = {
         "evaluate": _count(options.evaluate),
         "split": options.split,
         "merge": options.merge,
+        "link_rate": layout_rate(parse_link(options.link)),
         "ring_bits": _ring(options.ring_bits),
         "weight_bits": options.weight_bits,
         **({} if options.activation_bits is None else {"activation_bits": options.activation_bits}),
@@ -207,7 +219,7 @@ def _export(options: ExportOptions) -> None:
             report("write ONNX", 0, 1)
             difference = write_onnx(options.onnx, network, merge=options.merge)
             written |= {"onnx": str(options.onnx), "onnx_largest_difference": difference}
-    costs = _costs(exported, options.protocol)
+    costs = _costs(exported, options.protocol, options.link)
     if options.as_json:
         typer.echo(json.dumps({**exported.facts(), "cost": costs, **written}, indent=1))
     else:
@@ -302,14 +314,16 @@ def _from_network(
     return replace(exported, source=facts, notices=tuple(notices)), network, dataset
 
 
-def _costs(exported: Exported, protocol: Literal["ot", "delphi"]) -> dict[str, Any]:
+def _costs(exported: Exported, protocol: Literal["ot", "delphi"], link: str) -> dict[str, Any]:
     from ...plan import predict
-    from ...plan.cost import run_seconds
+    from ...plan.cost import parse_link, run_seconds
 
     prediction = predict(exported.plan, protocol)
-    total, seconds = prediction.total, run_seconds(exported.plan, protocol, prediction=prediction)
+    total = prediction.total
+    seconds = run_seconds(exported.plan, protocol, link=parse_link(link), prediction=prediction)
     return {
         "protocol": protocol,
+        "link": link,
         "relus": total.relus,
         "rescales": total.rescales,
         "rounds": total.online.rounds,
@@ -339,7 +353,7 @@ def _show(console: Console, exported: Exported, costs: dict[str, Any], written: 
     for phase in ("offline", "online"):
         rounds = f", {costs['rounds']} rounds" if phase == "online" else ""
         size, seconds = show_bytes(costs[f"{phase}_bytes"]), show_seconds(costs[f"{phase}_seconds"])
-        table.add_row(f"{phase} (predicted)", f"{size}, {seconds}{rounds}")
+        table.add_row(f"{phase} (predicted, {escape(costs['link'])})", f"{size}, {seconds}{rounds}")
     console.print(table)
     for notice in exported.notices:
         console.print(f"[yellow]note:[/] {escape(notice)}", highlight=False, soft_wrap=True)

@@ -6,6 +6,7 @@ import logging
 import socket
 import sys
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ from ..server_options import (
     IdleOption,
     InsecureOption,
     KeyOption,
+    LinkOption,
     ListenOption,
     LogOption,
     MaxClientDiskOption,
@@ -77,6 +79,7 @@ def serve_command(
     max_disk: MaxDiskOption = "64GB",
     max_client_disk: MaxClientDiskOption = "4GB",
     max_weights: MaxWeightsOption = None,
+    link: LinkOption = None,
     rate: RateOption = None,
     threads: ThreadsOption = 1,
     workers: WorkersOption = None,
@@ -104,7 +107,7 @@ def _serve(options: ServeOptions) -> None:
     settings = options.checked()
     _log_to_stderr(options.log)
     stop = until_signalled()
-    plan, weights, folder = _read_plan(options.plan)
+    plan, weights, folder = _read_plan(options.plan, options.link)
     inherited = Inherited.found()
     if options.processes != 1 and inherited is None:
         from .supervise import supervise
@@ -209,14 +212,19 @@ def _reload(server: Server, options: ServeOptions, settings: ServeSettings) -> N
         resources.emit("configured", result="failed", text=str(error))
 
 
-def _read_plan(path: Path) -> tuple[Plan, dict[str, Any], Path]:
+def _read_plan(path: Path, link: str | None) -> tuple[Plan, dict[str, Any], Path]:
+    """Return plan, weights and folder; the plan laid out for ``link`` if there is one."""
     from ...plan import read_plan, read_weights
+    from ...plan.cost import layout_rate, parse_link
 
     folder = path.parent if path.name == "plan.json" else path
     if not folder.is_dir():
         raise PlanError(f"{path} is not a plan folder", "make one with deepreduce export")
     plan = read_plan(folder / "plan.json")
-    return plan, read_weights(folder / "weights.safetensors", plan), folder
+    weights = read_weights(folder / "weights.safetensors", plan)
+    if link is not None:
+        plan = replace(plan, link_rate=layout_rate(parse_link(link)))
+    return plan, weights, folder
 
 
 def _log_to_stderr(style: str) -> None:

@@ -26,7 +26,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ... import _core
 from ...errors import SessionError, SettingError, StoreError
-from ...plan import Plan, decode_output, encode_input
+from ...plan import Plan, decode_output, encode_input, packings
 from ...plan.execution.messages import DEFAULT, Protocol, check_protocol
 from ...plan.preprocessing import normalized
 from ...progress import Progress, no_progress
@@ -359,7 +359,7 @@ class Client:
         connection = self._session()
         if self._preparation is None:
             bits = self.plan.ring.ring_bits
-            layouts = {name: PackingLayout(packing, bits) for name, packing in self._program.packings.items()}
+            layouts = {name: PackingLayout(packing, bits) for name, packing in packings(self.plan).items()}
             with connection.channel.meter.phase(self.setup):
                 keys = client_keys(connection.channel, self.plan)
             self._preparation = Preparation(

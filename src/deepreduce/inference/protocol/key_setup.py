@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ... import _core
 from ...errors import SessionError
-from ...plan import INPUT, Plan
+from ...plan import INPUT, Plan, packing_levels
 from ...plan.cost.traffic import BASE_ANSWER, BASE_CHOICES, BASE_CIPHERTEXTS, BASE_OTS, BASE_REQUEST, OT_SETUP
 from ..transport.channel import Channel, Wire
 from ..transport.frames import Kind
@@ -37,9 +37,11 @@ class Keys:
     he: Any
 
 
-def setup_request_bytes(ring_bits: int) -> int:
+def setup_request_bytes(plan: Plan) -> int:
     """Return the content of the first SETUP frame."""
-    return BASE_REQUEST + int(_core.he_parameters(ring_bits)["public_key_bytes"])
+    sizes = _core.he_parameters(plan.ring.ring_bits)
+    keys = len(packing_levels(plan)) * sizes["packing_key_bytes"]
+    return BASE_REQUEST + int(sizes["public_key_bytes"]) + int(keys)
 
 
 def client_keys(channel: Channel, plan: Plan) -> Keys:
@@ -49,7 +51,7 @@ def client_keys(channel: Channel, plan: Plan) -> Keys:
     check_supported()
     he = _core.HeClient(plan.ring.ring_bits)
     base = BaseSender()
-    channel.send(Kind.SETUP, base.message, he.public_key(), op=SETUP)
+    channel.send(Kind.SETUP, base.message, he.public_key(), he.packing_keys(packing_levels(plan)), op=SETUP)
     both, ciphertexts = base.keys(channel.receive(Kind.SETUP, BASE_ANSWER, op=SETUP).tobytes())
     with wiping(both):
         ot = _core.OtReceiver(K, both)
@@ -63,9 +65,9 @@ def server_keys(channel: Wire, plan: Plan, request: Bytes) -> Keys:
     from ..protocol.base_ot import BaseReceiver
 
     try:
-        he = _core.HeServer(plan.ring.ring_bits, request[BASE_REQUEST:].tobytes())
+        he = _core.HeServer(plan.ring.ring_bits, request[BASE_REQUEST:].tobytes(), packing_levels(plan))
     except ValueError as error:
-        raise SessionError(f"the client's public key cannot be used: {error}") from None
+        raise SessionError(f"the client's keys cannot be used: {error}") from None
     delta = _core.Delta.random()
     with wiping(bits := delta.bits()):
         base = BaseReceiver(request[:BASE_REQUEST].tobytes(), bits)

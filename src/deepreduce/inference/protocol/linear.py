@@ -15,7 +15,7 @@ from ...errors import PlanError, SessionError
 from ...plan import PARAMETER_SETS, Conv, Linear, Packing, ParameterSet, Plan, packings
 from ...plan.execution.messages import HE_FRAME
 from ...plan.execution.packing import response_bytes
-from ...plan.execution.polynomials import pack_input, pack_weights, useful_positions
+from ...plan.execution.polynomials import pack_input, pack_weights, useful_coefficients
 from ..zeroize import wipe, wiping
 
 Ring = NDArray[np.uint64]
@@ -31,12 +31,12 @@ class PackingLayout:
         self._sizes = response_bytes(packing, ring_bits)
 
     @cached_property
-    def _positions(self) -> list[NDArray[np.int32]]:
-        return [useful_positions(self.packing, i) for i in range(self.packing.responses)]
+    def _useful(self) -> list[tuple[NDArray[np.int32], NDArray[np.int64]]]:
+        return [useful_coefficients(self.packing, i) for i in range(self.packing.responses)]
 
     def warm(self) -> None:
         """Finds now what is slow to find, before a fork."""
-        _ = self._positions, self.value_order
+        _ = self.value_order
 
     def response_frames(self) -> Iterator[tuple[int, int, int]]:
         """(first response, responses, bytes) of every frame."""
@@ -46,23 +46,14 @@ class PackingLayout:
 
     def cuts(self, first: int, count: int) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
         """Positions of the values of ``count`` responses from ``first`` on, in turn, and where each begins."""
-        chosen = self._positions[first : first + count]
+        chosen = [positions for positions, _ in self._useful[first : first + count]]
         offsets = np.concatenate([[0], np.cumsum([len(p) for p in chosen])]).astype(np.int64)
         return np.ascontiguousarray(np.concatenate(chosen)), offsets
 
     @cached_property
     def value_order(self) -> NDArray[np.int64]:
         """Return, for every value of all responses in turn, its place in the flattened output of one image."""
-        p = self.packing
-        places = np.arange(p.outputs * p.out_h * p.out_w).reshape(p.outputs, p.out_h, p.out_w)
-        parts = []
-        for response in range(p.responses):
-            tile, block = divmod(response, p.output_blocks)
-            outputs, rows, columns = p.block(block), p.rows(tile), p.columns(tile)
-            parts.append(
-                places[outputs.start : outputs.stop, rows.start : rows.stop, columns.start : columns.stop].ravel()
-            )
-        return np.concatenate(parts)
+        return np.concatenate([places for _, places in self._useful])
 
 
 def encrypted_input(layout: PackingLayout, share: Ring, keys: _core.HeClient, threads: int) -> Iterator[bytes]:
@@ -144,6 +135,7 @@ class OfflineLinear:
             packing.area_w,
             packing.block_channels,
             packing.block_outputs,
+            packing.packed,
             threads,
             cached,
         )
@@ -152,7 +144,7 @@ class OfflineLinear:
         self, keys: _core.HeServer, uploads: list[_core.HeUpload], share: Ring, threads: int
     ) -> Iterator[bytes]:
         """Yield the frames W r - s of one image; ``share``: s, flattened."""
-        blocks = self.layout.packing.output_blocks
+        responses = self.layout.packing.tile_responses
         ordered = share[self.layout.value_order]
         at = 0
         with wiping(ordered):
@@ -160,12 +152,12 @@ class OfflineLinear:
                 content = []
                 while count:
                     # Responses of one call belong to one tile.
-                    tile, block = divmod(first, blocks)
-                    here = min(count, blocks - block)
+                    tile, index = divmod(first, responses)
+                    here = min(count, responses - index)
                     positions, offsets = self.layout.cuts(first, here)
                     masks = ordered[at : at + len(positions)]
                     content.append(
-                        keys.respond(self._weights, uploads[tile], block, here, positions, offsets, masks, threads)
+                        keys.respond(self._weights, uploads[tile], index, here, positions, offsets, masks, threads)
                     )
                     at += len(positions)
                     first, count = first + here, count - here

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...plan import INPUT, Conv, Linear, MaxPool, Op, Packing, Plan, Relu, Rescale, kept_mask, packings, tournament
+from ...plan import INPUT, Conv, Linear, MaxPool, Op, Plan, Relu, Rescale, kept_mask, tournament
 from ...plan.execution.maxpool import Tournament
 from ...plan.execution.messages import Protocol, Vector, relu_vector, rescale_vector
 from ...plan.execution.schedule import Step, offline_waves, online_levels, reshares
@@ -44,11 +43,6 @@ class Program:
     parts: dict[Step, tuple[Part, ...]]
     tournaments: dict[str, Tournament]
     ops: dict[str, Op]
-
-    @cached_property
-    def packings(self) -> dict[str, Packing]:
-        """Packings of the linear ops: slow to find, and needed only to prepare."""
-        return packings(self.plan)
 
     @property
     def mask(self) -> np.uint64:

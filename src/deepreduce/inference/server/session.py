@@ -135,7 +135,7 @@ class Session:
         else:
             lengths[Kind.INPUT] = bits_to_bytes(count * plan.ring.ring_bits)
         if self._offline is None:
-            lengths[Kind.SETUP] = setup_request_bytes(plan.ring.ring_bits)
+            lengths[Kind.SETUP] = setup_request_bytes(plan)
         else:
             lengths[Kind.PREPARE] = BATCH_ID
         kind = channel.next_of(lengths, self._resources.settings.idle_s)

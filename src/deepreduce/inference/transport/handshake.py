@@ -4,7 +4,7 @@
    server: HELLO {version, digest, parameter set, preparations allowed, identity, keeps, metered}, PLAN unless known
    Before the server has admitted the client (access) it sends nothing but an error, which says nothing of the plan.
 Only before the first preparation of a connection:
-2. client: SETUP point A, seed, homomorphic public key;    server: SETUP points B, lattice keys
+2. client: SETUP point A, seed, homomorphic keys;          server: SETUP points B, lattice keys
 3. client: SETUP ciphertexts, trees, choices;              server: SETUP trees of the reverse extension
 """
 
@@ -22,7 +22,7 @@ from ...plan import Plan, decode
 from .channel import Channel
 from .frames import Kind
 
-VERSION = 5
+VERSION = 6
 T = TypeVar("T", "ClientHello", "ServerHello")
 HELLO_LIMIT = 4096
 PLAN_LIMIT = 1 << 26

@@ -1,3 +1,3 @@
 from .latency import DEFAULT_MACHINE as DEFAULT_MACHINE, Machine as Machine, run_seconds as run_seconds
-from .network_link import NetworkLink as NetworkLink, parse_link as parse_link
+from .network_link import NetworkLink as NetworkLink, layout_rate as layout_rate, parse_link as parse_link
 from .op_counts import op_work as op_work

@@ -28,7 +28,9 @@ class Machine:
     linear_offline_s: float = 4.1e-4  # any linear op
     product_s: float = 6.8e-6  # homomorphic, of polynomials of 4096 coefficients modulo two primes
     upload_s: float = 7.8e-5  # ciphertext from the client
-    response_s: float = 1.1e-4  # ciphertext from the server
+    sum_s: float = 4.8e-5  # products of an output block, re-randomized
+    merge_s: float = 6.2e-5  # of two of those
+    response_s: float = 4.5e-5  # ciphertext from the server
     transfer_s: float = 1.5e-8  # transfer of ot: extended, hashed, sent and stored
     digit_s: float = 1.9e-8  # digit of an element compared by ot
     circuit_offline_s: float = 6.1e-8  # AND gate of delphi garbled, sent and stored

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from ...errors import SettingError
 from ...units import RATE, TIME, parse_quantity
+from ..validation import LINK_RATES
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +17,16 @@ class NetworkLink:
     round_trip: float
 
 
+LOOPBACK_RATE = 10**10
 LINKS = {"none": None, "lan": NetworkLink(1e9, 0.001), "wan": NetworkLink(1e8, 0.040)}
+
+
+def layout_rate(link: NetworkLink | None) -> int:
+    """Return the bits per second that a plan's ciphertexts are laid out for (`Plan.link_rate`) on this link; those of
+    loopback where there is none.
+    """
+    low, high = LINK_RATES
+    return LOOPBACK_RATE if link is None else min(max(round(link.rate), low), high)
 
 
 def parse_link(text: str) -> NetworkLink | None:

@@ -54,6 +54,8 @@ def linear_work(packing: Packing, weights: int, parameters: ParameterSet, batch:
         "linear_offline_s": 1.0,
         "product_s": size * packing.products,
         "upload_s": size * packing.uploads,
+        "sum_s": size * packing.sums,
+        "merge_s": size * packing.merges,
         "response_s": size * packing.responses,
     }
     multiply_adds = float(batch * weights * packing.out_h * packing.out_w)

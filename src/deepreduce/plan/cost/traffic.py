@@ -25,7 +25,7 @@ from ..execution.messages import (
     relu_vector,
     rescale_vector,
 )
-from ..execution.packing import Packing, bits_to_bytes, packings, response_bytes, upload_bytes
+from ..execution.packing import Packing, bits_to_bytes, packing_levels, packings, response_bytes, upload_bytes
 from ..execution.schedule import Step, offline_waves, online_levels
 from ..schema import (
     INPUT,
@@ -93,7 +93,7 @@ def predict(plan: Plan, protocol: Protocol = DEFAULT, batch: int = 1) -> Predict
     # Both claim the batch when it is finished, and the client reserves it before it sends the image.
     claims = Traffic(2 * frame_bytes(CLAIM), frame_bytes(CLAIM) + frame_bytes(RESERVED), 1)
     ops[OUTPUT] = Cost(offline=claims, online=Traffic(0, answer, 0))
-    return Prediction(ops, _with_rounds(plan, total(ops.values()), protocol), setup(parameters))
+    return Prediction(ops, _with_rounds(plan, total(ops.values()), protocol), setup(plan))
 
 
 def linear(packing: Packing, parameters: ParameterSet, ring_bits: int, batch: int) -> Cost:
@@ -163,9 +163,11 @@ def _stored(shape: Vector, p: int) -> Cost:
     )
 
 
-def setup(parameters: ParameterSet) -> Cost:
-    """Once per connection that prepares: the client's key, base transfers, and trees of both directions."""
-    request = frame_bytes(BASE_REQUEST + upload_bytes(parameters))
+def setup(plan: Plan) -> Cost:
+    """Once per connection that prepares: the client's keys, base transfers, and trees of both directions."""
+    parameters = PARAMETER_SETS[plan.parameter_set]
+    encryptions = 1 + parameters.primes * len(packing_levels(plan))  # the public key, and the packing keys
+    request = frame_bytes(BASE_REQUEST + encryptions * upload_bytes(parameters))
     keys = frame_bytes(BASE_CIPHERTEXTS + OT_SETUP + BASE_CHOICES)
     return Cost(offline=Traffic(request + keys, frame_bytes(BASE_ANSWER) + frame_bytes(OT_SETUP), 2))
 

@@ -5,27 +5,47 @@ polyphase and maps cut into tiles. After polyphase an op is a plain convolution 
 of (H_o + k_h - 1) x (W_o + k_w - 1) to O channels of H_o x W_o. Each tile of T_h x T_w outputs reads an area of
 A = A_h * A_w = (T_h + k_h - 1)(T_w + k_w - 1); a polynomial holds the areas of C_w channels, a product M outputs:
 
-    upload       sum over c, i, k     of x[c, i, k]    X^(c A + i A_w + k)
-    weights      sum over m, c, u, v  of w[m, c, u, v] X^(m C_w A + (C_w - 1 - c) A + (k_h - 1 - u) A_w + k_w - 1 - v)
-    response     y[m, i, k] is the coefficient of      X^(m C_w A + (C_w - 1) A + (i + k_h - 1) A_w + k + k_w - 1)
+    upload       sum over c, i, k     of x[c, i, k]    X^(c + C_w (i A_w + k))
+    weights      sum over m, c, u, v  of w[m, c, u, v] X^(C_w (m A + (k_h - 1 - u) A_w + k_w - 1 - v) - c)
+    product      y[m, i, k] is the coefficient of      X^(C_w (m A + (i + k_h - 1) A_w + k + k_w - 1))
 
-As M C_w A <= N, what wraps around X^N = -1 lands below the first coefficient that is read.
+As M C_w A <= N, what wraps around X^N = -1 lands below the first coefficient that is read, and no other exponent is a
+multiple of C_w that is. The server packs P products, a power of two that divides C_w, into one response, moved by 0,
+C_w / P, 2 C_w / P, ... (cpp/he/packing.hpp).
+
+Packing takes the server's time and saves bytes, so the plan's link decides: computing of either party and bytes either
+way overlap, so of all layouts that one is chosen whose longest of the four is shortest, a quarter of the others added.
 """
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import ceil
+from types import MappingProxyType
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..schema import PARAMETER_SETS, PRIME_BITS, Conv, Linear, ParameterSet, Plan
+from ..schema import LINK_RATE, PARAMETER_SETS, PRIME_BITS, Conv, Linear, ParameterSet, Plan
 from ..shapes import Shape, shape_of, shapes
 
 SEED_BYTES = 16
-RESPONSE_MASK_BITS = 11  # beyond the ring, of c1 after switching down
+RESPONSE_MASK_BITS = 12  # beyond the ring, of c1 after switching down
 RESPONSE_VALUE_BITS = 6  # beyond the ring, of each useful coefficient of c0
+
+# Nanoseconds on one core, measured with AVX-512 at N = 4096 and two primes. They decide the layout: AGREEMENT.
+ENCRYPT_NS = 40_000  # an upload, by the client
+RECEIVE_NS = 14_000
+PRODUCT_NS = 6_800  # of polynomials
+SUM_NS = 48_000  # the products of an output block, re-randomized
+MERGE_NS = 60_000  # of two of them
+RESPOND_NS = 28_000  # masked and flooded
+DECRYPT_NS = 15_000  # by the client
+PICOSECONDS = 10**12
+KNOWN = 16  # plans whose packings are kept: they are slow to find, and asked for in many places
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +70,7 @@ class Packing:
     tile_w: int
     block_channels: int  # C_w
     block_outputs: int  # M
+    packed: int  # P
 
     @property
     def area_h(self) -> int:
@@ -73,8 +94,13 @@ class Packing:
 
     @property
     def output_blocks(self) -> int:
-        """Responses per tile."""
+        """Sums of products per tile."""
         return ceil(self.outputs / self.block_outputs)
+
+    @property
+    def tile_responses(self) -> int:
+        """Responses per tile."""
+        return ceil(self.output_blocks / self.packed)
 
     @property
     def uploads(self) -> int:
@@ -84,7 +110,23 @@ class Packing:
     @property
     def responses(self) -> int:
         """Ciphertexts from the server per image, tile-major, then output block."""
+        return self.tiles * self.tile_responses
+
+    @property
+    def sums(self) -> int:
+        """Sums of products per image, each re-randomized."""
         return self.tiles * self.output_blocks
+
+    @property
+    def merges(self) -> int:
+        """Ciphertexts merged into another per image."""
+        return self.sums - self.responses
+
+    @property
+    def levels(self) -> tuple[int, ...]:
+        """Levels of the packing keys that the merges need: log2 of the power of two in C_w / 2, C_w / 4, ..."""
+        spacings = (self.block_channels >> merge for merge in range(1, self.packed.bit_length()))
+        return tuple((spacing & -spacing).bit_length() - 1 for spacing in spacings)
 
     @property
     def products(self) -> int:
@@ -95,9 +137,9 @@ class Packing:
     def useful(self) -> tuple[int, ...]:
         """Number of useful coefficients of each response, in order."""
         return tuple(
-            len(self.block(block)) * len(self.rows(tile)) * len(self.columns(tile))
+            len(self.response_outputs(index)) * len(self.rows(tile)) * len(self.columns(tile))
             for tile in range(self.tiles)
-            for block in range(self.output_blocks)
+            for index in range(self.tile_responses)
         )
 
     def rows(self, tile: int) -> range:
@@ -115,6 +157,11 @@ class Packing:
         start = output_block * self.block_outputs
         return range(start, min(start + self.block_outputs, self.outputs))
 
+    def response_outputs(self, index: int) -> range:
+        """Outputs of a tile's response, the last cut short."""
+        start = index * self.packed * self.block_outputs
+        return range(start, min(start + self.packed * self.block_outputs, self.outputs))
+
     def meeting(self, output_block: int) -> range:
         """Channel blocks that share a group with an output block: only these have products."""
         outputs, depth = self.block(output_block), self.channels // self.groups
@@ -123,24 +170,34 @@ class Packing:
         return range(first // self.block_channels, last // self.block_channels + 1)
 
 
-def packings(plan: Plan) -> dict[str, Packing]:
+@functools.lru_cache(KNOWN)
+def packings(plan: Plan) -> Mapping[str, Packing]:
     """Return the packing of every Conv and Linear of a valid plan, by name."""
     found, parameters = shapes(plan), PARAMETER_SETS[plan.parameter_set]
-    return {
-        op.name: choose(op, found[op.inputs[0]], parameters, plan.ring.ring_bits)
-        for op in plan.ops
-        if isinstance(op, Conv | Linear)
-    }
+    return MappingProxyType(
+        {
+            op.name: choose(op, found[op.inputs[0]], parameters, plan.ring.ring_bits, plan.link_rate)
+            for op in plan.ops
+            if isinstance(op, Conv | Linear)
+        }
+    )
 
 
-def choose(op: Conv | Linear, in_shape: Shape, parameters: ParameterSet, ring_bits: int) -> Packing:
-    """Return the packing of fewest ciphertext bytes; among equals of fewest products, then smallest C_w, tile_h,
-    tile_w.
+def packing_levels(plan: Plan) -> list[int]:
+    """Return the levels of all packing keys that a plan's responses need, in order."""
+    return sorted({level for packing in packings(plan).values() for level in packing.levels})
 
-    Tries every grid of tiles without empty ones, and with each every C_w and the largest M that fits.
+
+def choose(
+    op: Conv | Linear, in_shape: Shape, parameters: ParameterSet, ring_bits: int, link_rate: int = LINK_RATE
+) -> Packing:
+    """Return the packing that takes least over a link of so many bits per second; among equals the smallest P, C_w,
+    tile_h, tile_w.
+
+    Tries every grid of tiles without empty ones, and with each every P, every C_w and the largest M that fits.
     """
     start = _polyphase(op, in_shape, parameters)
-    fewest, ties = np.iinfo(np.int64).max, list[Packing]()
+    least, ties = np.iinfo(np.int64).max, list[Packing]()
     for tile_h in _tile_sides(start.out_h):
         for tile_w in _tile_sides(start.out_w):
             grid = replace(
@@ -150,17 +207,23 @@ def choose(op: Conv | Linear, in_shape: Shape, parameters: ParameterSet, ring_bi
                 tile_h=tile_h,
                 tile_w=tile_w,
             )
-            block_channels, block_outputs = _blocks(grid)
-            if not len(block_channels):
+            blocks = _blocks(grid)
+            if not len(blocks.channels):
                 continue
-            sizes = _ciphertext_bytes(grid, block_channels, block_outputs, parameters, ring_bits)
-            if sizes.min() < fewest:
-                fewest, ties = sizes.min(), []
-            for best in np.flatnonzero(sizes == fewest):
-                c, m = int(block_channels[best]), int(block_outputs[best])
-                ties.append(replace(grid, block_channels=c, block_outputs=m))
+            costs = _picoseconds(grid, blocks, parameters, ring_bits, link_rate)
+            if costs.min() < least:
+                least, ties = costs.min(), []
+            for best in np.flatnonzero(costs == least):
+                ties.append(
+                    replace(
+                        grid,
+                        block_channels=int(blocks.channels[best]),
+                        block_outputs=int(blocks.outputs[best]),
+                        packed=int(blocks.packed[best]),
+                    )
+                )
     # The format's bound on kernels makes a tile of one output fit, so there is a best one.
-    return min(ties, key=lambda p: (p.products, p.block_channels, p.tile_h, p.tile_w))
+    return min(ties, key=lambda p: (p.packed, p.block_channels, p.tile_h, p.tile_w))
 
 
 def upload_bytes(parameters: ParameterSet) -> int:
@@ -205,6 +268,7 @@ def _polyphase(op: Conv | Linear, in_shape: Shape, parameters: ParameterSet) -> 
         tile_w=1,
         block_channels=1,
         block_outputs=1,
+        packed=1,
     )
 
 
@@ -213,33 +277,83 @@ def _tile_sides(outputs: int) -> list[int]:
     return sorted({ceil(outputs / ceil(outputs / side)) for side in range(1, outputs + 1)})
 
 
-def _blocks(grid: Packing) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return every C_w for which M C_w A <= N has a solution, with the largest such M."""
+class Blocks(NamedTuple):
+    """Candidates for C_w, M and P, one after another."""
+
+    channels: NDArray[np.int64]
+    outputs: NDArray[np.int64]
+    packed: NDArray[np.int64]
+
+
+def _blocks(grid: Packing) -> Blocks:
+    """Return every C_w for which M C_w A <= N has a solution, with the largest such M, and every P that is of use.
+
+    C_w may be more than there are channels, to be a multiple of P.
+    """
     areas = grid.poly_degree // (grid.area_h * grid.area_w)
-    block_channels = np.arange(1, min(grid.channels, areas) + 1)
-    return block_channels, np.minimum(grid.outputs, areas // block_channels)
+    found = []
+    for merges in range(min(areas, grid.outputs).bit_length() + 1):
+        packed = 1 << merges
+        most = min(-(-grid.channels // packed) * packed, areas)
+        channels = np.arange(packed, most + 1, packed)
+        outputs = np.minimum(grid.outputs, areas // np.maximum(channels, 1))
+        useful = (outputs * packed < 2 * grid.outputs) | (packed == 1)  # less would pack as much
+        found.append(np.stack([channels, outputs, np.full_like(channels, packed)])[:, useful])
+    return Blocks(*np.concatenate(found, axis=1))
 
 
-def _ciphertext_bytes(
-    grid: Packing,
-    block_channels: NDArray[np.int64],
-    block_outputs: NDArray[np.int64],
-    parameters: ParameterSet,
-    ring_bits: int,
+def _picoseconds(
+    grid: Packing, blocks: Blocks, parameters: ParameterSet, ring_bits: int, link_rate: int
 ) -> NDArray[np.int64]:
-    """Bytes of all uploads and responses per image for each pair of block sizes, without listing the responses.
+    """Four times the longest of computing and sending of either party, and the sum of the four, for each candidate."""
+    byte = 8 * PICOSECONDS // link_rate
+    parts = np.stack(
+        [
+            *_computing(grid, blocks, parameters),
+            byte * _upload_bytes(grid, blocks, parameters),
+            byte * _response_bytes(grid, blocks, ring_bits),
+        ]
+    )
+    cost: NDArray[np.int64] = 4 * parts.max(axis=0) + parts.sum(axis=0)
+    return cost
+
+
+def _computing(grid: Packing, blocks: Blocks, parameters: ParameterSet) -> list[NDArray[np.int64]]:
+    """Picoseconds of server and client per image; grouped convolutions have at most the products that are counted."""
+    uploads = -(-grid.channels // blocks.channels)
+    sums = -(-grid.outputs // blocks.outputs)
+    responses = -(-sums // blocks.packed)
+    meeting = uploads
+    if grid.groups > 1:
+        spanned = np.minimum(grid.groups, (blocks.outputs - 1) * grid.groups // grid.outputs + 2)
+        meeting = np.minimum(uploads, spanned * (grid.channels // grid.groups) // blocks.channels + 2)
+    server = RECEIVE_NS * uploads + PRODUCT_NS * sums * meeting + SUM_NS * sums
+    server += MERGE_NS * (sums - responses) + RESPOND_NS * responses
+    client = ENCRYPT_NS * uploads + DECRYPT_NS * responses
+    size = grid.tiles * parameters.poly_degree * parameters.primes
+    return [1000 * party * size // (4096 * 2) for party in (server, client)]
+
+
+def _upload_bytes(grid: Packing, blocks: Blocks, parameters: ParameterSet) -> NDArray[np.int64]:
+    """Bytes of all uploads per image for each candidate."""
+    total: NDArray[np.int64] = grid.tiles * -(-grid.channels // blocks.channels) * upload_bytes(parameters)
+    return total
+
+
+def _response_bytes(grid: Packing, blocks: Blocks, ring_bits: int) -> NDArray[np.int64]:
+    """Bytes of all responses per image for each candidate, without listing them.
 
     Responses come in at most eight sizes: full or last row of tiles, column of tiles and block of outputs.
     """
-    full_blocks, last_block = np.divmod(grid.outputs - 1, block_outputs)
-    mask = bits_to_bytes(grid.poly_degree * (ring_bits + RESPONSE_MASK_BITS))
-    size: NDArray[np.int64] = grid.tiles * (
-        -(-grid.channels // block_channels) * upload_bytes(parameters) + (full_blocks + 1) * mask
+    response_outputs = blocks.outputs * blocks.packed
+    full, last = np.divmod(grid.outputs - 1, response_outputs)
+    size: NDArray[np.int64] = (
+        grid.tiles * (full + 1) * bits_to_bytes(grid.poly_degree * (ring_bits + RESPONSE_MASK_BITS))
     )
     last_h, last_w = len(grid.rows(grid.tiles - 1)), len(grid.columns(grid.tiles - 1))
     for tile_h, rows_of_tiles in ((grid.tile_h, grid.tiles_h - 1), (last_h, 1)):
         for tile_w, columns_of_tiles in ((grid.tile_w, grid.tiles_w - 1), (last_w, 1)):
             bits = tile_h * tile_w * (ring_bits + RESPONSE_VALUE_BITS)
-            blocks = full_blocks * -(-block_outputs * bits // 8) - (-(last_block + 1) * bits // 8)
-            size += rows_of_tiles * columns_of_tiles * blocks
+            values = full * -(-response_outputs * bits // 8) - (-(last + 1) * bits // 8)
+            size += rows_of_tiles * columns_of_tiles * values
     return size

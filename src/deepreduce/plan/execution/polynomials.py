@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,10 +16,11 @@ def pack_input(packing: Packing, x: NDArray[np.uint64]) -> NDArray[np.uint64]:
     polynomials = np.zeros((packing.tiles, packing.channel_blocks, packing.poly_degree), dtype=np.uint64)
     for tile in range(packing.tiles):
         top, left = packing.rows(tile).start, packing.columns(tile).start
-        seen = phases[:, top : top + packing.area_h, left : left + packing.area_w].reshape(-1)
+        seen = phases[:, top : top + packing.area_h, left : left + packing.area_w].reshape(packing.channels, area)
         for block in range(packing.channel_blocks):
-            part = seen[block * packing.block_channels * area : (block + 1) * packing.block_channels * area]
-            polynomials[tile, block, : len(part)] = part
+            part = seen[block * packing.block_channels : (block + 1) * packing.block_channels]
+            into = polynomials[tile, block, : packing.block_channels * area].reshape(area, packing.block_channels)
+            into[:, : len(part)] = part.T
     return polynomials.reshape(packing.uploads, packing.poly_degree)
 
 
@@ -43,11 +41,11 @@ def pack_weights(packing: Packing, weight: NDArray[np.int16]) -> NDArray[np.int1
 
 def weight_polynomial(
     packing: Packing, packed: NDArray[np.int16], output_block: int, channel_block: int
-) -> NDArray[np.int16]:
+) -> NDArray[np.int32]:
     """Return one weight polynomial [N] out of `pack_weights`, slowly: the definition that fast code is tested
     against.
     """
-    polynomial = np.zeros(packing.poly_degree, dtype=np.int16)
+    polynomial = np.zeros(packing.poly_degree, dtype=np.int32)
     area, depth = packing.area_h * packing.area_w, packing.channels // packing.groups
     first = channel_block * packing.block_channels
     for m, output in enumerate(packing.block(output_block)):
@@ -56,33 +54,29 @@ def weight_polynomial(
             if (first + c) // depth != group:
                 continue
             kernel = packed[output, (first + c) % depth][::-1, ::-1]
-            start = (m * packing.block_channels + packing.block_channels - 1 - c) * area
-            for row in range(packing.kernel_h):
-                at = start + row * packing.area_w
-                polynomial[at : at + packing.kernel_w] = kernel[row]
+            for row, column in np.ndindex(kernel.shape):
+                at = packing.block_channels * (m * area + row * packing.area_w + column) - c
+                # X^-1 is -X^(N - 1).
+                polynomial[at] = kernel[row, column] if at >= 0 else -int(kernel[row, column])
     return polynomial
 
 
-def useful_positions(packing: Packing, response: int) -> NDArray[np.int32]:
-    """Return the coefficients that a response carries, in the order they are sent: output, then row, then column."""
-    tile, output_block = divmod(response, packing.output_blocks)
-    m = np.arange(len(packing.block(output_block)))[:, None, None]
-    i = np.arange(len(packing.rows(tile)))[:, None] + packing.kernel_h - 1
-    k = np.arange(len(packing.columns(tile))) + packing.kernel_w - 1
+def useful_coefficients(packing: Packing, response: int) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """Return the coefficients that a response carries, rising, and the place of each in the op's flattened output
+    [O, H_o, W_o].
+    """
+    tile, index = divmod(response, packing.tile_responses)
+    outputs, rows, columns = packing.response_outputs(index), packing.rows(tile), packing.columns(tile)
+    product, m = np.divmod(np.arange(len(outputs)), packing.block_outputs)
+    i = np.arange(len(rows))[:, None] + packing.kernel_h - 1
+    k = np.arange(len(columns)) + packing.kernel_w - 1
+    moved = product * (packing.block_channels // packing.packed)
     area = packing.area_h * packing.area_w
-    block = (m * packing.block_channels + packing.block_channels - 1) * area
-    return (block + i * packing.area_w + k).ravel().astype(np.int32)
-
-
-def unpack_output(packing: Packing, values: Sequence[NDArray[Any]]) -> NDArray[Any]:
-    """Return the op's output [O, H_o, W_o] from each response's useful values, in order."""
-    output = np.zeros((packing.outputs, packing.out_h, packing.out_w), dtype=values[0].dtype)
-    for response, carried in enumerate(values):
-        tile, output_block = divmod(response, packing.output_blocks)
-        block, rows, columns = packing.block(output_block), packing.rows(tile), packing.columns(tile)
-        shape = len(block), len(rows), len(columns)
-        output[block.start : block.stop, rows.start : rows.stop, columns.start : columns.stop] = carried.reshape(shape)
-    return output
+    positions = packing.block_channels * (m[:, None, None] * area + i * packing.area_w + k) + moved[:, None, None]
+    places = np.arange(packing.outputs * packing.out_h * packing.out_w).reshape(-1, packing.out_h, packing.out_w)
+    chosen = places[outputs.start : outputs.stop, rows.start : rows.stop, columns.start : columns.stop]
+    order = np.argsort(positions, axis=None)
+    return positions.ravel()[order].astype(np.int32), chosen.ravel()[order]
 
 
 def _phases(packing: Packing) -> tuple[int, int]:
