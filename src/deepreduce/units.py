@@ -60,6 +60,14 @@ def show_seconds(value: float) -> str:
     return f"{1e3 * value:.3g} ms" if value >= 0.9995e-3 else f"{1e6 * value:.3g} us"
 
 
+def show_rate(value: float) -> str:
+    """``98300000`` bits per second as ``98.3 Mb/s``: three digits."""
+    for unit, size in (("Gb/s", 1e9), ("Mb/s", 1e6), ("kb/s", 1e3)):
+        if value >= 0.9995 * size:
+            return f"{value / size:,.0f} {unit}" if value >= 99.95 * size else f"{value / size:.3g} {unit}"
+    return f"{value:.0f} b/s"
+
+
 def show_duration(seconds: float) -> str:
     """``4210`` as ``1 h 10 min``."""
     minutes = round(seconds / 60)

@@ -173,7 +173,7 @@ def test_changed_offline_content_is_noticed(monkeypatch, weighed, module, frames
 def test_material_is_used_once(weighed):
     """After a prediction nothing is left on either side; a batch named twice is refused, and no image is sent."""
     _, port = weighed
-    party = Client("127.0.0.1", port, timeout_s=TIMEOUT_S)
+    party = Client("127.0.0.1", port, protocol="ot", timeout_s=TIMEOUT_S)
     party.prepare(1)
     (batch_id, material), *_ = party._pool._batches.items()
     party.predict_integers(X)

@@ -57,9 +57,12 @@ def test_limits_of_the_server():
     with serving(PLAN, WEIGHTS, max_prepared_bytes=1000) as (_, port), limit:
         Client("127.0.0.1", port)
     each = predict(PLAN, "ot").total.stored_bytes_server
-    with serving(PLAN, WEIGHTS, max_prepared_bytes=2 * each) as (_, port), Client("127.0.0.1", port) as first:
+    with (
+        serving(PLAN, WEIGHTS, max_prepared_bytes=2 * each) as (_, port),
+        Client("127.0.0.1", port, protocol="ot") as first,
+    ):
         first.prepare(2)
-        second = Client("127.0.0.1", port)
+        second = Client("127.0.0.1", port, protocol="ot")
         with pytest.raises(BusyError) as busy:
             second.prepare(1)
         assert 1 <= busy.value.retry_s <= 60
@@ -186,7 +189,7 @@ def test_a_client_that_reads_nothing_does_not_hold_up_the_end():
 
 def test_set_up_costs_what_was_predicted(weighed):
     """A connection pays for keys when it first prepares, not before."""
-    with Client("127.0.0.1", weighed[1]) as party:
+    with Client("127.0.0.1", weighed[1], protocol="ot") as party:
         assert SETUP not in party.setup.ops
         assert party.setup.rounds == 1
         setup = predict(PLAN).setup.offline

@@ -249,11 +249,11 @@ def test_servers_of_different_names_see_different_clients(tmp_path, monkeypatch)
     monkeypatch.setattr(Channel, "send", watched)
     with stored(tmp_path) as (_, port):
         for name in ("127.0.0.1", "localhost"):
-            with Client(name, port, store=tmp_path / "client", timeout_s=TIMEOUT_S) as client:
+            with Client(name, port, protocol="ot", store=tmp_path / "client", timeout_s=TIMEOUT_S) as client:
                 assert client.prepared == 0
                 client.prepare(1)
         for name in ("127.0.0.1", "localhost"):
-            with Client(name, port, store=tmp_path / "client", timeout_s=TIMEOUT_S) as client:
+            with Client(name, port, protocol="ot", store=tmp_path / "client", timeout_s=TIMEOUT_S) as client:
                 assert client.prepared == 1
                 assert np.array_equal(client.predict_integers(X), EXACT)
     assert hellos[:2] == hellos[2:] and hellos[0] != hellos[1]

@@ -9,7 +9,7 @@ import statistics
 import tempfile
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +22,11 @@ from ..inference.access.development_ca import make_certificates
 from ..inference.client.client import Mode
 from ..inference.transport.meter import OpPhase, Phase, Run
 from ..plan import INPUT, OUTPUT, MaxPool, Plan, Relu, Rescale, digest, predict, read_plan, read_weights, shapes
+from ..plan.cost.choice import Prefer, choose_protocol
 from ..plan.cost.latency import Seconds, op_seconds
-from ..plan.cost.network_link import layout_rate, parse_link
+from ..plan.cost.network_link import for_link, parse_link
 from ..plan.cost.traffic import Prediction
-from ..plan.execution.messages import DEFAULT, Protocol
+from ..plan.execution.messages import DEFAULT, Protocol, ProtocolChoice
 from ..plan.reference import run as run_reference, wrap
 from ..plan.schema import Traffic
 from ..processor import processor_name
@@ -48,9 +49,11 @@ from .roofline import Rates, linear_floor_s, measure_rates, relu_floor
 
 @dataclass(frozen=True, slots=True)
 class BenchOptions:
-    """``network``: as `parse_link` reads it. ``threads``: of each party. ``seed``: of the images."""
+    """``protocol`` "auto" is what the model prefers on the link, in all or online (``prefer``). ``network``: as
+    `parse_link` reads it. ``threads``: of each party. ``seed``: of the images.
+    """
 
-    protocol: Protocol = DEFAULT
+    protocol: ProtocolChoice = DEFAULT
     inferences: int = 3
     network: str = "none"
     threads: int = 1
@@ -59,6 +62,15 @@ class BenchOptions:
     tls: bool = False
     seed: int = 0
     timeout_s: float = 600.0
+    prefer: Prefer = "total"
+
+    def settled(self, plan: Plan) -> tuple[Plan, Protocol]:
+        """Return the plan laid out for the network, and the protocol."""
+        link = parse_link(self.network)
+        plan = for_link(plan, link)
+        if self.protocol != "auto":
+            return plan, self.protocol
+        return plan, choose_protocol(plan, link, self.prefer, self.batch).protocol
 
 
 def bench(
@@ -79,18 +91,18 @@ def bench(
     link = parse_link(options.network)
     exported = read_plan(folder / PLAN_FILE)
     weights = read_weights(folder / WEIGHTS_FILE, exported)
-    plan = exported if link is None else replace(exported, link_rate=layout_rate(link))
-    prediction = predict(plan, options.protocol, options.batch)
-    expected = op_seconds(plan, options.protocol, options.batch, link=link, prediction=prediction)
+    plan, protocol = options.settled(exported)
+    prediction = predict(plan, protocol, options.batch)
+    expected = op_seconds(plan, protocol, options.batch, link=link, prediction=prediction)
     whole = sum(expected.values(), Seconds())
     if rates is None:
         progress("measure the floors", 0, 1)
         rates = measure_rates(plan.ring.ring_bits)
     images = sample_images(plan, options)
-    client, server = _measure(folder, plan, options, images, progress)
+    client, server = _measure(folder, plan, protocol, options, images, progress)
     progress("check against the reference", 0, 1)
     error, peak = errors(plan, weights, images, client.answers)
-    floor = relu_floor(plan, rates, options.protocol, options.batch, link)
+    floor = relu_floor(plan, rates, protocol, options.batch, link)
     relu_ops = [op.name for op in plan.ops if isinstance(op, Relu | MaxPool)]
     rescale_ops = [op.name for op in plan.ops if isinstance(op, Rescale)]
     relus = prediction.total.relus
@@ -121,7 +133,7 @@ def bench(
         },
         "plan_digest": digest(exported),
         "link_rate": plan.link_rate,
-        "protocol": options.protocol,
+        "protocol": protocol,
         "network": options.network,
         "link": None if link is None else asdict(link),
         "threads": options.threads,
@@ -166,7 +178,12 @@ def errors(
 
 
 def _measure(
-    folder: Path, plan: Plan, options: BenchOptions, images: NDArray[np.int64], progress: Progress
+    folder: Path,
+    plan: Plan,
+    protocol: Protocol,
+    options: BenchOptions,
+    images: NDArray[np.int64],
+    progress: Progress,
 ) -> tuple[ClientReport, ServerReport]:
     link, path = parse_link(options.network), _core.cpu_path()
     with ExitStack() as stack:
@@ -189,7 +206,7 @@ def _measure(
                 run_client,
                 ClientStart(
                     port,
-                    options.protocol,
+                    protocol,
                     options.threads,
                     options.mode,
                     digest(plan),

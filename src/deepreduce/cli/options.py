@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -42,6 +42,9 @@ StoreKeyOption = Annotated[
         help="The key that locks the store, made if there is none.",
         show_default="the keyring's, or ~/.config/deepreduce/store.key",
     ),
+]
+PreferOption = Annotated[
+    Literal["total", "online"], typer.Option(help="What is to take least with --protocol auto: all, or predicting.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 

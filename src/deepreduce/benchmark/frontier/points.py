@@ -111,10 +111,12 @@ class _Measuring:
             self.observer.failed(network.name, str(error))
 
     def _on(self, network: TrainedNetwork, plan: PointPlan, name: str) -> None:
-        key = f"{self.options.protocol}@{name}"
+        options = replace(self.options, network=name)
+        options = replace(options, protocol=options.settled(plan.plan)[1])
+        key = f"{options.protocol}@{name}"
         summary = None if self.again else self._before(network, key, plan)
         if run_now := summary is None:
-            summary = self._run(network, plan, name, key)
+            summary = self._run(network, plan, options, key)
         assert summary is not None
         self.measured.append(MeasuredPoint(network, key, summary))
         self.observer.measured(network.name, key, summary, run_now)
@@ -128,16 +130,16 @@ class _Measuring:
         same = summary.plan == digest(plan.plan) and (summary.threads, summary.batch) == settings
         return summary if same and summary.inferences >= self.options.inferences else None
 
-    def _run(self, network: TrainedNetwork, plan: PointPlan, name: str, key: str) -> RunSummary:
+    def _run(self, network: TrainedNetwork, plan: PointPlan, options: BenchOptions, key: str) -> RunSummary:
         def progress(what: str, done: int, total: int) -> None:
             self.observer.progress(f"{network.name}, {key}: {what}", done, total)
 
-        directory, file = self.frontier.directory, run_file(network.job, self.options.protocol, name)
+        directory, file = self.frontier.directory, run_file(network.job, options.protocol, options.network)
         bits = plan.plan.ring.ring_bits
         if bits not in self.rates:
             progress("measure the floors", 0, 1)
             self.rates[bits] = measure_rates(bits)
-        result = bench(plan.folder, replace(self.options, network=name), progress, self.rates[bits])
+        result = bench(plan.folder, options, progress, self.rates[bits])
         about = {"model": self.frontier.content["settings"]["model"], "point": network.name, "job": network.job}
         write_run(directory, file, {**about, **result})
         summary = RunSummary.of_run(result, file, plan.convs_before, plan.convs_after)

@@ -132,12 +132,12 @@ def predicted(network: TrainedNetwork, plan: Plan, target: Target, options: Benc
     """Return a target's quantity for a plan, in its unit: ReLUs, seconds or bytes."""
     if target.quantity == "relus":
         return float(network.relus)
-    prediction = predict(plan, options.protocol, options.batch)
+    plan, protocol = replace(options, network=target.network).settled(plan)
+    prediction = predict(plan, protocol, options.batch)
     if target.quantity == "traffic":
         offline, online = prediction.total.offline, prediction.total.online
         return float(offline.up_bytes + offline.down_bytes + online.up_bytes + online.down_bytes)
-    link = parse_link(target.network)
-    seconds = run_seconds(plan, options.protocol, options.batch, link=link, prediction=prediction)
+    seconds = run_seconds(plan, protocol, options.batch, link=parse_link(target.network), prediction=prediction)
     return float(getattr(seconds, target.quantity))
 
 
@@ -168,9 +168,9 @@ def _kept(
     outcome = measure_frontier(directory, options, names, [chosen.network.name], observer=observer, data=data)
     if outcome.failed:
         raise PointError(f"{chosen.network.name!r} fits, but cannot be measured: {outcome.failed[0].error}")
-    summaries = {done.key: done.summary for done in outcome.measured}
+    summaries = {done.key.partition("@")[2]: done.summary for done in outcome.measured}
     return tuple(
-        Kept(target, value, measured(summaries[f"{options.protocol}@{target.network}"], target))
+        Kept(target, value, measured(summaries[target.network], target))
         for target, value in zip(targets, chosen.values, strict=True)
     )
 

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from ...errors import MissingPackageError, SettingError
-from ..options import JsonOption, WidthOption
+from ..options import JsonOption, PreferOption, WidthOption
 from ..output.bench_tables import show_run
 from ..output.progress_bar import progress_bar
 from .bench_frontier import bench_frontier, holds_search
@@ -45,7 +45,9 @@ PointOption = Annotated[
         show_default="full, or the frontier",
     ),
 ]
-ProtocolOption = Annotated[Literal["ot", "delphi"], typer.Option(help="How ReLUs are computed.")]
+ProtocolOption = Annotated[
+    Literal["auto", "ot", "delphi"], typer.Option(help="How ReLUs are computed; auto: what takes least on the link.")
+]
 InferencesOption = Annotated[int, typer.Option(help="How many; times are medians.")]
 LinkOption = Annotated[
     list[str] | None,
@@ -82,6 +84,7 @@ class BenchCommandOptions:
     plan: PlanArgument
     point: PointOption
     protocol: ProtocolOption
+    prefer: PreferOption
     inferences: InferencesOption
     link: LinkOption
     threads: ThreadsOption
@@ -103,7 +106,8 @@ class BenchCommandOptions:
 def bench_command(
     plan: PlanArgument,
     point: PointOption = None,
-    protocol: ProtocolOption = "ot",
+    protocol: ProtocolOption = "auto",
+    prefer: PreferOption = "total",
     inferences: InferencesOption = 3,
     link: LinkOption = None,
     threads: ThreadsOption = 1,
@@ -151,6 +155,7 @@ def _bench(options: BenchCommandOptions) -> None:
         options.mode,
         options.tls,
         options.seed,
+        prefer=options.prefer,
     )
     if holds_search(Path(options.plan)):
         if sizes_given or options.out is not None:

@@ -82,7 +82,9 @@ OnnxOption = Annotated[
     typer.Option(metavar="FILE", help="Write the merged network in floating point, too.", show_default=False),
 ]
 SamplesOption = Annotated[int, typer.Option(metavar="N", help="Put N test pictures into DIR/samples.")]
-ProtocolOption = Annotated[Literal["ot", "delphi"], typer.Option(help="Whose cost is predicted.")]
+ProtocolOption = Annotated[
+    Literal["auto", "ot", "delphi"], typer.Option(help="Whose cost is predicted; auto: what takes least on the link.")
+]
 
 
 @dataclass(frozen=True)
@@ -134,7 +136,7 @@ def export_command(
     seed: SeedOption = 0,
     onnx: OnnxOption = None,
     samples: SamplesOption = 0,
-    protocol: ProtocolOption = "ot",
+    protocol: ProtocolOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
     """Turn a trained network into a plan that client and server share, and integer weights for the server.
@@ -314,15 +316,17 @@ def _from_network(
     return replace(exported, source=facts, notices=tuple(notices)), network, dataset
 
 
-def _costs(exported: Exported, protocol: Literal["ot", "delphi"], link: str) -> dict[str, Any]:
+def _costs(exported: Exported, protocol: Literal["auto", "ot", "delphi"], link: str) -> dict[str, Any]:
     from ...plan import predict
-    from ...plan.cost import parse_link, run_seconds
+    from ...plan.cost import choose_protocol, parse_link, run_seconds
 
-    prediction = predict(exported.plan, protocol)
+    over = parse_link(link)
+    taken = choose_protocol(exported.plan, over).protocol if protocol == "auto" else protocol
+    prediction = predict(exported.plan, taken)
     total = prediction.total
-    seconds = run_seconds(exported.plan, protocol, link=parse_link(link), prediction=prediction)
+    seconds = run_seconds(exported.plan, taken, link=over, prediction=prediction)
     return {
-        "protocol": protocol,
+        "protocol": taken,
         "link": link,
         "relus": total.relus,
         "rescales": total.rescales,

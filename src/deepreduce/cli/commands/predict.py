@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -17,7 +17,7 @@ from ...errors import DeepReduceError, SettingError
 from ...progress import Progress
 from ...units import show_bytes, show_seconds
 from ..credentials import client_tls, read_token
-from ..options import JsonOption, StoreKeyOption, file_option
+from ..options import JsonOption, PreferOption, StoreKeyOption, file_option
 from ..output.progress_bar import progress_bar
 from ..units import parse_address
 
@@ -86,8 +86,11 @@ InsecureOption = Annotated[
     ),
 ]
 ProtocolOption = Annotated[
-    Literal["ot", "delphi"],
-    typer.Option(help="How ReLUs are computed: by tables of transfers, or by garbled circuits."),
+    Literal["auto", "ot", "delphi"],
+    typer.Option(
+        help="How ReLUs are computed: by tables of transfers (ot), by garbled circuits (delphi), or by what is "
+        "prepared, else what takes least on the link, which is measured."
+    ),
 ]
 BatchOption = Annotated[int, typer.Option(help="Images per prediction.")]
 ThreadsOption = Annotated[int, typer.Option(help="Threads of this side.")]
@@ -117,6 +120,7 @@ class PredictOptions:
     pin: PinOption
     insecure: InsecureOption
     protocol: ProtocolOption
+    prefer: PreferOption
     batch: BatchOption
     threads: ThreadsOption
     timeout: TimeoutOption
@@ -142,7 +146,8 @@ def predict_command(
     token_file: TokenFileOption = None,
     pin: PinOption = None,
     insecure: InsecureOption = False,
-    protocol: ProtocolOption = "ot",
+    protocol: ProtocolOption = "auto",
+    prefer: PreferOption = "total",
     batch: BatchOption = 1,
     threads: ThreadsOption = 1,
     timeout: TimeoutOption = 60.0,
@@ -190,6 +195,7 @@ def _predict_all(options: PredictOptions) -> None:
                 host,
                 port,
                 protocol=options.protocol,
+                prefer=options.prefer,
                 batch=options.batch,
                 threads=options.threads,
                 tls=secured.context,
@@ -206,6 +212,8 @@ def _predict_all(options: PredictOptions) -> None:
         stack.callback(client.close)
         connected = time.perf_counter()
         notes = [] if client.store is None else list(client.store.notices)
+        if client.choice is not None:
+            notes.append(client.choice.reason)
         if options.prepare and not client.stored:
             raise SettingError("the server keeps nothing: what is prepared ends with the connection", "drop --prepare")
         inputs = [_input(path, client, options.array, options.resize) for path in options.images or []]
@@ -216,7 +224,8 @@ def _predict_all(options: PredictOptions) -> None:
         result = {
             "server": options.server,
             "plan": client.plan_digest,
-            "protocol": options.protocol,
+            "protocol": client.protocol,
+            "link": None if client.choice is None or client.choice.link is None else asdict(client.choice.link),
             "predictions": entries,
             "prepared": left,
             "connect_seconds": connected - started,

@@ -27,7 +27,8 @@ from numpy.typing import ArrayLike, NDArray
 from ... import _core
 from ...errors import SessionError, SettingError, StoreError
 from ...plan import Plan, decode_output, encode_input, packings
-from ...plan.execution.messages import DEFAULT, Protocol, check_protocol
+from ...plan.cost.choice import Choice, Prefer, choose_protocol
+from ...plan.execution.messages import DEFAULT, PROTOCOLS, Protocol, ProtocolChoice, check_protocol
 from ...plan.preprocessing import normalized
 from ...progress import Progress, no_progress
 from ..access.quota_check import QuotaQuestion, ask, refusal
@@ -42,6 +43,7 @@ from ..transport.errors import BusyError, PeerError
 from ..transport.frames import Kind, Reason
 from ..transport.handshake import MAX_BATCH
 from ..transport.meter import Phase, Run
+from ..transport.probe import measure_link
 from ..zeroize import wiping
 from .connection import Connection, Destination, closing_on_error, greet
 from .material_pool import ClientMemoryPool, ClientPool, ClientStoredPool
@@ -50,13 +52,16 @@ from .reservation import Reservation
 log = logging.getLogger("deepreduce.client")
 Mode = Literal["prepared", "single"]
 KEPT_RUNS = 1000
+NO_LINK_S = 3e-4  # a round trip within one machine
 BATCH_HINT = "it is dropped here, too; use the next one, or prepare again"
 
 
 class Client:
     """A session with a server, connected when the constructor returns; a context manager.
 
-    ``protocol``: "ot", or "delphi" (garbled circuits). ``batch``: images per prediction. ``threads``: of this side.
+    ``protocol``: "ot", "delphi" (garbled circuits), or "auto": the one of which batches are in the store, else the one
+    that takes least on the link to the server, which is measured, in all or (``prefer="online"``) while a prediction
+    runs; ``choice`` says why, ``protocol`` which it is. ``batch``: images per prediction. ``threads``: of this side.
     ``tls``: an `ssl.SSLContext` (`deepreduce.inference.client_context`), or None for plain TCP, which is for tests: it
     keeps out nobody who can change messages; ``server_name``: what the certificate must be for, if not ``host``.
     ``pin``: the plan's digest, if it is known. ``token``: what the server asks for. ``mode="single"`` prepares within
@@ -84,7 +89,8 @@ class Client:
         host: str,
         port: int,
         *,
-        protocol: Protocol = DEFAULT,
+        protocol: ProtocolChoice = "auto",
+        prefer: Prefer = "total",
         batch: int = 1,
         threads: int = 1,
         tls: ssl.SSLContext | None = None,
@@ -97,7 +103,9 @@ class Client:
         store_key: Path | str | None = None,
         on_progress: Progress | None = None,
     ) -> None:
-        check_protocol(protocol)
+        if protocol != "auto":
+            check_protocol(protocol)
+        check_one_of("prefer", prefer, get_args(Prefer))
         check_one_of("mode", mode, get_args(Mode))
         check_between("batch", batch, 1, MAX_BATCH)
         check_between("threads", threads, 1, MAX_THREADS)
@@ -105,7 +113,9 @@ class Client:
         check_seconds("timeout_s", timeout_s)
         check_token(token)
         keeps = store is not None and mode == "prepared"
-        self.target = Destination(host, port, protocol, int(batch), tls, server_name, pin, token, timeout_s, keeps)
+        first = DEFAULT if protocol == "auto" else protocol
+        self.target = Destination(host, port, first, int(batch), tls, server_name, pin, token, timeout_s, keeps)
+        self.choice: Choice | None = None
         self.runs: deque[Run] = deque(maxlen=KEPT_RUNS)
         self.setup = Phase()
         self._mode, self._threads = mode, threads
@@ -119,9 +129,16 @@ class Client:
         self.plan: Plan
         try:
             self._connect(None)
+            if protocol == "auto":
+                self._choose(prefer)
         except BaseException:
             self.close()
             raise
+
+    @property
+    def protocol(self) -> Protocol:
+        """How ReLUs are computed."""
+        return self.target.protocol
 
     @property
     def prepared(self) -> int:
@@ -267,11 +284,7 @@ class Client:
         """Ends the session; what is prepared in memory is lost, keys are forgotten."""
         if os.getpid() != self._process:  # the parent's session goes on
             return
-        connection = self._connection
-        if connection is not None:
-            with contextlib.suppress(SessionError, OSError):
-                connection.channel.send(Kind.BYE)
-        self._end()
+        self._leave()
         if self._own_store is not None:
             self._own_store.close()
 
@@ -293,13 +306,36 @@ class Client:
             connection.most_prepared,
         )
         with closing_on_error(connection.channel):
-            if connection.plan is not known:
+            if connection.plan is not known or self._program.protocol != self.target.protocol:
                 self._program: Program = compile_plan(self.plan, self.target.protocol, self.target.batch)
             self._pool: ClientPool = ClientMemoryPool()
             if connection.stored and self.store is not None:
                 self._pool = ClientStoredPool(self.store, connection.purpose, self._program, self._threads)
         self._connection = connection
         self.setup.seconds = time.perf_counter() - started
+
+    def _choose(self, prefer: Prefer) -> None:
+        """Take the protocol that is best here; with another than the first one in a session of its own."""
+        connection = self._session()
+        protocol = self._prepared_with(connection)
+        if protocol is None:
+            with self._guarded(), connection.channel.meter.phase(self.setup):
+                link = measure_link(connection.channel)
+            near = link.round_trip < NO_LINK_S
+            self.choice = choose_protocol(self.plan, None if near else link, prefer, self.target.batch)
+            protocol = self.choice.protocol
+        if protocol != self.target.protocol:
+            self._leave()
+            self.target = replace(self.target, protocol=protocol)
+            self.reconnect()
+
+    def _prepared_with(self, connection: Connection) -> Protocol | None:
+        """Return the protocol of which batches are in the store, if there are any."""
+        if not connection.stored or self.store is None:
+            return None
+        counts = {name: self.store.count(replace(connection.purpose, protocol=name)) for name in PROTOCOLS}
+        best = max(counts, key=lambda name: counts[name])
+        return best if counts[best] else None
 
     def _ask(self, asked: QuotaQuestion) -> None:
         """Raises `PeerError` (QUOTA) when the server lets this client do no more of it; then nothing is lost."""
@@ -400,6 +436,13 @@ class Client:
             if outlasted.renew:
                 self._preparation = None
             raise outlasted
+
+    def _leave(self) -> None:
+        connection = self._connection
+        if connection is not None:
+            with contextlib.suppress(SessionError, OSError):
+                connection.channel.send(Kind.BYE)
+        self._end()
 
     def _end(self) -> None:
         connection, self._connection, self._preparation = self._connection, None, None

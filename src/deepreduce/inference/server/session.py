@@ -31,6 +31,7 @@ from ..transport.errors import BusyError, PeerError, SilenceError
 from ..transport.frames import HEADER, Kind, Reason
 from ..transport.handshake import LimitError, RefusedError, VersionError, greet_client, read_hello
 from ..transport.meter import Phase
+from ..transport.probe import MAX_PROBES, PROBE, answer_probe
 from .events import Name
 from .material_pool import BatchError, ServerPool
 from .resources import ServerResources, Terms
@@ -63,6 +64,7 @@ class Session:
         self._booked = 0
         self._reserved: ServerMaterial | None = None  # for the next image
         self._unknown = 0  # batches that the client has named in vain
+        self._probes = 0
         self._opened = False  # as the operator was told
         self.busy = False
 
@@ -130,6 +132,8 @@ class Session:
             Kind.BYE: 0,
             Kind.QUOTA_CHECK: QUESTION_BYTES,
         }
+        if self._probes < MAX_PROBES:
+            lengths[Kind.PROBE] = PROBE
         if self._reserved is None:
             lengths[Kind.RESERVE] = CLAIM
         else:
@@ -149,6 +153,9 @@ class Session:
                     self._serve_setup(terms, content)
                 case Kind.PREPARE if self._offline is not None:
                     self._serve_prepare(terms, self._offline, content.tobytes())
+                case Kind.PROBE:
+                    self._probes += 1
+                    answer_probe(channel, content)
                 case Kind.QUOTA_CHECK:
                     self._serve_ask(terms, content.tobytes())
                 case Kind.RESERVE:

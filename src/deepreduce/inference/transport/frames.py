@@ -34,6 +34,7 @@ class Kind(IntEnum):
     QUOTA_ANSWER = 22
     RESERVE = 23
     RESERVED = 24
+    PROBE = 25
     ERROR = 255
 
 

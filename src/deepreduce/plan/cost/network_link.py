@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ...errors import SettingError
-from ...units import RATE, TIME, parse_quantity
+from ...units import RATE, TIME, parse_quantity, show_rate, show_seconds
+from ..schema import Plan
 from ..validation import LINK_RATES
 
 
@@ -15,6 +16,10 @@ class NetworkLink:
 
     rate: float
     round_trip: float
+
+    def shown(self) -> str:
+        """Return rate and round trip for people."""
+        return f"{show_rate(self.rate)} and {show_seconds(self.round_trip)}"
 
 
 LOOPBACK_RATE = 10**10
@@ -27,6 +32,11 @@ def layout_rate(link: NetworkLink | None) -> int:
     """
     low, high = LINK_RATES
     return LOOPBACK_RATE if link is None else min(max(round(link.rate), low), high)
+
+
+def for_link(plan: Plan, link: NetworkLink | None) -> Plan:
+    """Return the plan with its ciphertexts laid out for ``link``; as it is where there is none."""
+    return plan if link is None else replace(plan, link_rate=layout_rate(link))
 
 
 def parse_link(text: str) -> NetworkLink | None:

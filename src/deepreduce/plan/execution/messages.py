@@ -16,6 +16,7 @@ from .packing import bits_to_bytes
 
 Protocol: TypeAlias = Literal["ot", "delphi"]
 PROTOCOLS: tuple[Protocol, ...] = ("ot", "delphi")
+ProtocolChoice: TypeAlias = Literal["auto", "ot", "delphi"]
 DEFAULT: Protocol = "ot"
 Function: TypeAlias = Literal["relu", "rescale"]
 
