@@ -173,7 +173,7 @@ void new_weights(he::Weights* self, unsigned ring_bits, const In<std::int16_t>& 
 nb::bytes packing_keys(const he::Client& client, const std::vector<unsigned>& levels) {
     const he::Parameters& ps = client.parameters();
     for (unsigned level : levels) {
-        if ((ps.degree >> level) < 2 || level > 63)
+        if (level > 63 || (ps.degree >> level) < 2)
             refuse("level " + std::to_string(level) + " must be below log2 N, N = " + std::to_string(ps.degree));
     }
     return make_bytes(levels.size() * ps.packing_key_bytes(),
@@ -324,7 +324,7 @@ void register_he(nb::module_& m) {
              nb::arg("threads") = 1, nb::arg("cached") = true,
              "w: int16 [outputs, inputs / groups, kernel_h, kernel_w]. cached: evaluations are kept, else computed for "
              "every response. ValueError if it does not fit or its noise could be too large.")
-        .def_prop_ro("norm_squared", &he::Weights::norm_squared, "Sum over the outputs of one whole tile of ||w_j||^2.")
+        .def_prop_ro("norm_squared", &he::Weights::norm_squared, "Sum over the outputs of one whole tile of the squared norm of their block's weights.")
         .def_prop_ro("worst_noise", &he::Weights::worst_noise,
                      "Bound of the noise as a part of what decryption bears, below 1.")
         .def_prop_ro("memory_bytes", &he::Weights::memory_bytes)

@@ -98,7 +98,7 @@ struct Server::Workspace {
     std::vector<SecretVector<u64>> buffers;  // of products: those computed together, and those that wait for another
     std::vector<u64*> spare;                 // buffers that hold no product
 
-    Workspace(const Parameters& ps, const Weights& multiplied)
+    Workspace(const Parameters& ps, const Weights& multiplied, std::size_t products)
         : u(together * ps.primes * ps.degree),
           e1(u.size()),
           small(ps.degree),
@@ -106,7 +106,7 @@ struct Server::Workspace {
           c0(ps.primes * ps.degree),
           encoded(ps.degree),
           mask(ps.degree),
-          weights(together * multiplied.scratch_words()),
+          weights(std::min(together, products) * multiplied.scratch_words()),
           packing(ps),
           buffers(together + multiplied.merges() + 1) {
         for (auto& buffer : buffers) {
@@ -254,7 +254,7 @@ void Server::respond(std::uint8_t* out, const Weights& weights, const Upload& up
     SecretVector<Seed> seeds(count * (packed + 1));  // of each response, of its products
     for (Seed& seed : seeds) seed = seeds_();
     parallel_for(count, threads, [&](std::size_t begin, std::size_t end) {
-        Workspace work(ps, weights);
+        Workspace work(ps, weights, (end - begin) * packed);
         // Products in the order in which they are merged: those half a response apart first. Some do not exist.
         std::vector<Step> steps;
         for (std::size_t i = begin; i < end; ++i) {

@@ -104,16 +104,17 @@ void Weights::measure(const std::int16_t* w) {
     const std::size_t fan_in = shape_.inputs / shape_.groups * shape_.kernel_h * shape_.kernel_w;
     const double positions = static_cast<double>(shape_.area_h - shape_.kernel_h + 1) *
                              static_cast<double>(shape_.area_w - shape_.kernel_w + 1);
-    u64 largest = 0;  // sum of |w| over one output
-    for (std::size_t o = 0; o < shape_.outputs; ++o, w += fan_in) {
+    u64 largest = 0;  // sum of |w| over one block: each of its outputs has the noise of all of its weights
+    for (std::size_t first = 0; first < shape_.outputs; first += shape_.block_outputs) {
+        const std::size_t outputs = std::min(shape_.block_outputs, shape_.outputs - first);
         u64 squares = 0, sum = 0;
-        for (std::size_t i = 0; i < fan_in; ++i) {
-            const i64 value = w[i], sign = value >> 63;
+        for (std::size_t i = 0; i < outputs * fan_in; ++i) {
+            const i64 value = w[first * fan_in + i], sign = value >> 63;
             squares += static_cast<u64>(value * value);
             sum += static_cast<u64>((value ^ sign) - sign);
         }
         // By way of a signed number: GCC converts unsigned ones with a branch.
-        norm_squared_ += positions * static_cast<double>(static_cast<i64>(squares));
+        norm_squared_ += positions * static_cast<double>(outputs) * static_cast<double>(static_cast<i64>(squares));
         largest = std::max(largest, sum);
     }
     const double n = static_cast<double>(ps.degree), eta = lattice::error_eta;

@@ -57,7 +57,8 @@ public:
     // Whether coefficient `position` of response r is an output; others must not leave the server.
     bool is_output(std::size_t r, std::size_t position) const;
 
-    // Sum over the outputs of one tile of ||w_j||^2: this operation's part of B (params/lattice.hpp), per tile.
+    // Sum over the outputs of one tile of the squared norm of their block's weights: this operation's part of B
+    // (params/lattice.hpp), per tile.
     double norm_squared() const { return norm_squared_; }
     // The largest noise of any output as a part of what decryption bears (< 1, or the constructor throws): hard bounds
     // for errors and flood, and for the bits cut off c1 a bound that a coefficient exceeds with probability 2^-128.

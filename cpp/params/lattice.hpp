@@ -24,7 +24,8 @@ struct Set {
     // The flood is the sum of four uniform integers on [-2^flood_bits, 2^flood_bits), before the switch. Fixed per set:
     // a flood that followed the model would tell its norms.
     unsigned flood_bits;
-    // sqrt(B) must not exceed 2^max_log2_norm, B = sum over all outputs of one inference of ||w_j||^2.
+    // sqrt(B) must not exceed 2^max_log2_norm, B = sum over all outputs of one inference of the squared norm of the
+    // weights of the output's block: all that its product is multiplied by.
     double max_log2_norm;
     double classical_bits;  // cost of the best attack that was estimated, log2 of operations
     unsigned block_size;    // its BKZ block size beta
@@ -45,7 +46,7 @@ inline constexpr unsigned response_c0_bits = 6;
 
 // rlwe-8192 has room: at l = 64 the flood may take 2^83 and still decrypt (see `budget` in he/weights.cpp), 2^79 leaves
 // half of that free and hides norms up to 2^32 at 2^-46; int16 weights of any network that fits in memory stay below.
-inline constexpr Set rlwe_4096 = {"rlwe-4096", 4096, 2, 1, 2, 32, 64, 23.6, 140.7, 371};
+inline constexpr Set rlwe_4096 = {"rlwe-4096", 4096, 2, 1, 2, 32, 64, 24.4, 140.7, 371};
 inline constexpr Set rlwe_8192 = {"rlwe-8192", 8192, 3, 2, 33, 64, 79, 32.0, 194.8, 553};
 
 constexpr const Set& set_for(unsigned ring_bits) {
@@ -60,17 +61,18 @@ inline double flood_sd(const Set& set) {
 // log2 of the statistical distance, per inference, between the client's view and one that has no weights in it, at
 // sqrt(B) = 2^log2_norm.
 //
-// The client knows the errors e of its own upload; a useful coefficient j carries d_j = <w_j, e + rounding of the
-// encoding> plus the rounding of the server's mask, under a flood with density f. Squared Hellinger distance of f to
+// The client knows the errors e of its own upload, which are on all coefficients; a useful coefficient j carries d_j =
+// <w, e + rounding of the encoding>, w all weights of its block, plus the rounding of the server's mask, under a flood
+// with density f. Squared Hellinger distance of f to
 // its shift by d: at most d^2 I / 8, I = the Fisher information of f; it adds over coefficients, and TV <= sqrt(2) H,
 // so TV <= 1/2 sqrt(I) sqrt(sum d_j^2). For four uniforms sqrt(I) = 1.0191 / sd. E sum d_j^2 = 3.2532^2 B,
 // with 3.2532^2 = 21/2 + 1/12 (mask rounding, at most 1/4 per coefficient, is below the next digit for any output with
 // a weight).
 //
-// The encryption of zero that hides c1 adds e u + e1 sk + e0 to the noise; the argument that c1 comes without hints on u
-// and e1 needs the flood to hide it, too: variance error_sd^2 (2 N 2/3 + 1) per output, whatever the weights.
+// The encryption of zero that hides c1 adds e u + e1 sk to the noise; the argument that c1 comes without hints on u and
+// e1 needs the flood to hide it, too: variance error_sd^2 2 N 2/3 per output, whatever the weights.
 inline double zero_noise_variance(const Set& set) {
-    return error_sd * error_sd * (4.0 / 3.0 * static_cast<double>(set.degree) + 1.0);
+    return error_sd * error_sd * (4.0 / 3.0 * static_cast<double>(set.degree));
 }
 // What `outputs` such noises add to B.
 inline double zero_noise_norm(const Set& set, double outputs) { return outputs * zero_noise_variance(set) / (3.2532 * 3.2532); }

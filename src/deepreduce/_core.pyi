@@ -234,7 +234,9 @@ class HeWeights:
 
     @property
     def norm_squared(self) -> float:
-        """Sum over the outputs of one whole tile of ||w_j||^2."""
+        """
+        Sum over the outputs of one whole tile of the squared norm of their block's weights.
+        """
 
     @property
     def worst_noise(self) -> float:

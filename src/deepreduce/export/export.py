@@ -133,9 +133,8 @@ def export_network(
     else:
         inputs = pixels.astype(np.float64)
     plan, weights, notices = quantized(
-        lowered, inputs, ring_bits, weight_bits, activation_bits, input_fraction, progress
+        lowered, inputs, ring_bits, weight_bits, activation_bits, input_fraction, link_rate, progress
     )
-    plan = replace(plan, link_rate=link_rate)
     if shape_known := pictures is not None and pictures.shape[0] in (1, 3):
         plan = replace(plan, pictures=pictures)
     elif pictures is not None:

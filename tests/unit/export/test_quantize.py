@@ -293,9 +293,9 @@ def test_weights_that_cannot_be_hidden_get_fewer_bits_or_a_wider_ring(side, expe
 
     from deepreduce.export.quantization import precision as rings
 
-    honest = rings.norm_squared
+    honest = rings.noise_norms
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rings, "norm_squared", lambda *a: tuple(places * part for part in honest(*a)))
+        patch.setattr(rings, "noise_norms", lambda *a: tuple(places * part for part in honest(*a)))
         plan, _, notices = quantized(lowered, images)
         assert (plan.ring.ring_bits, plan.ops[0].weight_bits) == expected
         assert "more than a ring of 32 bits can hide" in notices[0] and notices[-1].startswith("taken: a ring of")

@@ -23,6 +23,7 @@ from deepreduce.plan import (
     run,
     validate,
 )
+from deepreduce.plan.execution.polynomials import noise_norm
 from deepreduce.reduce import reduce_to
 
 SMALL = {"width": 0.125, "classes": 10}
@@ -86,8 +87,8 @@ def test_weights_fill_their_bits_and_the_flooding_budget_of_resnet18_holds():
         if name in {"layer1.0.conv1", "layer2.0.conv1", "layer4.1.conv1"}:  # that nothing ties to others
             assert (np.abs(weight).reshape(len(weight), -1).max(axis=1) == 2047).all()
         assert np.abs(weight).max() > 511
-        squares += (weight**2).sum() * packing.out_h * packing.out_w
-    assert 22.5 < np.log2(squares) / 2 < 23.6
+        squares += noise_norm(packing, weights[f"{name}.weight"])
+    assert 23 < np.log2(squares) / 2 < 24.4
 
 
 def test_fewer_weight_bits():

@@ -234,7 +234,7 @@ def test_quotas_are_checked():
 
 
 def test_the_leakage_bound_follows_the_ring(tmp_path):
-    """SECURITY.md, Parameters: 2^-39.9 an image up to 32 bits, 2^-46.5 above; it grows with the square root."""
+    """SECURITY.md, Parameters: 2^-39.0 an image up to 32 bits, 2^-46.5 above; it grows with the square root."""
     ledger = UsageLedger(tmp_path)
     for computation, ring_bits in (("narrow", 32), ("wide", 33), ("unknown", None)):
         if ring_bits is not None:
@@ -243,9 +243,9 @@ def test_the_leakage_bound_follows_the_ring(tmp_path):
     ledger.predict("bob", Quota(), "wide", 3)
     found = {(one.identity, one.computation): (one.ring_bits, one.leakage_log2) for one in ledger.usage()}
     assert found == {
-        ("alice", "narrow"): (32, pytest.approx(-29.9)),
+        ("alice", "narrow"): (32, pytest.approx(-29.0)),
         ("alice", "wide"): (33, pytest.approx(-36.5)),
-        ("alice", "unknown"): (None, pytest.approx(-29.9)),
+        ("alice", "unknown"): (None, pytest.approx(-29.0)),
         ("bob", "wide"): (33, None),
     }
 

@@ -6,9 +6,9 @@ from math import ceil
 import numpy as np
 import pytest
 
+from deepreduce.errors import PlanError
 from deepreduce.plan import PARAMETER_SETS, Conv, Linear, ParameterSet, packings
 from deepreduce.plan.execution.packing import (
-    PICOSECONDS,
     Blocks,
     _computing,
     _polyphase,
@@ -20,6 +20,7 @@ from deepreduce.plan.execution.packing import (
     upload_bytes,
 )
 from deepreduce.plan.execution.polynomials import (
+    noise_norm,
     pack_input,
     pack_weights,
     useful_coefficients,
@@ -210,9 +211,9 @@ def brute_force(op, shape, parameters, ring_bits, link_rate):
 
 
 def cost(packing, parameters, ring_bits, link_rate):
-    byte = 8 * PICOSECONDS // link_rate
     up, down = packing.uploads * upload_bytes(parameters), sum(response_bytes(packing, ring_bits))
-    parts = [*(int(party[0]) for party in _computing(packing, blocks_of(packing), parameters)), byte * up, byte * down]
+    parts = [float(party[0]) for party in _computing(packing, blocks_of(packing), parameters)]
+    parts += [8e9 / link_rate * up, 8e9 / link_rate * down]
     return 4 * max(parts) + sum(parts)
 
 
@@ -245,7 +246,47 @@ def test_computing_counts_what_there_is():
     server += 60 * packing.merges + 28 * packing.responses
     client = 40 * packing.uploads + 15 * packing.responses
     for party, microseconds in zip(_computing(packing, blocks_of(packing), SMALL), (server, client), strict=True):
-        assert party[0] == pytest.approx(1e6 * microseconds)
+        assert party[0] == pytest.approx(1e3 * microseconds)
+
+
+@pytest.mark.parametrize("rate", [10**6, 10**11])
+@pytest.mark.parametrize("name", ["rlwe-4096", "rlwe-8192"])
+@pytest.mark.parametrize(("channels", "outputs", "side"), [(64, 64, 224), (128, 128, 112), (64, 64, 512)])
+def test_large_ops_get_layouts_of_few_uploads(channels, outputs, side, name, rate):
+    """Times of bad candidates are far beyond 2^63 picoseconds: they must not wrap around to small ones."""
+    packing = choose(conv("c", "input", outputs, 3, padding=1), (channels, side, side), PARAMETER_SETS[name], 41, rate)
+    fewest = channels * side * side / packing.poly_degree
+    assert packing.uploads < 30 * fewest
+    assert packing.responses < 30 * outputs * side * side / packing.poly_degree
+
+
+@pytest.mark.parametrize("rate", [10**6, 10**9, 10**11])
+def test_the_largest_matrices(rate):
+    """A tile has at most the uploads whose products can be summed up; what has one input packs no zeros."""
+    wide = choose(Linear("c", ("input",), 16, False, 12, 0), (4000 * 4096,), SMALL, 32, rate)
+    assert wide.channel_blocks <= 4094
+    with pytest.raises(PlanError, match="16777216 channels"):
+        choose(Linear("c", ("input",), 16, False, 12, 0), (2**24,), SMALL, 32, rate)
+    tall = choose(Linear("c", ("input",), 2**24, False, 12, 0), (16,), SMALL, 32, rate)
+    assert tall.responses < 2**24 / 200
+
+
+def test_the_budget_of_the_flood_counts_what_an_upload_brings():
+    """Errors of an upload are on all coefficients, so an output's noise is that of all weights of its product."""
+    rng = np.random.default_rng(1)
+    op = conv("c", "input", 8, 3)
+    start = _polyphase(op, (4, 5, 5), degree(2048))
+    whole = {"tiles_h": 1, "tiles_w": 1, "tile_h": start.out_h, "tile_w": start.out_w}
+    packing = replace(start, **whole, block_channels=4, block_outputs=8)
+    weight = rng.integers(-2047, 2048, (8, 4, 3, 3)).astype(np.int16)
+    polynomial = weight_polynomial(packing, pack_weights(packing, weight), 0, 0).astype(np.int64).view(np.uint64)
+    positions, _ = useful_coefficients(packing, 0)
+    total = 0.0
+    for _ in range(40):
+        errors = rng.binomial(42, 0.5, 2048) - 21
+        noise = negacyclic(polynomial, errors.view(np.uint64)).view(np.int64)[positions]
+        total += float((noise.astype(float) ** 2).sum()) / 40
+    assert total == pytest.approx(10.5 * noise_norm(packing, weight), rel=0.2)
 
 
 def test_packing_is_an_agreement():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from math import prod
 from typing import Any, Literal
 
@@ -10,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import PlanError, SettingError
-from ...plan import Conv, FixedPoint, Linear, Plan, shapes
+from ...plan import LINK_RATE, FixedPoint, Plan, packings, shapes
+from ...plan.execution.polynomials import noise_norm
 from ...plan.validation import MAX_WEIGHT_BITS
 from ..lowering.ir import Lowered
 from .quantize import ACTIVATION_BITS, MIN_WEIGHT_BITS, Weights, quantize
@@ -18,7 +20,7 @@ from .quantize import ACTIVATION_BITS, MIN_WEIGHT_BITS, Weights, quantize
 RingBits = int | Literal["auto"]
 NARROW, WIDE = 32, 41  # of the two sets of homomorphic parameters: below, everything is about half as expensive
 FEWEST_WEIGHT_BITS = 10  # that "auto" goes down to before it takes the wide ring
-MAX_LOG2_NORM = 23.6  # of the weights at l <= 32, where the compiled core is missing that knows it better
+MAX_LOG2_NORM = 24.4  # of the weights at l <= 32, where the compiled core is missing that knows it better
 
 
 def quantized(
@@ -28,6 +30,7 @@ def quantized(
     weight_bits: int = MAX_WEIGHT_BITS,
     activation_bits: int = ACTIVATION_BITS,
     input_fraction: int = 8,
+    link_rate: int = LINK_RATE,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> tuple[Plan, Weights, tuple[str, ...]]:
     """`quantize` in the first ring that will do, and sentences about what did not.
@@ -46,6 +49,7 @@ def quantized(
             progress(f"quantize to {bits} bits in a ring of {ring}", index, len(tries))
         try:
             plan, weights = quantize(lowered, images, FixedPoint(ring, input_fraction), activation_bits, bits)
+            plan = replace(plan, link_rate=link_rate)
             check_norm(plan, weights)
         except PlanError as error:
             if ring_bits != "auto" or (ring, bits) == tries[-1]:
@@ -74,26 +78,23 @@ def check_norm(plan: Plan, weights: Weights) -> None:
     """Refuse weights that the server's noise cannot hide (docs/reference/protocol.md: the flood), as the server itself
     would.
     """
-    norm, outputs = norm_squared(plan, weights)
+    norm, outputs = noise_norms(plan, weights)
     fewer = next((n for n in range(MAX_WEIGHT_BITS) if _hidden(plan.ring.ring_bits, norm / 4**n, outputs)), None)
     if fewer is None or fewer:
         raise NormError(
             f"the weights' norm over all places that they are used at, 2^{np.log2(norm) / 2:.2f}, is more than a ring "
             f"of {plan.ring.ring_bits} bits can hide",
-            "use fewer weight bits, or a ring of more than 32 bits",
+            "use fewer weight bits, a ring of more than 32 bits, or a slower link's layout",
             MAX_WEIGHT_BITS if fewer is None else fewer,
         )
 
 
-def norm_squared(plan: Plan, weights: Weights) -> tuple[float, float]:
-    """(sum over linear ops of their squared weights, each once for every place that it is used at; their outputs)."""
-    found = shapes(plan)
-    norm = outputs = 0.0
-    for op in plan.ops:
-        if isinstance(op, Conv | Linear):
-            places = prod(found[op.name][1:])
-            norm += places * float((weights[f"{op.name}.weight"].astype(np.float64) ** 2).sum())
-            outputs += prod(found[op.name])
+def noise_norms(plan: Plan, weights: Weights) -> tuple[float, float]:
+    """(B, the budget of the flood that a plan's linear ops use; their outputs)."""
+    found, norm, outputs = shapes(plan), 0.0, 0.0
+    for name, packing in packings(plan).items():
+        norm += noise_norm(packing, weights[f"{name}.weight"])
+        outputs += prod(found[name])
     return norm, outputs
 
 

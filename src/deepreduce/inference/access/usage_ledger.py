@@ -32,7 +32,7 @@ LEDGER_FILE, PROCESSES = "quota.sqlite", "processes"
 APPLICATION, FORMAT = 0x64726D71, 1  # "drmq"
 # SECURITY.md, Parameters: 2^-NOISE_BITS bounds what the noise of one image's answers tells of the weights; of rings of
 # more than 32 bits it tells less.
-NOISE_BITS, WIDE_NOISE_BITS = 39.9, 46.5
+NOISE_BITS, WIDE_NOISE_BITS = 39.0, 46.5
 WAIT_S = 30.0  # for another process that writes
 SCHEMA = """
 CREATE TABLE counts (

@@ -15,7 +15,7 @@ from ...errors import PlanError, SessionError
 from ...plan import PARAMETER_SETS, Conv, Linear, Packing, ParameterSet, Plan, packings
 from ...plan.execution.messages import HE_FRAME
 from ...plan.execution.packing import response_bytes
-from ...plan.execution.polynomials import pack_input, pack_weights, useful_coefficients
+from ...plan.execution.polynomials import noise_norm, pack_input, pack_weights, useful_coefficients
 from ..zeroize import wipe, wiping
 
 Ring = NDArray[np.uint64]
@@ -100,8 +100,7 @@ class OnlineLinear:
         self._stride, self._padding = (op.stride, op.padding) if isinstance(op, Conv) else ((1, 1), (0, 0, 0, 0))
         self._weights = _core.LinearWeights(np.ascontiguousarray(spatial), _groups(op), ring_bits)
         self.outputs = packing.outputs * packing.out_h * packing.out_w
-        # B of the flood's budget: the squared norm of the weights, once for each place that they are used at.
-        self.norm_squared = float(np.sum(spatial.astype(np.float64) ** 2)) * packing.out_h * packing.out_w
+        self.noise_norm = noise_norm(packing, weight)
 
     def apply(self, operand: Ring, share: Ring, threads: int) -> Ring:
         """W (x - r) + bias + s for shares [batch, ...]; ``share``: s, of the output's shape."""
@@ -176,10 +175,12 @@ def online_linears(plan: Plan, weights: Mapping[str, NDArray[Any]]) -> dict[str,
     packed = packings(plan)
     linears = {op.name: OnlineLinear(plan, op, packed[op.name], weights) for op in _linear_ops(plan)}
     try:
-        norm = sum(linear.norm_squared for linear in linears.values())
+        norm = sum(linear.noise_norm for linear in linears.values())
         _core.he_check_norm(plan.ring.ring_bits, norm, sum(linear.outputs for linear in linears.values()))
     except ValueError as error:
-        raise PlanError(str(error), "use fewer weight bits, or a ring of more than 32 bits") from None
+        raise PlanError(
+            str(error), "use fewer weight bits, a ring of more than 32 bits, or a slower link's layout"
+        ) from None
     return linears
 
 

@@ -29,6 +29,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ...errors import PlanError
 from ..schema import LINK_RATE, PARAMETER_SETS, PRIME_BITS, Conv, Linear, ParameterSet, Plan
 from ..shapes import Shape, shape_of, shapes
 
@@ -44,8 +45,8 @@ SUM_NS = 48_000  # the products of an output block, re-randomized
 MERGE_NS = 60_000  # of two of them
 RESPOND_NS = 28_000  # masked and flooded
 DECRYPT_NS = 15_000  # by the client
-PICOSECONDS = 10**12
-KNOWN = 16  # plans whose packings are kept: they are slow to find, and asked for in many places
+MAX_BLOCKS = 4094  # uploads of a tile: products that the kernels sum up
+KNOWN = 4  # plans whose packings are kept: they are slow to find, and asked for in many places
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,14 +193,18 @@ def choose(
     op: Conv | Linear, in_shape: Shape, parameters: ParameterSet, ring_bits: int, link_rate: int = LINK_RATE
 ) -> Packing:
     """Return the packing that takes least over a link of so many bits per second; among equals the smallest P, C_w,
-    tile_h, tile_w.
+    tile_h, tile_w. Raises `PlanError` where there are too many channels for any.
 
     Tries every grid of tiles without empty ones, and with each every P, every C_w and the largest M that fits.
     """
     start = _polyphase(op, in_shape, parameters)
-    least, ties = np.iinfo(np.int64).max, list[Packing]()
+    least, ties = np.inf, list[Packing]()
     for tile_h in _tile_sides(start.out_h):
         for tile_w in _tile_sides(start.out_w):
+            areas = parameters.poly_degree // ((tile_h + start.kernel_h - 1) * (tile_w + start.kernel_w - 1))
+            blocks = _blocks(start, areas)
+            if not len(blocks.channels):
+                continue
             grid = replace(
                 start,
                 tiles_h=ceil(start.out_h / tile_h),
@@ -207,10 +212,7 @@ def choose(
                 tile_h=tile_h,
                 tile_w=tile_w,
             )
-            blocks = _blocks(grid)
-            if not len(blocks.channels):
-                continue
-            costs = _picoseconds(grid, blocks, parameters, ring_bits, link_rate)
+            costs = _cost(grid, blocks, parameters, ring_bits, link_rate)
             if costs.min() < least:
                 least, ties = costs.min(), []
             for best in np.flatnonzero(costs == least):
@@ -222,7 +224,11 @@ def choose(
                         packed=int(blocks.packed[best]),
                     )
                 )
-    # The format's bound on kernels makes a tile of one output fit, so there is a best one.
+    if not ties:  # the format's bound on kernels makes one output of one channel fit
+        raise PlanError(
+            f"{op.name}: {start.channels} channels, at most {MAX_BLOCKS} ciphertexts of them can be summed up",
+            "reduce the operand",
+        )
     return min(ties, key=lambda p: (p.packed, p.block_channels, p.tile_h, p.tile_w))
 
 
@@ -285,41 +291,42 @@ class Blocks(NamedTuple):
     packed: NDArray[np.int64]
 
 
-def _blocks(grid: Packing) -> Blocks:
-    """Return every C_w for which M C_w A <= N has a solution, with the largest such M, and every P that is of use.
+def _blocks(op: Packing, areas: int) -> Blocks:
+    """Return every C_w for which M C_w <= ``areas`` has a solution, the largest such M, and every P that is of use.
 
     C_w may be more than there are channels, to be a multiple of P.
     """
-    areas = grid.poly_degree // (grid.area_h * grid.area_w)
     found = []
-    for merges in range(min(areas, grid.outputs).bit_length() + 1):
+    for merges in range(min(areas, op.outputs).bit_length() + 1):
         packed = 1 << merges
-        most = min(-(-grid.channels // packed) * packed, areas)
+        most = min(-(-op.channels // packed) * packed, areas)
         channels = np.arange(packed, most + 1, packed)
-        outputs = np.minimum(grid.outputs, areas // np.maximum(channels, 1))
-        useful = (outputs * packed < 2 * grid.outputs) | (packed == 1)  # less would pack as much
+        outputs = np.minimum(op.outputs, areas // np.maximum(channels, 1))
+        useful = (outputs * packed < 2 * op.outputs) | (packed == 1)  # less would pack as much
+        useful &= -(-op.channels // channels) <= MAX_BLOCKS
         found.append(np.stack([channels, outputs, np.full_like(channels, packed)])[:, useful])
     return Blocks(*np.concatenate(found, axis=1))
 
 
-def _picoseconds(
+def _cost(
     grid: Packing, blocks: Blocks, parameters: ParameterSet, ring_bits: int, link_rate: int
-) -> NDArray[np.int64]:
-    """Four times the longest of computing and sending of either party, and the sum of the four, for each candidate."""
-    byte = 8 * PICOSECONDS // link_rate
-    parts = np.stack(
-        [
-            *_computing(grid, blocks, parameters),
-            byte * _upload_bytes(grid, blocks, parameters),
-            byte * _response_bytes(grid, blocks, ring_bits),
-        ]
-    )
-    cost: NDArray[np.int64] = 4 * parts.max(axis=0) + parts.sum(axis=0)
-    return cost
+) -> NDArray[np.float64]:
+    """Four times the longest of computing and sending of either party, and the sum of the four, in nanoseconds.
+
+    In doubles, which do not overflow, and are the same on every machine: no operation of more than two operands.
+    """
+    byte = 8e9 / link_rate
+    server, client = _computing(grid, blocks, parameters)
+    up, down = byte * _upload_bytes(grid, blocks, parameters), byte * _response_bytes(grid, blocks, ring_bits)
+    longest = np.maximum(np.maximum(server, client), np.maximum(up, down))
+    total: NDArray[np.float64] = 4.0 * longest + (((server + client) + up) + down)
+    return total
 
 
-def _computing(grid: Packing, blocks: Blocks, parameters: ParameterSet) -> list[NDArray[np.int64]]:
-    """Picoseconds of server and client per image; grouped convolutions have at most the products that are counted."""
+def _computing(
+    grid: Packing, blocks: Blocks, parameters: ParameterSet
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Nanoseconds of server and client per image; grouped convolutions have at most the products that are counted."""
     uploads = -(-grid.channels // blocks.channels)
     sums = -(-grid.outputs // blocks.outputs)
     responses = -(-sums // blocks.packed)
@@ -327,11 +334,12 @@ def _computing(grid: Packing, blocks: Blocks, parameters: ParameterSet) -> list[
     if grid.groups > 1:
         spanned = np.minimum(grid.groups, (blocks.outputs - 1) * grid.groups // grid.outputs + 2)
         meeting = np.minimum(uploads, spanned * (grid.channels // grid.groups) // blocks.channels + 2)
-    server = RECEIVE_NS * uploads + PRODUCT_NS * sums * meeting + SUM_NS * sums
-    server += MERGE_NS * (sums - responses) + RESPOND_NS * responses
-    client = ENCRYPT_NS * uploads + DECRYPT_NS * responses
-    size = grid.tiles * parameters.poly_degree * parameters.primes
-    return [1000 * party * size // (4096 * 2) for party in (server, client)]
+    size = grid.tiles * parameters.poly_degree * parameters.primes / (4096 * 2)
+    # Of one tile less than 2^52: exact in a double.
+    server: NDArray[np.int64] = RECEIVE_NS * uploads + PRODUCT_NS * sums * meeting + SUM_NS * sums
+    server = server + MERGE_NS * (sums - responses) + RESPOND_NS * responses
+    client: NDArray[np.int64] = ENCRYPT_NS * uploads + DECRYPT_NS * responses
+    return size * server.astype(np.float64), size * client.astype(np.float64)
 
 
 def _upload_bytes(grid: Packing, blocks: Blocks, parameters: ParameterSet) -> NDArray[np.int64]:

@@ -61,6 +61,16 @@ def weight_polynomial(
     return polynomial
 
 
+def noise_norm(packing: Packing, weight: NDArray[np.int16]) -> float:
+    """Return an op's part of B, the budget of the flood (docs/reference/protocol.md, "Linear ops"): over the outputs of
+    one image, the squared norm of the weights of their block. The errors of an upload are on all coefficients, so every
+    output of a product has the noise of all weights in it.
+    """
+    squares = (weight.reshape(len(weight), -1).astype(np.float64) ** 2).sum(axis=1)
+    blocks = [squares[first : first + packing.block_outputs] for first in range(0, len(squares), packing.block_outputs)]
+    return float(sum(len(block) * block.sum() for block in blocks)) * packing.out_h * packing.out_w
+
+
 def useful_coefficients(packing: Packing, response: int) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
     """Return the coefficients that a response carries, rising, and the place of each in the op's flattened output
     [O, H_o, W_o].
@@ -73,10 +83,10 @@ def useful_coefficients(packing: Packing, response: int) -> tuple[NDArray[np.int
     moved = product * (packing.block_channels // packing.packed)
     area = packing.area_h * packing.area_w
     positions = packing.block_channels * (m[:, None, None] * area + i * packing.area_w + k) + moved[:, None, None]
-    places = np.arange(packing.outputs * packing.out_h * packing.out_w).reshape(-1, packing.out_h, packing.out_w)
-    chosen = places[outputs.start : outputs.stop, rows.start : rows.stop, columns.start : columns.stop]
+    places = np.array(outputs)[:, None, None] * packing.out_h + np.array(rows)[:, None]
+    places = places * packing.out_w + np.array(columns)
     order = np.argsort(positions, axis=None)
-    return positions.ravel()[order].astype(np.int32), chosen.ravel()[order]
+    return positions.ravel()[order].astype(np.int32), places.ravel()[order]
 
 
 def _phases(packing: Packing) -> tuple[int, int]:
