@@ -1,9 +1,10 @@
 """The model of seconds (`deepreduce.plan.cost.latency`) fitted to this machine, and predicted against measured.
 
     python bench/service/timing.py [--model resnet18] [--point full S2+S3+S4 ...] [--network none lan wan]
-                                   [--inferences 5]
+                                   [--inferences 5] [--imagenet squeezenet resnet18 resnet50]
 
-Runs plans with random weights: full, culled, thinned, reshaped, of two widths, merged and not. Constants of computing
+Runs plans with random weights: full, culled, thinned, reshaped, of two widths, merged and not; and networks for 224x224
+images, over the first two networks only. Constants of computing
 are fitted to the seconds of every op and phase over loopback, those of links to the shaped runs; then every run is
 predicted with the fitted constants, and with those in the source. Writes bench/results/timing_<hardware>_<date>.md, and
 beside it the runs as JSON.
@@ -22,9 +23,12 @@ import numpy as np
 from deepreduce.benchmark import BenchOptions, bench, measure_rates
 from deepreduce.export import plan_of
 from deepreduce.plan import INPUT, Plan, predict, write_plan, write_weights
-from deepreduce.plan.cost import DEFAULT_MACHINE, Machine, NetworkLink, op_work, parse_link, run_seconds
+from deepreduce.plan.cost import DEFAULT_MACHINE, Machine, NetworkLink, for_link, op_work, parse_link, run_seconds
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parent))
+from imagenet import FACTORIES, WEIGHT_BITS
+
 import results_page
 
 POINTS = ["full", "S2+S3+S4", "S2^RT+S3^RT+S4^RT", "S2^RT+S3^RT+S4^RT, rho=0.5", "S2^RT+S3^RT, alpha=0.5, rho=0.5"]
@@ -70,7 +74,8 @@ def fit_computing(runs: list[Timed]) -> Machine:
     rows, right = [], []
     for run in (run for run in runs if run.link is None):
         result = run.result
-        work = op_work(run.plan, result["protocol"], result["batch"], predict(run.plan, result["protocol"]))
+        prediction = predict(run.plan, result["protocol"])
+        work = op_work(run.plan, result["protocol"], result["batch"], prediction, result["weight_bytes"])
         for phase in ("offline", "online"):
             whole = result[phase]["seconds"]
             counts = {name: getattr(done, phase) for name, done in work.items()}
@@ -108,7 +113,9 @@ def fit_links(runs: list[Timed], machine: Machine) -> Machine:
 
 def _predicted(run: Timed, machine: Machine):
     result = run.result
-    return run_seconds(run.plan, result["protocol"], result["batch"], machine, run.link)
+    return run_seconds(
+        run.plan, result["protocol"], result["batch"], machine, run.link, weight_bytes=result["weight_bytes"]
+    )
 
 
 def row(run: Timed, machines: list[Machine]) -> list[str]:
@@ -159,8 +166,20 @@ def measure(arguments: argparse.Namespace) -> list[Timed]:
                     title = f"{arguments.model} {point}" + ("" if width == 1 else f", width {width:g}")
                     title += "" if merge else ", unmerged"
                     facts = {"model": arguments.model, "point": point, "merged": merge}
-                    runs.append(Timed(title, plan, {**facts, **result}))
+                    runs.append(Timed(title, for_link(plan, parse_link(network)), {**facts, **result}))
                     print(" | ".join(row(runs[-1], [DEFAULT_MACHINE])), flush=True)
+    for model in arguments.imagenet:
+        settings = {"weight_bits": WEIGHT_BITS[model], "calibration_images": 1, "merge": False}
+        plan, weights = plan_of(f"{FACTORIES}:{model}", image=224, classes=1000, **settings)
+        with tempfile.TemporaryDirectory() as name:
+            write_plan(Path(name) / "plan.json", plan)
+            write_weights(Path(name) / "weights.safetensors", plan, weights)
+            del weights
+            for network in arguments.network[:2]:  # the slowest would take minutes each
+                result = bench(Path(name), BenchOptions("ot", 2, network), rates=rates)
+                facts = {"model": model, "point": "full", "merged": False}
+                runs.append(Timed(f"{model} 224x224", for_link(plan, parse_link(network)), {**facts, **result}))
+                print(" | ".join(row(runs[-1], [DEFAULT_MACHINE])), flush=True)
     return runs
 
 
@@ -172,6 +191,7 @@ def main() -> None:
     parser.add_argument("--protocol", nargs="+", default=["ot", "delphi"])
     parser.add_argument("--network", nargs="+", default=["none", "lan", "wan"])
     parser.add_argument("--inferences", type=int, default=5)
+    parser.add_argument("--imagenet", nargs="*", default=[], choices=list(WEIGHT_BITS), help="at 224x224, with ot")
     parser.add_argument("--hardware", default=results_page.hardware())
     parser.add_argument("--print", action="store_true", help="print the tables, write no files")
     arguments = parser.parse_args()

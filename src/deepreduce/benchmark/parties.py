@@ -41,6 +41,7 @@ class ServerStart:
     plan: Path
     weights: Path
     link_rate: int
+    weight_bytes: int
     threads: int
     timeout_s: float
     cpu_path: str
@@ -143,7 +144,13 @@ def run_server(pipe: Connection, start: ServerStart) -> ServerReport:
     with Server(
         plan,
         weights,
-        ServerSettings(threads=start.threads, tls=tls, timeout_s=start.timeout_s, max_prepared_bytes=1 << 40),
+        ServerSettings(
+            threads=start.threads,
+            tls=tls,
+            timeout_s=start.timeout_s,
+            max_prepared_bytes=1 << 40,
+            max_weight_bytes=start.weight_bytes,
+        ),
         on_run=on_run,
     ) as server:
         pipe.send(("result", server.listen()))

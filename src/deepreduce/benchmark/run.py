@@ -20,6 +20,7 @@ from .. import _core
 from ..errors import SettingError
 from ..inference.access.development_ca import make_certificates
 from ..inference.client.client import Mode
+from ..inference.server.settings import ServerSettings
 from ..inference.transport.meter import OpPhase, Phase, Run
 from ..plan import INPUT, OUTPUT, MaxPool, Plan, Relu, Rescale, digest, predict, read_plan, read_weights, shapes
 from ..plan.cost.choice import Prefer, choose_protocol
@@ -93,13 +94,14 @@ def bench(
     weights = read_weights(folder / WEIGHTS_FILE, exported)
     plan, protocol = options.settled(exported)
     prediction = predict(plan, protocol, options.batch)
-    expected = op_seconds(plan, protocol, options.batch, link=link, prediction=prediction)
+    kept = ServerSettings().weight_bytes
+    expected = op_seconds(plan, protocol, options.batch, link=link, prediction=prediction, weight_bytes=kept)
     whole = sum(expected.values(), Seconds())
     if rates is None:
         progress("measure the floors", 0, 1)
         rates = measure_rates(plan.ring.ring_bits)
     images = sample_images(plan, options)
-    client, server = _measure(folder, plan, protocol, options, images, progress)
+    client, server = _measure(folder, plan, protocol, kept, options, images, progress)
     progress("check against the reference", 0, 1)
     error, peak = errors(plan, weights, images, client.answers)
     floor = relu_floor(plan, rates, protocol, options.batch, link)
@@ -133,6 +135,7 @@ def bench(
         },
         "plan_digest": digest(exported),
         "link_rate": plan.link_rate,
+        "weight_bytes": kept,
         "protocol": protocol,
         "network": options.network,
         "link": None if link is None else asdict(link),
@@ -181,6 +184,7 @@ def _measure(
     folder: Path,
     plan: Plan,
     protocol: Protocol,
+    weight_bytes: int,
     options: BenchOptions,
     images: NDArray[np.int64],
     progress: Progress,
@@ -193,7 +197,14 @@ def _measure(
             make_certificates(tls, ("localhost", "127.0.0.1"), ())
         progress("prepare the model", 0, 1)
         start = ServerStart(
-            folder / PLAN_FILE, folder / WEIGHTS_FILE, plan.link_rate, options.threads, options.timeout_s, path, tls
+            folder / PLAN_FILE,
+            folder / WEIGHTS_FILE,
+            plan.link_rate,
+            weight_bytes,
+            options.threads,
+            options.timeout_s,
+            path,
+            tls,
         )
         server = stack.enter_context(Party("server", run_server, start))
         port = server.receive(progress)

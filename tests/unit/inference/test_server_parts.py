@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from deepreduce.inference import Client
-from deepreduce.inference.protocol.linear import cached_ops, transformed_bytes
 from deepreduce.inference.server.events import JsonLines, emit
 from deepreduce.inference.server.limits import MemoryBudget, RateLimit, free_memory, rated
 from deepreduce.inference.transport.errors import BusyError
 from deepreduce.plan import PARAMETER_SETS, packings, run
+from deepreduce.plan.execution.packing import cached_ops, transformed_bytes
 from plan_samples import conv, plan_of
 from sessions import PLAN, TIMEOUT_S, WEIGHTS, X, serving
 

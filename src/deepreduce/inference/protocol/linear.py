@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from ... import _core
 from ...errors import PlanError, SessionError
-from ...plan import PARAMETER_SETS, Conv, Linear, Packing, ParameterSet, Plan, packings
+from ...plan import PARAMETER_SETS, Conv, Linear, Packing, Plan, packings
 from ...plan.execution.messages import HE_FRAME
-from ...plan.execution.packing import response_bytes
+from ...plan.execution.packing import cached_ops, response_bytes
 from ...plan.execution.polynomials import noise_norm, pack_input, pack_weights, useful_coefficients
 from ..zeroize import wipe, wiping
 
@@ -199,22 +199,6 @@ def offline_linears(
         except ValueError as error:
             raise PlanError(f"op {op.name!r}: {error}", "use fewer weight bits") from None
     return linears
-
-
-def cached_ops(packed: Mapping[str, Packing], parameters: ParameterSet, max_bytes: int) -> set[str]:
-    """Return the ops whose transformed weights fit into ``max_bytes`` together: first those that reuse them most."""
-    found: set[str] = set()
-    for name in sorted(packed, key=lambda name: -packed[name].tiles):
-        size = transformed_bytes(packed[name], parameters)
-        if size <= max_bytes:
-            found.add(name)
-            max_bytes -= size
-    return found
-
-
-def transformed_bytes(packing: Packing, parameters: ParameterSet) -> int:
-    """Return the bytes of one op's transformed weights, at most."""
-    return packing.channel_blocks * packing.output_blocks * parameters.primes * parameters.poly_degree * 8
 
 
 def _linear_ops(plan: Plan) -> list[Conv | Linear]:

@@ -14,7 +14,7 @@ from ..execution.messages import DEFAULT, Protocol, Vector
 from ..execution.packing import Packing
 from ..schema import INPUT, ParameterSet, Plan, Traffic
 from .network_link import NetworkLink
-from .op_counts import Counts, Work, linear_work, op_work, vector_work
+from .op_counts import ENOUGH, Counts, Work, linear_work, op_work, vector_work
 from .traffic import Prediction, predict
 
 
@@ -27,6 +27,7 @@ class Machine:
     local_online_s: float = 8.0e-9  # element of a sum, computed from shares alone
     linear_offline_s: float = 4.1e-4  # any linear op
     product_s: float = 6.8e-6  # homomorphic, of polynomials of 4096 coefficients modulo two primes
+    transform_s: float = 2.0e-5  # product whose weights are not kept transformed
     upload_s: float = 7.8e-5  # ciphertext from the client
     sum_s: float = 4.8e-5  # products of an output block, re-randomized
     merge_s: float = 6.2e-5  # of two of those
@@ -82,13 +83,16 @@ def op_seconds(
     machine: Machine = DEFAULT_MACHINE,
     link: NetworkLink | None = None,
     prediction: Prediction | None = None,
+    weight_bytes: int = ENOUGH,
 ) -> dict[str, Seconds]:
     """Return every op's seconds over ``link`` (None: loopback), and under "input" and "output" what belongs to no op.
+
+    ``weight_bytes``: what the server keeps of transformed weights.
 
     Their sum is the run's. Over a link ops overlap offline: each has its part of what they take together.
     """
     prediction = prediction or predict(plan, protocol, batch)
-    work = op_work(plan, protocol, batch, prediction)
+    work = op_work(plan, protocol, batch, prediction, weight_bytes)
     seconds = {name: _computing(done, machine) for name, done in work.items()}
     if link is None:
         return seconds
@@ -117,9 +121,10 @@ def run_seconds(
     machine: Machine = DEFAULT_MACHINE,
     link: NetworkLink | None = None,
     prediction: Prediction | None = None,
+    weight_bytes: int = ENOUGH,
 ) -> Seconds:
     """Return a whole inference over ``link`` (None: loopback)."""
-    return sum(op_seconds(plan, protocol, batch, machine, link, prediction).values(), Seconds())
+    return sum(op_seconds(plan, protocol, batch, machine, link, prediction, weight_bytes).values(), Seconds())
 
 
 def _computing(work: Work, machine: Machine) -> Seconds:

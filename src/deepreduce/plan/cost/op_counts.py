@@ -7,7 +7,7 @@ from math import prod
 
 from ..execution.maxpool import pairs_per_level
 from ..execution.messages import Protocol, Vector, relu_vector, rescale_vector
-from ..execution.packing import Packing, packings
+from ..execution.packing import Packing, cached_ops, packings
 from ..schema import (
     INPUT,
     OUTPUT,
@@ -31,6 +31,7 @@ from ..validation import rescale_window, weight_shape
 from .traffic import Prediction
 
 Counts = dict[str, float]
+ENOUGH = 1 << 62  # bytes: all weights are kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +48,13 @@ class Work:
     online_traffic: Traffic = field(default_factory=Traffic)
 
 
-def linear_work(packing: Packing, weights: int, parameters: ParameterSet, batch: int = 1) -> Work:
-    """Return one Conv or Linear of so many ``weights``."""
+def linear_work(packing: Packing, weights: int, parameters: ParameterSet, batch: int = 1, cached: bool = True) -> Work:
+    """Return one Conv or Linear of so many ``weights``; ``cached``: transformed once, not for every preparation."""
     size = batch * parameters.poly_degree * parameters.primes / (4096 * 2)
     offline = {
         "linear_offline_s": 1.0,
         "product_s": size * packing.products,
+        "transform_s": 0.0 if cached else size * packing.products,
         "upload_s": size * packing.uploads,
         "sum_s": size * packing.sums,
         "merge_s": size * packing.merges,
@@ -75,17 +77,22 @@ def vector_work(vector: Vector) -> Work:
     return Work({"transfer_s": transfers}, {"digit_s": digits, "byte_online_s": sent})
 
 
-def op_work(plan: Plan, protocol: Protocol, batch: int, prediction: Prediction) -> dict[str, Work]:
-    """Return the work of every op of a valid plan, and of the pseudo-ops "input" and "output"."""
+def op_work(
+    plan: Plan, protocol: Protocol, batch: int, prediction: Prediction, weight_bytes: int = ENOUGH
+) -> dict[str, Work]:
+    """Return the work of every op of a valid plan, and of the pseudo-ops "input" and "output", at a server that keeps
+    ``weight_bytes`` of transformed weights.
+    """
     found, packed, parameters = shapes(plan), packings(plan), PARAMETER_SETS[plan.parameter_set]
     # What a run takes beside the work of its ops stands under "input".
     local = batch * sum(prod(found[op.name]) for op in plan.ops if isinstance(op, Add | Concat | AvgPool))
     online: Counts = {"round_online_s": float(prediction.total.online.rounds), "local_online_s": float(local)}
+    cached = cached_ops(packed, parameters, weight_bytes)
     work = {INPUT: _with_traffic(Work({"run_offline_s": 1.0}, online), prediction, INPUT)}
     for op in plan.ops:
         operand = found[op.inputs[0]]
         if isinstance(op, Conv | Linear):
-            done = linear_work(packed[op.name], prod(weight_shape(op, operand)), parameters, batch)
+            done = linear_work(packed[op.name], prod(weight_shape(op, operand)), parameters, batch, op.name in cached)
         else:
             done = _interactive(op, operand, plan.ring.ring_bits, protocol, batch)
         work[op.name] = _with_traffic(done, prediction, op.name)

@@ -243,6 +243,22 @@ def response_bytes(packing: Packing, ring_bits: int) -> tuple[int, ...]:
     return tuple(mask + bits_to_bytes(useful * (ring_bits + RESPONSE_VALUE_BITS)) for useful in packing.useful)
 
 
+def cached_ops(packed: Mapping[str, Packing], parameters: ParameterSet, max_bytes: int) -> set[str]:
+    """Return the ops whose transformed weights fit into ``max_bytes`` together: first those that reuse them most."""
+    found: set[str] = set()
+    for name in sorted(packed, key=lambda name: -packed[name].tiles):
+        size = transformed_bytes(packed[name], parameters)
+        if size <= max_bytes:
+            found.add(name)
+            max_bytes -= size
+    return found
+
+
+def transformed_bytes(packing: Packing, parameters: ParameterSet) -> int:
+    """Return the bytes of one op's transformed weights, at most."""
+    return packing.channel_blocks * packing.output_blocks * parameters.primes * parameters.poly_degree * 8
+
+
 def bits_to_bytes(bits: int) -> int:
     """Bytes that so many bits fill."""
     return -(-bits // 8)
