@@ -15,7 +15,7 @@ from views import PLAN, SECRET_OF, images, predictions, strings, weights
 
 from deepreduce import _core
 from deepreduce.inference.protocol import client_offline
-from deepreduce.inference.protocol.nonlinear.table_server import TableServer
+from deepreduce.inference.protocol.nonlinear.table_relu import ReluServer
 from deepreduce.plan import run
 
 FALSE_ALARM = 1e-6
@@ -99,13 +99,13 @@ def test_a_mask_that_is_used_again_is_caught():
 
 
 def test_an_activation_that_is_opened_unmasked_is_caught():
-    begin = TableServer.__init__
+    begin = ReluServer.__init__
 
     def without_rho(self, *arguments, **settings):
         begin(self, *arguments, **settings)
         self._rho[:] = 0
 
-    with patch.object(TableServer, "__init__", without_rho):
+    with patch.object(ReluServer, "__init__", without_rho):
         found = predictions("ot", COUNT, np.random.default_rng(1))
     caught = {kind for kind, *_ in differences(found, "client", FALSE_ALARM / ALL_TESTS)}
     assert caught == {"opened"}

@@ -207,7 +207,7 @@ class ServeOptions:
             max_prepared_bytes=parse_bytes(self.max_memory, "--max-memory"),
             max_stored_bytes=parse_bytes(self.max_disk, "--max-disk"),
             max_client_bytes=parse_bytes(self.max_client_disk, "--max-client-disk"),
-            max_weight_bytes=-1 if self.max_weights is None else parse_bytes(self.max_weights, "--max-weights"),
+            max_weight_bytes=-1 if self.max_weights is None else parse_bytes(self.max_weights, "--max-weights", 0),
         )
         metrics = None if self.metrics is None else parse_address(self.metrics)
         return ServeSettings(server, host, port, files, metrics)

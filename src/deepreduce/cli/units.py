@@ -40,9 +40,9 @@ def is_loopback(host: str) -> bool:
     return False
 
 
-def parse_bytes(text: str, what: str) -> int:
-    """``500MB``, ``8GB``, ``2GiB`` or a number of bytes."""
+def parse_bytes(text: str, what: str, least: int = 1) -> int:
+    """``500MB``, ``8GB``, ``2GiB`` or a number of bytes, at least ``least``."""
     with contextlib.suppress(ValueError):
-        if (size := int(parse_quantity(text, SIZE))) >= 1:
+        if (size := int(parse_quantity(text, SIZE))) >= least:
             return size
     raise SettingError(f"{what} is {text!r:.40}", "write a size as 500MB or 8GB")

@@ -48,6 +48,7 @@ from ..zeroize import wiping
 from .connection import Connection, Destination, closing_on_error, greet
 from .material_pool import ClientMemoryPool, ClientPool, ClientStoredPool
 from .reservation import Reservation
+from .retry import retry_while_busy
 
 log = logging.getLogger("deepreduce.client")
 Mode = Literal["prepared", "single"]
@@ -237,7 +238,7 @@ class Client:
                 self._begin_reservation()
             self._settle()
             channel, image = connection.channel, np.ascontiguousarray(x, np.int64)
-            ahead = self._reserve_ahead if more or not connection.stored else _nothing
+            ahead = self._reserve_ahead if more or not connection.stored else None
             with self._guarded():
                 reservation, self._reservation = self._reservation, None
                 assert reservation is not None  # or `_settle` would have said no
@@ -327,7 +328,7 @@ class Client:
         if protocol != self.target.protocol:
             self._leave()
             self.target = replace(self.target, protocol=protocol)
-            self.reconnect()
+            retry_while_busy(self.reconnect, self.target.timeout_s)  # our first session may still take a place
 
     def _prepared_with(self, connection: Connection) -> Protocol | None:
         """Return the protocol of which batches are in the store, if there are any."""
@@ -452,7 +453,3 @@ class Client:
         reservation, self._reservation = self._reservation, None
         if reservation is not None:
             reservation.close()
-
-
-def _nothing() -> None:
-    pass

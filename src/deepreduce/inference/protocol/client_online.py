@@ -27,7 +27,7 @@ def predict_online(
     material: ClientMaterial,
     x: NDArray[np.int64],
     progress: Progress,
-    before_result: Callable[[], None],
+    before_result: Callable[[], None] | None = None,
 ) -> tuple[NDArray[np.int64], Run]:
     """Return the answers to images [batch, C, H, W], and what they cost.
 
@@ -46,7 +46,8 @@ def predict_online(
             vectors = [(step.op, v) for step in level for v in material.vectors[step]]
             for number in range(max((v.vector.rounds for _, v in vectors), default=0)):
                 _run_round(channel, number, vectors)
-        before_result()
+        if before_result is not None:
+            before_result()
         with channel.meter.op(OUTPUT):
             count = material.output_share.size
             content = channel.receive(Kind.RESULT, bits_to_bytes(count * ring_bits), op=OUTPUT)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from ....plan.execution.messages import Vector
 from .garbled import GarbledClient, GarbledServer
 from .table_client import TableClient
+from .table_relu import ReluClient, ReluServer
 from .table_server import TableServer
+from .table_shift import ShiftClient, ShiftServer
 from .vector import ClientVector, ServerVector, State
 
 
@@ -30,8 +32,12 @@ def restored_server(vector: Vector, state: State, threads: int) -> ServerVector:
 
 
 def _client(vector: Vector) -> type[GarbledClient] | type[TableClient]:
-    return GarbledClient if vector.protocol == "delphi" else TableClient
+    if vector.protocol == "delphi":
+        return GarbledClient
+    return ReluClient if vector.function == "relu" else ShiftClient
 
 
 def _server(vector: Vector) -> type[GarbledServer] | type[TableServer]:
-    return GarbledServer if vector.protocol == "delphi" else TableServer
+    if vector.protocol == "delphi":
+        return GarbledServer
+    return ReluServer if vector.function == "relu" else ShiftServer

@@ -1,7 +1,8 @@
-"""Client's side of ReLU and Rescale by tables of precomputed transfers (docs/reference/protocol.md, "ot")."""
+"""Client's side of comparisons by tables of precomputed transfers (docs/reference/protocol.md, "ot")."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Self
 
 import numpy as np
@@ -10,7 +11,7 @@ from .... import _core
 from ....plan.execution.messages import Chunk, Vector
 from ...zeroize import wipe, wiping
 from .bits import Rows, coefficients, digits_of, every_product, outcomes
-from .tables import LABEL, REVERSE_ROW, Material, Tables, as_words
+from .tables import LABEL, REVERSE_ROW, Material, Tables
 from .vector import (
     Bytes,
     Ring,
@@ -20,16 +21,13 @@ from .vector import (
     extend_sender,
     group,
     narrow,
-    part,
     random_bytes,
     split_key,
-    unpack,
-    wide,
 )
 
 
-class TableClient(Tables):
-    """Maker of the tables; owner of the share in the products."""
+class TableClient(Tables, ABC):
+    """Maker of the tables; owner of the share in the products. `ReluClient` and `ShiftClient` are whole."""
 
     _KEPT = frozenset({"shares", "factors", "selecting", "pads", "nodes", "triples", "select", "products"})
 
@@ -44,23 +42,18 @@ class TableClient(Tables):
         return chunk.first in self._parts
 
     def choose(self, chunk: Chunk, shares: Ring, ot: _core.OtReceiver) -> Bytes:
-        """Choices: the coefficients of products, random factors, and of a ReLU what selects an element."""
+        """Choices: the coefficients of products, random factors, and what selects."""
         c, row = self._compared, chunk.padded // 8
         own = random_bytes(2 * len(c.widths) * row).reshape(2, len(c.widths), row)  # its shares of the digits' outcomes
         own[1, ~np.array(c.equals, bool)] = 0
         greater, equal = own
         factors = [f for g in c.groups for f in coefficients(g, greater[digits_of(g)], equal[digits_of(g)])]
         random = list(random_bytes(2 * c.ands * row).reshape(2 * c.ands, row))
-        selecting = list(random_bytes((1 + (self.vector.shift > 0)) * row).reshape(-1, row))
-        if self._relu:
-            selecting.append(self._negative(shares))
-        if not c.bits:  # its share of the outcome is the sign of its share
-            selecting[0] = selecting[-1]
+        selecting = self._selecting(shares, row)
         rows = np.stack([*factors, *random, *selecting])
         wipe(*factors, *random, *selecting)
-        chosen = rows if self._relu else rows[: -len(selecting)]  # of a shift these bits are opened, and select nothing
-        correction, blocks = extend_receiver(ot, chosen.reshape(-1), self._threads)
         ands = c.transfers + 2 * c.ands
+        correction, blocks = extend_receiver(ot, rows[: ands + self.vector.selectors].reshape(-1), self._threads)
         self._parts[chunk.first] = {
             "shares": narrow(shares.copy(), self.vector.ring_bits),  # the caller wipes its own
             "greater": greater,
@@ -92,21 +85,8 @@ class TableClient(Tables):
             x, y = random[0::2], random[1::2]
             kept["triples"] = np.stack([x, y, (x & y) ^ pads[c.transfers :: 2, 0] ^ pads[c.transfers + 1 :: 2, 0]])
             wipe(pads)
-            if self._relu:
-                select = _core.select_pads_receive(
-                    self._key, c.transfers + 2 * c.ands, at, v.selectors, blocks[selected:], n, self._threads
-                )
-                kept["select"] = narrow(select, v.ring_bits)
-                with wiping(shares := kept["shares"].astype(np.uint64)):
-                    values = _core.shift_shares(shares, v.ring_bits, v.shift, v.width)[None]
-                own = np.zeros((1, 1), np.uint64)
-            else:  # its bits, as they weigh, and the products that the server's bits make of them
-                own = as_words(kept["selecting"])
-                own *= np.array(self._weights)[:, None]
-                values = own * np.uint64(2**64 - 2)
-                values &= self._mask
             products, messages = np.empty((v.products, n), np.uint64), []
-            with wiping(values, own):
+            with wiping(values := self._multiplied(kept, chunk, blocks[selected:])):
                 for number, value in enumerate(values):
                     part_of_q = q[digits + number * n * LABEL : digits + (number + 1) * n * LABEL]
                     row = self._product_row(chunk, number)
@@ -116,9 +96,7 @@ class TableClient(Tables):
                     messages.append(message)
                     with wiping(share):
                         products[number] = share
-                products += own
-                products &= self._mask
-            kept["products"] = narrow(products, v.ring_bits)
+            kept["products"] = narrow(self._completed(products, kept), v.ring_bits)
         packed: Bytes = _core.pack(np.concatenate(messages), v.ring_bits)
         return packed
 
@@ -130,7 +108,7 @@ class TableClient(Tables):
         if number == 0:
             tables = kept.pop("pads")
             shares = kept["shares"].astype(np.uint64)
-            numbers = self._numbers(shares, client=True)
+            numbers = self._numbers(shares)
             with wiping(shares, numbers):
                 _core.table_answer(self._digits, numbers, content, tables)
             sent = [tables]
@@ -159,54 +137,32 @@ class TableClient(Tables):
         kept["nodes"] = self._merged(layer, nodes, iter(products))
         return np.stack(opened)
 
+    def _numbers(self, shares: Ring) -> Ring:
+        """Return the numbers to compare: the carries of a + b are [b > complement of a]."""
+        found = np.invert(shares)
+        found &= np.uint64(2**self._compared.bits - 1)
+        return found
+
+    @abstractmethod
+    def _selecting(self, shares: Ring, row: int) -> list[Rows]:
+        """Return random bits that will move its shares of the outcome, and what else selects."""
+
+    @abstractmethod
+    def _multiplied(self, kept: Material, chunk: Chunk, blocks: Bytes) -> Ring:
+        """Return the numbers [products, elements] that the server's bits multiply; ``blocks``: of what selects."""
+
+    def _completed(self, products: Ring, kept: Material) -> Ring:
+        """Return the shares of the products, to be kept."""
+        products &= self._mask
+        return products
+
+    @abstractmethod
     def _announce(self, kept: Material, row: int) -> Rows:
-        """Its shares of the outcome, moved by what it chose offline."""
-        top, carry = self._outcome(kept["nodes"], row)
-        selecting = kept["selecting"]
-        kept["sign"] = top ^ selecting[-1] if self._relu else top.copy()
-        announced = np.stack([kept["sign"] ^ selecting[0], *([carry ^ selecting[1]] if self.vector.shift else [])])
-        if not self._relu:
-            kept["announced"] = announced
-        return announced
+        """Return its shares of the outcome, moved by what it chose offline."""
 
+    @abstractmethod
     def _open(self, chunk: Chunk, content: Bytes, kept: Material) -> Bytes:
-        """Opens one element each and returns it, masked."""
-        v, row = self.vector, chunk.padded // 8
-        if not self._relu:
-            return self._shifted(chunk, content.reshape(2, row), kept)
-        if not self._compared.bits:
-            self._announce(kept, row)
-        shares, select = wide(kept["shares"]), wide(kept["select"])
-        products = wide(kept["products"]).reshape(-1)
-        with wiping(shares, select, products, *kept.values()):
-            opened = _core.elements_open(
-                v.ring_bits,
-                v.shift,
-                v.width,
-                shares,
-                kept["sign"],
-                content[:row],
-                kept["selecting"],
-                products,
-                part(self.mask, chunk),
-                select,
-                unpack(content[row:], chunk.padded << v.selectors, v.ring_bits),
-            )
-        packed: Bytes = _core.pack(opened, v.ring_bits)
-        return packed
-
-    def _shifted(self, chunk: Chunk, masked: Rows, kept: Material) -> Bytes:
-        """Return its shifted share, with its shares of what the carries weigh, masked."""
-        v = self.vector
-        opened = as_words(masked ^ kept["announced"])  # known to both
-        hidden, high = kept["products"].astype(np.uint64), kept["shares"].astype(np.uint64)
-        with wiping(hidden, *kept.values()):
-            high += self._half
-            high = self._sum_up(high, hidden, opened)
-            high -= (self._half >> np.uint64(v.shift)) + part(self.mask, chunk)
-            high &= self._mask
-        packed: Bytes = _core.pack(high, v.ring_bits)
-        return packed
+        """Return its last message, which uses the material up."""
 
     def state(self) -> State:
         """Return what `answer` needs."""

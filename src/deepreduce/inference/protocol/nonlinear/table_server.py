@@ -1,7 +1,8 @@
-"""Server's side of ReLU and Rescale by tables of precomputed transfers (docs/reference/protocol.md, "ot")."""
+"""Server's side of comparisons by tables of precomputed transfers (docs/reference/protocol.md, "ot")."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Self
 
 import numpy as np
@@ -10,7 +11,7 @@ from .... import _core
 from ....plan.execution.messages import Chunk, Vector
 from ...zeroize import wipe, wiping
 from .bits import Rows, digits_of, every_product, monomials, outcomes
-from .tables import LABEL, REVERSE_ROW, Material, Tables, as_words
+from .tables import LABEL, REVERSE_ROW, Material, Tables
 from .vector import (
     Bytes,
     Ring,
@@ -20,15 +21,13 @@ from .vector import (
     extend_sender,
     group,
     narrow,
-    part,
     random_bytes,
     unpack,
-    wide,
 )
 
 
-class TableServer(Tables):
-    """Reader of the tables; owner of the hidden bit in the products."""
+class TableServer(Tables, ABC):
+    """Reader of the tables; owner of the hidden bits in the products. `ReluServer` and `ShiftServer` are whole."""
 
     _KEPT = frozenset({"choices", "read", "masks", "nodes", "triples", "lambda", "select", "u"})
 
@@ -36,11 +35,9 @@ class TableServer(Tables):
         super().__init__(vector, threads)
         self._sent_key = random_bytes(16)
         self._key = bound_key(self._sent_key, salt)
-        # Masks of a ReLU's elements.
-        self._rho = narrow(_core.random_ring(vector.padded if self._relu else 0, vector.ring_bits), vector.ring_bits)
 
     def garble(self, chunk: Chunk, choices: Bytes | None, ot: _core.OtSender, reverse: _core.OtReceiver) -> Bytes:
-        """Random choices of table entries, and random bits that hide a ReLU's sign, or a shift's carries."""
+        """Random choices of table entries, and random bits that hide the outcome."""
         assert choices is not None
         v, c, n, at = self.vector, self._compared, chunk.padded, group(chunk)
         bits, row = (c.bits + v.products) * n, n // 8
@@ -55,11 +52,7 @@ class TableServer(Tables):
                 self._key, REVERSE_ROW, at, self._digits, blocks[:digits], rows[: c.bits], n, self._threads
             )
             zero, one = _core.bit_pads_send(self._key, 0, at, ot.delta, q[: chosen * n * LABEL], n, self._threads)
-            if self._relu:
-                select = _core.select_pads_send(
-                    self._key, chosen, at, v.selectors, ot.delta, q[chosen * n * LABEL :], n, self._threads
-                )
-                kept["select"] = narrow(select, v.ring_bits)
+            self._keep_pads(kept, chunk, ot.delta, q[chosen * n * LABEL :])
         with wiping(zero, one):
             one ^= zero
             kept["nodes"] = np.zeros((len(c.groups), 2, row), np.uint8)  # its own outcomes come online
@@ -74,7 +67,7 @@ class TableServer(Tables):
         return np.concatenate([self._sent_key, correction]) if chunk.first == 0 else correction
 
     def receive_products(self, chunk: Chunk, content: Bytes) -> None:
-        """Its shares u of lambda times the client's share, or of what a shift's hidden bits weigh."""
+        """Its shares u of lambda times the client's numbers."""
         v, n, kept = self.vector, chunk.padded, self._parts[chunk.first]
         messages = unpack(content, v.products * n, v.ring_bits).reshape(v.products, n)
         transferred = kept.pop("transferred")
@@ -92,21 +85,15 @@ class TableServer(Tables):
                 )
                 with wiping(found):
                     u[number] = found
-        if not self._relu:
-            with wiping(own := as_words(kept["lambda"])):
-                own *= np.array(self._weights)[:, None]
-                u += own
-            u &= self._mask
-        kept["u"] = narrow(u, v.ring_bits)
+        kept["u"] = narrow(self._completed(u, kept), v.ring_bits)
 
     def send(self, number: int, chunk: Chunk, shares: Ring) -> Bytes:
         """Return the server's message of a round, for the chunk's shares [padded]."""
         kept = self._once(number, chunk)
         if number == self.vector.rounds - 1:
-            return self._elements(chunk, shares, kept) if self._relu else self._masked_carries(chunk, kept)
+            return self._last(chunk, shares, kept)
         if number == 0:
-            numbers = self._numbers(shares, client=False)
-            with wiping(numbers):
+            with wiping(numbers := shares & np.uint64(2**self._compared.bits - 1)):
                 opened: Bytes = _core.table_open(self._digits, numbers, kept["choices"])
             return opened
         return self._exchange_bits(number - 1, kept).reshape(-1)
@@ -116,7 +103,7 @@ class TableServer(Tables):
         v, c, kept, row = self.vector, self._compared, self._parts[chunk.first], chunk.padded // 8
         if number == v.rounds - 1:
             answer = unpack(content, chunk.padded, v.ring_bits)
-            closed: Ring = answer + (part(self._rho, chunk) if self._relu else self._shifted(shares, kept))
+            closed: Ring = answer + self._own(chunk, shares, kept)
             wipe(*self._parts.pop(chunk.first).values())
             closed &= self._mask
             return closed
@@ -159,57 +146,26 @@ class TableServer(Tables):
         kept["nodes"] = self._merged(layer, kept["nodes"], iter(products))
         return content[2 * len(products) :]
 
-    def _masked_carries(self, chunk: Chunk, kept: Material) -> Bytes:
-        """Return a shift's shares of the two carries xor lambda; with the client's they open them xor both lambdas."""
-        masked = np.stack(self._outcome(kept["nodes"], chunk.padded // 8)) ^ kept["lambda"]
-        kept["opened"] = masked ^ np.stack([kept["moved_sign"], kept["moved_carry"]])
-        return masked.reshape(-1)
+    def _keep_pads(self, kept: Material, chunk: Chunk, delta: _core.Delta, q: Bytes) -> None:
+        """Keep the pads of the transfers that select."""
 
-    def _shifted(self, shares: Ring, kept: Material) -> Ring:
-        """Return its shifted share, with its shares of what the carries weigh."""
-        opened, hidden = as_words(kept["opened"]), kept["u"].astype(np.uint64)
-        with wiping(hidden):
-            result = self._sum_up(shares.copy(), hidden, opened)
-        for value, weight in zip(opened, self._weights, strict=True):
-            result += value * weight
-        return result
+    def _completed(self, u: Ring, kept: Material) -> Ring:
+        """Return the shares of the products, to be kept."""
+        return u
 
-    def _elements(self, chunk: Chunk, shares: Ring, kept: Material) -> Bytes:
-        """Return a ReLU's share of the sign xor lambda, then masked elements for every value of the client's bits."""
-        v, none = self.vector, np.empty(0, np.uint8)
-        top, carry = self._outcome(kept["nodes"], chunk.padded // 8)
-        if not self._compared.bits:
-            kept["moved_sign"], kept["moved_carry"] = np.zeros_like(top), none
-        sign = ~(self._negative(shares) ^ top)
-        masked_sign = sign ^ kept["lambda"][0]
-        rho, select = wide(part(self._rho, chunk)), wide(kept["select"])
-        u = wide(kept["u"]).reshape(-1)
-        elements = _core.elements_mask(
-            v.ring_bits,
-            v.shift,
-            v.width,
-            np.ascontiguousarray(shares),
-            sign,
-            carry,
-            kept["moved_sign"],
-            kept["moved_carry"],
-            masked_sign,
-            u,
-            rho,
-            select,
-        )
-        if v.ring_bits <= 32:  # else these are what is kept
-            wipe(rho, select, u)
-        return np.concatenate([masked_sign, _core.pack(elements, v.ring_bits)])
+    @abstractmethod
+    def _last(self, chunk: Chunk, shares: Ring, kept: Material) -> Bytes:
+        """Return its last message."""
 
-    def state(self) -> State:
-        """Return what `send` and `receive` need; nothing of the extension, whose part is done."""
-        return {"rho": self._rho, **super().state()}
+    @abstractmethod
+    def _own(self, chunk: Chunk, shares: Ring, kept: Material) -> Ring:
+        """Return what it adds to the client's answer for its share of the result."""
 
     @classmethod
     def restored(cls, vector: Vector, state: State, threads: int) -> Self:
-        """Return the material of a `state`."""
+        """Return the material of a `state`: what `send` and `receive` need, nothing of the extension, whose part is
+        done.
+        """
         self = cls(vector, threads)
-        self._rho = state["rho"]
         self._restore(state)
         return self

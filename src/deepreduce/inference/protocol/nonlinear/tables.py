@@ -1,7 +1,7 @@
-"""Base of both roles of ReLU and Rescale by tables of precomputed transfers (docs/reference/protocol.md, "ot").
+"""Base of both roles of comparisons by tables of precomputed transfers (docs/reference/protocol.md, "ot").
 
-The client's number is known offline, the server's online. Online come tables of digits, then products of shared bits,
-then of a ReLU elements of which the client can open one, of a shift its carries, masked.
+The client's number is known offline, the server's online. Online come tables of digits, then products of shared bits;
+what follows from the outcome is in `relu` and `shift`.
 """
 
 from __future__ import annotations
@@ -14,30 +14,14 @@ from numpy.typing import NDArray
 
 from .... import _core
 from ....plan.execution.messages import Chunk, Vector
-from ...zeroize import wipe, wiping
+from ...zeroize import wipe
 from .bits import Rows
-from .vector import Ring, State, group
+from .vector import State, group
 
 LABEL = 16
 REVERSE_ROW = 1 << 20  # rows of the server's transfers are numbered from here on, the client's from 0 (hash keys)
 
 Material = dict[str, NDArray[Any]]  # of a chunk
-
-
-def as_words(rows: Rows) -> Ring:
-    """Return rows of bits as words 0 and 1, uint64 [rows, elements].
-
-    Not by `numpy.unpackbits`, which looks bytes up in a table: these are secret.
-    """
-    bits = rows[..., None] >> np.arange(8, dtype=np.uint8)
-    bits &= np.uint8(1)
-    with wiping(bits):
-        return bits.reshape(*rows.shape[:-1], -1).astype(np.uint64)
-
-
-def signed(bits: Ring) -> Ring:
-    """Return 1 for 0 and -1 for 1, modulo 2^64."""
-    return np.uint64(1) - (bits << np.uint64(1))
 
 
 class Tables:
@@ -52,25 +36,6 @@ class Tables:
         self._digits = _core.Digits(self._compared.widths, self._compared.equals)
         self._parts: dict[int, Material] = {}
         self._sent: set[tuple[int, int]] = set()  # (round, first element) of what was answered with this material
-
-    @property
-    def _relu(self) -> bool:
-        return self.vector.function == "relu"
-
-    def _numbers(self, shares: Ring, *, client: bool) -> Ring:
-        """Return the numbers to compare: the carries of a + b are [b > complement of a]."""
-        found = shares.copy()
-        if client:
-            if not self._relu:
-                found += self._half
-            np.invert(found, out=found)
-        found &= np.uint64(2**self._compared.bits - 1)
-        return found
-
-    def _negative(self, shares: Ring) -> Rows:
-        """Return a row of the shares' top bits within the window."""
-        top = np.uint64(self.vector.shift + self.vector.width - 1)
-        return np.packbits((shares >> top).astype(np.uint8) & 1, bitorder="little")
 
     def _once(self, number: int, chunk: Chunk) -> Material:
         """Return the chunk's material for a message that was not sent yet: a second one would open the first."""
@@ -110,28 +75,6 @@ class Tables:
     def _product_row(self, chunk: Chunk, number: int = 0) -> int:
         """Return the first hash key of a product with a lambda, whose rows are behind those of the digits."""
         return (REVERSE_ROW + self._compared.bits + number << int(_core.ROW_SHIFT)) + group(chunk)
-
-    @property
-    def _weights(self) -> tuple[np.uint64, np.uint64]:
-        """Return what the carries out of the top and of the low bits weigh in a shift."""
-        return np.uint64(-(1 << self.vector.width) % 2**64), np.uint64(1)
-
-    @property
-    def _half(self) -> np.uint64:
-        """Return half of the window of a shift, which makes numbers without a sign of those with one."""
-        return np.uint64(1 << (self.vector.shift + self.vector.width - 1))
-
-    def _sum_up(self, shares: Ring, hidden: Ring, opened: Ring) -> Ring:
-        """Return the shares' bits that a shift keeps of its window, plus (1 - 2v) times the share of what each carry's
-        hidden bit weighs. Overwrites ``shares`` and ``hidden``.
-        """
-        v = self.vector
-        shares >>= np.uint64(v.shift)
-        shares &= np.uint64(2**v.width - 1)
-        hidden *= signed(opened)
-        for term in hidden:
-            shares += term
-        return shares
 
     @property
     def _mask(self) -> np.uint64:
