@@ -88,6 +88,16 @@ def test_a_plan_folder_over_a_shaped_network(folder):
     assert result["relus"] == predict(plan, batch=2).total.relus
 
 
+def test_the_protocol_of_the_link(folder):
+    """Few ReLUs and long round trips: garbled circuits. The plan is laid out for the link."""
+    result = bench(folder, BenchOptions(protocol="auto", inferences=1, network="1Gbit,60ms", prefer="online"))
+    assert result["protocol"] == "delphi"
+    assert_as_predicted(result)
+    slow = bench(folder, BenchOptions(protocol="auto", inferences=1, network="20Mbit,1ms"))
+    assert (slow["protocol"], slow["link_rate"]) == ("ot", 2 * 10**7)
+    assert_as_predicted(slow)
+
+
 def test_tables_for_people(folder):
     done = command(str(folder), "--inferences", "1", "--threads", "2", "--mode", "single")
     assert done.returncode == 0, done.stderr

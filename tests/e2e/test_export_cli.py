@@ -110,6 +110,26 @@ def test_mistakes_are_one_line(name, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_plan_for_a_link(weights, tmp_path):
+    """Merging and ciphertexts are for it, and so are the predicted seconds; the protocol is what it prefers."""
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).standard_normal((8, 1, 8, 8)).astype(np.float32))
+    arguments = (NETWORK, "--weights", weights, "--calibration", tmp_path / "x.npy", "--input", "1x8x8")
+    found = {}
+    for link, rate in (("lan", 10**9), ("1Gbit,100ms", 10**9), ("50Mbit,40ms", 5 * 10**7), ("none", 10**10)):
+        done = run(*arguments, "--out", tmp_path / "plan", "--link", link, "--json")
+        assert done.returncode == 0, done.stderr
+        assert read_plan(tmp_path / "plan" / "plan.json").link_rate == rate
+        cost = json.loads(done.stdout)["cost"]
+        assert cost["link"] == link
+        found[link] = cost
+    assert found["50Mbit,40ms"]["online_seconds"] > 0.04 * found["50Mbit,40ms"]["rounds"]
+    assert found["lan"]["protocol"] == "ot"
+    assert found["1Gbit,100ms"]["protocol"] == "delphi"  # few ReLUs, long round trips
+    done = run(*arguments, "--out", tmp_path / "plan", "--link", "fast")
+    assert done.returncode == 2
+    assert "network 'fast' is not known" in done.stderr
+
+
 def test_an_unknown_point(search, tmp_path):
     done = run(search, "--point", "S7", "--out", tmp_path / "plan")
     assert done.returncode == 2 and "no network 'S7' was trained" in done.stderr

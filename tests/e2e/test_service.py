@@ -10,6 +10,7 @@ import sys
 import time
 import urllib.request
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -154,6 +155,38 @@ def check_page(text):
     assert samples[("deepreduce_seconds_count", "online")] == 4
     assert samples[("deepreduce_store_bytes",)] > 1000
     assert samples[("deepreduce_bytes_total", "down", "online")] > 1000
+
+
+def test_the_protocol_is_chosen_and_said(folder):
+    """What is prepared decides; without it the link does."""
+    with served(folder, "--store", folder / "chosen") as (_, port):
+        done = predict(folder, port, folder / "0.png", "--no-store", "--json", "--prefer", "online")
+        found = json.loads(done.stdout)
+        assert found["protocol"] in ("ot", "delphi")
+        assert any(note.startswith(f"{found['protocol']}: ") and "online" in note for note in found["notes"])
+        assert found["link"] is None or found["link"]["rate"] > 1e6
+        predict(folder, port, "--prepare", 1, "--protocol", "delphi")
+        found = json.loads(predict(folder, port, folder / "0.png", "--json").stdout)
+        assert (found["protocol"], found["link"], found["prepared"]) == ("delphi", None, 0)
+
+
+def test_a_plan_served_for_another_link(folder):
+    """It is another plan, for the same weights: the answers are the same."""
+    with (folder / "log").open("w") as log:
+        process = subprocess.Popen(
+            command("serve", folder / "plan", "--listen", "127.0.0.1:0", "--link", "50Mbit,40ms"),
+            stdout=subprocess.PIPE, stderr=log, text=True, env=environment(folder),
+        )  # fmt: skip
+        try:
+            found = re.fullmatch(r"serving \S+ (\w+) on 127\.0\.0\.1:(\d+)\n", process.stdout.readline())
+            assert found[1] == digest(replace(PLAN, link_rate=5 * 10**7)) != digest(PLAN)
+            done = predict(folder, found[2], folder / "1.png", "--no-store", "--json")
+        finally:
+            process.kill()
+            process.wait()
+    answer = json.loads(done.stdout)
+    assert answer["plan"] == found[1]
+    assert answer["predictions"][0]["logits"] == list(logits(PIXELS[1]))
 
 
 def kept(folder):
