@@ -5,11 +5,12 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
 import urllib.request
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -155,6 +156,72 @@ def check_page(text):
     assert samples[("deepreduce_seconds_count", "online")] == 4
     assert samples[("deepreduce_store_bytes",)] > 1000
     assert samples[("deepreduce_bytes_total", "down", "online")] > 1000
+
+
+@contextmanager
+def running(folder, port, *options):
+    """A server on that port, killed at the end."""
+    with (folder / "log").open("a") as log:
+        process = subprocess.Popen(
+            command("serve", folder / "plan", "--listen", f"127.0.0.1:{port}", *options),
+            stdout=subprocess.PIPE, stderr=log, text=True, env=environment(folder),
+        )  # fmt: skip
+        try:
+            assert process.stdout.readline().startswith("serving"), (folder / "log").read_text()
+            yield process
+        finally:
+            process.kill()
+            process.wait()
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+def test_a_server_killed_twice_costs_no_answer(folder, keeps):
+    """Answers are there as they arrive, and those after a kill come from a new connection; with stores and without."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    store = ("--store", folder / "killed") if keeps else ()
+    files = [folder / f"{number % 3}.png" for number in range(150)]
+    more = ("--wait", 30, "--protocol", "delphi", *(() if keeps else ("--no-store",)))
+    with ExitStack() as stack:
+        server = stack.enter_context(running(folder, port, *store))
+        asking = subprocess.Popen(
+            command("predict", f"127.0.0.1:{port}", *files, *more),
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(folder),
+        )  # fmt: skip
+        stack.callback(asking.kill)
+        lines = []
+        for _ in range(2):
+            lines += [asking.stdout.readline() for _ in range(5)]
+            server.kill()
+            server.wait()
+            server = stack.enter_context(running(folder, port, *store))
+        rest, errors = asking.communicate(timeout=60)
+    lines += rest.splitlines(keepends=True)
+    assert asking.returncode == 0, errors
+    assert len(lines) == len(files)
+    for line, path in zip(lines, files, strict=True):
+        best = CLASSES[int(logits(PIXELS[int(path.stem)]).argmax())]
+        assert line.startswith(f"{path}: {best}")
+    assert errors.count("the connection broke") >= 2
+    assert "150 of 150 answered" in errors
+
+
+def test_what_was_answered_before_a_server_is_gone_is_kept(folder):
+    files = [folder / f"{number % 3}.png" for number in range(150)]
+    with served(folder) as (server, port):
+        asking = subprocess.Popen(
+            command("predict", f"127.0.0.1:{port}", *files, "--no-store"),
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(folder),
+        )  # fmt: skip
+        lines = [asking.stdout.readline() for _ in range(5)]
+        server.kill()
+        rest, errors = asking.communicate(timeout=60)
+    lines += rest.splitlines(keepends=True)
+    assert asking.returncode == 1
+    assert 5 <= len(lines) < 150
+    assert f"{len(lines)} of 150 answered" in errors
+    assert errors.count("error:") == 150 - len(lines)
+    assert "Traceback" not in errors
 
 
 def test_the_protocol_is_chosen_and_said(folder):

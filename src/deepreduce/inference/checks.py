@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 
 from ..errors import SettingError
@@ -26,6 +28,20 @@ def check_token(token: str | None) -> None:
     """Raises `SettingError` unless there is none or it is a text that a hello can carry."""
     if token is not None and (not isinstance(token, str) or not 0 < len(token.encode()) <= MAX_TOKEN):
         raise SettingError("the token is not a text", f"give 1 to {MAX_TOKEN} bytes of text, or None for no token")
+
+
+def checked_pin(pin: str | None) -> str | None:
+    """Return a plan's digest as plans spell it, in small letters. Raises `SettingError` unless it is 64 hexadecimal
+    digits.
+    """
+    if pin is None:
+        return None
+    if not isinstance(pin, str) or not re.fullmatch("[0-9a-fA-F]{64}", pin):
+        raise SettingError(
+            f"the pin is {pin!r:.80}",
+            "give the plan's digest, 64 hexadecimal digits: serve prints it, export --json, too",
+        )
+    return pin.lower()
 
 
 def check_one_of(name: str, value: str, known: tuple[str, ...]) -> None:

@@ -23,6 +23,10 @@ def token_command(
         bool, typer.Option("--replace", help="Replace NAME's token; the old one stops working.")
     ] = False,
     remove: Annotated[bool, typer.Option("--remove", help="Revoke NAME's token.")] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write the token there (mode 0600), for --token-file.", show_default=False),
+    ] = None,
 ) -> None:
     """Make a token for NAME, print it once, and put its hash into FILE (mode 0600).
 
@@ -32,13 +36,22 @@ def token_command(
 
     if replace and remove:
         raise SettingError("--replace and --remove together", "give one of them")
+    if out is not None and (remove or out.exists()):
+        why = "with --remove there is no token to write" if remove else f"{out} exists"
+        raise SettingError(why, "leave --out out" if remove else "name a new file, or delete it first")
     if remove:
         remove_token(file, name)
         typer.echo(f"{file}: no token for {name} any more; sessions that are open go on", err=True)
         return
     token = add_token(file, name, replace)
-    typer.echo(token)
-    typer.echo(f"{file}: the hash of a token for {name}; the token itself is shown this once", err=True)
+    if out is None:
+        typer.echo(token)
+    else:
+        from ...files import write_whole
+
+        write_whole(out, f"{token}\n".encode(), 0o600)
+    shown = "shown this once" if out is None else f"in {out}, for its owner"
+    typer.echo(f"{file}: the hash of a token for {name}; the token itself is {shown}", err=True)
 
 
 def usage_command(

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -13,8 +15,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from ...errors import DeepReduceError, SettingError
-from ...progress import Progress
+from ...errors import DeepReduceError, SessionError, SettingError
 from ...units import show_bytes, show_seconds
 from ..credentials import client_tls, read_token
 from ..options import JsonOption, PreferOption, StoreKeyOption, file_option
@@ -24,6 +25,8 @@ from ..units import parse_address
 if TYPE_CHECKING:
     from ...inference.client import Client
 
+AHEAD = 4  # predictions that are prepared before the next of them is answered
+MOST_BROKEN = 3  # connections in turn that break without an answer
 MOST_REFUSED = 3  # batches in turn that the server does not have: more of them are not spent in vain
 SOME_FAILED = 1  # exit code: some files could not be answered, the others were
 TRUST = "Trust and credentials"
@@ -95,7 +98,9 @@ ProtocolOption = Annotated[
 BatchOption = Annotated[int, typer.Option(help="Images per prediction.")]
 ThreadsOption = Annotated[int, typer.Option(help="Threads of this side.")]
 TimeoutOption = Annotated[float, typer.Option(metavar="SECONDS", help="How long the server may be silent.")]
-WaitOption = Annotated[float, typer.Option(metavar="SECONDS", help="How long to wait for a busy server.")]
+WaitOption = Annotated[
+    float, typer.Option(metavar="SECONDS", help="How long to wait for a server that is busy, or restarts.")
+]
 TopOption = Annotated[int, typer.Option(metavar="K", help="Classes to show.")]
 ResizeOption = Annotated[bool, typer.Option("--resize", help="Stretch pictures to the size of the plan.")]
 ArrayOption = Annotated[bool, typer.Option("--array", help="All files are arrays (.npy), whatever their names.")]
@@ -217,8 +222,11 @@ def _predict_all(options: PredictOptions) -> None:
         if options.prepare and not client.stored:
             raise SettingError("the server keeps nothing: what is prepared ends with the connection", "drop --prepare")
         inputs = [_input(path, client, options.array, options.resize) for path in options.images or []]
-        entries = _ask(client, inputs, report, notes, options.top, options.wait)
-        if options.prepare > client.prepared:
+        show = _Shown(console) if not options.as_json else None
+        broken = _ask(client, inputs, notes, options.top, options.wait, show)
+        if broken is not None and not any("classes" in entry for entry in inputs):
+            raise broken
+        if broken is None and options.prepare > client.prepared:
             _prepare(client, options.prepare - client.prepared, notes, options.wait)
         left = client.prepared if client.stored else 0
         result = {
@@ -226,17 +234,17 @@ def _predict_all(options: PredictOptions) -> None:
             "plan": client.plan_digest,
             "protocol": client.protocol,
             "link": None if client.choice is None or client.choice.link is None else asdict(client.choice.link),
-            "predictions": entries,
+            "predictions": inputs,
             "prepared": left,
             "connect_seconds": connected - started,
             "seconds": time.perf_counter() - started,
             "notes": notes,
         }
-    if options.as_json:
+    if show is None:
         typer.echo(json.dumps(result))
     else:
-        _show(result, console)
-    if any("error" in entry for entry in entries) or left < options.prepare:
+        show.end(result)
+    if any("error" in entry for entry in inputs) or left < options.prepare:
         raise typer.Exit(SOME_FAILED)
 
 
@@ -254,28 +262,32 @@ def _input(path: Path, client: Client, array: bool, resize: bool) -> dict[str, A
 
 
 def _ask(
-    client: Client, inputs: list[dict[str, Any]], report: Progress, notes: list[str], top: int, wait: float
-) -> list[dict[str, Any]]:
-    """Answers in the order of the inputs; bad files pass through."""
+    client: Client, inputs: list[dict[str, Any]], notes: list[str], top: int, wait: float, show: _Shown | None
+) -> SessionError | None:
+    """Answer in the order of the inputs, and show each answer when it is there; bad files pass through.
+
+    A connection that breaks is made again. Returns the error after which that was not possible; the inputs that were
+    not answered have it.
+    """
     import numpy as np
 
     from ...inference.transport import PeerError, Reason
 
     good = [entry for entry in inputs if "x" in entry]
-    size = client.target.batch
+    size, broken = client.target.batch, None
+    waiting = iter(inputs)
     for first in range(0, len(good), size):
         entries = good[first : first + size]
         left = -(-(len(good) - first) // size)
         images = np.zeros((size, *client.plan.input_shape))  # what is missing in the last batch stays black
         images[: len(entries)] = [entry.pop("x") for entry in entries]
         try:
-            logits = _predict(client, images, left, notes, wait)
-        except PeerError as error:
-            if error.reason != Reason.QUOTA:
-                raise
+            logits = _unbroken(client, partial(_predict, client, images, left, notes, wait), notes, wait)
+        except SessionError as error:
             for entry in good[first:]:  # what was answered before is
                 entry.pop("x", None)
                 entry.update(error=f"{entry['file']}: {error.message}", hint=error.hint)
+            broken = None if isinstance(error, PeerError) and error.reason == Reason.QUOTA else error
             break
         online = client.runs[-1].online
         cost = {
@@ -285,7 +297,38 @@ def _ask(
         }
         for entry, values in zip(entries, logits, strict=False):
             entry.update(_classes(client, values.reshape(-1), top), **cost)
-    return inputs
+        if show is not None:
+            show.answers(waiting, until=entries[-1])
+    if show is not None:
+        show.answers(waiting)
+    return broken
+
+
+def _unbroken(client: Client, work: Callable[[], Any], notes: list[str], wait: float) -> Any:
+    """Return the result of ``work``, begun again on a new connection when the one it has breaks.
+
+    What is in the stores makes that safe: a batch that was named is used up. Raises the error of a connection that
+    breaks ``MOST_BROKEN`` times in turn, or cannot be made again within ``wait`` seconds.
+    """
+    from ...inference.client import retry_while_busy
+    from ...inference.transport import BusyError, PeerError, Reason
+
+    for _ in range(MOST_BROKEN):
+        try:
+            return work()
+        except BusyError:
+            raise
+        except SessionError as error:
+            passing = (Reason.STOPPING, Reason.TIMEOUT, Reason.INTERNAL)
+            if client.connected or (isinstance(error, PeerError) and error.reason not in passing):
+                raise
+            notes.append(f"the connection broke ({error.message}) and was made again")
+            try:
+                retry_while_busy(client.reconnect, wait)
+            except SessionError:
+                notes.pop()
+                raise error from None
+    return work()
 
 
 def _predict(client: Client, images: Any, left: int, notes: list[str], wait: float) -> Any:
@@ -298,7 +341,7 @@ def _predict(client: Client, images: Any, left: int, notes: list[str], wait: flo
     fresh, refused = False, 0
     while True:
         if not client.prepared:
-            _prepare(client, min(left, client.most_prepared), notes, wait)
+            _prepare(client, min(left, AHEAD, client.most_prepared), notes, wait)
             fresh = True
         before = client.prepared
         try:
@@ -346,27 +389,38 @@ def _classes(client: Client, logits: Any, top: int) -> dict[str, Any]:
     return {"classes": classes, "logits": [float(v) for v in logits]}
 
 
-def _show(result: dict[str, Any], errors: Console) -> None:
-    console = Console(soft_wrap=True, highlight=False)
-    for note in result["notes"]:
-        errors.print(f"[yellow]note:[/] {escape(note)}", highlight=False, soft_wrap=True)
-    answered = [entry for entry in result["predictions"] if "classes" in entry]
-    for entry in result["predictions"]:
-        if "error" in entry:
-            hint = f" ({entry['hint']})" if entry["hint"] else ""
-            errors.print(f"[bold red]error:[/] {escape(entry['error'] + hint)}", highlight=False, soft_wrap=True)
-            continue
-        best = ", ".join(f"{escape(one['class'])} {100 * one['probability']:.1f} %" for one in entry["classes"])
-        console.print(f"{escape(entry['file'])}: {best}")
-    if answered:
+class _Shown:
+    """Answers for people, each when it is there; what is said of them goes to standard error."""
+
+    def __init__(self, errors: Console) -> None:
+        self._console, self._errors = Console(soft_wrap=True, highlight=False), errors
+
+    def answers(self, entries: Iterator[dict[str, Any]], until: dict[str, Any] | None = None) -> None:
+        """Show the next entries, up to ``until``."""
+        for entry in entries:
+            if "error" in entry:
+                hint = f" ({entry['hint']})" if entry["hint"] else ""
+                self._say(f"[bold red]error:[/] {escape(entry['error'] + hint)}")
+            else:
+                best = ", ".join(f"{escape(one['class'])} {100 * one['probability']:.1f} %" for one in entry["classes"])
+                self._console.print(f"{escape(entry['file'])}: {best}")
+            if entry is until:
+                break
+
+    def end(self, result: dict[str, Any]) -> None:
+        """Show what all of them cost."""
+        for note in result["notes"]:
+            self._say(f"[yellow]note:[/] {escape(note)}")
+        entries = result["predictions"]
+        answered = [entry for entry in entries if "classes" in entry]
+        if not answered:
+            return self._say(f"{result['prepared']} prepared")
         seconds = sorted(entry["online_seconds"] for entry in answered)[len(answered) // 2]
-        last = answered[-1]
-        down, up = show_bytes(last["down_bytes"]), show_bytes(last["up_bytes"])
-        errors.print(
-            f"per image: {show_seconds(seconds)} online, {down} down, {up} up; "
-            f"total {show_seconds(result['seconds'])}; {result['prepared']} predictions still prepared",
-            highlight=False,
-            soft_wrap=True,
+        down, up = show_bytes(answered[-1]["down_bytes"]), show_bytes(answered[-1]["up_bytes"])
+        self._say(
+            f"{len(answered)} of {len(entries)} answered; per image: {show_seconds(seconds)} online, {down} down, "
+            f"{up} up; total {show_seconds(result['seconds'])}; {result['prepared']} predictions still prepared"
         )
-    else:
-        errors.print(f"{result['prepared']} prepared", highlight=False, soft_wrap=True)
+
+    def _say(self, text: str) -> None:
+        self._errors.print(text, highlight=False, soft_wrap=True)

@@ -32,7 +32,7 @@ from ...plan.execution.messages import DEFAULT, PROTOCOLS, Protocol, ProtocolCho
 from ...plan.preprocessing import normalized
 from ...progress import Progress, no_progress
 from ..access.quota_check import QuotaQuestion, ask, refusal
-from ..checks import MAX_THREADS, check_between, check_one_of, check_seconds, check_token
+from ..checks import MAX_THREADS, check_between, check_one_of, check_seconds, check_token, checked_pin
 from ..protocol.client_offline import Preparation
 from ..protocol.client_online import predict_online
 from ..protocol.key_setup import client_keys
@@ -113,6 +113,7 @@ class Client:
         check_between("port", port, 1, 65535)
         check_seconds("timeout_s", timeout_s)
         check_token(token)
+        pin = checked_pin(pin)
         keeps = store is not None and mode == "prepared"
         first = DEFAULT if protocol == "auto" else protocol
         self.target = Destination(host, port, first, int(batch), tls, server_name, pin, token, timeout_s, keeps)

@@ -15,7 +15,7 @@ from ...plan import Plan, encode
 from ...plan.execution.messages import Protocol
 from ..store import ClientStore, Purpose
 from ..transport.channel import Channel, Stream
-from ..transport.errors import PeerError, SilenceError
+from ..transport.errors import PeerError, SilenceError, UnreachableError
 from ..transport.frames import Reason
 from ..transport.handshake import VERSION, ClientHello, VersionError, checked_plan, greet_server
 from ..transport.meter import Phase
@@ -123,7 +123,7 @@ def _connect(target: Destination) -> Stream:
     try:
         sock = socket.create_connection((host, port), target.timeout_s)
     except (OSError, OverflowError, UnicodeError) as error:
-        raise SessionError(f"cannot connect to {host}:{port}: {error}", "is the server running there?") from None
+        raise UnreachableError(f"cannot connect to {host}:{port}: {error}", "is the server running there?") from None
     try:
         if target.tls is None:
             return TcpStream(sock, target.timeout_s)

@@ -1,4 +1,4 @@
-"""Retries while a server is busy: after the pause that it names, with jitter."""
+"""Retries while a server is busy, after the pause that it names, or away; with jitter."""
 
 from __future__ import annotations
 
@@ -7,26 +7,27 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from ..transport.errors import BusyError
+from ..transport.errors import BusyError, UnreachableError
 
 T = TypeVar("T")
+AWAY_S = 1.0  # between two looks whether a server is there again
 
 
-def retry_pause_s(error: BusyError) -> float:
-    """Between half and one and a half times what the server said."""
-    return error.retry_s * random.uniform(0.5, 1.5)
+def retry_pause_s(error: BusyError | UnreachableError) -> float:
+    """Between half and one and a half times what the server said, or a second."""
+    return (error.retry_s if isinstance(error, BusyError) else AWAY_S) * random.uniform(0.5, 1.5)
 
 
 def retry_while_busy(work: Callable[[], T], wait_s: float, sleep: Callable[[float], object] = time.sleep) -> T:
-    """Return the result of ``work``, tried again while the server is busy.
+    """Return the result of ``work``, tried again while the server is busy or cannot be reached.
 
-    Raises the last `BusyError` when another pause would end later than ``wait_s`` seconds from now.
+    Raises the last error when another pause would end later than ``wait_s`` seconds from now.
     """
     deadline = time.monotonic() + wait_s
     while True:
         try:
             return work()
-        except BusyError as error:
+        except (BusyError, UnreachableError) as error:
             pause = retry_pause_s(error)
             if time.monotonic() + pause > deadline:
                 raise

@@ -6,6 +6,10 @@ from ...errors import SessionError
 from .frames import Reason
 
 
+class UnreachableError(SessionError):
+    """Nobody answers at the address."""
+
+
 class SilenceError(SessionError):
     """The peer did not send, or did not read, in time."""
 

@@ -22,27 +22,27 @@ from .traffic import Prediction, predict
 class Machine:
     """Seconds per unit of work, both parties together where they cannot overlap; one core each."""
 
-    run_offline_s: float = 7.2e-3  # whatever the plan
-    round_online_s: float = 1.5e-4  # any round, beside the work of its ops
-    local_online_s: float = 8.0e-9  # element of a sum, computed from shares alone
-    linear_offline_s: float = 4.1e-4  # any linear op
-    product_s: float = 6.8e-6  # homomorphic, of polynomials of 4096 coefficients modulo two primes
+    run_offline_s: float = 6.3e-3  # whatever the plan
+    round_online_s: float = 4.8e-5  # any round, beside the work of its ops
+    local_online_s: float = 2.4e-8  # element of a sum, computed from shares alone
+    linear_offline_s: float = 8.7e-4  # any linear op
+    product_s: float = 8.2e-6  # homomorphic, of polynomials of 4096 coefficients modulo two primes
     transform_s: float = 2.0e-5  # product whose weights are not kept transformed
     upload_s: float = 7.8e-5  # ciphertext from the client
-    sum_s: float = 4.8e-5  # products of an output block, re-randomized
-    merge_s: float = 6.2e-5  # of two of those
-    response_s: float = 4.5e-5  # ciphertext from the server
-    transfer_s: float = 1.5e-8  # transfer of ot: extended, hashed, sent and stored
-    digit_s: float = 1.9e-8  # digit of an element compared by ot
+    sum_s: float = 3.9e-5  # products of an output block, re-randomized
+    merge_s: float = 4.1e-5  # of two of those
+    response_s: float = 1.2e-4  # ciphertext from the server
+    transfer_s: float = 2.0e-8  # transfer of ot: extended, hashed, sent and stored
+    digit_s: float = 1.8e-8  # digit of an element compared by ot
     circuit_offline_s: float = 6.1e-8  # AND gate of delphi garbled, sent and stored
     circuit_online_s: float = 5.8e-9  # AND gate evaluated
-    byte_online_s: float = 2.8e-10  # through loopback
-    multiply_add_s: float = 1.8e-11  # of the online linear ops
-    linear_s: float = 3.6e-5  # any linear op online
-    level_s: float = 2.6e-4  # any exchange of an op online
-    link_linear_s: float = 5.5e-3  # any linear op offline over a link: requests and answers alternate
-    link_level_s: float = 1.2e-3  # any round over a link, beside its round trip
-    link_rest: float = 0.056  # share of computing and transfers that the longest of them does not cover
+    byte_online_s: float = 5.7e-10  # through loopback
+    multiply_add_s: float = 2.0e-11  # of the online linear ops
+    linear_s: float = 2.5e-5  # any linear op online
+    level_s: float = 3.3e-4  # any exchange of an op online
+    link_linear_s: float = 5.7e-4  # any linear op offline over a link: requests and answers alternate
+    link_level_s: float = 7.5e-4  # any round over a link, beside its round trip
+    link_rest: float = 1.2e-1  # share of computing and transfers that the longest of them does not cover
 
 
 @dataclass(frozen=True, slots=True)
