@@ -110,6 +110,26 @@ def test_mistakes_are_one_line(name, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_random_weights_are_said(images, weights, tmp_path):
+    """A factory whose builds differ has no weights of its own; one that loads them has."""
+    arguments = ("--data", f"folder:{images}", "--evaluate", 5, "--out", tmp_path / "plan")
+    done = run(NETWORK, *arguments)
+    assert done.returncode == 2
+    assert "random weights" in done.stderr and "--weights" in done.stderr and "--random-weights" in done.stderr
+    assert not (tmp_path / "plan").exists()
+    assert run(NETWORK, *arguments, "--random-weights").returncode == 0
+    factory = tmp_path / "trained.py"
+    factory.write_text(
+        "import importlib.util\nfrom safetensors.torch import load_file\n"
+        f"spec = importlib.util.spec_from_file_location('mine', {NETWORK.partition(':')[0]!r})\n"
+        "mine = importlib.util.module_from_spec(spec)\nspec.loader.exec_module(mine)\n"
+        "def build(*a, **k):\n    network = mine.build(*a, **k)\n"
+        f"    network.load_state_dict(load_file({str(weights)!r}))\n    return network\n"
+    )
+    done = run(f"{factory}:build", *arguments)
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_plan_for_a_link(weights, tmp_path):
     """Merging and ciphertexts are for it, and so are the predicted seconds; the protocol is what it prefers."""
     np.save(tmp_path / "x.npy", np.random.default_rng(0).standard_normal((8, 1, 8, 8)).astype(np.float32))

@@ -27,20 +27,36 @@ from ..train.recipe import make_recipe
 
 TUNING = {"schedule": "step", "step_epochs": 100_000, "learning_rate": 0.003, "batch_size": 64}  # a constant rate
 MAX_SAMPLES = 1024
+WEIGHTS_HINT = (
+    "give `weights` FILE, let the factory load its own, or name a search's folder; `random_weights` for a trial"
+)
 
 
 def load_network(
-    source: ModelSource, input_shape: tuple[int, int, int], num_classes: int | None, weights: Path | None
+    source: ModelSource,
+    input_shape: tuple[int, int, int],
+    num_classes: int | None,
+    weights: Path | None,
+    random_weights: bool = False,
 ) -> Network:
-    """Return the unreduced network with its trained weights: those of its factory, or those of ``weights``."""
-    if weights is None and isinstance(source.model, str) and source.model in ZOO:
-        raise SettingError(
-            f"{source.model} has no weights of its own", "give `weights` FILE, a search's folder, or a trained network"
-        )
+    """Return the unreduced network with its trained weights: those of its factory, or those of ``weights``.
+
+    Raises `SettingError` where it has neither, unless ``random_weights`` are wanted.
+    """
+    if weights is None and not random_weights and isinstance(source.model, str) and source.model in ZOO:
+        raise SettingError(f"{source.model} has no weights of its own", WEIGHTS_HINT)
     network = source.build(input_shape, num_classes)
     if weights is not None:
         load_weights(network, weights)
+    elif not random_weights and _differs(network, source.build(input_shape, num_classes, seed=1)):
+        raise SettingError(f"{source.name} has random weights: with another seed they are others", WEIGHTS_HINT)
     return network.eval()
+
+
+def _differs(first: Network, second: Network) -> bool:
+    """Return whether two builds have other weights: a factory that loads its own has not."""
+    state = second.state_dict()
+    return any(not torch.equal(tensor, state[name]) for name, tensor in first.state_dict().items())
 
 
 def load_weights(network: Network, path: Path) -> None:

@@ -52,6 +52,9 @@ WeightsOption = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="A network's state dict (.safetensors, .pt).", show_default=False),
 ]
+RandomWeightsOption = Annotated[
+    bool, typer.Option("--random-weights", help="For a trial of cost: a network that is not trained.")
+]
 InputShapeOption = Annotated[
     str | None, typer.Option("--input", metavar="CxHxW", help="Size of one image.", show_default="the data's")
 ]
@@ -97,6 +100,7 @@ class ExportOptions:
     data: DataOption
     calibration: CalibrationOption
     weights: WeightsOption
+    random_weights: RandomWeightsOption
     input_shape: InputShapeOption
     width: WidthOption
     stage: StageOption
@@ -122,6 +126,7 @@ def export_command(
     data: DataOption = None,
     calibration: CalibrationOption = None,
     weights: WeightsOption = None,
+    random_weights: RandomWeightsOption = False,
     input_shape: InputShapeOption = None,
     width: WidthOption = 1.0,
     stage: StageOption = None,
@@ -174,6 +179,7 @@ def _export(options: ExportOptions) -> None:
         if searched:
             given: dict[str, object] = {
                 "--weights": options.weights,
+                "--random-weights": options.random_weights or None,
                 "--calibration": options.calibration,
                 "--input": options.input_shape,
             }
@@ -189,6 +195,7 @@ def _export(options: ExportOptions) -> None:
                 options.data,
                 options.calibration,
                 options.weights,
+                options.random_weights,
                 shape,
                 options.width,
                 stages,
@@ -253,6 +260,7 @@ def _from_network(
     data: str | None,
     calibration: Path | None,
     weights: Path | None,
+    random_weights: bool,
     shape: tuple[int, int, int] | None,
     width: float,
     stages: dict[str, str] | None,
@@ -278,7 +286,7 @@ def _from_network(
     dataset = None if data is None else load(data, seed=seed)
     wanted = shape or (None if dataset is None else dataset.input_shape)
     images = model.input_shape(wanted) or wanted or (3, 32, 32)
-    full = load_network(model, images, None if dataset is None else len(dataset.classes), weights)
+    full = load_network(model, images, None if dataset is None else len(dataset.classes), weights, random_weights)
     scores: dict[str, float] = {}
     if tune and dataset is not None and point is not None:
         from ...export import tuned
