@@ -1,14 +1,18 @@
 """Rates, disks and sessions: what a server refuses, what it tells its operator about it, and that others go on."""
 
 import logging
+import socket
 import time
+from contextlib import ExitStack
 
 import numpy as np
 import pytest
 
 from deepreduce.errors import SessionError, SettingError
-from deepreduce.inference import Client, ServerSettings
+from deepreduce.inference import Client, ServerSettings, client_context, server_context
+from deepreduce.inference.access.development_ca import make_certificates
 from deepreduce.inference.server.metrics import Metrics
+from deepreduce.inference.server.server import GREETING
 from deepreduce.inference.transport.errors import BusyError, PeerError
 from deepreduce.plan import predict, run
 from sessions import PLAN, TIMEOUT_S, WEIGHTS, X, serving
@@ -124,3 +128,33 @@ def test_an_observer_that_fails_ends_nothing(caplog):
         client.prepare(1)
         assert np.array_equal(client.predict_integers(X), run(PLAN, WEIGHTS, X)["d"])
     assert "an observer failed" in caplog.text
+
+
+@pytest.mark.parametrize("secured", [False, True])
+def test_connections_that_say_nothing_take_no_place(tmp_path, secured):
+    """200 idle ones and 200 that send rubbish, beside predictions with two places; more idle ones close the oldest."""
+    tls = trust = None
+    if secured:
+        make_certificates(tmp_path, ("localhost", "127.0.0.1"), ())
+        tls = server_context(tmp_path / "server.pem", tmp_path / "server.key")
+        trust = client_context(tmp_path / "authority.pem")
+    with serving(PLAN, WEIGHTS, max_sessions=2, tls=tls) as (server, port), ExitStack() as stack:
+
+        def knock(content=b""):
+            sock = stack.enter_context(socket.create_connection(("127.0.0.1", port)))
+            sock.sendall(content)
+            return sock
+
+        idle = [knock() for _ in range(200)]
+        for number in range(200):
+            knock(bytes([number]) * (1 + number))
+        for _ in range(2):
+            with Client("127.0.0.1", port, protocol="ot", tls=trust, timeout_s=20.0) as client:
+                client.prepare(1)
+                assert np.array_equal(client.predict_integers(X), run(PLAN, WEIGHTS, X)["d"])
+        idle += [knock() for _ in range(GREETING)]
+        idle[0].settimeout(10.0)
+        assert idle[0].recv(1) == b""
+        assert len(server._greeting) <= GREETING
+        with Client("127.0.0.1", port, protocol="ot", tls=trust, timeout_s=20.0) as client:
+            assert client.connected

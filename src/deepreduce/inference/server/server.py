@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -17,6 +18,7 @@ from ...errors import SettingError
 from ...plan import Plan
 from ..checks import check_between
 from ..transport.channel import Channel
+from ..transport.errors import BusyError
 from ..transport.frames import Reason
 from ..transport.meter import Run
 from ..transport.streams import TcpStream, TlsStream
@@ -31,6 +33,8 @@ BACKLOG = 256  # connections that wait to be accepted
 SHARED_S = 0.25  # between looks whether to stop, where accepting cannot be interrupted
 YIELD_S, FULL_S = 0.001, 0.05  # for each session, and by whom has no room: so long others may accept first
 TURNED_AWAY = 64  # clients at a time that are told why they are not served
+GREETING = 256  # connections at a time that have not said who they are; the oldest of more is closed
+GREETING_S = 10.0  # for one step of the handshake, and for the hello
 SETTLE_S = 0.25  # for requests that are under way when the server is stopped
 CLOSING_S = 2.0  # for threads of sessions to end by themselves
 
@@ -67,6 +71,7 @@ class Server:
         self._count = self._leaving = 0
         self._listener: socket.socket | None = None
         self._sockets: dict[socket.socket, Session | None] = {}
+        self._greeting: dict[socket.socket, None] = {}  # those that were not let in yet, the oldest first
         self._guard = threading.Lock()
 
     def listen(self, host: str = "127.0.0.1", port: int = 0) -> int:
@@ -114,7 +119,7 @@ class Server:
     def shutdown(self, grace_s: float = 30.0) -> None:
         """Stops accepting, tells idle clients, lets what is being computed finish for up to ``grace_s``, and closes."""
         self._stop_listening()
-        self.resources.emit("stopping", sessions=len(self._sockets))
+        self.resources.emit("stopping", sessions=self._sessions)
         deadline = time.monotonic() + grace_s
         time.sleep(min(SETTLE_S, grace_s))
         dismissed: set[socket.socket] = set()
@@ -161,8 +166,13 @@ class Server:
         poll.register(listener, select.POLLIN)
         if not poll.poll(1000 * SHARED_S):
             raise TimeoutError
-        count = len(self._sockets)
+        count = self._sessions
         time.sleep(count * YIELD_S + (FULL_S if count >= self.settings.max_sessions else 0.0))
+
+    @property
+    def _sessions(self) -> int:
+        """Number of clients that were let in."""
+        return len(self._sockets) - len(self._greeting)
 
     def _listening(self) -> socket.socket:
         if self._listener is None:
@@ -177,25 +187,27 @@ class Server:
             self._listener.close()
 
     def _begin(self, sock: socket.socket, address: str) -> None:
+        oldest = None
         with self._guard:
-            refused = None
-            if len(self._sockets) >= self.settings.max_sessions:
-                refused = "sessions"
-            elif not self.resources.admits(address):
-                refused = "rate"
+            refused = not self.resources.admits(address)
             if self.resources.stopping or (refused and self._leaving >= TURNED_AWAY):
                 sock.close()
                 return
             if refused:
                 self._leaving += 1
             else:
-                self._sockets[sock] = None
+                if len(self._greeting) >= GREETING:
+                    oldest = next(iter(self._greeting))
+                    self._greeting.pop(oldest)
+                self._sockets[sock] = self._greeting[sock] = None
                 self._count += 1
             number = self._count
+        if oldest is not None:
+            _wake(oldest)
         if refused:
-            self.resources.emit("refused", address=address, reason=refused)
+            self.resources.emit("refused", address=address, reason="rate")
             try:
-                threading.Thread(target=self._turn_away, args=(sock, refused == "rate"), daemon=True).start()
+                threading.Thread(target=self._turn_away, args=(sock,), daemon=True).start()
             except RuntimeError:  # out of threads
                 with self._guard:
                     self._leaving -= 1
@@ -203,13 +215,12 @@ class Server:
         else:
             threading.Thread(target=self._session, args=(sock, address, number), daemon=True).start()
 
-    def _turn_away(self, sock: socket.socket, rate: bool) -> None:
+    def _turn_away(self, sock: socket.socket) -> None:
         """Says why, as far as the client listens."""
         try:
             with contextlib.suppress(OSError):
                 timeout_s = min(5.0, self.settings.timeout_s)
-                channel = Channel(self._stream(sock, timeout_s), "client", timeout_s)
-                channel.fail(Reason.LIMIT) if rate else channel.turn_away(RETRY_S)
+                Channel(self._stream(sock, timeout_s), "client", timeout_s).fail(Reason.LIMIT)
         finally:
             with self._guard:
                 self._leaving -= 1
@@ -217,9 +228,11 @@ class Server:
 
     def _session(self, sock: socket.socket, address: str, number: int) -> None:
         try:
-            stream = self._stream(sock, self.settings.timeout_s)
-            channel = Channel(stream, "client", self.settings.timeout_s)
-            session = Session(self.resources, channel, address, number, stream.certificate_name)
+            timeout_s = min(GREETING_S, self.settings.timeout_s)
+            stream = self._stream(sock, timeout_s)
+            channel = Channel(stream, "client", timeout_s)
+            enter = partial(self._enter, sock, channel)
+            session = Session(self.resources, channel, address, number, stream.certificate_name, enter)
             self._sockets[sock] = session
             session.run()
         except OSError as error:  # ssl.SSLError is one
@@ -230,6 +243,14 @@ class Server:
         finally:
             self._end(sock)
 
+    def _enter(self, sock: socket.socket, channel: Channel) -> None:
+        """Give a client that may come in a place. Raises `BusyError` when there is none."""
+        with self._guard:
+            if self._sessions >= self.settings.max_sessions:
+                raise BusyError(RETRY_S)
+            self._greeting.pop(sock, None)
+        channel.set_timeout(self.settings.timeout_s)
+
     def _stream(self, sock: socket.socket, timeout_s: float) -> TcpStream | TlsStream:
         if self.settings.tls is None:
             return TcpStream(sock, timeout_s)
@@ -238,6 +259,7 @@ class Server:
     def _end(self, sock: socket.socket) -> None:
         with self._guard:
             self._sockets.pop(sock, None)
+            self._greeting.pop(sock, None)
         sock.close()
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
+from collections.abc import Callable
 from math import prod
 from typing import Any
 
@@ -51,13 +52,23 @@ REASONS: dict[type[Exception], Reason] = {
 
 
 class Session:
-    """One client's connection. ``busy``: in the middle of a request."""
+    """One client's connection. ``busy``: in the middle of a request.
+
+    ``enter`` gives a client whose credentials are right a place, or raises `BusyError`.
+    """
 
     def __init__(
-        self, resources: ServerResources, channel: Channel, address: str, number: int, certificate: str | None = None
+        self,
+        resources: ServerResources,
+        channel: Channel,
+        address: str,
+        number: int,
+        certificate: str | None = None,
+        enter: Callable[[], None] | None = None,
     ) -> None:
         self._resources, self._channel, self._address, self._number = resources, channel, address, number
         self._certificate = certificate  # whom the client's certificate names
+        self._enter = enter
         self._admission: AdmittedSession | None = None
         self._terms: Terms | None = None
         self._offline: Offline | None = None  # from the set-up on
@@ -74,12 +85,17 @@ class Session:
             hello = read_hello(self._channel)
             access = self._resources.access
             self._admission = admitted = access.admit(hello, self._certificate, self._address, self._number)
+            if self._enter is not None:
+                self._enter()
             self._terms = terms = self._resources.terms(hello, admitted.identity)
             greet_client(self._channel, hello, terms.answer, self._resources.plan_bytes)
             self._opened = True
             self._emit("opened", protocol=hello.protocol, batch=hello.batch, stored=terms.pool.stored)
             while self._serve_one(terms):
                 pass
+        except BusyError as error:  # before the greeting: later ones are answered where they are raised
+            self._refused(error, "sessions")
+            self._channel.turn_away(error.retry_s)
         except PeerError as error:
             self._refused(error, "peer")
         except SessionError as error:

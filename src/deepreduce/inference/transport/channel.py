@@ -137,6 +137,11 @@ class Channel:
             self.refuse(retry_s, False, 0)
         self._stream.finish()
 
+    def set_timeout(self, seconds: float) -> None:
+        """Set how long the peer may be silent from now on."""
+        self._timeout_s = seconds
+        self._stream.set_timeout(seconds)
+
     def readable(self) -> bool:
         """Return whether unread bytes, or the end of the stream, have arrived."""
         return self._stream.readable()
