@@ -299,6 +299,25 @@ def test_who_gets_in(folder, tmp_path):
     assert "is the server running there" in predict(folder, port, folder / "0.png", "--no-store", code=4).stderr
 
 
+def test_a_token_for_its_owner_alone(folder, tmp_path):
+    tokens, out = tmp_path / "tokens", tmp_path / "alice.token"
+
+    def token(*arguments):
+        return subprocess.run(command("token", *arguments), capture_output=True, text=True, env=environment(folder))
+
+    made = token("alice", "--file", tokens, "--out", out)
+    assert made.returncode == 0 and made.stdout == "", made.stderr
+    assert out.stat().st_mode & 0o777 == 0o600
+    again = token("bob", "--file", tokens, "--out", out)
+    assert again.returncode == 2 and "exists" in again.stderr
+    assert token("alice", "--file", tokens, "--remove", "--out", tmp_path / "x").returncode == 2
+    with served(folder, "--tokens", tokens) as (_, port):
+        ask = (port, folder / "0.png", "--no-store", "--token-file", out)
+        assert "may read" not in predict(folder, *ask).stderr
+        out.chmod(0o644)
+        assert f"others on this machine may read {out}" in predict(folder, *ask).stderr
+
+
 def test_plain_only_where_both_sides_say_so(folder):
     ask = (folder / "0.png", "--no-store")
     with served(folder) as (_, port):

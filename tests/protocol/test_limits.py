@@ -205,7 +205,7 @@ def test_set_up_costs_what_was_predicted(weighed):
     "settings",
     [{"protocol": "foo"}, {"batch": 0}, {"batch": 5000}, {"batch": 1.5}, {"threads": 0}, {"threads": 300},
      {"mode": "x"}, {"timeout_s": 0}, {"timeout_s": -1}, {"timeout_s": float("nan")}, {"token": ""}, {"token": b"x"},
-     {"token": "x" * 2000}],
+     {"token": "x" * 2000}, {"pin": ""}, {"pin": "0" * 63}, {"pin": "g" * 64}, {"pin": 5}],
     ids=str,
 )  # fmt: skip
 def test_settings_are_checked(weighed, settings):
@@ -224,7 +224,7 @@ def test_a_server_must_listen_first():
 
 def test_who_gets_in(monkeypatch, weighed):
     _, port = weighed
-    with Client("127.0.0.1", port, pin=digest(PLAN)) as party:
+    with Client("127.0.0.1", port, pin=digest(PLAN).upper()) as party:
         assert party.plan == PLAN
     with pytest.raises(SessionError, match="pinned is 000000000000"):
         Client("127.0.0.1", port, pin="0" * 64)

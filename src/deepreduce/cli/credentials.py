@@ -5,7 +5,6 @@ certificates; plain TCP only where both sides say --insecure.
 from __future__ import annotations
 
 import ssl
-import stat
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -100,11 +99,9 @@ def client_tls(
 
 
 def read_token(path: Path) -> str:
-    """Return the first line of a file; warn when others may read it. Raises `SettingError`."""
+    """Return the first line of a file. Raises `SettingError`."""
     try:
         lines = path.read_text("utf-8").splitlines()
-        if path.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH):
-            typer.echo(f"warning: others on this machine can read {path}; chmod 600 {path}", err=True)
     except (OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise SettingError(f"the token file {path} cannot be read: {reason}", "check the path") from None

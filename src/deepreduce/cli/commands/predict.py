@@ -192,6 +192,8 @@ def _predict_all(options: PredictOptions) -> None:
     forbid_core_files()
     with ExitStack() as stack:
         token = None if options.token_file is None else read_token(options.token_file)
+        if options.token_file is not None and options.token_file.stat().st_mode & 0o077:
+            typer.echo(f"warning: others on this machine may read {options.token_file}: chmod 600", err=True)
         report = stack.enter_context(progress_bar(console))
         folder = None if options.no_store else options.store or client_store_folder()
 
