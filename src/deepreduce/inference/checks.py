@@ -39,7 +39,7 @@ def checked_pin(pin: str | None) -> str | None:
     if not isinstance(pin, str) or not re.fullmatch("[0-9a-fA-F]{64}", pin):
         raise SettingError(
             f"the pin is {pin!r:.80}",
-            "give the plan's digest, 64 hexadecimal digits: serve prints it, export --json, too",
+            "give the plan's digest, 64 hexadecimal digits, which serve prints",
         )
     return pin.lower()
 

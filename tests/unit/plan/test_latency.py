@@ -11,7 +11,7 @@ import pytest
 from deepreduce.export import plan_of
 from deepreduce.plan import INPUT, OUTPUT, predict
 from deepreduce.plan.cost.latency import DEFAULT_MACHINE, Machine, Seconds, op_seconds, run_seconds
-from deepreduce.plan.cost.network_link import NetworkLink, parse_link
+from deepreduce.plan.cost.network_link import NetworkLink, for_link, parse_link
 
 BENCH = Path(__file__).parents[3] / "bench"
 # Files of records, the protocol that is read from each, and whether linear layers were merged. The constants of
@@ -54,7 +54,8 @@ def test_there_are_records_of_both_protocols_and_three_networks():
 @pytest.mark.parametrize("run", recorded(), ids=lambda run: f"{run['relus']} {run['protocol']} {run['network']}")
 def test_what_was_recorded_is_predicted_within_a_quarter(plans, run):
     link = parse_link(run["network"])
-    predicted = run_seconds(plans[run["point"], run["merged"]], run["protocol"], run["batch"], DEFAULT_MACHINE, link)
+    plan = for_link(plans[run["point"], run["merged"]], link)
+    predicted = run_seconds(plan, run["protocol"], run["batch"], DEFAULT_MACHINE, link)
     assert predicted.online == pytest.approx(run["online"]["seconds"], rel=0.25)
     assert predicted.offline == pytest.approx(run["offline"]["seconds"], rel=0.25)
 

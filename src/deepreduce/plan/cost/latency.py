@@ -36,7 +36,7 @@ class Machine:
     digit_s: float = 1.8e-8  # digit of an element compared by ot
     circuit_offline_s: float = 6.1e-8  # AND gate of delphi garbled, sent and stored
     circuit_online_s: float = 5.8e-9  # AND gate evaluated
-    byte_online_s: float = 5.7e-10  # through loopback
+    byte_online_s: float = 3.5e-10  # through loopback
     multiply_add_s: float = 2.0e-11  # of the online linear ops
     linear_s: float = 2.5e-5  # any linear op online
     level_s: float = 3.3e-4  # any exchange of an op online
