@@ -44,7 +44,15 @@ def test_values_stay_for_every_kernel_stride_and_padding(data):
                    input_shape=shape)  # fmt: skip
     other = rewritten(plan)
     same_answers(plan, other, draw(0, 1 << 30))
-    assert predict(other).total.relus <= predict(plan).total.relus
+    # Comparisons may become a few more, where they fill their chunks better or save a round.
+    assert link_seconds(other) <= link_seconds(plan)
+
+
+def link_seconds(plan):
+    """What the choice goes by: 1 Gb/s and 1 ms a round."""
+    total = predict(plan).total
+    sent = sum(traffic.up_bytes + traffic.down_bytes for traffic in (total.offline, total.online))
+    return 8 * sent / 1e9 + 0.001 * total.online.rounds
 
 
 def test_overlapping_windows_share_their_rows_and_the_relu_comes_last():
