@@ -207,7 +207,8 @@ def main() -> None:
         page = results_page.path("timing", arguments.hardware)
         about = ABOUT.format(inferences=arguments.inferences)
         page.write_text(results_page.head("Seconds predicted and measured", about) + text)
-        page.with_suffix(".json").write_text(json.dumps([run.result for run in runs], indent=1) + "\n")
+        kept = [{name: value for name, value in run.result.items() if name != "ops"} for run in runs]
+        page.with_suffix(".json").write_text(json.dumps(kept, indent=1) + "\n")
         print(f"wrote {page}")
 
 
