@@ -51,7 +51,7 @@ def test_what_holds_secrets_cannot_be_given_a_seed():
         makers
     )
     assert makers["HeClient.__init__"] == ["self", "ring_bits"]
-    assert makers["HeServer.__init__"] == ["self", "ring_bits", "public_key"]
+    assert makers["HeServer.__init__"] == ["self", "ring_bits", "keys", "levels"]
     assert makers["Delta.random"] == []
     for arguments in makers.values():
         assert not [name for name in arguments if "seed" in name or "random" in name]

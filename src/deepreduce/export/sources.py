@@ -55,8 +55,10 @@ def load_network(
 
 def _differs(first: Network, second: Network) -> bool:
     """Return whether two builds have other weights: a factory that loads its own has not."""
-    state = second.state_dict()
-    return any(not torch.equal(tensor, state[name]) for name, tensor in first.state_dict().items())
+    state, again = first.state_dict(), second.state_dict()
+    return state.keys() != again.keys() or any(
+        not torch.equal(tensor.nan_to_num(), again[name].nan_to_num()) for name, tensor in state.items()
+    )
 
 
 def load_weights(network: Network, path: Path) -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TextIO
 
 import typer
 from rich.console import Console
@@ -36,22 +39,37 @@ def token_command(
 
     if replace and remove:
         raise SettingError("--replace and --remove together", "give one of them")
-    if out is not None and (remove or out.exists()):
-        why = "with --remove there is no token to write" if remove else f"{out} exists"
-        raise SettingError(why, "leave --out out" if remove else "name a new file, or delete it first")
+    if out is not None and remove:
+        raise SettingError("with --remove there is no token to write", "leave --out out")
     if remove:
         remove_token(file, name)
         typer.echo(f"{file}: no token for {name} any more; sessions that are open go on", err=True)
         return
-    token = add_token(file, name, replace)
+    with nullcontext() if out is None else _new_file(out) as written:
+        token = add_token(file, name, replace)
+        if written is not None:
+            written.write(f"{token}\n")
     if out is None:
         typer.echo(token)
-    else:
-        from ...files import write_whole
-
-        write_whole(out, f"{token}\n".encode(), 0o600)
     shown = "shown this once" if out is None else f"in {out}, for its owner"
     typer.echo(f"{file}: the hash of a token for {name}; the token itself is {shown}", err=True)
+
+
+@contextmanager
+def _new_file(path: Path) -> Iterator[TextIO]:
+    """Yield a file for its owner alone, gone after an error: it is there before what must not be lost is made."""
+    try:
+        file = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "w")
+    except FileExistsError:
+        raise SettingError(f"{path} exists", "name a new file, or delete it first") from None
+    except OSError as error:
+        raise StoreError(f"{path} cannot be written: {error.strerror or error}", "choose another file") from None
+    try:
+        with file:
+            yield file
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
 
 
 def usage_command(

@@ -229,7 +229,12 @@ def _predict_all(options: PredictOptions) -> None:
         if broken is not None and not any("classes" in entry for entry in inputs):
             raise broken
         if broken is None and options.prepare > client.prepared:
-            _prepare(client, options.prepare - client.prepared, notes, options.wait)
+            try:
+                _prepare(client, options.prepare - client.prepared, notes, options.wait)
+            except DeepReduceError as error:
+                if not inputs:
+                    raise
+                notes.append(str(error))
         left = client.prepared if client.stored else 0
         result = {
             "server": options.server,
@@ -265,7 +270,7 @@ def _input(path: Path, client: Client, array: bool, resize: bool) -> dict[str, A
 
 def _ask(
     client: Client, inputs: list[dict[str, Any]], notes: list[str], top: int, wait: float, show: _Shown | None
-) -> SessionError | None:
+) -> DeepReduceError | None:
     """Answer in the order of the inputs, and show each answer when it is there; bad files pass through.
 
     A connection that breaks is made again. Returns the error after which that was not possible; the inputs that were
@@ -276,7 +281,8 @@ def _ask(
     from ...inference.transport import PeerError, Reason
 
     good = [entry for entry in inputs if "x" in entry]
-    size, broken = client.target.batch, None
+    size, first = client.target.batch, 0
+    broken: DeepReduceError | None = None
     waiting = iter(inputs)
     for first in range(0, len(good), size):
         entries = good[first : first + size]
@@ -285,7 +291,7 @@ def _ask(
         images[: len(entries)] = [entry.pop("x") for entry in entries]
         try:
             logits = _unbroken(client, partial(_predict, client, images, left, notes, wait), notes, wait)
-        except SessionError as error:
+        except DeepReduceError as error:
             for entry in good[first:]:  # what was answered before is
                 entry.pop("x", None)
                 entry.update(error=f"{entry['file']}: {error.message}", hint=error.hint)
@@ -301,7 +307,7 @@ def _ask(
             entry.update(_classes(client, values.reshape(-1), top), **cost)
         if show is not None:
             show.answers(waiting, until=entries[-1])
-    if show is not None:
+    if show is not None and (broken is None or first):  # else the caller says why, once
         show.answers(waiting)
     return broken
 
@@ -395,7 +401,9 @@ class _Shown:
     """Answers for people, each when it is there; what is said of them goes to standard error."""
 
     def __init__(self, errors: Console) -> None:
-        self._console, self._errors = Console(soft_wrap=True, highlight=False), errors
+        # Where both are one terminal, the bar's console knows where the bar is.
+        out = Console(soft_wrap=True, highlight=False)
+        self._console, self._errors = errors if out.is_terminal and errors.is_terminal else out, errors
 
     def answers(self, entries: Iterator[dict[str, Any]], until: dict[str, Any] | None = None) -> None:
         """Show the next entries, up to ``until``."""
@@ -405,7 +413,7 @@ class _Shown:
                 self._say(f"[bold red]error:[/] {escape(entry['error'] + hint)}")
             else:
                 best = ", ".join(f"{escape(one['class'])} {100 * one['probability']:.1f} %" for one in entry["classes"])
-                self._console.print(f"{escape(entry['file'])}: {best}")
+                self._console.print(f"{escape(entry['file'])}: {best}", highlight=False, soft_wrap=True)
             if entry is until:
                 break
 

@@ -53,7 +53,8 @@ from .retry import retry_while_busy
 log = logging.getLogger("deepreduce.client")
 Mode = Literal["prepared", "single"]
 KEPT_RUNS = 1000
-NO_LINK_S = 3e-4  # a round trip within one machine
+NO_LINK_S, NO_LINK_RATE = 3e-4, 2.5e9  # a round trip within one machine, and bits per second
+AGAIN_S = 5.0  # for the second session of a client that changes its protocol
 BATCH_HINT = "it is dropped here, too; use the next one, or prepare again"
 
 
@@ -323,13 +324,15 @@ class Client:
         if protocol is None:
             with self._guarded(), connection.channel.meter.phase(self.setup):
                 link = measure_link(connection.channel)
-            near = link.round_trip < NO_LINK_S
+            near = link.round_trip < NO_LINK_S and link.rate > NO_LINK_RATE
             self.choice = choose_protocol(self.plan, None if near else link, prefer, self.target.batch)
             protocol = self.choice.protocol
         if protocol != self.target.protocol:
-            self._leave()
+            connection.channel.send(Kind.BYE)
+            connection.channel.wait_for_end(AGAIN_S)  # the server has our place again
+            self._end()
             self.target = replace(self.target, protocol=protocol)
-            retry_while_busy(self.reconnect, self.target.timeout_s)  # our first session may still take a place
+            retry_while_busy(self.reconnect, AGAIN_S)
 
     def _prepared_with(self, connection: Connection) -> Protocol | None:
         """Return the protocol of which batches are in the store, if there are any."""

@@ -15,7 +15,7 @@ from ...plan import Plan, encode
 from ...plan.execution.messages import Protocol
 from ..store import ClientStore, Purpose
 from ..transport.channel import Channel, Stream
-from ..transport.errors import PeerError, SilenceError, UnreachableError
+from ..transport.errors import LostError, PeerError, SilenceError, UnreachableError
 from ..transport.frames import Reason
 from ..transport.handshake import VERSION, ClientHello, VersionError, checked_plan, greet_server
 from ..transport.meter import Phase
@@ -71,7 +71,10 @@ def greet(target: Destination, store: ClientStore | None, known: Plan | None, gr
         identity = os.urandom(32) if store is None else store.identity(target.name)
         hello = ClientHello(VERSION, target.protocol, target.batch, target.token, digest, identity.hex(), target.keeps)
         with channel.meter.phase(greeting):
-            answer, sent = greet_server(channel, hello)
+            try:
+                answer, sent = greet_server(channel, hello)
+            except LostError as error:  # as by a server that is about to stop, or not there yet behind a balancer
+                raise UnreachableError(error.message, error.hint) from None
         plan = known if sent is None and known is not None else checked_plan(answer, sent or content, target.pin)
         # Material is for the server and for the identity under which it was prepared.
         peer = hashlib.sha256(b"deepreduce peer" + answer.identity.encode() + identity).hexdigest()[:32]
@@ -130,6 +133,10 @@ def _connect(target: Destination) -> Stream:
         return TlsStream(sock, target.tls, target.timeout_s, server_name=target.server_name or host)
     except (OSError, ValueError) as error:
         sock.close()
+        if isinstance(error, ConnectionError | ssl.SSLEOFError):
+            raise UnreachableError(
+                f"{host}:{port} closed the connection: {error}", "is the server restarting?"
+            ) from None
         plain = "WRONG_VERSION_NUMBER" in str(error)  # what comes back is not TLS
         hint = "does the server speak TLS?" if plain else "check the certificates on both sides"
         raise SessionError(f"TLS with {host}:{port} failed: {error}", hint) from None

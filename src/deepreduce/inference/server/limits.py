@@ -78,6 +78,15 @@ class RateLimit:
                 self._buckets.popitem(last=False)
             return allowed
 
+    def give_back(self, address: str) -> None:
+        """Take it as not done."""
+        if self._per_minute is None:
+            return
+        address, most = rated(address), max(1.0, self._per_minute)
+        with self._guard:
+            tokens, then = self._buckets.get(address, (most, self._now()))
+            self._buckets[address] = (min(most, tokens + 1), then)
+
 
 def rated(address: str) -> str:
     """Whose rate it is: an IPv6 host has a whole network of addresses."""

@@ -201,6 +201,10 @@ class ServerResources:
         """Book one more session or preparation of an address; return whether its rate allows it."""
         return self._rate.take(address)
 
+    def not_admitted(self, address: str) -> None:
+        """Give back what `admits` booked, for a client that found no place."""
+        self._rate.give_back(address)
+
     def admit(self, address: str) -> None:
         """Books one more preparation of an address. Raises `LimitError` when they come too fast."""
         if not self.admits(address):

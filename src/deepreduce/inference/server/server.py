@@ -7,6 +7,7 @@ import select
 import socket
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from types import TracebackType
@@ -25,7 +26,7 @@ from ..transport.streams import TcpStream, TlsStream
 from .events import EventObserver, log
 from .limits import RETRY_S
 from .resources import ServerResources
-from .session import Session
+from .session import Place, Session
 from .settings import ServerSettings
 from .workers.fork_server import ForkServer, ForkServerClient
 
@@ -71,7 +72,8 @@ class Server:
         self._count = self._leaving = 0
         self._listener: socket.socket | None = None
         self._sockets: dict[socket.socket, Session | None] = {}
-        self._greeting: dict[socket.socket, None] = {}  # those that were not let in yet, the oldest first
+        self._greeting: dict[socket.socket, str] = {}  # addresses of those not let in yet, the oldest first
+        self._entered: set[socket.socket] = set()  # those that were let in
         self._guard = threading.Lock()
 
     def listen(self, host: str = "127.0.0.1", port: int = 0) -> int:
@@ -119,7 +121,7 @@ class Server:
     def shutdown(self, grace_s: float = 30.0) -> None:
         """Stops accepting, tells idle clients, lets what is being computed finish for up to ``grace_s``, and closes."""
         self._stop_listening()
-        self.resources.emit("stopping", sessions=self._sessions)
+        self.resources.emit("stopping", sessions=len(self._entered))
         deadline = time.monotonic() + grace_s
         time.sleep(min(SETTLE_S, grace_s))
         dismissed: set[socket.socket] = set()
@@ -166,13 +168,8 @@ class Server:
         poll.register(listener, select.POLLIN)
         if not poll.poll(1000 * SHARED_S):
             raise TimeoutError
-        count = self._sessions
+        count = min(len(self._sockets), self.settings.max_sessions)
         time.sleep(count * YIELD_S + (FULL_S if count >= self.settings.max_sessions else 0.0))
-
-    @property
-    def _sessions(self) -> int:
-        """Number of clients that were let in."""
-        return len(self._sockets) - len(self._greeting)
 
     def _listening(self) -> socket.socket:
         if self._listener is None:
@@ -190,16 +187,18 @@ class Server:
         oldest = None
         with self._guard:
             refused = not self.resources.admits(address)
-            if self.resources.stopping or (refused and self._leaving >= TURNED_AWAY):
+            full = len(self._sockets) >= self.settings.max_sessions + GREETING + TURNED_AWAY  # of threads that end
+            if self.resources.stopping or full or (refused and self._leaving >= TURNED_AWAY):
                 sock.close()
                 return
             if refused:
                 self._leaving += 1
             else:
-                if len(self._greeting) >= GREETING:
-                    oldest = next(iter(self._greeting))
+                if len(self._greeting) >= GREETING:  # the oldest of the address that has the most of them goes
+                    busiest = Counter(self._greeting.values()).most_common(1)[0][0]
+                    oldest = next(one for one, whose in self._greeting.items() if whose == busiest)
                     self._greeting.pop(oldest)
-                self._sockets[sock] = self._greeting[sock] = None
+                self._sockets[sock], self._greeting[sock] = None, address
                 self._count += 1
             number = self._count
         if oldest is not None:
@@ -231,8 +230,8 @@ class Server:
             timeout_s = min(GREETING_S, self.settings.timeout_s)
             stream = self._stream(sock, timeout_s)
             channel = Channel(stream, "client", timeout_s)
-            enter = partial(self._enter, sock, channel)
-            session = Session(self.resources, channel, address, number, stream.certificate_name, enter)
+            place = Place(partial(self._enter, sock, channel, address), partial(self._leave, sock))
+            session = Session(self.resources, channel, address, number, stream.certificate_name, place)
             self._sockets[sock] = session
             session.run()
         except OSError as error:  # ssl.SSLError is one
@@ -243,13 +242,19 @@ class Server:
         finally:
             self._end(sock)
 
-    def _enter(self, sock: socket.socket, channel: Channel) -> None:
+    def _enter(self, sock: socket.socket, channel: Channel, address: str) -> None:
         """Give a client that may come in a place. Raises `BusyError` when there is none."""
         with self._guard:
-            if self._sessions >= self.settings.max_sessions:
+            if sock not in self._greeting or len(self._entered) >= self.settings.max_sessions:
+                self.resources.not_admitted(address)
                 raise BusyError(RETRY_S)
-            self._greeting.pop(sock, None)
+            self._greeting.pop(sock)
+            self._entered.add(sock)
         channel.set_timeout(self.settings.timeout_s)
+
+    def _leave(self, sock: socket.socket) -> None:
+        with self._guard:
+            self._entered.discard(sock)
 
     def _stream(self, sock: socket.socket, timeout_s: float) -> TcpStream | TlsStream:
         if self.settings.tls is None:
@@ -260,6 +265,7 @@ class Server:
         with self._guard:
             self._sockets.pop(sock, None)
             self._greeting.pop(sock, None)
+            self._entered.discard(sock)
         sock.close()
 
 

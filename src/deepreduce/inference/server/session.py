@@ -10,6 +10,7 @@ import hashlib
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from math import prod
 from typing import Any
 
@@ -51,11 +52,16 @@ REASONS: dict[type[Exception], Reason] = {
 }
 
 
-class Session:
-    """One client's connection. ``busy``: in the middle of a request.
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A place at the server. ``enter`` gives it to a client whose credentials are right, or raises `BusyError`."""
 
-    ``enter`` gives a client whose credentials are right a place, or raises `BusyError`.
-    """
+    enter: Callable[[], None]
+    leave: Callable[[], None]
+
+
+class Session:
+    """One client's connection. ``busy``: in the middle of a request."""
 
     def __init__(
         self,
@@ -64,11 +70,11 @@ class Session:
         address: str,
         number: int,
         certificate: str | None = None,
-        enter: Callable[[], None] | None = None,
+        place: Place | None = None,
     ) -> None:
         self._resources, self._channel, self._address, self._number = resources, channel, address, number
         self._certificate = certificate  # whom the client's certificate names
-        self._enter = enter
+        self._place = place
         self._admission: AdmittedSession | None = None
         self._terms: Terms | None = None
         self._offline: Offline | None = None  # from the set-up on
@@ -85,8 +91,8 @@ class Session:
             hello = read_hello(self._channel)
             access = self._resources.access
             self._admission = admitted = access.admit(hello, self._certificate, self._address, self._number)
-            if self._enter is not None:
-                self._enter()
+            if self._place is not None:
+                self._place.enter()
             self._terms = terms = self._resources.terms(hello, admitted.identity)
             greet_client(self._channel, hello, terms.answer, self._resources.plan_bytes)
             self._opened = True
@@ -120,6 +126,8 @@ class Session:
                 self._admission.leave()
             if self._opened:
                 self._emit("closed")
+            if self._place is not None:
+                self._place.leave()  # before the client sees the end, since it may come again at once
             self._channel.close()
 
     def dismiss(self) -> bool:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import SessionError
-from .errors import BusyError, CertificateError, PeerError, SilenceError
+from .errors import BusyError, CertificateError, LostError, PeerError, SilenceError
 from .frames import BUSY, HEADER, OF_A_PREPARATION, REASONS, Kind, Reason
 from .meter import Meter
 
@@ -170,6 +170,13 @@ class Channel:
             self.send(Kind.ERROR, bytes([reason]))
         return True
 
+    def wait_for_end(self, seconds: float) -> None:
+        """Wait until the peer has closed the connection, after our goodbye; what still comes is lost."""
+        with suppress(SessionError, OSError):
+            self._stream.set_timeout(seconds)
+            while self._stream.receive_into(memoryview(bytearray(DISCARD_BYTES))):
+                pass
+
     def abort(self) -> None:
         """Make running sends and receives fail at once; may be called from another thread."""
         self._stream.shutdown()
@@ -245,7 +252,7 @@ class Channel:
             while len(view):
                 got = self._stream.receive_into(view)
                 if not got:
-                    raise SessionError(
+                    raise LostError(
                         f"the {self._peer} closed the connection in the middle of a message",
                         "connect again; with TLS?",
                     )
@@ -284,7 +291,7 @@ class Channel:
                     f"the {self._peer} denied access: it asks for a certificate of an authority that it knows",
                     "give a certificate and its key, or other ones",
                 ) from None
-            raise SessionError(f"the connection to the {self._peer} broke: {error}", "connect again") from None
+            raise LostError(f"the connection to the {self._peer} broke: {error}", "connect again") from None
 
 
 def _update(digest: Any, *parts: Bytes | bytes) -> None:

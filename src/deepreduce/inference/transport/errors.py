@@ -6,8 +6,12 @@ from ...errors import SessionError
 from .frames import Reason
 
 
+class LostError(SessionError):
+    """The connection ended in the middle."""
+
+
 class UnreachableError(SessionError):
-    """Nobody answers at the address."""
+    """Nobody answers at the address, or not for long enough to say hello."""
 
 
 class SilenceError(SessionError):

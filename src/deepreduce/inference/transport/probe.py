@@ -57,5 +57,6 @@ def _probe(channel: Channel, frames: int) -> NetworkLink:
     for _ in range(frames):
         channel.receive(Kind.PROBE, FRAME_BYTES)
         arrived.append(time.perf_counter())
-    round_trip = arrived[0] - started
-    return NetworkLink(rate_of(arrived, round_trip), round_trip)
+    first = arrived[0] - started
+    rate = rate_of(arrived, first)
+    return NetworkLink(rate, max(first - 8 * FRAME_BYTES / rate, 0.0))  # the first frame's own time is not the link's

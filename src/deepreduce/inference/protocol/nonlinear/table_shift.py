@@ -38,8 +38,9 @@ class ShiftClient(TableClient):
         return super()._completed(products, kept)
 
     def _announce(self, kept: Material, row: int) -> Rows:
-        kept["announced"] = np.stack(self._outcome(kept["nodes"], row)) ^ kept["selecting"]
-        announced: Rows = kept["announced"]
+        announced: Rows = np.stack(self._outcome(kept["nodes"], row))
+        announced ^= kept["selecting"]
+        kept["announced"] = announced
         return announced
 
     def _open(self, chunk: Chunk, content: Bytes, kept: Material) -> Bytes:
@@ -67,7 +68,8 @@ class ShiftServer(TableServer):
 
     def _last(self, chunk: Chunk, shares: Ring, kept: Material) -> Bytes:
         """Return its shares of the two carries xor lambda; with the client's they open them xor both lambdas."""
-        masked = np.stack(self._outcome(kept["nodes"], chunk.padded // 8)) ^ kept["lambda"]
+        masked = np.stack(self._outcome(kept["nodes"], chunk.padded // 8))
+        masked ^= kept["lambda"]
         kept["opened"] = masked ^ np.stack([kept["moved_sign"], kept["moved_carry"]])
         return masked.reshape(-1)
 
