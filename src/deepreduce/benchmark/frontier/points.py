@@ -112,8 +112,7 @@ class _Measuring:
 
     def _on(self, network: TrainedNetwork, plan: PointPlan, name: str) -> None:
         options = replace(self.options, network=name)
-        options = replace(options, protocol=options.settled(plan.plan)[1])
-        key = f"{options.protocol}@{name}"
+        key = f"{options.protocol}@{name}"  # "auto", too, is one series of points, whatever each of them takes
         summary = None if self.again else self._before(network, key, plan)
         if run_now := summary is None:
             summary = self._run(network, plan, options, key)

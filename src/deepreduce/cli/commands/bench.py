@@ -106,7 +106,7 @@ class BenchCommandOptions:
 def bench_command(
     plan: PlanArgument,
     point: PointOption = None,
-    protocol: ProtocolOption = "auto",
+    protocol: ProtocolOption = "ot",
     prefer: PreferOption = "total",
     inferences: InferencesOption = 3,
     link: LinkOption = None,
