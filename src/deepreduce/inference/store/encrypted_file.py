@@ -67,6 +67,8 @@ def unseal(file: int, key: bytes | bytearray, batch_id: bytes) -> Plain:
     count = -(-length // SEGMENT)
     if magic != MAGIC or length < LENGTH.size or size != HEADER.size + length + TAG * count:
         raise DamagedError("it is cut, or no file of a store")
+    if len(key) != KEY:
+        raise DamagedError(f"its key has {len(key)} bytes instead of {KEY}")
     content = _aligned(length)
     cipher, sealed = AESGCM(key), memoryview(bytearray(SEGMENT + TAG))
     view = memoryview(content)  # type: ignore[arg-type]
