@@ -40,7 +40,7 @@ def token_command(
     if replace and remove:
         raise SettingError("--replace and --remove together", "give one of them")
     if out is not None and remove:
-        raise SettingError("with --remove there is no token to write", "leave --out out")
+        raise SettingError("with --remove there is no token to write", "omit --out")
     if remove:
         remove_token(file, name)
         typer.echo(f"{file}: no token for {name} any more; sessions that are open go on", err=True)

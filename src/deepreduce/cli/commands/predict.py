@@ -170,19 +170,23 @@ def predict_command(
     _predict_all(PredictOptions(**locals()))
 
 
-def _predict_all(options: PredictOptions) -> None:
-    host, port = parse_address(options.server, 1)
+def _check(options: PredictOptions) -> None:
     if options.prepare < 0 or options.top < 1:
         raise SettingError("--prepare is negative or --top below 1", "give whole numbers")
     if not options.images and not options.prepare:
         raise SettingError("no images are given", "name pictures, or --prepare N to prepare for later")
     if options.prepare and options.no_store:
         raise SettingError("with --no-store nothing stays prepared", "leave one of --prepare and --no-store out")
+    if not options.wait >= 0:
+        raise SettingError("--wait is negative", "give a number of seconds")
+
+
+def _predict_all(options: PredictOptions) -> None:
+    host, port = parse_address(options.server, 1)
+    _check(options)
     secured = client_tls(
         host, options.tls, options.tls_ca, options.tls_cert, options.tls_key, options.server_name, options.insecure
     )
-    if not options.wait >= 0:
-        raise SettingError("--wait is negative", "give a number of seconds")
     started = time.perf_counter()
     console = Console(stderr=True)
     from ...inference import forbid_core_files

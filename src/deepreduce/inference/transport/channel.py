@@ -171,10 +171,11 @@ class Channel:
         return True
 
     def wait_for_end(self, seconds: float) -> None:
-        """Wait until the peer has closed the connection, after our goodbye; what still comes is lost."""
+        """Wait until the peer has closed the connection, after our BYE; what still comes is discarded."""
+        deadline, buffer = time.monotonic() + seconds, memoryview(bytearray(DISCARD_BYTES))
         with suppress(SessionError, OSError):
             self._stream.set_timeout(seconds)
-            while self._stream.receive_into(memoryview(bytearray(DISCARD_BYTES))):
+            while self._stream.receive_into(buffer) and time.monotonic() < deadline:
                 pass
 
     def abort(self) -> None:

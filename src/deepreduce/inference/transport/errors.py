@@ -11,7 +11,7 @@ class LostError(SessionError):
 
 
 class UnreachableError(SessionError):
-    """Nobody answers at the address, or not for long enough to say hello."""
+    """No server answers at the address, or its connection ends before its hello."""
 
 
 class SilenceError(SessionError):
