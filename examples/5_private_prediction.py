@@ -2,8 +2,8 @@
 
     .venv/bin/python examples/5_private_prediction.py
 
-The two `with` blocks belong on two machines; then give the server `tls=server_context(...)` and the client
-`tls=client_context(...)`: plain TCP is for tests.
+The two `with` blocks belong on two machines. They speak TLS: on one machine with a development authority, which the
+server makes; on two give the server a certificate, `ServerSettings(tls=server_context(...))`.
 """
 
 import numpy as np

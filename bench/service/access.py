@@ -57,7 +57,7 @@ def settings(folder: Path) -> dict[str, tuple[dict, dict]]:
 def measured(port: int, own: dict) -> list[float]:
     """Seconds of each phase."""
     times = [time.perf_counter()]
-    with Client("127.0.0.1", port, **own) as client:
+    with Client("127.0.0.1", port, insecure="tls" not in own, **own) as client:
         times.append(time.perf_counter())
         client.prepare(1)  # with the set-up, which a connection needs once
         client.prepare(1)
@@ -81,7 +81,7 @@ def main() -> None:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=Path.cwd())))
         ports = {}
         for name, (theirs, own) in settings(folder).items():
-            server = stack.enter_context(Server(PLAN, WEIGHTS, ServerSettings(**theirs)))
+            server = stack.enter_context(Server(PLAN, WEIGHTS, ServerSettings(insecure="tls" not in theirs, **theirs)))
             ports[name] = (server.listen(), own)
             server.start()
         for number in range(arguments.rounds + 2):

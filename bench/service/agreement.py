@@ -31,7 +31,7 @@ def private_answers(plan: Path, inputs: np.ndarray, protocol: str) -> tuple[np.n
     server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     try:
         port = int(server.stdout.readline().rsplit(":", 1)[-1])
-        with Client("127.0.0.1", port, protocol=protocol) as client:
+        with Client("127.0.0.1", port, protocol=protocol, insecure=True) as client:
             found = []
             for first in range(0, len(inputs), AHEAD):
                 part = inputs[first : first + AHEAD]

@@ -14,7 +14,7 @@ from deepreduce.cli.main import app
 from deepreduce.errors import TrainingError
 from deepreduce.export import export_point
 from deepreduce.files import read_json
-from deepreduce.inference import Client, Server
+from deepreduce.inference import Client, Server, ServerSettings
 from deepreduce.jobs.executors import InlineExecutor
 from deepreduce.jobs.spec import JobSpec
 from deepreduce.plan import Relu, encode_input, kept_mask, normalized, predict, run
@@ -162,16 +162,16 @@ def test_two_parties_compute_it_and_pay_for_what_is_kept(finished, step):
     assert predict(plan).total.relus == 100
     pixels = DATA.test.images[:3].numpy()
     x = encode_input(plan, normalized(plan, pixels))
-    with Server(plan, exported.weights) as server:
+    with Server(plan, exported.weights, ServerSettings(insecure=True)) as server:
         port = server.listen()
         server.start()
-        with Client("127.0.0.1", port, batch=len(x), protocol="delphi") as client:
+        with Client("127.0.0.1", port, batch=len(x), protocol="delphi", insecure=True) as client:
             client.prepare(1)
             answers = client.predict_integers(x)
             total = predict(plan, "delphi", len(x)).total
             measured = client.runs[-1].online
             assert (measured.sent_bytes, measured.received_bytes) == (total.online.up_bytes, total.online.down_bytes)
-        with Client("127.0.0.1", port, batch=len(x)) as client:
+        with Client("127.0.0.1", port, batch=len(x), insecure=True) as client:
             client.prepare(1)
             exact = client.predict_integers(x)
     assert np.array_equal(answers, run(plan, exported.weights, x)[plan.output])

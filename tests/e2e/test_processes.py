@@ -79,7 +79,7 @@ def wait_until(true):
 
 
 def connect(port, store):
-    return Client("127.0.0.1", port, protocol="delphi", store=store)
+    return Client("127.0.0.1", port, protocol="delphi", store=store, insecure=True)
 
 
 def home_of(folder, client):

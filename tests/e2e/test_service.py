@@ -339,7 +339,7 @@ def test_plain_only_where_both_sides_say_so(folder):
     with served(folder, "--insecure") as (_, port):
         assert "plain TCP" in (folder / "log").read_text()
         assert "plain TCP" in predict(folder, port, *ask, "--insecure").stderr
-        assert "does the server speak TLS?" in predict(folder, port, *ask, code=4).stderr
+        assert "does not speak TLS" in predict(folder, port, *ask, code=4).stderr
 
 
 def deepreduce(*arguments, error=None):

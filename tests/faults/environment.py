@@ -102,6 +102,7 @@ class World:
             port,
             protocol=schedule.protocol,  # type: ignore[arg-type]
             tls=self._client_tls if schedule.tls and not self._reopened else None,
+            insecure=not schedule.tls or self._reopened,
             pin=DIGEST if stored else None,
             store=self.folder / "client" / name if stored else None,
             timeout_s=timeout_s,
@@ -142,6 +143,7 @@ class World:
             WEIGHTS,
             ServerSettings(
                 tls=self._server_tls if name == "tls" else None,
+                insecure=name != "tls",
                 store=self.folder / "server" / name,
                 timeout_s=CLEAN_S,
                 idle_s=CLEAN_S,

@@ -7,7 +7,7 @@ import tempfile
 from collections import Counter
 from dataclasses import dataclass
 
-from deepreduce.inference import Client, Server
+from deepreduce.inference import Client, Server, ServerSettings
 from deepreduce.inference.transport.channel import Channel
 from deepreduce.inference.transport.frames import HEADER, Kind
 
@@ -48,14 +48,16 @@ def frames(protocol: str, known: bool) -> tuple[Frame, ...]:
         sent.append((side, kind, op, HEADER.size + sum(map(len, parts))))
         send(self, kind, *parts, op=op, background=background)
 
-    with tempfile.TemporaryDirectory() as store, Server(PLAN, WEIGHTS) as server:
+    with tempfile.TemporaryDirectory() as store, Server(PLAN, WEIGHTS, ServerSettings(insecure=True)) as server:
         port = server.listen()
         server.start()
         if known:
-            Client("127.0.0.1", port, store=store).close()
+            Client("127.0.0.1", port, store=store, insecure=True).close()
         Channel.send = watched  # type: ignore[method-assign]
         try:
-            with Client("127.0.0.1", port, protocol=protocol, store=store if known else None, pin=DIGEST) as client:
+            with Client(
+                "127.0.0.1", port, protocol=protocol, store=store if known else None, pin=DIGEST, insecure=True
+            ) as client:
                 client.prepare(1)
                 client.predict_integers(X)
         finally:

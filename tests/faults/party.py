@@ -62,6 +62,7 @@ def client(order: dict[str, Any]) -> None:
         order["port"],
         protocol=order["protocol"],
         tls=tls,
+        insecure=tls is None,
         pin=DIGEST if order["store"] else None,
         store=order["store"],
         timeout_s=order["timeout_s"],
@@ -75,7 +76,9 @@ def server(order: dict[str, Any]) -> None:
     tls = server_context(Path(order["certificate"]), Path(order["key"])) if order["tls"] else None
     seconds = order["timeout_s"]
     with Server(
-        PLAN, WEIGHTS, ServerSettings(tls=tls, store=order["store"], timeout_s=seconds, idle_s=seconds)
+        PLAN,
+        WEIGHTS,
+        ServerSettings(tls=tls, insecure=tls is None, store=order["store"], timeout_s=seconds, idle_s=seconds),
     ) as party:
         tell(port=party.listen())
         party.serve_forever()

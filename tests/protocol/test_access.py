@@ -31,7 +31,7 @@ LARGER = plan_of(
 
 
 def connect(port, **settings):
-    return Client("127.0.0.1", port, timeout_s=TIMEOUT_S, protocol="delphi", **settings)
+    return Client("127.0.0.1", port, timeout_s=TIMEOUT_S, protocol="delphi", insecure="tls" not in settings, **settings)
 
 
 @pytest.fixture
@@ -360,7 +360,7 @@ def test_images_are_counted_without_any_quota(tokens, tmp_path):
         assert [(one.identity, one.prepared, one.predicted) for one in usage] == [("alice", 6, 2)]
         assert server.resources.access.ledger.lasting
     with pytest.raises(SettingError, match="needs a folder that outlives the process"):
-        ServerSettings(quotas=Quotas(Quota(total=1)))
+        ServerSettings(quotas=Quotas(Quota(total=1)), insecure=True)
 
 
 def test_material_belongs_to_who_prepared_it(tokens, tmp_path):
@@ -392,7 +392,7 @@ def test_the_audit_log_of_a_session(tokens, tmp_path):
             identity = client.store.identity("127.0.0.1").hex()
         wait_for(lambda: of(tmp_path / "audit", "closed"))
         with pytest.raises(SettingError):
-            Server(PLAN, WEIGHTS, ServerSettings(tokens=tmp_path / "missing"))
+            Server(PLAN, WEIGHTS, ServerSettings(tokens=tmp_path / "missing", insecure=True))
     found = lines(tmp_path / "audit")
     assert [line["event"] for line in found] == [
         "started", "authentication", "authentication", "authentication", "preparation", "preparation", "prediction",

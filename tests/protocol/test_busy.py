@@ -23,7 +23,7 @@ PATIENCE_S = 60.0
 
 
 def connect(port, **settings):
-    return Client("127.0.0.1", port, protocol="delphi", **settings)
+    return Client("127.0.0.1", port, protocol="delphi", insecure="tls" not in settings, **settings)
 
 
 def test_memory_taken_by_others_costs_a_session_nothing_that_it_has():
@@ -77,7 +77,7 @@ def test_without_a_linear_op_keys_that_have_moved_on_are_renewed(monkeypatch):
     monkeypatch.setattr("deepreduce.inference.server.resources.QUEUE_S", 0.05)
     plan = plan_of(Relu("r", ("input",), 0, 26, 2**20))
     x = image(plan, np.random.default_rng(0))
-    with serving(plan, {}, max_sessions=2) as (server, port), Client("127.0.0.1", port) as client:
+    with serving(plan, {}, max_sessions=2) as (server, port), Client("127.0.0.1", port, insecure=True) as client:
         client.prepare(1)
         with every_place_taken(server), pytest.raises(BusyError) as busy:
             client.prepare(1)

@@ -42,7 +42,7 @@ def recorded(monkeypatch, port):
 
     with monkeypatch.context() as patch:
         patch.setattr(connection, "TcpStream", Recording)
-        with Client("127.0.0.1", port, protocol="delphi", timeout_s=PATIENCE_S) as client:
+        with Client("127.0.0.1", port, protocol="delphi", timeout_s=PATIENCE_S, insecure=True) as client:
             client.prepare(1)
             client.predict_integers(X)
     return frames
@@ -126,7 +126,7 @@ def test_a_malformed_session_never_disturbs_its_neighbors(monkeypatch):
         done, answers = threading.Event(), []
 
         def honest():
-            with Client("127.0.0.1", port, protocol="delphi", timeout_s=PATIENCE_S) as client:
+            with Client("127.0.0.1", port, protocol="delphi", timeout_s=PATIENCE_S, insecure=True) as client:
                 while not done.is_set() or len(answers) < 5:
                     client.prepare(1)
                     answers.append(client.predict_integers(X))

@@ -97,7 +97,7 @@ CLIENT_FRAMES, SERVER_FRAMES = range(10), range(10)
 
 
 def session(port):
-    with Client("127.0.0.1", port, timeout_s=TIMEOUT_S, protocol="delphi") as party:
+    with Client("127.0.0.1", port, timeout_s=TIMEOUT_S, protocol="delphi", insecure=True) as party:
         party.prepare(1)
         try:
             return party.predict_integers(X)
@@ -154,7 +154,7 @@ def flipped(send, frame, stream):
 
 
 def ask_fused(port):
-    with Client("127.0.0.1", port, timeout_s=TIMEOUT_S) as party:
+    with Client("127.0.0.1", port, timeout_s=TIMEOUT_S, insecure=True) as party:
         party.prepare(1)
 
 
@@ -173,7 +173,7 @@ def test_changed_offline_content_is_noticed(monkeypatch, weighed, module, frames
 def test_material_is_used_once(weighed):
     """After a prediction nothing is left on either side; a batch named twice is refused, and no image is sent."""
     _, port = weighed
-    party = Client("127.0.0.1", port, protocol="ot", timeout_s=TIMEOUT_S)
+    party = Client("127.0.0.1", port, protocol="ot", timeout_s=TIMEOUT_S, insecure=True)
     party.prepare(1)
     (batch_id, material), *_ = party._pool._batches.items()
     party.predict_integers(X)
@@ -191,7 +191,7 @@ def test_material_is_used_once(weighed):
 
 def test_a_batch_prepared_otherwise_is_refused(weighed):
     _, port = weighed
-    party = Client("127.0.0.1", port, timeout_s=TIMEOUT_S)
+    party = Client("127.0.0.1", port, timeout_s=TIMEOUT_S, insecure=True)
     party.prepare(1)
     next(iter(party._pool._batches.values())).transcript = bytes(32)
     with pytest.raises(SessionError, match="does not have the prepared batch"):

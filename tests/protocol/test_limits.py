@@ -25,7 +25,7 @@ pytestmark = pytest.mark.core
 
 
 def test_nothing_prepared(weighed):
-    with Client("127.0.0.1", weighed[1], timeout_s=TIMEOUT_S) as party:
+    with Client("127.0.0.1", weighed[1], timeout_s=TIMEOUT_S, insecure=True) as party:
         with pytest.raises(SessionError, match="nothing is prepared"):
             party.predict_integers(X)
         party.prepare(1)
@@ -33,7 +33,7 @@ def test_nothing_prepared(weighed):
 
 
 def test_single_mode_prepares_by_itself(weighed):
-    with Client("127.0.0.1", weighed[1], timeout_s=TIMEOUT_S, mode="single", protocol="delphi") as party:
+    with Client("127.0.0.1", weighed[1], timeout_s=TIMEOUT_S, mode="single", protocol="delphi", insecure=True) as party:
         for _ in range(2):
             assert np.array_equal(party.predict_integers(X), run(PLAN, WEIGHTS, X)["d"])
         assert party.prepared == 0
@@ -42,39 +42,39 @@ def test_single_mode_prepares_by_itself(weighed):
 
 def test_limits_of_the_server():
     with serving(PLAN, WEIGHTS, max_prepared=2) as (_, port):
-        with Client("127.0.0.1", port, protocol="delphi") as party:
+        with Client("127.0.0.1", port, protocol="delphi", insecure=True) as party:
             party.prepare(2)
             with pytest.raises(SettingError, match="an integer from 0 to 0"):
                 party.prepare(1)
             assert party.prepared == 2  # asking for too much loses nothing
             assert np.array_equal(party.predict_integers(X), run(PLAN, WEIGHTS, X)["d"])
         for _ in range(5):
-            party = Client("127.0.0.1", port)
+            party = Client("127.0.0.1", port, insecure=True)
             party._most_prepared = 5  # a client that does not keep to it
             with pytest.raises(SessionError, match="a limit of its settings"):
                 party.prepare(3)
     limit = pytest.raises(SessionError, match="a limit of its settings")
     with serving(PLAN, WEIGHTS, max_prepared_bytes=1000) as (_, port), limit:
-        Client("127.0.0.1", port)
+        Client("127.0.0.1", port, insecure=True)
     each = predict(PLAN, "ot").total.stored_bytes_server
     with (
         serving(PLAN, WEIGHTS, max_prepared_bytes=2 * each) as (_, port),
-        Client("127.0.0.1", port, protocol="ot") as first,
+        Client("127.0.0.1", port, protocol="ot", insecure=True) as first,
     ):
         first.prepare(2)
-        second = Client("127.0.0.1", port, protocol="ot")
+        second = Client("127.0.0.1", port, protocol="ot", insecure=True)
         with pytest.raises(BusyError) as busy:
             second.prepare(1)
         assert 1 <= busy.value.retry_s <= 60
         first.predict_integers(X)  # gives its memory back
-        with Client("127.0.0.1", port) as third:
+        with Client("127.0.0.1", port, insecure=True) as third:
             third.prepare(1)
 
 
 def test_one_session_too_many_is_turned_away():
-    with serving(PLAN, WEIGHTS, max_sessions=1) as (_, port), Client("127.0.0.1", port) as first:
+    with serving(PLAN, WEIGHTS, max_sessions=1) as (_, port), Client("127.0.0.1", port, insecure=True) as first:
         with pytest.raises(SessionError):
-            Client("127.0.0.1", port)
+            Client("127.0.0.1", port, insecure=True)
         first.prepare(1)
         first.predict_integers(X)
 
@@ -84,7 +84,7 @@ def test_several_clients_and_threads_at_once():
     exact = run(PLAN, WEIGHTS, X)["d"]
     with serving(PLAN, WEIGHTS) as (_, port), ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda _: ask(port, X, protocol="delphi", prepare=3)[0], range(16)))
-        with Client("127.0.0.1", port, protocol="delphi", mode="single") as party:
+        with Client("127.0.0.1", port, protocol="delphi", mode="single", insecure=True) as party:
             answers += list(pool.map(lambda _: party.predict_integers(X), range(8)))
             assert len(party.runs) == 8
     assert all(np.array_equal(answer, exact) for answer in answers)
@@ -94,7 +94,7 @@ def test_several_clients_and_threads_at_once():
     "x", [X.astype(np.float64), X.tolist(), X[0], np.full_like(X, 2**40), np.zeros((1, 2, 6, 5), bool)], ids=str
 )
 def test_images_that_are_none(weighed, x):
-    with Client("127.0.0.1", weighed[1], timeout_s=TIMEOUT_S, protocol="delphi") as party:
+    with Client("127.0.0.1", weighed[1], timeout_s=TIMEOUT_S, protocol="delphi", insecure=True) as party:
         party.prepare(1)
         with pytest.raises(SettingError):
             party.predict_integers(x)
@@ -111,7 +111,7 @@ def test_images_that_are_none(weighed, x):
 
 def test_a_client_that_idles_is_told_why():
     with serving(PLAN, WEIGHTS, idle_s=0.3) as (_, port):
-        party = Client("127.0.0.1", port)
+        party = Client("127.0.0.1", port, insecure=True)
         party.prepare(1)
         time.sleep(0.8)
         with pytest.raises(SessionError, match="silent for too long"):
@@ -189,7 +189,7 @@ def test_a_client_that_reads_nothing_does_not_hold_up_the_end():
 
 def test_set_up_costs_what_was_predicted(weighed):
     """A connection pays for keys when it first prepares, not before."""
-    with Client("127.0.0.1", weighed[1], protocol="ot") as party:
+    with Client("127.0.0.1", weighed[1], protocol="ot", insecure=True) as party:
         assert SETUP not in party.setup.ops
         assert party.setup.rounds == 1
         setup = predict(PLAN).setup.offline
@@ -210,7 +210,7 @@ def test_set_up_costs_what_was_predicted(weighed):
 )  # fmt: skip
 def test_settings_are_checked(weighed, settings):
     with pytest.raises(SettingError):
-        Client("127.0.0.1", weighed[1], **settings)
+        Client("127.0.0.1", weighed[1], insecure=True, **settings)
     known = {k: v for k, v in settings.items() if k in ("threads", "timeout_s", "token")}
     if known:
         with pytest.raises(SettingError):
@@ -224,19 +224,19 @@ def test_a_server_must_listen_first():
 
 def test_who_gets_in(monkeypatch, weighed):
     _, port = weighed
-    with Client("127.0.0.1", port, pin=digest(PLAN).upper()) as party:
+    with Client("127.0.0.1", port, pin=digest(PLAN).upper(), insecure=True) as party:
         assert party.plan == PLAN
     with pytest.raises(SessionError, match="pinned is 000000000000"):
-        Client("127.0.0.1", port, pin="0" * 64)
+        Client("127.0.0.1", port, pin="0" * 64, insecure=True)
     with monkeypatch.context() as patch:
         patch.setattr(connection, "VERSION", connection.VERSION + 1)
         with pytest.raises(SessionError, match="another version"):
-            Client("127.0.0.1", port)
+            Client("127.0.0.1", port, insecure=True)
     with serving(PLAN, WEIGHTS, token="open sesame") as (_, port):
         for token in (None, "open sesam", "öpen"):
             with pytest.raises(SessionError, match="access denied"):
-                Client("127.0.0.1", port, token=token)
-        with Client("127.0.0.1", port, token="open sesame") as party:
+                Client("127.0.0.1", port, token=token, insecure=True)
+        with Client("127.0.0.1", port, token="open sesame", insecure=True) as party:
             party.prepare(1)
 
 
@@ -289,11 +289,11 @@ def test_names_from_a_server_are_hexadecimal(monkeypatch, weighed, field, value)
 
     monkeypatch.setattr(ServerResources, "terms", lying)
     with pytest.raises(SessionError, match="wrong digest or identity"):
-        Client("127.0.0.1", weighed[1], timeout_s=TIMEOUT_S)
+        Client("127.0.0.1", weighed[1], timeout_s=TIMEOUT_S, insecure=True)
 
 
 def test_secrets_are_not_shown(weighed):
-    with Client("127.0.0.1", weighed[1], token="open sesame") as party:
+    with Client("127.0.0.1", weighed[1], token="open sesame", insecure=True) as party:
         assert "sesame" not in repr(party.target)
     hello = ClientHello(2, "ot", 1, "open sesame", None, "12" * 32, False)
     assert "sesame" not in repr(hello)
@@ -304,4 +304,4 @@ def test_nobody_listens():
     with socket.create_server(("127.0.0.1", 0)) as sock:
         port = sock.getsockname()[1]
     with pytest.raises(SessionError, match="is the server running there"):
-        Client("127.0.0.1", port)
+        Client("127.0.0.1", port, insecure=True)

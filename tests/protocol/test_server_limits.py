@@ -21,7 +21,7 @@ LIMIT = "a limit of its settings"
 
 
 def connect(port, **settings):
-    return Client("127.0.0.1", port, timeout_s=TIMEOUT_S, protocol="delphi", **settings)
+    return Client("127.0.0.1", port, timeout_s=TIMEOUT_S, protocol="delphi", insecure="tls" not in settings, **settings)
 
 
 def test_a_rate_for_sessions_and_preparations(caplog):
@@ -61,7 +61,7 @@ def test_a_client_that_prepares_more_than_it_may_loses_its_oldest(tmp_path):
             connect(port, store=tmp_path / "c")
         connect(port).close()  # without a store it may
     with pytest.raises(SettingError):
-        ServerSettings(rate=0)
+        ServerSettings(rate=0, insecure=True)
 
 
 def test_events_and_counters_of_a_session(tmp_path, caplog):
@@ -149,12 +149,12 @@ def test_connections_that_say_nothing_take_no_place(tmp_path, secured):
         for number in range(200):
             knock(bytes([number]) * (1 + number))
         for _ in range(2):
-            with Client("127.0.0.1", port, protocol="ot", tls=trust, timeout_s=20.0) as client:
+            with Client("127.0.0.1", port, protocol="ot", tls=trust, insecure=trust is None, timeout_s=20.0) as client:
                 client.prepare(1)
                 assert np.array_equal(client.predict_integers(X), run(PLAN, WEIGHTS, X)["d"])
         idle += [knock() for _ in range(GREETING)]
         idle[0].settimeout(10.0)
         assert idle[0].recv(1) == b""
         assert len(server._greeting) <= GREETING
-        with Client("127.0.0.1", port, protocol="ot", tls=trust, timeout_s=20.0) as client:
+        with Client("127.0.0.1", port, protocol="ot", tls=trust, insecure=trust is None, timeout_s=20.0) as client:
             assert client.connected

@@ -37,7 +37,7 @@ def stored(tmp_path, plan=PLAN, weights=WEIGHTS, name="server", **settings):
 
 def connect(port, tmp_path, name="client", **settings):
     settings = {"protocol": "delphi", "timeout_s": TIMEOUT_S, **settings}
-    return Client("127.0.0.1", port, store=tmp_path / name, **settings)
+    return Client("127.0.0.1", port, store=tmp_path / name, insecure=True, **settings)
 
 
 @contextmanager
@@ -130,7 +130,7 @@ def test_the_plan_is_sent_once(tmp_path, monkeypatch):
         assert seen.count(Kind.PLAN) == 1
         with connect(port, tmp_path) as client:
             assert client.plan == PLAN
-        client = Client("127.0.0.1", port, pin=client.plan_digest)  # a pin without a store is not a plan
+        client = Client("127.0.0.1", port, pin=client.plan_digest, insecure=True)  # a pin without a store is not a plan
         assert seen.count(Kind.PLAN) == 2
         client.reconnect()
         assert seen.count(Kind.PLAN) == 2
@@ -186,7 +186,7 @@ def test_batches_are_reserved_ahead_where_that_is_asked_for(tmp_path, monkeypatc
         assert np.array_equal(client.predict_integers(X), EXACT)
         assert client.prepared == 2
         assert [run.online.rounds for run in client.runs] == [client.runs[0].online.rounds] * 3
-    with stored(tmp_path) as (_, port), Client("127.0.0.1", port, timeout_s=TIMEOUT_S) as client:
+    with stored(tmp_path) as (_, port), Client("127.0.0.1", port, timeout_s=TIMEOUT_S, insecure=True) as client:
         client.prepare(2)
         with frames(monkeypatch) as seen:
             client.predict_integers(X)
@@ -249,11 +249,15 @@ def test_servers_of_different_names_see_different_clients(tmp_path, monkeypatch)
     monkeypatch.setattr(Channel, "send", watched)
     with stored(tmp_path) as (_, port):
         for name in ("127.0.0.1", "localhost"):
-            with Client(name, port, protocol="ot", store=tmp_path / "client", timeout_s=TIMEOUT_S) as client:
+            with Client(
+                name, port, protocol="ot", store=tmp_path / "client", timeout_s=TIMEOUT_S, insecure=True
+            ) as client:
                 assert client.prepared == 0
                 client.prepare(1)
         for name in ("127.0.0.1", "localhost"):
-            with Client(name, port, protocol="ot", store=tmp_path / "client", timeout_s=TIMEOUT_S) as client:
+            with Client(
+                name, port, protocol="ot", store=tmp_path / "client", timeout_s=TIMEOUT_S, insecure=True
+            ) as client:
                 assert client.prepared == 1
                 assert np.array_equal(client.predict_integers(X), EXACT)
     assert hellos[:2] == hellos[2:] and hellos[0] != hellos[1]
@@ -376,7 +380,7 @@ def test_without_a_store_on_either_side_it_is_as_before(tmp_path):
         with pytest.raises(SettingError, match="needs a store on both sides"):
             BackgroundPreparer(client, 1)
     with stored(tmp_path) as (server, port):
-        with Client("127.0.0.1", port, protocol="delphi") as client:
+        with Client("127.0.0.1", port, protocol="delphi", insecure=True) as client:
             client.prepare(1)
             assert server.resources.store.ready() == 0
             assert np.array_equal(client.predict_integers(X), EXACT)
@@ -398,7 +402,9 @@ def test_nothing_is_burnt_for_a_dead_connection(tmp_path):
 def test_a_forked_process_uses_nothing_of_its_parents(tmp_path, keeps):
     with (
         stored(tmp_path) as (_, port),
-        Client("127.0.0.1", port, protocol="delphi", store=tmp_path / "client" if keeps else None) as client,
+        Client(
+            "127.0.0.1", port, protocol="delphi", store=tmp_path / "client" if keeps else None, insecure=True
+        ) as client,
     ):
         client.prepare(1)
         child = os.fork()

@@ -1,6 +1,7 @@
 """TLS 1.3 between the parties: who is trusted, and what a change on the wire does."""
 
 import contextlib
+import datetime
 import os
 import socket
 import threading
@@ -11,7 +12,7 @@ import pytest
 import trustme
 
 from deepreduce.errors import SessionError, SettingError
-from deepreduce.inference import Client, client_context, server_context
+from deepreduce.inference import Client, Server, ServerSettings, client_context, server_context
 from deepreduce.inference.transport.streams import TlsStream
 from deepreduce.plan import run
 from sessions import PLAN, WEIGHTS, image, serving
@@ -19,11 +20,14 @@ from sessions import PLAN, WEIGHTS, image, serving
 X = image(PLAN, np.random.default_rng(5))
 
 
+CA = trustme.CA()
+
+
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
     """An authority, a server's and a client's certificate, and another authority."""
     folder = tmp_path_factory.mktemp("tls")
-    ours, foreign = trustme.CA(), trustme.CA()
+    ours, foreign = CA, trustme.CA()
     ours.cert_pem.write_to_path(folder / "ours.pem")
     foreign.cert_pem.write_to_path(folder / "foreign.pem")
     for name, issued in (("server", ours.issue_cert("127.0.0.1")), ("client", ours.issue_cert("alice@example.org"))):
@@ -50,14 +54,66 @@ def test_a_session_over_tls(files, tls, protocol):
             assert error == 0 if protocol == "delphi" else error < 2000
 
 
+def failed(port, **settings):
+    """The words of a handshake that fails, with the remedy."""
+    with pytest.raises(SessionError) as caught:
+        Client("127.0.0.1", port, timeout_s=2, **settings)
+    return f"{caught.value.message}; {caught.value.hint}"
+
+
 def test_a_foreign_server_is_not_trusted(files, tls):
     with serving(PLAN, WEIGHTS, tls=tls) as (_, port):
-        with pytest.raises(SessionError, match=r"TLS with 127\.0\.0\.1"):
-            Client("127.0.0.1", port, tls=client_context(files / "foreign.pem"))
-        with pytest.raises(SessionError, match=r"TLS with 127\.0\.0\.1"):
-            Client("127.0.0.1", port, tls=client_context())
-        with pytest.raises(SessionError, match=r"TLS with 127\.0\.0\.1"):
-            Client("127.0.0.1", port, tls=client_context(files / "ours.pem"), server_name="elsewhere.example")
+        for trust in (client_context(files / "foreign.pem"), client_context()):
+            words = failed(port, tls=trust)
+            assert f"TLS with 127.0.0.1:{port} failed: the server's certificate is of an unknown authority" in words
+            assert "`tls_ca` FILE" in words
+        words = failed(port, tls=client_context(files / "ours.pem"), server_name="elsewhere.example")
+        assert "is not for elsewhere.example" in words and "`server_name` NAME" in words
+
+
+def test_by_default_both_sides_speak_tls_with_the_development_authority(monkeypatch, tmp_path):
+    """A server and a client that name no certificates; the token is not sent where the authority is unknown."""
+    monkeypatch.setenv("DEEPREDUCE_CONFIG", str(tmp_path / "config"))
+    with pytest.raises(SettingError, match="no development authority"):
+        Client("127.0.0.1", 9, token="open sesame")
+    with Server(PLAN, WEIGHTS, ServerSettings(token="open sesame")) as server:
+        port = server.listen()
+        server.start()
+        for host in ("127.0.0.1", "localhost"):
+            with Client(host, port, token="open sesame", mode="single", protocol="ot") as client:
+                assert client.target.tls is not None
+                assert np.array_equal(client.predict_integers(X), run(PLAN, WEIGHTS, X)["d"])
+        with pytest.raises(SessionError):
+            Client("127.0.0.1", port, token="open sesame", insecure=True, timeout_s=2)
+
+
+def test_a_server_that_others_can_reach_needs_a_certificate():
+    with Server(PLAN, WEIGHTS) as server, pytest.raises(SettingError, match=r"0\.0\.0\.0 can be reached by others"):
+        server.listen("0.0.0.0")
+    with Server(PLAN, WEIGHTS, ServerSettings(insecure=True)) as server:
+        assert server.listen("0.0.0.0")
+
+
+def test_tls_and_plain_tcp_are_not_asked_for_together(files, tls):
+    with pytest.raises(SettingError, match="plain TCP and TLS"):
+        ServerSettings(tls=tls, insecure=True)
+    for settings in ({"tls": client_context(files / "ours.pem")}, {"server_name": "localhost"}):
+        with pytest.raises(SettingError, match="plain TCP and TLS"):
+            Client("127.0.0.1", 9, insecure=True, **settings)
+
+
+def test_a_certificate_that_has_expired(files):
+    issued = CA.issue_cert("127.0.0.1", not_after=datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC))
+    issued.private_key_pem.write_to_path(files / "old.key")
+    issued.cert_chain_pems[0].write_to_path(files / "old.pem")
+    with serving(PLAN, WEIGHTS, tls=server_context(files / "old.pem", files / "old.key")) as (_, port):
+        assert "has expired; renew it" in failed(port, tls=client_context(files / "ours.pem"))
+
+
+def test_a_server_that_says_nothing(files):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        words = failed(listener.getsockname()[1], tls=client_context(files / "ours.pem"))
+    assert "no answer in time" in words and "speaks TLS" in words
 
 
 def test_clients_may_have_to_show_a_certificate(files):
@@ -66,15 +122,16 @@ def test_clients_may_have_to_show_a_certificate(files):
     with serving(PLAN, WEIGHTS, tls=mutual) as (_, port):
         with Client("127.0.0.1", port, tls=known, mode="single") as party:
             assert party.predict_integers(X).shape == (1, 1, 6, 5)
-        with pytest.raises(SessionError):
-            Client("127.0.0.1", port, tls=client_context(files / "ours.pem"))
+        words = failed(port, tls=client_context(files / "ours.pem"))
+        assert "denied access" in words and "`tls_cert`" in words
 
 
 def test_plain_meets_tls(files, tls):
-    with serving(PLAN, WEIGHTS, tls=tls, timeout_s=2) as (_, port), pytest.raises(SessionError):
-        Client("127.0.0.1", port, timeout_s=2)
-    with serving(PLAN, WEIGHTS, timeout_s=2) as (_, port), pytest.raises(SessionError):
-        Client("127.0.0.1", port, tls=client_context(files / "ours.pem"), timeout_s=2)
+    with serving(PLAN, WEIGHTS, tls=tls, timeout_s=2) as (_, port):
+        assert "speaks TLS" in failed(port, insecure=True)
+    with serving(PLAN, WEIGHTS, timeout_s=2) as (_, port):
+        words = failed(port, tls=client_context(files / "ours.pem"))
+        assert "does not speak TLS" in words and "`insecure`" in words
 
 
 def test_a_trickling_record_has_a_deadline(files, tls):

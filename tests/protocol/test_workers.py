@@ -31,7 +31,7 @@ def worked():
 
 
 def connect(port, protocol="delphi", **settings):
-    return Client("127.0.0.1", port, protocol=protocol, **settings)
+    return Client("127.0.0.1", port, protocol=protocol, insecure=True, **settings)
 
 
 def children(pid):
@@ -218,5 +218,5 @@ def test_weights_that_do_not_fit_are_refused_as_without_workers():
     with pytest.raises(PlanError) as alone:
         Server(PLAN, wide)
     with pytest.raises(PlanError) as worked:
-        Server(PLAN, wide, ServerSettings(workers=1))
+        Server(PLAN, wide, ServerSettings(workers=1, insecure=True))
     assert str(worked.value) == str(alone.value)

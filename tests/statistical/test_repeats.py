@@ -50,7 +50,7 @@ def repeat():
     with (
         knowing_its_shares() as shares,
         serving(PLAN, WEIGHTS) as (_, port),
-        Client("127.0.0.1", port, batch=BATCH) as client,
+        Client("127.0.0.1", port, batch=BATCH, insecure=True) as client,
     ):
         for _ in range(PREDICTIONS):
             shares.clear()

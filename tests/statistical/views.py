@@ -14,7 +14,7 @@ from unittest.mock import patch
 
 import numpy as np
 
-from deepreduce.inference import Client, Server
+from deepreduce.inference import Client, Server, ServerSettings
 from deepreduce.inference.protocol.linear import Decrypted
 from deepreduce.inference.protocol.nonlinear.table_client import TableClient
 from deepreduce.inference.protocol.nonlinear.vector import part, unpack
@@ -145,7 +145,7 @@ def predictions(protocol: str, count: int, rng: np.random.Generator, *, sessions
     seen = Seen(*bits, {"client": [], "server": []})
     inputs = images()
     with ExitStack() as stack:
-        servers = [stack.enter_context(Server(PLAN, w)) for w in weights()]
+        servers = [stack.enter_context(Server(PLAN, w, ServerSettings(insecure=True))) for w in weights()]
         ports = [server.listen() for server in servers]
         for server in servers:
             server.start()
@@ -153,7 +153,9 @@ def predictions(protocol: str, count: int, rng: np.random.Generator, *, sessions
         views = stack.enter_context(watching())
         for image, weight in zip(*bits, strict=True):
             if sessions or weight not in clients:
-                clients[weight] = stack.enter_context(Client("127.0.0.1", ports[weight], protocol=protocol))
+                clients[weight] = stack.enter_context(
+                    Client("127.0.0.1", ports[weight], protocol=protocol, insecure=True)
+                )
                 if not sessions:
                     clients[weight].prepare(1)  # and with it the set-up
                     clients[weight].predict_integers(inputs[image])

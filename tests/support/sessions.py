@@ -14,8 +14,9 @@ from plan_samples import conv, plan_of
 
 @contextmanager
 def serving(plan, weights, **settings):
-    """A server in a thread; yields (server, port)."""
+    """A server in a thread, on plain TCP unless TLS is given; yields (server, port)."""
     told = {name: settings.pop(name) for name in ("observers", "on_run", "fork_server") if name in settings}
+    settings.setdefault("insecure", settings.get("tls") is None)
     with Server(plan, weights, ServerSettings(**settings), **told) as server:
         port = server.listen()
         server.start()
@@ -24,6 +25,7 @@ def serving(plan, weights, **settings):
 
 def ask(port, x, *, prepare=1, **settings):
     """One session: prepares, predicts, returns (answer, client)."""
+    settings.setdefault("insecure", settings.get("tls") is None)
     with Client("127.0.0.1", port, batch=len(x), **settings) as client:
         client.prepare(prepare)
         return client.predict_integers(x), client

@@ -147,6 +147,7 @@ def run_server(pipe: Connection, start: ServerStart) -> ServerReport:
         ServerSettings(
             threads=start.threads,
             tls=tls,
+            insecure=tls is None,
             timeout_s=start.timeout_s,
             max_prepared_bytes=1 << 40,
             max_weight_bytes=start.weight_bytes,
@@ -172,6 +173,7 @@ def run_client(pipe: Connection, start: ClientStart) -> ClientReport:
         batch=start.images.shape[1],
         threads=start.threads,
         tls=tls,
+        insecure=tls is None,
         pin=start.pin,
         mode=start.mode,
         timeout_s=start.timeout_s,

@@ -11,7 +11,6 @@ from pathlib import Path
 import typer
 
 from ..errors import SettingError
-from .units import is_loopback
 
 PLAIN = "plain TCP: whoever listens has the token and the plan, and whoever can interfere can be the other side"
 
@@ -49,14 +48,9 @@ def server_files(
         return None
     if certificate is not None and key is not None:
         return ServerFiles(certificate, key, client_authority, False)
-    if not is_loopback(host):
-        raise SettingError(
-            f"{host} can be reached by others, and without TLS they can read the token and the plan, and be the server",
-            "give --tls-cert and --tls-key (deepreduce certificates makes some for tests), or --insecure for a test",
-        )
-    from ..inference.access import loopback_pair
+    from ..inference.access import default_pair
 
-    pair = loopback_pair()
+    pair = default_pair(host)
     return ServerFiles(pair.certificate, pair.key, client_authority, True)
 
 
@@ -90,12 +84,11 @@ def client_tls(
             raise SettingError("--insecure with TLS options", "leave --insecure out, or the others")
         typer.echo(f"warning: {PLAIN}", err=True)
         return ClientTls(None, None)
-    if authority is None and not system and is_loopback(host):
-        from ..inference.access import LOOPBACK, loopback_authority
+    if authority is not None or system:
+        return ClientTls(client_context(authority, certificate, key), server_name)
+    from ..inference.access import default_client_tls
 
-        # Its authority signs for this machine only, whichever of its names was given.
-        return ClientTls(client_context(loopback_authority(), certificate, key), server_name or LOOPBACK[0])
-    return ClientTls(client_context(authority, certificate, key), server_name)
+    return ClientTls(*default_client_tls(host, server_name, certificate, key))
 
 
 def read_token(path: Path) -> str:

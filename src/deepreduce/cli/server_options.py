@@ -194,6 +194,7 @@ class ServeOptions:
             threads=self.threads,
             workers=max(1, (os.cpu_count() or 1) - 1) if self.workers is None else self.workers,
             tls=None if files is None else files.context(),
+            insecure=files is None,
             token=None if self.token_file is None else read_token(self.token_file),
             tokens=self.tokens,
             quotas=quotas,

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import ipaddress
 import re
-import socket
 
 from ..errors import SettingError
 from ..units import SIZE, parse_quantity
@@ -26,18 +24,6 @@ def parse_address(text: str, least_port: int = 0) -> tuple[str, int]:
 def shown_address(host: str, port: int) -> str:
     """Return the inverse of `parse_address`."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether only this machine can reach the address, as far as that can be known."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        pass
-    with contextlib.suppress(OSError, UnicodeError):
-        found = {str(entry[4][0]) for entry in socket.getaddrinfo(host, None)}
-        return bool(found) and all(ipaddress.ip_address(one.partition("%")[0]).is_loopback for one in found)
-    return False
 
 
 def parse_bytes(text: str, what: str, least: int = 1) -> int:

@@ -38,7 +38,7 @@ def server() -> Server:
     return Server(
         PLAN,
         WEIGHTS,
-        ServerSettings(timeout_s=TIMEOUT_S, idle_s=TIMEOUT_S, max_prepared=2),
+        ServerSettings(timeout_s=TIMEOUT_S, idle_s=TIMEOUT_S, max_prepared=2, insecure=True),
         observers=[note],
     )
 
@@ -54,7 +54,7 @@ def session(edited: int, data: bytes) -> np.ndarray | None:
     with dealt_base_transfers(), mock.patch.object(connection, "_connect", lambda target: wire.ends[0]):
         thread.start()
         try:
-            with Client("wire", 1, protocol=protocol, timeout_s=TIMEOUT_S) as client:
+            with Client("wire", 1, protocol=protocol, timeout_s=TIMEOUT_S, insecure=True) as client:
                 client.prepare(1)
                 answer = client.predict_integers(X)
         except SessionError:

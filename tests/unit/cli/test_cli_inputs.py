@@ -8,7 +8,7 @@ from PIL import Image
 
 from deepreduce.cli.commands.predict import _predict
 from deepreduce.cli.images import read_input, read_picture
-from deepreduce.cli.units import is_loopback, parse_address, parse_bytes, shown_address
+from deepreduce.cli.units import parse_address, parse_bytes, shown_address
 from deepreduce.data.decode import decode
 from deepreduce.errors import DataError, PlanError, SettingError
 from deepreduce.inference.transport.errors import PeerError
@@ -93,8 +93,6 @@ def test_addresses():
             parse_address(text)
     with pytest.raises(SettingError):
         parse_address("host:0", 1)
-    assert all(is_loopback(host) for host in ("127.0.0.1", "127.9.9.9", "::1", "localhost"))
-    assert not any(is_loopback(host) for host in ("0.0.0.0", "::", "192.0.2.1", "no.such.host.invalid"))
 
 
 def test_sizes():

@@ -69,7 +69,7 @@ def test_a_server_that_keeps_no_weights(workers):
     exact = run(PLAN, WEIGHTS, X)["d"]
     with (
         serving(PLAN, WEIGHTS, max_weight_bytes=0, workers=workers) as (_, port),
-        Client("127.0.0.1", port, mode="single", timeout_s=TIMEOUT_S) as client,
+        Client("127.0.0.1", port, mode="single", timeout_s=TIMEOUT_S, insecure=True) as client,
     ):
         assert np.array_equal(client.predict_integers(X), exact)
 

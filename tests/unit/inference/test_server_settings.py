@@ -26,14 +26,14 @@ def test_bounds_hold(name):
 
 
 def test_settings_do_not_change():
-    settings = ServerSettings()
+    settings = ServerSettings(insecure=True)
     for field in fields(settings):
         with pytest.raises(FrozenInstanceError):
             setattr(settings, field.name, None)
 
 
 def test_secrets_are_not_shown():
-    settings = ServerSettings(token="open sesame", quotas=Quotas(Quota(connections=3)))
+    settings = ServerSettings(token="open sesame", quotas=Quotas(Quota(connections=3)), insecure=True)
     assert "sesame" not in repr(settings) and "sesame" not in str(settings.shown())
     assert settings.shown()["quota"] == {"connections": 3}
 
@@ -61,7 +61,7 @@ def test_core_dumps_are_off_before_secrets_are_read(monkeypatch):
 def test_a_session_of_a_closed_server_gets_no_preparation_here():
     """Its workers are gone; it must not fall back to weights that this process does not have."""
     plan = plan_of(conv("c", "input", 2))
-    server = Server(plan, random_weights(plan, np.random.default_rng(0)), ServerSettings(workers=1))
+    server = Server(plan, random_weights(plan, np.random.default_rng(0)), ServerSettings(workers=1, insecure=True))
     server.close()
     with pytest.raises(WorkerError):
         server.resources.offline(compile_plan(plan, "delphi", 1), None)
@@ -75,5 +75,5 @@ def test_a_server_that_cannot_be_made_leaves_no_process(monkeypatch, tmp_path):
     plan = plan_of(conv("c", "input", 2))
     weights = random_weights(plan, np.random.default_rng(0))
     with pytest.raises(SettingError):
-        Server(plan, weights, ServerSettings(workers=1, tokens=tmp_path / "missing"))
+        Server(plan, weights, ServerSettings(workers=1, tokens=tmp_path / "missing", insecure=True))
     assert len(closed) == 1 and not closed[0]._child.alive()

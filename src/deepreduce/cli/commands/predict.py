@@ -211,6 +211,7 @@ def _predict_all(options: PredictOptions) -> None:
                 threads=options.threads,
                 tls=secured.context,
                 server_name=secured.server_name,
+                insecure=secured.context is None,
                 pin=options.pin,
                 token=token,
                 timeout_s=options.timeout,

@@ -48,7 +48,7 @@ from ..server_options import (
     WorkersOption,
 )
 from ..signals import at_hangup, until_signalled
-from ..units import is_loopback, shown_address
+from ..units import shown_address
 
 if TYPE_CHECKING:
     from ...inference import Server
@@ -172,6 +172,8 @@ def _follow(counters: Metrics, server: Server, settings: ServeSettings, inherite
 
 
 def _say_notices(server: Server, options: ServeOptions, settings: ServeSettings) -> None:
+    from ...inference.access import is_loopback
+
     resources = server.resources
     for notice in () if resources.store is None else resources.store.notices:
         typer.echo(f"note: {notice}", err=True)

@@ -1,5 +1,11 @@
 from .audit_log import FIRST_DIGEST as FIRST_DIGEST
 from .audit_verify import verify_audit_log as verify_audit_log
+from .default_tls import (
+    default_client_tls as default_client_tls,
+    default_pair as default_pair,
+    default_server_tls as default_server_tls,
+    is_loopback as is_loopback,
+)
 from .development_ca import (
     LOOPBACK as LOOPBACK,
     loopback_authority as loopback_authority,

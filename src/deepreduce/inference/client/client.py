@@ -31,6 +31,7 @@ from ...plan.cost.choice import Choice, Prefer, choose_protocol
 from ...plan.execution.messages import DEFAULT, PROTOCOLS, Protocol, ProtocolChoice, check_protocol
 from ...plan.preprocessing import normalized
 from ...progress import Progress, no_progress
+from ..access.default_tls import default_client_tls
 from ..access.quota_check import QuotaQuestion, ask, refusal
 from ..checks import MAX_THREADS, check_between, check_one_of, check_seconds, check_token, checked_pin
 from ..protocol.client_offline import Preparation
@@ -64,8 +65,9 @@ class Client:
     ``protocol``: "ot", "delphi" (garbled circuits), or "auto": the one of which batches are in the store, else the one
     that takes least on the link to the server, which is measured, in all or (``prefer="online"``) while a prediction
     runs; ``choice`` says why, ``protocol`` which it is. ``batch``: images per prediction. ``threads``: of this side.
-    ``tls``: an `ssl.SSLContext` (`deepreduce.inference.client_context`), or None for plain TCP, which is for tests: it
-    keeps out nobody who can change messages; ``server_name``: what the certificate must be for, if not ``host``.
+    ``tls``: an `ssl.SSLContext` (`deepreduce.inference.client_context`); None: on this machine the development CA that
+    a server made, elsewhere the system's authorities; ``server_name``: what the certificate must be for, if not
+    ``host``. ``insecure=True``: plain TCP, for tests: others on the way can read the token and change messages.
     ``pin``: the plan's digest, if it is known. ``token``: what the server asks for. ``mode="single"`` prepares within
     `predict` and keeps nothing. ``timeout_s``: how long the server may be silent. ``on_progress(what, done, total)`` is
     called from the calling thread.
@@ -97,6 +99,7 @@ class Client:
         threads: int = 1,
         tls: ssl.SSLContext | None = None,
         server_name: str | None = None,
+        insecure: bool = False,
         pin: str | None = None,
         token: str | None = None,
         mode: Mode = "prepared",
@@ -115,6 +118,10 @@ class Client:
         check_seconds("timeout_s", timeout_s)
         check_token(token)
         pin = checked_pin(pin)
+        if insecure and (tls is not None or server_name is not None):
+            raise SettingError("plain TCP and TLS are asked for", "leave `insecure` out, or the others")
+        if tls is None and not insecure:
+            tls, server_name = default_client_tls(host, server_name)
         keeps = store is not None and mode == "prepared"
         first = DEFAULT if protocol == "auto" else protocol
         self.target = Destination(host, port, first, int(batch), tls, server_name, pin, token, timeout_s, keeps)
@@ -270,6 +277,7 @@ class Client:
             threads=self._threads,
             tls=t.tls,
             server_name=t.server_name,
+            insecure=t.tls is None,
             pin=self.plan_digest,
             token=t.token,
             mode=self._mode,

@@ -20,6 +20,9 @@ from ..transport.frames import Reason
 from ..transport.handshake import VERSION, ClientHello, VersionError, checked_plan, greet_server
 from ..transport.meter import Phase
 from ..transport.streams import TcpStream, TlsStream, checked_context
+from ..transport.tls_failures import tls_failure
+
+PLAIN_HINT = "if the server there speaks TLS, leave `insecure` out; else connect again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +77,8 @@ def greet(target: Destination, store: ClientStore | None, known: Plan | None, gr
             try:
                 answer, sent = greet_server(channel, hello)
             except LostError as error:  # as by a server that is about to stop, or not there yet behind a balancer
-                raise UnreachableError(error.message, error.hint) from None
+                hint = PLAIN_HINT if target.tls is None else error.hint
+                raise UnreachableError(error.message, hint) from None
         plan = known if sent is None and known is not None else checked_plan(answer, sent or content, target.pin)
         # Material is for the server and for the identity under which it was prepared.
         peer = hashlib.sha256(b"deepreduce peer" + answer.identity.encode() + identity).hexdigest()[:32]
@@ -137,6 +141,5 @@ def _connect(target: Destination) -> Stream:
             raise UnreachableError(
                 f"{host}:{port} closed the connection: {error}", "is the server restarting?"
             ) from None
-        plain = "WRONG_VERSION_NUMBER" in str(error)  # what comes back is not TLS
-        hint = "does the server speak TLS?" if plain else "check the certificates on both sides"
-        raise SessionError(f"TLS with {host}:{port} failed: {error}", hint) from None
+        failure = tls_failure(error, target.server_name or host)
+        raise SessionError(f"TLS with {host}:{port} failed: {failure.text}", failure.hint) from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import select
 import socket
+import ssl
 import threading
 import time
 from collections import Counter
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from ...errors import SettingError
 from ...plan import Plan
+from ..access.default_tls import default_server_tls
 from ..checks import check_between
 from ..transport.channel import Channel
 from ..transport.errors import BusyError
@@ -71,14 +73,16 @@ class Server:
         self.closed = self._shared = False
         self._count = self._leaving = 0
         self._listener: socket.socket | None = None
+        self._tls: ssl.SSLContext | None = None  # None: plain TCP
         self._sockets: dict[socket.socket, Session | None] = {}
         self._greeting: dict[socket.socket, str] = {}  # addresses of those not let in yet, the oldest first
         self._entered: set[socket.socket] = set()  # those that were let in
         self._guard = threading.Lock()
 
     def listen(self, host: str = "127.0.0.1", port: int = 0) -> int:
-        """Opens the port (0: any free one) and returns its number."""
+        """Opens the port (0: any free one) and returns its number. Raises `SettingError`."""
         check_between("port", port, 0, 65535)
+        self._tls = self._tls_for(host)
         self._listener = listening_socket(host, port)
         bound: int = self._listener.getsockname()[1]
         return bound
@@ -87,8 +91,9 @@ class Server:
         """Takes over a descriptor that listens, which other processes accept from, too; returns its port."""
         self._listener, self._shared = socket.socket(fileno=listener), True
         self._listener.settimeout(SHARED_S)  # another process may be faster, and nobody may shut it down
-        bound: int = self._listener.getsockname()[1]
-        return bound
+        host, bound, *_ = self._listener.getsockname()
+        self._tls = self._tls_for(host)
+        return int(bound)
 
     def serve_forever(self) -> None:
         """Accepts sessions, each in a thread of its own, until `close`."""
@@ -170,6 +175,11 @@ class Server:
             raise TimeoutError
         count = min(len(self._sockets), self.settings.max_sessions)
         time.sleep(count * YIELD_S + (FULL_S if count >= self.settings.max_sessions else 0.0))
+
+    def _tls_for(self, host: str) -> ssl.SSLContext | None:
+        if self.settings.insecure or self.settings.tls is not None:
+            return self.settings.tls
+        return default_server_tls(host)
 
     def _listening(self) -> socket.socket:
         if self._listener is None:
@@ -257,9 +267,9 @@ class Server:
             self._entered.discard(sock)
 
     def _stream(self, sock: socket.socket, timeout_s: float) -> TcpStream | TlsStream:
-        if self.settings.tls is None:
+        if self._tls is None:
             return TcpStream(sock, timeout_s)
-        return TlsStream(sock, self.settings.tls, timeout_s, server_name=None)
+        return TlsStream(sock, self._tls, timeout_s, server_name=None)
 
     def _end(self, sock: socket.socket) -> None:
         with self._guard:

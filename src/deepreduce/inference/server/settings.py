@@ -34,7 +34,8 @@ class ServerSettings:
     ``threads``: of each session. ``workers``: preparations computed at once, each in a process of its own at low
     priority; 0: in the sessions' threads.
 
-    ``tls``: an `ssl.SSLContext` (`deepreduce.inference.server_context`), or None for plain TCP, for tests only.
+    ``tls``: an `ssl.SSLContext` (`deepreduce.inference.server_context`); None: a certificate of the development CA, for
+    addresses that only this machine can reach. ``insecure=True``: plain TCP, for tests only.
     ``token``: what every client must show before it learns anything; ``tokens``: a file with the names of many clients
     and the hashes of theirs (`deepreduce.inference.access.tokens`).
 
@@ -59,6 +60,7 @@ class ServerSettings:
     threads: int = 1
     workers: int = 0
     tls: ssl.SSLContext | None = None
+    insecure: bool = False
     token: str | None = field(default=None, repr=False)
     tokens: Path | str | None = None
     quotas: Quotas = field(default_factory=Quotas)
@@ -87,6 +89,8 @@ class ServerSettings:
             raise SettingError(f"rate is {rate!r:.40}", "a positive number per minute is needed, or None")
         if self.tls is not None:
             checked_context(self.tls, server_side=True)
+            if self.insecure:
+                raise SettingError("plain TCP and TLS are asked for", "leave `insecure` out, or `tls`")
         if self.quotas.lasting and self.state is None and self.store is None:
             raise SettingError(
                 "a quota of predictions or preparations needs a folder that outlives the process",
@@ -111,7 +115,7 @@ class ServerSettings:
             "timeout_s": self.timeout_s,
             "idle_s": self.idle_s,
             "rate": self.rate,
-            "tls": self.tls is not None,
+            "tls": not self.insecure,
             "store": self.store is not None,
             "quota": shown_quota(self.quotas.default),
         }

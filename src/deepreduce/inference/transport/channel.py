@@ -255,7 +255,7 @@ class Channel:
                 if not got:
                     raise LostError(
                         f"the {self._peer} closed the connection in the middle of a message",
-                        "connect again; with TLS?",
+                        "connect again",
                     )
                 view = view[got:]
                 if len(view) and time.monotonic() > self._deadline:
@@ -290,7 +290,7 @@ class Channel:
             if any(word in (getattr(error, "reason", None) or "") for word in ("CERTIFICATE", "UNKNOWN_CA")):
                 raise CertificateError(
                     f"the {self._peer} denied access: it asks for a certificate of an authority that it knows",
-                    "give a certificate and its key, or other ones",
+                    "give one that is signed by an authority of the server's: `tls_cert` and `tls_key`",
                 ) from None
             raise LostError(f"the connection to the {self._peer} broke: {error}", "connect again") from None
 
