@@ -5,7 +5,8 @@ import re
 from pathlib import Path
 
 import deepreduce
-from deepreduce.cli.main import with_flags
+import deepreduce.cli.main  # which tells the options of its verbs
+from deepreduce.cli.flags import with_flags
 
 ROOT = Path(deepreduce.__file__).parent
 FLAG = re.compile(r"(?<![\w`-])--[a-z]")

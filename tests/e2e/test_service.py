@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -103,6 +104,12 @@ def served(folder, *options):
         finally:
             process.kill()
             process.wait()
+
+
+def run_command(folder, *arguments):
+    return subprocess.run(
+        command(*arguments), capture_output=True, text=True, check=False, env=environment(folder), timeout=60
+    )
 
 
 def predict(folder, port, *arguments, code=0):
@@ -281,6 +288,45 @@ def test_bad_files_cost_nothing_and_others_go_on(folder):
         done = predict(folder, port, *files[:3], "--no-store", "--resize", "--batch", 3, code=1)
         assert done.stdout.count("\n") == 2
         assert kept(folder) == before
+
+
+def test_a_folder_is_all_of_its_pictures_and_in_the_clear_the_same(folder, tmp_path):
+    for number in range(3):
+        shutil.copy(folder / f"{number}.png", tmp_path)
+    with served(folder) as (_, port):
+        private = predict(folder, port, tmp_path, "--no-store").stdout
+        assert [line.split(":")[0] for line in private.splitlines()] == [str(tmp_path / f"{n}.png") for n in range(3)]
+    done = run_command(folder, "predict", "--clear", folder / "plan", tmp_path)
+    assert (done.returncode, done.stdout) == (0, private)
+    assert "3 of 3 answered in the clear" in done.stderr
+    assert "no pictures" in run_command(folder, "predict", "--clear", folder / "plan", folder / "bare").stderr
+    for wrong in (["--clear", folder / "plan"], ["--clear", folder / "plan", "x.png", "--prepare", 2]):
+        assert run_command(folder, "predict", *wrong).returncode == 2
+
+
+def test_evaluation_of_a_labeled_folder(folder, tmp_path):
+    """Accuracy and confusion by the labels, agreement and equality with the plan's integers."""
+    best = [CLASSES[int(logits(pixels).argmax())] for pixels in PIXELS]
+    labels = [best[0], best[1], next(name for name in CLASSES if name != best[2])]
+    for number, label in enumerate(labels):
+        (tmp_path / label).mkdir(exist_ok=True)
+        shutil.copy(folder / f"{number}.png", tmp_path / label)
+    with served(folder) as (_, port):
+        ask = ("evaluate", f"127.0.0.1:{port}", tmp_path, "--no-store", "--protocol", "ot")
+        found = json.loads(run_command(folder, *ask, "--clear", folder / "plan", "--json").stdout)
+        assert found["accuracy"] == found["clear_accuracy"] == {"count": 2, "of": 3}
+        assert found["agreement"] == found["equal"] == {"count": 3, "of": 3}
+        table = np.array(found["confusion"])
+        assert table.sum() == 3 and table.trace() == 2
+        assert table[CLASSES.index(labels[2]), CLASSES.index(best[2])] == 1
+        assert found["down_bytes"] > 0 and found["online_seconds"] > 0
+        text = run_command(folder, *ask, "--limit", 2).stdout
+        assert "2 of 2" in text and "dog [bold]" in text and "in the clear" not in text
+        flat = run_command(folder, "evaluate", f"127.0.0.1:{port}", folder / "plan" / "..", "--no-store")
+        assert flat.returncode == 2 and "are not classes of the plan" in flat.stderr
+        (tmp_path / labels[0] / "cut.png").write_bytes(b"no picture")
+        done = run_command(folder, *ask)
+        assert done.returncode == 1 and "cut.png cannot be decoded" in done.stderr and "3 of 4" in done.stdout
 
 
 def test_who_gets_in(folder, tmp_path):

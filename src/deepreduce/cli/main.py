@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 import traceback
 from typing import Annotated, NoReturn
@@ -16,6 +15,7 @@ from ..version import __version__
 from .commands.access import audit_app, certificates_command, token_command, usage_command
 from .commands.bench import bench_command
 from .commands.doctor import doctor_command
+from .commands.evaluate import evaluate_command
 from .commands.export import export_command
 from .commands.inspect import inspect_command
 from .commands.predict import predict_command
@@ -23,6 +23,7 @@ from .commands.report import report_command
 from .commands.reproduce import reproduce_command
 from .commands.search import search_command
 from .commands.serve import serve_command
+from .flags import learn_options, with_flags
 
 #: verb -> former name of an option -> its present name. Former names work for one release.
 RENAMED_OPTIONS = {"bench": {"--network": "--link"}, "search": {"--effort": "--compute-budget"}}
@@ -44,11 +45,13 @@ app.command("export")(export_command)
 app.command("bench")(bench_command)
 app.command("serve")(serve_command)
 app.command("predict")(predict_command)
+app.command("evaluate")(evaluate_command)
 app.command("certificates")(certificates_command)
 app.command("token")(token_command)
 app.command("usage")(usage_command)
 app.add_typer(audit_app, name="audit")
 app.command("doctor")(doctor_command)
+learn_options(app)
 
 
 def _version(wanted: bool) -> None:
@@ -101,17 +104,6 @@ def _renamed(arguments: list[str]) -> list[str]:
             )
         found.append(renamed.get(name, name) + equals + value)
     return found
-
-
-def with_flags(text: str, verb: str | None = None) -> str:
-    """Return a message of the library with the settings that it names, `` `image_size` ``, as ``verb``'s options.
-
-    ``verb``: by default the one that runs. A name that is no option of it stays as it is.
-    """
-    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]  # a group's
-    command = commands.get(verb or next((word for word in sys.argv[1:] if word in commands), ""))
-    flags = {} if command is None else {option.name: option.opts[0] for option in command.params}
-    return re.sub(r"`([a-z][a-z0-9_]*)`", lambda found: flags.get(found[1], found[0]), text)
 
 
 def _fail(message: str, hint: str, code: int, debug: bool) -> NoReturn:

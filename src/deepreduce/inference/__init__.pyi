@@ -1,5 +1,6 @@
 from .access.quota import Quota as Quota, Quotas as Quotas
 from .client.background import BackgroundPreparer as BackgroundPreparer
+from .client.classification import Classification as Classification
 from .client.client import Client as Client
 from .core_dumps import forbid_core_files as forbid_core_files
 from .identity import is_usable_name as is_usable_name

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import safetensors.numpy
 
-from deepreduce.cli.images import read_input, read_picture
+from deepreduce.inference.client.inputs import read_input, read_picture
 from deepreduce.inference.protocol.program import compile_plan
 from deepreduce.plan import INPUT, Pictures, digest, encode, predict
 from deepreduce.plan.serialization import DIGEST, read_plan, read_weights

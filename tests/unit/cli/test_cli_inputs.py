@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deepreduce.cli.commands.predict import _predict
-from deepreduce.cli.images import read_input, read_picture
 from deepreduce.cli.units import parse_address, parse_bytes, shown_address
 from deepreduce.data.decode import decode
 from deepreduce.errors import DataError, PlanError, SettingError
+from deepreduce.inference.client.classification import predict_prepared
+from deepreduce.inference.client.inputs import read_input, read_picture
 from deepreduce.inference.transport.errors import PeerError
 from deepreduce.inference.transport.frames import Reason
 from deepreduce.plan import normalized, pictures_of
@@ -35,7 +35,7 @@ def test_pictures_are_read_as_in_training(tmp_path, mode, channels, size):
     found = read_picture(path, (channels, 5, 6), resize=True)
     assert np.array_equal(found, decode([path], 5, 6, channels, resize=True)[0].numpy())
     if size != (6, 5):
-        with pytest.raises(DataError, match=r"9x4 pixels, the plan takes 6x5.*--resize"):
+        with pytest.raises(DataError, match=r"9x4 pixels, the plan takes 6x5.*`resize`"):
             read_picture(path, (channels, 5, 6), resize=False)
 
 
@@ -114,7 +114,7 @@ def test_other_formats_are_refused_whatever_their_name(tmp_path, kind):
 
 def test_a_server_that_refuses_what_it_has_just_prepared_is_not_asked_for_ever():
     class Refused:
-        stored, most_prepared, prepared, asked = True, 5, 2, 0
+        stored, most_prepared, prepared, asked, mode = True, 5, 2, 0, "prepared"
 
         def prepare(self, n):
             self.prepared += n
@@ -127,5 +127,5 @@ def test_a_server_that_refuses_what_it_has_just_prepared_is_not_asked_for_ever()
 
     client, notes = Refused(), []
     with pytest.raises(PeerError):
-        _predict(client, None, 3, notes, 0.0)
+        predict_prepared(client, None, 3, 0.0, notes.append)
     assert (client.asked, len(notes)) == (3, 2)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from ...errors import DeepReduceError, PlanError
+from ...errors import DeepReduceError
 from ..credentials import PLAIN
 from ..options import StoreKeyOption
 from ..server_options import (
@@ -216,14 +216,10 @@ def _reload(server: Server, options: ServeOptions, settings: ServeSettings) -> N
 
 def _read_plan(path: Path, link: str | None) -> tuple[Plan, dict[str, Any], Path]:
     """Return plan, weights and folder; the plan laid out for ``link`` if there is one."""
-    from ...plan import read_plan, read_weights
     from ...plan.cost import layout_rate, parse_link
+    from ..plan_folder import read_plan_folder
 
-    folder = path.parent if path.name == "plan.json" else path
-    if not folder.is_dir():
-        raise PlanError(f"{path} is not a plan folder", "make one with deepreduce export")
-    plan = read_plan(folder / "plan.json")
-    weights = read_weights(folder / "weights.safetensors", plan)
+    plan, weights, folder = read_plan_folder(path)
     if link is not None:
         plan = replace(plan, link_rate=layout_rate(parse_link(link)))
     return plan, weights, folder

@@ -14,12 +14,12 @@ import ssl
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self, get_args
+from typing import TYPE_CHECKING, Literal, Self, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -27,9 +27,8 @@ from numpy.typing import ArrayLike, NDArray
 from ... import _core
 from ...errors import SessionError, SettingError, StoreError
 from ...plan import Plan, decode_output, encode_input, packings
-from ...plan.cost.choice import Choice, Prefer, choose_protocol
-from ...plan.execution.messages import DEFAULT, PROTOCOLS, Protocol, ProtocolChoice, check_protocol
-from ...plan.preprocessing import normalized
+from ...plan.cost.choice import Choice, Prefer
+from ...plan.execution.messages import DEFAULT, Protocol, ProtocolChoice, check_protocol
 from ...progress import Progress, no_progress
 from ..access.default_tls import default_client_tls
 from ..access.quota_check import QuotaQuestion, ask, refusal
@@ -44,17 +43,21 @@ from ..transport.errors import BusyError, PeerError
 from ..transport.frames import Kind, Reason
 from ..transport.handshake import MAX_BATCH
 from ..transport.meter import Phase, Run
-from ..transport.probe import measure_link
 from ..zeroize import wiping
+from .classification import Classification, class_names, classify_each
 from .connection import Connection, Destination, closing_on_error, greet
+from .inputs import each_image, image_input
 from .material_pool import ClientMemoryPool, ClientPool, ClientStoredPool
+from .protocol_choice import measured_choice, prepared_protocol
 from .reservation import Reservation
 from .retry import retry_while_busy
+
+if TYPE_CHECKING:
+    from .inputs import AnyImage
 
 log = logging.getLogger("deepreduce.client")
 Mode = Literal["prepared", "single"]
 KEPT_RUNS = 1000
-NO_LINK_S, NO_LINK_RATE = 3e-4, 2.5e9  # a round trip within one machine, and bits per second
 AGAIN_S = 5.0  # for the second session of a client that changes its protocol
 BATCH_HINT = "it is dropped here, too; use the next one, or prepare again"
 
@@ -82,6 +85,11 @@ class Client:
 
     Where the server limits what this client may use, `prepare` and `predict` raise `PeerError` with the reason QUOTA;
     nothing prepared is lost by it, and the session goes on.
+
+    `classify` takes any number of images and does all of it by itself:
+
+        >>> with Client("127.0.0.1", 7000, store="my-store") as client:
+        ...     [answer] = client.classify("cat.png")
 
     ``runs`` holds what the last predictions cost (`Run`), ``setup`` what the connection did, ``plan`` and
     ``plan_digest`` what the server computes. After a `SessionError` the session is over and what was prepared in memory
@@ -128,7 +136,7 @@ class Client:
         self.choice: Choice | None = None
         self.runs: deque[Run] = deque(maxlen=KEPT_RUNS)
         self.setup = Phase()
-        self._mode, self._threads = mode, threads
+        self.mode, self._threads = mode, threads
         self._progress = on_progress or no_progress
         self._lock, self._process = threading.RLock(), os.getpid()
         self._connection: Connection | None = None
@@ -149,6 +157,15 @@ class Client:
     def protocol(self) -> Protocol:
         """How ReLUs are computed."""
         return self.target.protocol
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes, in the order of the answers; numbers where the plan names none.
+
+        >>> client.classes
+        ('cat', 'dog')
+        """
+        return class_names(self.plan)
 
     @property
     def prepared(self) -> int:
@@ -220,16 +237,39 @@ class Client:
         with wiping(encoded):
             return decode_output(self.plan, self.predict_integers(encoded, more=more))
 
-    def classify(self, pictures: NDArray[np.uint8], *, more: bool = False) -> NDArray[np.float64]:
-        """Probabilities [batch, classes] for pictures uint8 [batch, C, H, W], normalized as the plan says.
+    def classify(
+        self, images: AnyImage | Sequence[AnyImage], *, resize: bool = False, wait_s: float = 0.0
+    ) -> list[Classification]:
+        """Return the answers for any number of images: paths, pictures of Pillow's, or arrays.
 
-        The softmax is taken here: the server sees neither it nor the picture. Raises `PlanError` when the plan says
-        nothing about pictures, or these do not fit.
+        uint8 arrays are pixels [C, H, W], [H, W, C] or [H, W]; arrays of real numbers are the network's input,
+        normalized already. ``resize`` stretches pictures to the size of the plan. What is needed is prepared a few
+        predictions ahead, and a connection that breaks is made again; ``wait_s``: how long a busy or absent server is
+        waited for.
+
+        The softmax is taken here: the server sees neither it nor the images. Raises `DataError`, `PlanError` when the
+        plan says nothing about pictures, and what `prepare` and `predict` raise; `classify_each` gives the answers that
+        came before an error, too.
+
+            >>> [answer] = client.classify("cat.png", resize=True)
+            >>> answer.label, answer.probability
+            ('cat', 0.931)
         """
-        logits = self.predict(normalized(self.plan, pictures), more=more).reshape(len(pictures), -1)
-        powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-        result: NDArray[np.float64] = powers / powers.sum(axis=1, keepdims=True)
-        return result
+        return list(self.classify_each(images, resize=resize, wait_s=wait_s))
+
+    def classify_each(
+        self, images: AnyImage | Iterable[AnyImage], *, resize: bool = False, wait_s: float = 0.0
+    ) -> Iterator[Classification]:
+        """Yield the answers of `classify`, each when it is there. Images are read a few ahead.
+
+        >>> for path, answer in zip(paths, client.classify_each(paths)):
+        ...     print(path, answer.label)
+        """
+        inputs = (
+            image_input(image, self.plan, resize=resize, name=f"image {number}")
+            for number, image in enumerate(each_image(images))
+        )
+        return classify_each(self, inputs, wait_s=wait_s, note=log.info)
 
     def predict_integers(self, x: NDArray[np.integer], *, more: bool = False) -> NDArray[np.int64]:
         """Return the same as `predict` on the plan's integers, |x| < 2^(l - 1)."""
@@ -280,7 +320,7 @@ class Client:
             insecure=t.tls is None,
             pin=self.plan_digest,
             token=t.token,
-            mode=self._mode,
+            mode=self.mode,
             timeout_s=t.timeout_s,
             store=self.store,
         )
@@ -298,6 +338,15 @@ class Client:
         self._leave()
         if self._own_store is not None:
             self._own_store.close()
+
+    def __repr__(self) -> str:
+        if getattr(self, "plan", None) is None:
+            return "<Client, not connected>"
+        state = "connected" if self.connected else "not connected"
+        return (
+            f"<Client of {self.target.place}: {state}, protocol {self.protocol}, plan {self.plan_digest[:12]}, "
+            f"{len(self.classes)} classes, {self.prepared} prepared>"
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -328,12 +377,10 @@ class Client:
     def _choose(self, prefer: Prefer) -> None:
         """Take the protocol that is best here; with another than the first one in a session of its own."""
         connection = self._session()
-        protocol = self._prepared_with(connection)
+        protocol = prepared_protocol(self.store, connection)
         if protocol is None:
             with self._guarded(), connection.channel.meter.phase(self.setup):
-                link = measure_link(connection.channel)
-            near = link.round_trip < NO_LINK_S and link.rate > NO_LINK_RATE
-            self.choice = choose_protocol(self.plan, None if near else link, prefer, self.target.batch)
+                self.choice = measured_choice(connection, prefer, self.target.batch)
             protocol = self.choice.protocol
         if protocol != self.target.protocol:
             connection.channel.send(Kind.BYE)
@@ -341,14 +388,6 @@ class Client:
             self._end()
             self.target = replace(self.target, protocol=protocol)
             retry_while_busy(self.reconnect, AGAIN_S)
-
-    def _prepared_with(self, connection: Connection) -> Protocol | None:
-        """Return the protocol of which batches are in the store, if there are any."""
-        if not connection.stored or self.store is None:
-            return None
-        counts = {name: self.store.count(replace(connection.purpose, protocol=name)) for name in PROTOCOLS}
-        best = max(counts, key=lambda name: counts[name])
-        return best if counts[best] else None
 
     def _ask(self, asked: QuotaQuestion) -> None:
         """Raises `PeerError` (QUOTA) when the server lets this client do no more of it; then nothing is lost."""
@@ -366,7 +405,7 @@ class Client:
         with self._guarded():
             channel.check_open()  # before anything is burnt for nothing
         self._ask(QuotaQuestion.PREDICTION)
-        if self._mode == "single":
+        if self.mode == "single":
             self.prepare(1)
         taken = self._pool.take()
         if taken is None:
