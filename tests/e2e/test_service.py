@@ -238,6 +238,26 @@ def test_what_was_answered_before_a_server_is_gone_is_kept(folder):
     assert "Traceback" not in errors
 
 
+def test_a_limit_of_what_is_prepared(folder, tmp_path):
+    """It is named with its option; answers go on with what there is room for, and nothing is lost."""
+    files = [folder / f"{number % 3}.png" for number in range(5)]
+    with served(folder, "--store", tmp_path / "server") as (_, port):
+        at = ("--protocol", "delphi", "--store", tmp_path / "client", "--max-store")
+        none = predict(folder, port, "--prepare", "1", *at, "5kB", code=2)
+        assert "5 kB are allowed" in none.stderr
+        assert "or allow more: --max-store" in none.stderr
+        some = predict(folder, port, "--prepare", "30", *at, "4MB", code=1)
+        left = int(re.search(r"(\d+) prepared", some.stderr)[1])
+        assert 1 <= left < 30
+        assert "4 MB are allowed" in some.stderr and "--max-store" in some.stderr
+        done = predict(folder, port, *files, *at, "2MB")
+        assert "5 of 5 answered" in done.stderr
+        few = predict(folder, port, *files, "--protocol", "delphi", "--no-store", "--max-store", "2.5MB")
+        assert "5 of 5 answered" in few.stderr
+        assert "in memory" in few.stderr
+        assert "write a size" in predict(folder, port, files[0], "--max-store", "much", code=2).stderr
+
+
 def test_the_protocol_is_chosen_and_said(folder):
     """What is prepared decides; without it the link does."""
     with served(folder, "--store", folder / "chosen") as (_, port):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import sqlite3
 import threading
@@ -16,12 +17,14 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 from deepreduce.errors import SessionError, SettingError, StoreError
 from deepreduce.inference import BackgroundPreparer, Client
 from deepreduce.inference.protocol.material import ClientMaterial
-from deepreduce.inference.store import encrypted_file, store
+from deepreduce.inference.store import StoreFullError, encrypted_file, store
+from deepreduce.inference.store.encrypted_file import expected_bytes
 from deepreduce.inference.transport.channel import Channel
 from deepreduce.inference.transport.errors import PeerError
 from deepreduce.inference.transport.frames import Kind, Reason
-from deepreduce.plan import MaxPool, Relu, Rescale, pack_kept, run
+from deepreduce.plan import MaxPool, Relu, Rescale, pack_kept, predict, run
 from deepreduce.plan.serialization import weight_tensors
+from deepreduce.units import show_bytes
 from plan_samples import conv, plan_of
 from random_plans import random_input, random_plan
 from sessions import PLAN, TIMEOUT_S, WEIGHTS, X, differences, image, serving
@@ -440,6 +443,28 @@ def test_full_stores(tmp_path, monkeypatch, side):
             assert server.resources.store.ready() == 1
             client.reconnect()
         assert np.array_equal(client.predict_integers(X), EXACT)
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+def test_a_client_stops_preparing_at_its_own_limit(tmp_path, keeps):
+    """The limit and the remedy are named, the server has prepared nothing in vain, and nothing prepared is lost."""
+    each = predict(PLAN, "delphi", 1).total.stored_bytes_client
+    most = 2 * (expected_bytes(each) if keeps else each)
+    with stored(tmp_path) as (server, port):
+        folder = tmp_path / "client" if keeps else None
+        with Client(
+            "127.0.0.1", port, protocol="delphi", timeout_s=TIMEOUT_S, store=folder, max_store_bytes=most
+        ) as client:
+            with pytest.raises(StoreFullError, match=rf"{re.escape(show_bytes(most))} are allowed.*`max_store_bytes`"):
+                client.prepare(9)
+            ready = client.prepared
+            assert 2 <= ready < 9
+            assert server.resources.ready() == ready
+            for left in range(ready - 1, -1, -1):
+                assert np.array_equal(client.predict_integers(X), EXACT)
+                assert client.prepared == left
+            client.prepare(1)
+            assert np.array_equal(client.predict_integers(X), EXACT)
 
 
 # --- in the background -----------------------------------------------------------------------------------------------

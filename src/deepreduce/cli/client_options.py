@@ -13,7 +13,7 @@ import typer
 from ..progress import Progress
 from .credentials import client_tls, read_token
 from .options import PreferOption, StoreKeyOption, file_option
-from .units import parse_address
+from .units import parse_address, parse_bytes
 
 if TYPE_CHECKING:
     from ..inference.client import Client
@@ -28,6 +28,14 @@ StoreOption = Annotated[
     ),
 ]
 NoStoreOption = Annotated[bool, typer.Option("--no-store", help="Keep nothing on disk, use nothing from there.")]
+MaxStoreOption = Annotated[
+    str,
+    typer.Option(
+        "--max-store",
+        metavar="SIZE",
+        help="Maximum size of what is prepared: of the store, for all servers together; in memory with --no-store.",
+    ),
+]
 TlsOption = Annotated[
     bool,
     typer.Option("--tls", help="Trust the system's authorities, on this machine, too.", rich_help_panel=TRUST),
@@ -88,6 +96,7 @@ class ClientOptions:
     store: StoreOption
     store_key: StoreKeyOption
     no_store: NoStoreOption
+    max_store_bytes: MaxStoreOption
     tls: TlsOption
     tls_ca: TlsCaOption
     server_name: ServerNameOption
@@ -111,6 +120,7 @@ class ClientOptions:
         from ..paths import client_store_folder
 
         host, port = parse_address(server, 1)
+        most = parse_bytes(self.max_store_bytes, "--max-store")
         secured = client_tls(host, self.tls, self.tls_ca, self.tls_cert, self.tls_key, self.server_name, self.insecure)
         forbid_core_files()  # before the token is read
         token = None if self.token_file is None else read_token(self.token_file)
@@ -133,6 +143,7 @@ class ClientOptions:
                 timeout_s=self.timeout,
                 store=None if self.no_store else self.store or client_store_folder(),
                 store_key=self.store_key,
+                max_store_bytes=most,
                 on_progress=report,
             )
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ...errors import SessionError
 from ...plan import Plan, shapes
+from ..store import StoreFullError
 from ..transport.errors import BusyError, PeerError
 from ..transport.frames import Reason
 from ..transport.meter import Run
@@ -150,14 +151,14 @@ def predict_prepared(
 
 
 def prepare_some(client: Client, count: int, wait_s: float, note: Note) -> None:
-    """Prepare ``count``, or as many as a quota or a busy server leaves, if any is ready then.
+    """Prepare ``count``, or as many as a quota, a busy server or the limit of this side leaves, if any is ready then.
 
-    Raises `BusyError`, `PeerError`.
+    Raises `BusyError`, `PeerError`, `StoreFullError`.
     """
     goal = client.prepared + count
     try:
         retry_while_busy(lambda: client.prepare(max(0, goal - client.prepared)), wait_s)
-    except BusyError as error:
+    except (BusyError, StoreFullError) as error:
         if not client.prepared:
             raise
         note(str(error))

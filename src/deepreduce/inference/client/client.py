@@ -26,7 +26,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ... import _core
 from ...errors import SessionError, SettingError, StoreError
-from ...plan import Plan, decode_output, encode_input, packings
+from ...plan import Plan, decode_output, encode_input, packings, predict
 from ...plan.cost.choice import Choice, Prefer
 from ...plan.execution.messages import DEFAULT, Protocol, ProtocolChoice, check_protocol
 from ...progress import Progress, no_progress
@@ -39,6 +39,7 @@ from ..protocol.key_setup import client_keys
 from ..protocol.linear import PackingLayout
 from ..protocol.program import Program, compile_plan
 from ..store import ClientStore
+from ..store.client import MAX_BYTES
 from ..transport.errors import BusyError, PeerError
 from ..transport.frames import Kind, Reason
 from ..transport.handshake import MAX_BATCH
@@ -77,7 +78,8 @@ class Client:
 
     ``store``: a folder (made as needed) or a `ClientStore`. If the server has a store too (``stored``), what is
     prepared outlives connections and processes; without, or if the server has none, it ends with the connection.
-    ``store_key``: a file with the key that locks it; None: the user's (docs/operate/service.md).
+    ``store_key``: a file with the key that locks it; None: the user's (docs/operate/service.md). ``max_store_bytes``:
+    of what is prepared here, in the folder, or in memory without a store; a `ClientStore` has a limit of its own.
 
     Before an image is sent the server reserves a prepared batch for it, which takes a round trip. It is saved where the
     batch is reserved ahead: by `reserve`, by ``more=True`` with the prediction before, and, unless the server limits
@@ -114,6 +116,7 @@ class Client:
         timeout_s: float = 60.0,
         store: ClientStore | Path | str | None = None,
         store_key: Path | str | None = None,
+        max_store_bytes: int = MAX_BYTES,
         on_progress: Progress | None = None,
     ) -> None:
         if protocol != "auto":
@@ -124,6 +127,7 @@ class Client:
         check_between("threads", threads, 1, MAX_THREADS)
         check_between("port", port, 1, 65535)
         check_seconds("timeout_s", timeout_s)
+        check_between("max_store_bytes", max_store_bytes, 1, 1 << 62)
         check_token(token)
         pin = checked_pin(pin)
         if insecure and (tls is not None or server_name is not None):
@@ -142,7 +146,10 @@ class Client:
         self._connection: Connection | None = None
         self._preparation: Preparation | None = None
         self._reservation: Reservation | None = None
-        self._own_store = None if store is None or isinstance(store, ClientStore) else ClientStore(store, key=store_key)
+        self._max_store_bytes = max_store_bytes
+        self._own_store = (
+            None if store is None or isinstance(store, ClientStore) else ClientStore(store, max_store_bytes, store_key)
+        )
         self.store = store if isinstance(store, ClientStore) else self._own_store
         self.plan: Plan
         try:
@@ -195,7 +202,9 @@ class Client:
 
         Raises `SettingError` beyond what the server allows, `PeerError` (QUOTA) beyond what it lets this identity do
         and `BusyError` when it has no room now (the session goes on, and what is prepared stays), `PeerError` (BATCH)
-        for a reservation that is refused meanwhile, `SessionError`, `StoreError` when there is no room for it.
+        for a reservation that is refused meanwhile, `SessionError`, `StoreFullError` (a
+        `StoreError`) at the limit of this side: then the session goes on, what is prepared stays, and the server was
+        not asked.
         """
         self._session()
         check_between("preparations", n, 0, max(0, self._most_prepared - self.prepared))
@@ -203,6 +212,7 @@ class Client:
             self._settle()
             for done in range(n):
                 self._progress("prepare", done, n)
+                self._pool.check_room(self._batch_bytes())
                 self._ask(QuotaQuestion.PREPARATION)
                 with self._guarded(BusyError):
                     batch_id, material = self._prepares().run()
@@ -323,6 +333,7 @@ class Client:
             mode=self.mode,
             timeout_s=t.timeout_s,
             store=self.store,
+            max_store_bytes=self._max_store_bytes,
         )
 
     def abort(self) -> None:
@@ -368,7 +379,8 @@ class Client:
         with closing_on_error(connection.channel):
             if connection.plan is not known or self._program.protocol != self.target.protocol:
                 self._program: Program = compile_plan(self.plan, self.target.protocol, self.target.batch)
-            self._pool: ClientPool = ClientMemoryPool()
+                self._predicted_bytes: int | None = None
+            self._pool: ClientPool = ClientMemoryPool(self._max_store_bytes)
             if connection.stored and self.store is not None:
                 self._pool = ClientStoredPool(self.store, connection.purpose, self._program, self._threads)
         self._connection = connection
@@ -454,6 +466,13 @@ class Client:
                 self._program, layouts, keys, connection.channel, self._threads, self._progress
             )
         return self._preparation
+
+    def _batch_bytes(self) -> int:
+        """Return the predicted size of one batch that is prepared, on this side."""
+        if self._predicted_bytes is None:
+            cost = predict(self.plan, self.target.protocol, self.target.batch).total
+            self._predicted_bytes = cost.stored_bytes_client
+        return self._predicted_bytes
 
     def _session(self) -> Connection:
         if os.getpid() != self._process:  # parent and child would use the same material

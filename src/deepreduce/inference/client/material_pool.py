@@ -6,9 +6,11 @@ import threading
 from collections import OrderedDict
 from typing import Protocol
 
+from ...units import show_bytes
 from ..protocol.material import ClientMaterial
 from ..protocol.program import Program
-from ..store import ClientStore, Purpose
+from ..store import ClientStore, Purpose, StoreFullError
+from ..store.encrypted_file import expected_bytes
 
 
 class ClientPool(Protocol):
@@ -18,6 +20,9 @@ class ClientPool(Protocol):
 
     def __len__(self) -> int:
         """Batches that are ready."""
+
+    def check_room(self, size: int) -> None:
+        """Raise `StoreFullError` unless one more batch, of about ``size`` bytes, may be kept."""
 
     def put(self, batch_id: bytes, material: ClientMaterial) -> None:
         """Keeps a batch. Raises `StoreError`."""
@@ -30,16 +35,26 @@ class ClientPool(Protocol):
 
 
 class ClientMemoryPool:
-    """Batches of one connection."""
+    """Batches of one connection, at most ``max_bytes`` of them."""
 
     stored = False
 
-    def __init__(self) -> None:
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
         self._batches: OrderedDict[bytes, ClientMaterial] = OrderedDict()
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
         return len(self._batches)
+
+    def check_room(self, size: int) -> None:
+        """Count all batches as of that size, which those of one connection are."""
+        if (len(self._batches) + 1) * size > self._max_bytes:
+            raise StoreFullError(
+                f"{len(self._batches)} predictions are prepared in memory, one more takes {show_bytes(size)}, "
+                f"{show_bytes(self._max_bytes)} are allowed",
+                "use what is prepared, or allow more: `max_store_bytes`",
+            )
 
     def put(self, batch_id: bytes, material: ClientMaterial) -> None:
         """Keeps a batch."""
@@ -69,6 +84,10 @@ class ClientStoredPool:
 
     def __len__(self) -> int:
         return self._store.count(self._purpose)
+
+    def check_room(self, size: int) -> None:
+        """Count what the store has for other servers and plans, too."""
+        self._store.check_room(self._purpose, expected_bytes(size))
 
     def put(self, batch_id: bytes, material: ClientMaterial) -> None:
         """On the disk when this returns, and nowhere else."""

@@ -29,6 +29,7 @@ from ..protocol.linear import OfflineLinear, computation, offline_linears, onlin
 from ..protocol.program import Program, compile_plan
 from ..protocol.server_offline import LocalOffline, Offline
 from ..store import Purpose, ServerStore
+from ..store.encrypted_file import expected_bytes
 from ..store.store import STATE
 from ..transport.channel import Channel
 from ..transport.handshake import MAX_BATCH, VERSION, ClientHello, LimitError, ServerHello
@@ -178,9 +179,8 @@ class ServerResources:
         if each is None:
             raise LimitError(f"the client asked for protocol {hello.protocol!r:.20} and batches of {hello.batch}")
         keeps = self.store is not None and hello.keeps
-        # A file has an index besides what is predicted.
         most = (
-            min(self.settings.max_client_bytes, self.settings.max_stored_bytes) // (each + each // 50 + (1 << 16))
+            min(self.settings.max_client_bytes, self.settings.max_stored_bytes) // expected_bytes(each)
             if keeps
             else self.settings.max_prepared
         )

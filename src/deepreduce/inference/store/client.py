@@ -8,14 +8,18 @@ from pathlib import Path
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from .store import SECRET, Store
+from .store import SECRET, Purpose, Store
 
-MAX_BYTES = 1 << 34
+MAX_BYTES = 4 * 10**9  # a server keeps about as much for one client
 KEPT_PLANS = 32
 
 
 class ClientStore(Store):
-    """Several processes may use one at a time; a batch goes to one of them."""
+    """Several processes may use one at a time; a batch goes to one of them. ``max_bytes``: of all servers' batches."""
+
+    _full_hint = (
+        "use what is prepared, delete what is not needed (deepreduce store prune), or allow more: `max_store_bytes`"
+    )
 
     def __init__(self, folder: Path | str, max_bytes: int = MAX_BYTES, key: Path | str | None = None) -> None:
         super().__init__(folder, "client", max_bytes, key)
@@ -29,6 +33,11 @@ class ClientStore(Store):
         return HKDF(SHA256(), SECRET, None, b"deepreduce client identity" + server_name.encode()).derive(
             bytes(self._secret)
         )
+
+    def check_room(self, purpose: Purpose, size: int) -> None:
+        """Raise `StoreFullError` unless a batch of ``size`` bytes may be added, after burning what may go."""
+        with self._trusted() as db:
+            self._make_room(db, purpose, size)
 
     def plan_at(self, place: str) -> str | None:
         """Return the digest of the plan that was last served at a place ("host:port"), if its content is here."""

@@ -48,6 +48,11 @@ def sealed_bytes(plain: Plain) -> int:
     return HEADER.size + length + TAG * -(-length // SEGMENT)
 
 
+def expected_bytes(content: int) -> int:
+    """Return how long an encrypted file becomes, at most, whose arrays are predicted to take ``content`` bytes."""
+    return content + content // 50 + (1 << 16)  # the index, what arrays are padded with, tags
+
+
 def seal(write: Callable[[memoryview], None], key: bytes | bytearray, batch_id: bytes, plain: Plain) -> None:
     """Hands the file to ``write``, piece by piece."""
     head, length = _layout(plain)

@@ -27,6 +27,7 @@ from pathlib import Path
 from ...errors import StoreError
 from ...files import parse_json
 from ...locks import try_lock
+from ...units import show_bytes
 from ..protocol.material import Plain
 from ..zeroize import fresh_key, wipe, wiping
 from .database import FORMAT, Database, damaged_error, disk_error
@@ -88,6 +89,8 @@ class Store:
     Raises `StoreError` at a folder that cannot be used, or a wrong key; then nothing is touched. ``notices`` says what
     was burnt at opening, and why. Threads and processes may share a store; the child of a fork must open it anew.
     """
+
+    _full_hint = "use what is prepared, or allow more"
 
     def __init__(self, folder: Path | str, role: str, max_bytes: int, key: Path | str | None = None) -> None:
         self.folder = Path(folder)
@@ -173,8 +176,9 @@ class Store:
             self._burn_until(db, *self._stale(), _used(db) + size - self._max_bytes)
         if _used(db) + size > self._max_bytes:
             raise StoreFullError(
-                f"the store {self.folder} holds {_used(db):,} bytes, {self._max_bytes:,} are allowed",
-                "use what is prepared, or allow more",
+                f"the store {self.folder} holds {show_bytes(_used(db))}, one more batch takes {show_bytes(size)}, "
+                f"{show_bytes(self._max_bytes)} are allowed",
+                self._full_hint,
             )
 
     def _stale(self) -> tuple[str, tuple[object, ...]]:
