@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import pty
 import re
 import shutil
 import signal
@@ -36,6 +37,7 @@ from deepreduce.plan import (
     write_plan,
     write_weights,
 )
+from deepreduce.units import show_bytes
 from plan_samples import conv, plan_of, random_weights
 
 CLASSES = ("cat", "dog [bold]", "eel")
@@ -89,11 +91,11 @@ def command(*arguments):
 
 
 @contextmanager
-def served(folder, *options):
+def served(folder, *options, plan=None, port=0):
     """(process, port) of a server that is ready; its standard error goes to a file."""
     with (folder / "log").open("w") as log:
         process = subprocess.Popen(
-            command("serve", folder / "plan", "--listen", "127.0.0.1:0", *options),
+            command("serve", plan or folder / "plan", "--listen", f"127.0.0.1:{port}", *options),
             stdout=subprocess.PIPE, stderr=log, text=True, env=environment(folder),
         )  # fmt: skip
         try:
@@ -113,8 +115,13 @@ def run_command(folder, *arguments):
 
 
 def predict(folder, port, *arguments, code=0):
+    return ended(folder, "predict", f"127.0.0.1:{port}", *arguments, code=code)
+
+
+def ended(folder, *arguments, code=0):
+    """A command that ends as it should, without a traceback."""
     done = subprocess.run(
-        command("predict", f"127.0.0.1:{port}", *arguments),
+        command(*arguments),
         capture_output=True, text=True, check=False, env=environment(folder), timeout=60,
     )  # fmt: skip
     assert done.returncode == code, done.stderr
@@ -565,3 +572,74 @@ def test_doctor(folder):
         command("doctor"), capture_output=True, text=True, check=True, timeout=60, env=environment(folder)
     ).stdout
     assert "missing      torch: for inspect, search" in text
+
+
+def test_a_store_is_listed_and_pruned(folder, tmp_path):
+    """Beside a running server; what is gone is gone on the disk, the rest is predicted with."""
+
+    def store(*arguments, code=0):
+        return ended(folder, "store", *arguments, "--store", tmp_path / "client", code=code)
+
+    assert "nothing is prepared" in store("list").stdout
+    assert not (tmp_path / "client").exists()
+    other = tmp_path / "plan"
+    write_plan(other / "plan.json", PLAN)
+    write_weights(other / "weights.safetensors", PLAN, random_weights(PLAN, RNG, bits=7))
+    at = ("--store", tmp_path / "client", "--protocol")
+    with served(folder, "--store", tmp_path / "server") as (_, port):
+        predict(folder, port, "--prepare", "2", *at, "ot")
+    with served(folder, "--store", tmp_path / "server", plan=other, port=port):
+        predict(folder, port, "--prepare", "1", *at, "delphi")
+        predict(folder, port, "--prepare", "3", *at, "ot")
+        shown = store("list").stdout
+        assert max(map(len, shown.splitlines()[:-1])) <= 80
+        listed = json.loads(store("list", "--json").stdout)
+        assert [(one["server"] is None, one["protocol"], one["batches"]) for one in listed] == [
+            (True, "ot", 2), (False, "delphi", 1), (False, "ot", 3)
+        ]  # fmt: skip
+        assert {one["plan"] for one in listed} == {digest(PLAN)}
+        files = sorted(path.stat().st_size for path in (tmp_path / "client" / "batches").iterdir())
+        assert sum(one["bytes"] for one in listed) == sum(files)
+        assert f"6 predictions, {show_bytes(sum(files))}" in shown
+        assert sum("no longer served" in line for line in shown.splitlines()) == 1
+
+        assert "give a PLAN" in store("prune", code=2).stderr
+        assert "together" in store("prune", "--all", "--unused", code=2).stderr
+        assert "write a time" in store("prune", "--older-than", "soon", code=2).stderr
+        assert "at least 4" in store("prune", "xyz", code=2).stderr
+        assert "add --yes" in store("prune", "--unused", code=2).stderr
+        assert "would delete 2 predictions" in store("prune", "--unused", "--dry-run").stdout
+        assert "nothing to delete" in store("prune", "--older-than", "1h", "--yes").stdout
+        assert json.loads(store("list", "--json").stdout) == listed
+        assert "deleted 2 predictions" in store("prune", "--unused", "--yes").stdout
+        assert len(list((tmp_path / "client" / "batches").iterdir())) == 4
+        assert "nothing to delete" in store("prune", "0000", "--yes").stdout
+        done = predict(folder, port, folder / "0.png", *at, "ot")
+        assert "2 predictions still prepared" in done.stderr
+        told = json.loads(store("prune", digest(PLAN)[:8].upper(), "--older-than", "0s", "--yes", "--json").stdout)
+        assert told["deleted"]["batches"] == 3
+        assert not list((tmp_path / "client" / "batches").iterdir())
+        predict(folder, port, folder / "0.png", *at, "ot")  # prepared again
+    (tmp_path / "client" / "store.sqlite").write_bytes(b"noise" * 1000)
+    assert "cannot be read" in store("list", code=2).stderr
+    assert "cannot be read" in store("prune", "--all", "--yes", code=2).stderr
+    wrong = ended(folder, "store", "list", "--store", tmp_path / "server", code=2)
+    assert "is the store of a server" in wrong.stderr
+
+
+def test_pruning_asks_on_a_terminal(folder, tmp_path):
+    with served(folder, "--store", tmp_path / "server") as (_, port):
+        predict(folder, port, "--prepare", "2", "--store", tmp_path / "client")
+    for answer, left in (("n", 2), ("y", 0)):
+        terminal, inside = pty.openpty()
+        process = subprocess.Popen(
+            command("store", "prune", "--all", "--store", tmp_path / "client"),
+            stdin=inside, stdout=inside, stderr=inside, env=environment(folder),
+        )  # fmt: skip
+        os.close(inside)
+        os.write(terminal, f"{answer}\n".encode())
+        process.wait(timeout=30)
+        shown = os.read(terminal, 1 << 16).decode()
+        os.close(terminal)
+        assert "delete 2 predictions" in shown
+        assert len(list((tmp_path / "client" / "batches").iterdir())) == left

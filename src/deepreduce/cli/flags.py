@@ -13,7 +13,8 @@ _commands: dict[str, dict[str, str]] = {}  # verb -> setting -> option
 def learn_options(app: typer.Typer) -> None:
     """Note the options of all verbs, for `with_flags`."""
     for verb, command in typer.main.get_command(app).commands.items():  # type: ignore[attr-defined]  # a group's
-        _commands[verb] = {option.name: option.opts[0] for option in command.params}
+        verbs = [command, *getattr(command, "commands", {}).values()]  # a group's, as of `deepreduce store`
+        _commands[verb] = {option.name: option.opts[0] for one in verbs for option in one.params}
 
 
 def with_flags(text: str, verb: str | None = None) -> str:

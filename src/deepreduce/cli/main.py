@@ -23,6 +23,7 @@ from .commands.report import report_command
 from .commands.reproduce import reproduce_command
 from .commands.search import search_command
 from .commands.serve import serve_command
+from .commands.store import store_app
 from .flags import learn_options, with_flags
 
 #: verb -> former name of an option -> its present name. Former names work for one release.
@@ -46,6 +47,7 @@ app.command("bench")(bench_command)
 app.command("serve")(serve_command)
 app.command("predict")(predict_command)
 app.command("evaluate")(evaluate_command)
+app.add_typer(store_app, name="store")
 app.command("certificates")(certificates_command)
 app.command("token")(token_command)
 app.command("usage")(usage_command)

@@ -20,7 +20,14 @@ from hypothesis import given, settings, strategies as st
 
 from deepreduce.errors import StoreError
 from deepreduce.inference.protocol.material import Plain
-from deepreduce.inference.store import ClientStore, Purpose, ServerStore, StoreFullError
+from deepreduce.inference.store import (
+    ClientStore,
+    Purpose,
+    Selection,
+    ServerStore,
+    StoreFullError,
+    store_contents,
+)
 from deepreduce.inference.store.encrypted_file import SEGMENT, DamagedError, seal, sealed_bytes, unseal
 from deepreduce.inference.store.spent_list import BurntList
 from deepreduce.inference.store.summary import store_summary
@@ -532,6 +539,71 @@ def test_the_clients_limit(tmp_path):
     store.remember("host:1", "another", "digest", None)  # the place has a new store: what it forgot gives way
     store.add(name(5), replace(PURPOSE, peer="another"), TRANSCRIPT, plain(5))
     assert store.count(PURPOSE) == 1
+
+
+def test_contents_by_use(tmp_path):
+    """What a store has ready, and how it is selected; as predicted from what was put into it."""
+    each = sealed_bytes(plain())
+    store = filled(tmp_path / "s", 2)
+    current = Purpose("now", "ab" * 32, "delphi", 4)
+    store.add(name(7), current, TRANSCRIPT, plain(7))
+    store.remember("host:1", "now", "ab" * 32, None)
+    assert store_contents(tmp_path / "none") == []
+    gone, served = store_contents(tmp_path / "s")
+    assert (gone.server, gone.plan, gone.batches, gone.bytes) == (None, "plan", 2, 2 * each)
+    assert (served.server, served.plan, served.protocol, served.images) == ("host:1", "ab" * 32, "delphi", 4)
+    assert gone.oldest < gone.newest < served.oldest == served.newest
+    for selection, expected in (
+        (Selection(unused=True), [gone]),
+        (Selection(plans=("abab",)), [served]),
+        (Selection(plans=("abab",), unused=True), []),
+        (Selection(before=gone.newest), [gone]),
+    ):
+        assert store_contents(tmp_path / "s", selection) == expected
+    assert store.prune(Selection(before=gone.oldest)) == (1, each)
+    assert files(tmp_path / "s") == {name(1).hex(), name(7).hex()}
+    assert (tmp_path / "s" / "burnt.log").read_bytes() == name(0)
+    assert store.prune(Selection(plans=("abab", "1234"))) == (1, each)
+    assert store.claim_next(current) is None
+    assert store.claim_next(PURPOSE).batch_id == name(1)
+    store.close()
+    assert not ClientStore(tmp_path / "s").notices
+
+
+@pytest.mark.parametrize("change", ["created = 'x'", "created = 1e300", "plan = x'ff'"])
+def test_contents_that_are_damaged(tmp_path, change):
+    filled(tmp_path / "s", 2).close()
+    with contextlib.closing(sqlite3.connect(tmp_path / "s" / "store.sqlite")) as db:
+        db.execute(f"UPDATE batches SET {change}")
+        db.commit()
+    with pytest.raises(StoreError, match="is damaged"):
+        store_contents(tmp_path / "s")
+
+
+def test_a_batch_is_pruned_or_used(tmp_path):
+    """Each once, whichever process is faster."""
+    count = 40
+    filled(tmp_path / "s", count).close()
+    code = (
+        "import sys; from deepreduce.inference.store import ClientStore, Purpose\n"
+        "store = ClientStore(sys.argv[1]); used = 0; print(flush=True)\n"
+        "while store.claim_next(Purpose('peer', 'plan', 'ot', 1)): used += 1\n"
+        "print(used)"
+    )
+    user = subprocess.Popen([sys.executable, "-c", code, tmp_path / "s"], stdout=subprocess.PIPE, text=True)
+    store = ClientStore(tmp_path / "s")
+    user.stdout.readline()
+    pruned = 0
+    for entry in store_contents(tmp_path / "s"):
+        for part in range(4):
+            before = entry.oldest + (part + 1) * (entry.newest - entry.oldest) / 4
+            pruned += store.prune(Selection(before=before))[0]
+    used = int(user.communicate(timeout=60)[0])
+    assert used + pruned == count
+    burnt = (tmp_path / "s" / "burnt.log").read_bytes()
+    assert {burnt[at : at + 16] for at in range(0, len(burnt), 16)} == {name(number) for number in range(count)}
+    assert len(burnt) == 16 * count
+    assert not store.ready()
 
 
 def test_the_servers_limits(tmp_path, monkeypatch):

@@ -6,4 +6,9 @@ from .store import (
     Purpose as Purpose,
     StoreFullError as StoreFullError,
 )
-from .summary import store_summary as store_summary
+from .summary import (
+    Prepared as Prepared,
+    Selection as Selection,
+    store_contents as store_contents,
+    store_summary as store_summary,
+)

@@ -9,6 +9,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from .store import SECRET, Purpose, Store
+from .summary import SERVED, Selection
 
 MAX_BYTES = 4 * 10**9  # a server keeps about as much for one client
 KEPT_PLANS = 32
@@ -38,6 +39,15 @@ class ClientStore(Store):
         """Raise `StoreFullError` unless a batch of ``size`` bytes may be added, after burning what may go."""
         with self._trusted() as db:
             self._make_room(db, purpose, size)
+
+    def prune(self, selection: Selection) -> tuple[int, int]:
+        """Burn the selected batches; return how many, and their bytes. Beside running clients: they find them used."""
+        condition, values = selection.condition()
+        count = f"SELECT count(*), total(bytes) FROM batches WHERE state = 'ready' AND {condition}"
+        with self._trusted() as db:
+            batches, size = db.execute(count, values).fetchone()
+            self._burn_until(db, condition, values, 1 << 62)
+        return int(batches), int(size)
 
     def plan_at(self, place: str) -> str | None:
         """Return the digest of the plan that was last served at a place ("host:port"), if its content is here."""
@@ -70,4 +80,4 @@ class ClientStore(Store):
 
     def _stale(self) -> tuple[str, tuple[object, ...]]:
         # For a server that is no longer at any place: it has lost its store, or changed its weights.
-        return "peer NOT IN (SELECT server FROM servers)", ()
+        return f"NOT {SERVED}", ()
