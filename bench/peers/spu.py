@@ -1,6 +1,6 @@
 """The same layers in SecretFlow SPU (Cheetah) and here, one after the other in one run, both over loopback.
 
-    python bench/peers/spu.py [--case relu:16384 ...] [--repeats 3] [--threads 1] [--out FILE]
+    python bench/peers/spu.py [--case relu:16384 --case resnet18 ...] [--repeats 3] [--threads 1] [--out FILE]
 
 SPU goes into a virtual environment of its own, build/peers/spu (spu 0.9.5 and jax, from the package index). It has no
 offline phase: its time stands against offline + online of `deepreduce bench`, whose ReLU layers include a 1x1
@@ -59,15 +59,21 @@ def ours(case: str, repeats: int, threads: int, protocol: str) -> dict:
         return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
 
 
-def main() -> None:
+def parsed(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--case", nargs="+", default=CASES)
+    parser.add_argument("--case", nargs="+", action="extend", help=f"may be repeated; by default {' '.join(CASES)}")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1, help="of each of our parties")
     parser.add_argument("--protocol", default="ot")
     parser.add_argument("--field", default="FM64", choices=["FM32", "FM64", "FM128"])
     parser.add_argument("--out", type=Path)
-    arguments = parser.parse_args()
+    found = parser.parse_args(arguments)
+    found.case = found.case or CASES
+    return found
+
+
+def main() -> None:
+    arguments = parsed()
     python, results = environment(), []
     for case in arguments.case:
         here = ours(case, arguments.repeats, arguments.threads, arguments.protocol)

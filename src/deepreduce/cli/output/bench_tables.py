@@ -38,14 +38,25 @@ def show_run(console: Console, result: dict[str, Any]) -> None:
         console.print(f"rescaled online: {rescale['elements']:,} elements, {each:.3f} us each", highlight=False)
     memory, setup = result["peak_rss_bytes"], result["setup"]
     console.print(
-        f"largest error of an answer {result['max_error_lsb']:,} units of the last place, "
-        f"{result['max_error_lsb'] / max(1, result['output_peak_lsb']):.2%} of the largest value\n"
-        f"set-up: model {setup['model_seconds']:.2f} s, connection {setup['connection_seconds']:.2f} s; peak memory: "
+        f"{_error(result)}\nset-up: model {setup['model_seconds']:.2f} s, connection {setup['connection_seconds']:.2f} s; peak memory: "
         f"client {show_bytes(memory['client'])}, server {show_bytes(memory['server'])}\n"
-        f"{result['inferences']} inference(s) of {batch} image(s), {result['threads']} "
-        f"thread(s) per party, {result['cpu']['model']} ({result['cpu']['path']})",
+        f"{_counted(result['inferences'], 'inference')} of {_counted(batch, 'image')}, "
+        f"{_counted(result['threads'], 'thread')} per party, {result['cpu']['model']} ({result['cpu']['path']})",
         highlight=False,
     )
+
+
+def _error(result: dict[str, Any]) -> str:
+    """Return how far the answers are from the reference interpreter's."""
+    error = result["max_error_lsb"]
+    if not error:
+        return "answers: equal to the reference"
+    part = error / max(1, result["output_peak_lsb"])
+    return f"largest error of an answer: {_counted(error, 'unit')} of the last place, {part:.2%} of the largest value"
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def _ops_table(result: dict[str, Any], title: str) -> Table:
