@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -15,6 +16,7 @@ import torch
 import deepreduce
 from deepreduce.data.dataset import Split, assemble
 from deepreduce.errors import ModelError, PointError, SettingError, StoreError, TrainingError
+from deepreduce.jobs import JobObserver
 from deepreduce.jobs.executors import InlineExecutor
 from deepreduce.networks import build_zoo
 from deepreduce.train import accuracy, make_recipe
@@ -77,6 +79,48 @@ def test_a_whole_search(finished):
         assert (finished / "jobs" / network["job"] / "test.json").exists() == (network["test_accuracy"] is not None)
     assert not list(finished.glob("jobs/*/last.ckpt"))
     assert not (finished / "data.safetensors").exists()
+
+
+def test_errors_by_class_add_up_to_the_validation_accuracy(finished):
+    """Of what was tested, and of nothing else: they are read together."""
+    content = json.loads((finished / "frontier.json").read_text())
+    for network in content["networks"]:
+        path = finished / "jobs" / network["job"] / "test.json"
+        assert path.exists() == (network["test_accuracy"] is not None)
+        if path.exists():
+            found = json.loads(path.read_text())["validation_classes"]
+            assert sum(found["images"]) == content["data"]["validation"]
+            assert 100 * sum(found["correct"]) / sum(found["images"]) == pytest.approx(network["validation_accuracy"])
+            wrong = [n - right for n, right in zip(found["images"], found["correct"], strict=True)]
+            assert wrong == found["taken_for_images"]  # of two classes
+            assert found["taken_for"] == [1 if wrong[0] else None, 0 if wrong[1] else None]
+
+
+class Stopping(JobObserver):
+    """Stops the search when three trainings have ended."""
+
+    left = 3
+
+    def ended(self, digest, metrics):
+        self.left -= 1
+        if not self.left:
+            raise KeyboardInterrupt
+
+
+def test_the_report_of_a_search_that_was_stopped(tmp_path):
+    """What was trained is there; the finished search leaves nothing of it."""
+    arguments = {"data": DATA, "out": tmp_path / "out", "width": 0.0625, "recipe": RECIPE}
+    with pytest.raises(KeyboardInterrupt):
+        deepreduce.find_frontier("resnet6", observer=Stopping(), **arguments)
+    shown = run("report", str(tmp_path / "out"))
+    assert shown.returncode == 0, shown.stderr
+    done, planned = map(int, re.search(r"(\d+) of (\d+) trainings done", shown.stderr).groups())
+    rows = (tmp_path / "out" / "frontier.csv").read_text().splitlines()[1:]
+    assert done in (2, 3) and len(rows) == done  # the third may have ended before what is there was written
+    frontier = deepreduce.find_frontier("resnet6", **arguments)
+    assert len(frontier.networks) <= planned <= len(frontier.networks) + 10
+    assert not (tmp_path / "out" / "progress.json").exists()
+    assert "not finished" not in run("report", str(tmp_path / "out")).stderr
 
 
 def test_the_same_command_again_repeats_no_job(images, finished):

@@ -203,6 +203,72 @@ def profile() -> Json:
     return totals | {"stages": copy.deepcopy(STAGES), "layers": _layers()}
 
 
+def chosen_frontier() -> Json:
+    """A measured frontier with two choices: "S3^RT" for a target, and none where nothing fits; invented, too."""
+    content = measured_frontier()
+    network = next(network for network in content["networks"] if network["name"] == "S3^RT")
+    content["targets"] = [
+        {
+            "targets": ["traffic<1MB"],
+            "protocol": "ot",
+            "network": None,
+            "job": None,
+            "validation_accuracy": None,
+            "values": [],
+            "nearest": {
+                "network": "S3^RT, alpha=0.5, rho=0.5",
+                "validation_accuracy": 84.12,
+                "predicted": [41.8e6],
+                "excess": 40.8,
+            },
+            "skipped": [],
+        },
+        {
+            "targets": ["online<75ms@lan", "relus<20k"],
+            "protocol": "ot",
+            "network": network["name"],
+            "job": network["job"],
+            "validation_accuracy": network["validation_accuracy"],
+            "values": [
+                {"target": "online<75ms@lan", "bound": 0.075, "predicted": 0.0651, "measured": 0.0712, "holds": True},
+                {"target": "relus<20k", "bound": 20000, "predicted": 16384.0, "measured": 16384.0, "holds": True},
+            ],
+            "nearest": None,
+            "skipped": [{"name": "S2", "error": "cannot be lowered"}],
+        },
+    ]
+    return content
+
+
+def unfinished() -> Json:
+    """The content of ``progress.json`` after the teacher and two profiling runs of 24 trainings."""
+    content = frontier()
+    del content["effort"], content["hypervolume"]
+    content |= {"finished": False, "criticality": [], "progress": {"done": 3, "trainings": 24}}
+    content["networks"] = content["networks"][:3]
+    return content
+
+
+def write_class_errors(directory: Path, content: Json) -> None:
+    """Write ``test.json`` of every network that was tested: wrong images go to the next class."""
+    classes = len(content["data"]["classes"])
+    for network in content["networks"]:
+        if network["test_accuracy"] is None:
+            continue
+        images = [36 - k % 3 for k in range(classes)]
+        wrong = [round((100 - network["validation_accuracy"]) / 100 * n * (k % 4) / 1.5) for k, n in enumerate(images)]
+        found = {
+            "images": images,
+            "correct": [n - bad for n, bad in zip(images, wrong, strict=True)],
+            "taken_for": [(k + 1) % classes if bad else None for k, bad in enumerate(wrong)],
+            "taken_for_images": wrong,
+        }
+        content_of_test = {"format": 1, "test_accuracy": network["test_accuracy"], "validation_classes": found}
+        path = directory / "jobs" / network["job"] / "test.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(content_of_test), encoding="utf-8")
+
+
 def write_search(directory: Path, content: Json | None = None, *, curves: bool = True) -> Path:
     """Write a search folder, ``content`` being its ``frontier.json``, with a training curve for every network."""
     content = frontier() if content is None else content

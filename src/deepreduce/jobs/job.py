@@ -28,7 +28,7 @@ from ..reduce.reshape import copy_matching_weights
 from ..reduce.warm_start import copy_weights
 from ..train.annealing import Annealing
 from ..train.augment import Normalizer
-from ..train.evaluate import accuracy
+from ..train.evaluate import accuracy, class_errors, confusion_matrix
 from ..train.fit import Epoch, autocast, fit
 from ..train.gradual import Gradual
 from .spec import JobSpec, network_digest
@@ -47,7 +47,8 @@ class Origin:
 
 @dataclass(frozen=True)
 class Job:
-    """A training or, with ``test``, the reading of its result's test accuracy; small enough to send to a worker.
+    """A training or, with ``test``, the reading of its result's test accuracy and of its errors by class (of the
+    validation split); small enough to send to a worker.
 
     ``needs`` are the origins of the jobs whose weights it reads (`JobSpec.needs`). With ``watch_test`` a training notes
     the test accuracy after each epoch.
@@ -158,7 +159,9 @@ def _test(job: Job, store: JobStore, device: torch.device) -> None:
     normalize = Normalizer(data.mean, data.std, device, job.spec.recipe.channels_last)
     with autocast(device, job.spec.recipe):
         score = accuracy(network, data.test.to(device), normalize)
-    write_json(path, {"format": 1, "test_accuracy": score, "images": len(data.test)})
+        confusion = confusion_matrix(network, data.validation.to(device), normalize, len(data.classes))
+    classes = class_errors(confusion)  # of the split that networks are chosen by, not the one that is read once
+    write_json(path, {"format": 1, "test_accuracy": score, "images": len(data.test), "validation_classes": classes})
 
 
 def build(source: ModelSource, spec: JobSpec, data: Dataset, store: JobStore | None = None) -> Network:

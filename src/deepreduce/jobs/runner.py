@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from math import inf
 
@@ -15,13 +15,14 @@ from .store import JobStore
 
 
 class Runner:
-    """Holds what failed so far: digest -> one line saying why."""
+    """Holds what failed so far: digest -> one line saying why. ``on_ended`` is called after each job, well or not."""
 
     def __init__(self, executor: Executor, store: JobStore, observer: JobObserver) -> None:
         self.executor = executor
         self.store = store
         self.observer = observer
         self.failed: dict[str, str] = {}
+        self.on_ended: Callable[[], None] = lambda: None
 
     def run(self, jobs: Iterable[Job], deadline: float = inf) -> bool:
         """Do all ``jobs`` (those done already are skipped) and return when each has ended, well or not.
@@ -45,6 +46,7 @@ class Runner:
             self.executor.poll(self._pass_on)
             for future in [future for future in running if future.done()]:
                 self._settle(running.pop(future), future)
+                self.on_ended()
         return True
 
     def _ready(self, waiting: list[Job], running: dict[Future[None], Job]) -> list[Job]:

@@ -12,11 +12,12 @@ from ..files import write_whole
 from .csv_table import render_csv
 from .figures.figures import distribution_figure, frontier_figure as _frontier_figure, frontier_picture
 from .html import render_html
+from .reading.search_folder import read_search
 from .views.axis import find_axis
 from .views.published import NOTHING, chosen
-from .views.report import compute_view
+from .views.report import compute_view, shown_progress
 
-__all__ = ["distribution_figure", "frontier_figure", "write_report"]
+__all__ = ["distribution_figure", "frontier_figure", "search_progress", "write_report"]
 
 
 def write_report(directory: Path, x: str = "relus", key: str | None = None, published: bool = False) -> list[Path]:
@@ -36,6 +37,11 @@ def write_report(directory: Path, x: str = "relus", key: str | None = None, publ
         "frontier.csv": render_csv(view),
     }
     return [write_whole(directory / name, content) for name, content in contents.items()]
+
+
+def search_progress(directory: Path) -> str:
+    """Return how much of the search in ``directory`` is done, in words; empty for a finished one."""
+    return shown_progress(read_search(Path(directory)))
 
 
 def frontier_figure(directory: Path, path: Path) -> Path:

@@ -97,14 +97,14 @@ def refine(trainings: Trainings, budgets: Budgets) -> None:
     found, notices = refinements(budgets.relus, full.layout, whole, coarse, teacher)
     for text in notices:
         trainings.notice(text)
-    trainings.observer.expect(len(trainings.entries) + len(found))
+    trainings.expect(len(trainings.entries) + len(found))
     trainings.observer.phase("single elements, to meet the budgets")
     planned = []
     for wanted in found:
         spec = trainings.method.spec(wanted.point, teacher, start=wanted.start, elements=budgets.elements)
         planned.append(trainings.plan("candidate", wanted.step, wanted.point, spec))
     trainings.run(planned)
-    trainings.observer.expect(len(trainings.entries))
+    trainings.expect(len(trainings.entries))
 
 
 def kind_of(network: TrainedNetwork) -> str:

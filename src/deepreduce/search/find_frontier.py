@@ -29,7 +29,7 @@ from .candidates import profiling_points, unthinnable
 from .compute import ComputeBudget, check_compute_budget
 from .config import DEFAULTS, SearchConfig
 from .criticality import EXPONENT, check_exponent
-from .frontier import FILE, Frontier, TrainedNetwork, keep_measurements, pareto, to_records
+from .frontier import FILE, PROGRESS, Frontier, TrainedNetwork, keep_measurements, pareto, to_records
 from .hypervolume import hypervolume, reference_of
 from .planner import Trainings
 from .strategies.full import search_in_full
@@ -132,8 +132,12 @@ class _Search:
         self.observer = observer
         self.command = command
         self.trainings = Trainings(method, space, executor, observer)
+        self.profile = count(method.full).to_json()
 
     def run(self) -> Frontier:
+        self.trainings.runner.on_ended = self._record_progress
+        if not (self.space.root / PROGRESS).exists():  # else it says more: jobs that are done are planned step by step
+            self._record_progress()
         layout = self.method.full.layout
         for text in self.method.full.notices:
             self.trainings.notice(text)
@@ -144,7 +148,7 @@ class _Search:
             table, rungs = search_a_quarter(self.trainings)
         else:
             table = search_in_full(self.trainings)
-        self.observer.expect(len(self.trainings.entries))
+        self.trainings.expect(len(self.trainings.entries))
         if self.budgets.relus:
             refine(self.trainings, self.budgets)
 
@@ -162,18 +166,36 @@ class _Search:
             content["budgets"] = rows
         keep_measurements(content, self.space.root / FILE)
         write_json(self.space.root / FILE, content)
+        (self.space.root / PROGRESS).unlink(missing_ok=True)
         return Frontier(self.space.root, content, self.method.source)
 
     def _content(self, table: list[Row], rungs: list[Rung], networks: list[TrainedNetwork]) -> dict[str, Any]:
-        data = self.method.data
         teacher = next(n for n in networks if n.role == "teacher")
-        trained_on = self.space.store.metrics(teacher.job)
+        return {
+            **self._known(networks),
+            "finished": True,
+            "criticality": table,
+            "effort": self._compute_spent(table, rungs, teacher.job),
+            "hypervolume": _hypervolume(networks, teacher, len(self.method.data.classes)),
+        }
+
+    def _record_progress(self) -> None:
+        """Write what is there before the search is finished, for the report."""
+        networks = pareto(self.trainings.outcomes())
+        done = sum(map(self.space.store.is_done, self.trainings.entries))
+        progress = {"done": done, "trainings": max(self.trainings.expected, len(self.trainings.entries))}
+        content = {**self._known(networks), "finished": False, "criticality": [], "progress": progress}
+        write_json(self.space.root / PROGRESS, content)
+
+    def _known(self, networks: list[TrainedNetwork]) -> dict[str, Any]:
+        """Return what ``frontier.json`` has of a search at any time."""
+        data = self.method.data
+        trained_on = self.space.store.metrics(networks[0].job) if networks else surroundings(torch.device("cpu"))
         return {
             "format": 1,
             "deepreduce": __version__,
             "command": self.command,
             "created": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-            "finished": True,
             "settings": self.method.settings(),
             "versions": {k: trained_on[k] for k in surroundings(torch.device("cpu"))},
             "data": {
@@ -187,12 +209,9 @@ class _Search:
                 "input_shape": list(data.input_shape),
                 "notices": [*data.notices, *self.trainings.notices],
             },
-            "profile": count(self.method.full).to_json(),
-            "criticality": table,
+            "profile": self.profile,
             "networks": to_records(networks),
             "failed": self.trainings.failures(),
-            "effort": self._compute_spent(table, rungs, teacher.job),
-            "hypervolume": _hypervolume(networks, teacher, len(data.classes)),
         }
 
     def _compute_spent(self, table: list[Row], rungs: list[Rung], teacher: str) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from ..networks.source import ModelSource
 from ..reduce.build import reduce_to
 
 FILE = "frontier.json"
+PROGRESS = "progress.json"  # the same of a search that is not finished
 KEYS = ("format", "settings", "data", "criticality", "networks", "failed")
 
 

@@ -51,12 +51,18 @@ class Trainings:
         self.runner = Runner(executor, space.store, observer)
         self.entries: dict[str, Entry] = {}
         self.notices: list[str] = []
+        self.expected = 0
         self._costs: dict[Point, NetworkCost | DeepReduceError] = {}
 
     def notice(self, text: str) -> None:
         """Tell the user now, and in the result."""
         self.notices.append(text)
         self.observer.notice(text)
+
+    def expect(self, jobs: int) -> None:
+        """Set the number of trainings of the whole search, as far as known."""
+        self.expected = jobs
+        self.observer.expect(jobs)
 
     def cost(self, point: Point) -> NetworkCost | None:
         """Return what a point's network costs; None if it cannot be made."""
@@ -122,8 +128,10 @@ class Trainings:
         )
 
     def outcomes(self) -> list[TrainedNetwork]:
-        """Return every network that was trained, once: of a training and the one that goes on from it, the better."""
-        done = {digest: entry for digest, entry in self.entries.items() if self.failure(entry) is None}
+        """Return every network that is trained so far, once: of a training and the one that goes on from it, the
+        better.
+        """
+        done = {digest: entry for digest, entry in self.entries.items() if self.space.store.is_done(digest)}
         dropped = {self._worse(done[entry.spec.start or ""], entry) for entry in done.values() if entry.rung > 1}
         return [self.record(entry) for digest, entry in done.items() if digest not in dropped]
 

@@ -1,4 +1,4 @@
-"""Accuracy of a network on a split."""
+"""Accuracy of a network on a split, in all and by class."""
 
 from __future__ import annotations
 
@@ -24,3 +24,24 @@ def predict(model: nn.Module, split: Split, normalize: Normalizer) -> Tensor:
 def accuracy(model: nn.Module, split: Split, normalize: Normalizer) -> float:
     """Top-1 accuracy in percent."""
     return 100 * float((predict(model, split, normalize).argmax(1) == split.labels).double().mean())
+
+
+def confusion_matrix(model: nn.Module, split: Split, normalize: Normalizer, classes: int) -> Tensor:
+    """Return how many images of each class (row) were taken for each class (column): int64 [classes, classes]."""
+    found = predict(model, split, normalize).argmax(1)
+    return torch.bincount(split.labels * classes + found, minlength=classes * classes).reshape(classes, classes)
+
+
+def class_errors(confusion: Tensor) -> dict[str, list[int | None]]:
+    """Return, of each class, its images, how many are right, and the class that most others were taken for, how often.
+
+    That class is None where none is wrong; of equals the first counts.
+    """
+    wrong = confusion.clone().fill_diagonal_(0)
+    most, taken_for = wrong.amax(1), wrong.argmax(1)
+    return {
+        "images": confusion.sum(1).tolist(),
+        "correct": confusion.diagonal().tolist(),
+        "taken_for": [k if n else None for k, n in zip(taken_for.tolist(), most.tolist(), strict=True)],
+        "taken_for_images": most.tolist(),
+    }

@@ -16,9 +16,7 @@ def spu():
     return module
 
 
-@pytest.mark.parametrize(
-    "arguments", [["--case", "relu:64", "--case", "resnet18"], ["--case", "relu:64", "resnet18"]]
-)
+@pytest.mark.parametrize("arguments", [["--case", "relu:64", "--case", "resnet18"], ["--case", "relu:64", "resnet18"]])
 def test_all_cases_run(spu, arguments):
     assert spu.parsed(arguments).case == ["relu:64", "resnet18"]
 

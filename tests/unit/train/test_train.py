@@ -16,6 +16,7 @@ from deepreduce.networks import ModelSource
 from deepreduce.train import RECIPES, Recipe, accuracy, fit, make_recipe
 from deepreduce.train.augment import Augmenter, Batch, Normalizer, cutmix, cutout
 from deepreduce.train.distill import hard_loss, objective, soft_loss
+from deepreduce.train.evaluate import class_errors, confusion_matrix
 from deepreduce.train.fit import Epoch, batches_per_epoch, make_scheduler
 from deepreduce.train.onednn import safe_strided_convolutions
 from small_data import stripes_dataset
@@ -287,3 +288,26 @@ def test_bad_settings(changes, reason):
         make_recipe("paper", **changes)
     with pytest.raises(SettingError, match="did you mean 'paper'"):
         make_recipe("papr")
+
+
+def test_errors_by_class_are_counted():
+    """Against a count by hand, one image after the other; of equals the first class is named."""
+    labels, found = torch.tensor([0, 0, 0, 0, 2, 2, 1]), torch.tensor([0, 2, 1, 1, 2, 0, 1])
+    logits = torch.nn.functional.one_hot(found, 4).float()
+
+    class Fixed(torch.nn.Module):
+        def forward(self, images):
+            return logits[images[:, 0, 0, 0].long()]
+
+    images = torch.arange(7, dtype=torch.uint8).view(7, 1, 1, 1)
+    confusion = confusion_matrix(Fixed(), Split(images, labels), lambda x: x, 4)
+    expected = [[0] * 4 for _ in range(4)]
+    for label, guess in zip(labels.tolist(), found.tolist(), strict=True):
+        expected[label][guess] += 1
+    assert confusion.tolist() == expected
+    assert class_errors(confusion) == {
+        "images": [4, 1, 2, 0],
+        "correct": [1, 1, 1, 0],
+        "taken_for": [1, None, 0, None],
+        "taken_for_images": [2, 0, 1, 0],
+    }

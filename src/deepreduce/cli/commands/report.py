@@ -29,14 +29,18 @@ def report_command(
 ) -> None:
     """Write DIR/report.html (one file, works offline), DIR/frontier.svg and DIR/frontier.csv.
 
-    What `deepreduce bench DIR` measured is in the page and the table: switch the chart's axis to seconds or megabytes.
-    What other papers report on the same data is in the page, too, behind a box for each method.
+    Of a search that is not finished it shows what is there. What `deepreduce bench DIR` measured is in the page and the
+    table: switch the chart's axis to seconds or megabytes. What other papers report on the same data is in the page,
+    too, behind a box for each method.
     """
-    from ...report import write_report
+    from ...report import search_progress, write_report
 
     written = write_report(directory, x, run, published)
+    progress = search_progress(directory)
     if as_json:
-        typer.echo(json.dumps({"written": [str(path) for path in written]}))
+        typer.echo(json.dumps({"written": [str(path) for path in written], "unfinished": progress or None}))
         return
+    if progress:
+        typer.echo(f"note: the search is not finished, {progress}: the report shows what is there", err=True)
     for path in written:
         Console(soft_wrap=True).print(f"wrote {escape(str(path))}", highlight=False)

@@ -38,7 +38,8 @@ def show_run(console: Console, result: dict[str, Any]) -> None:
         console.print(f"rescaled online: {rescale['elements']:,} elements, {each:.3f} us each", highlight=False)
     memory, setup = result["peak_rss_bytes"], result["setup"]
     console.print(
-        f"{_error(result)}\nset-up: model {setup['model_seconds']:.2f} s, connection {setup['connection_seconds']:.2f} s; peak memory: "
+        f"{_error(result)}\n"
+        f"set-up: model {setup['model_seconds']:.2f} s, connection {setup['connection_seconds']:.2f} s; peak memory: "
         f"client {show_bytes(memory['client'])}, server {show_bytes(memory['server'])}\n"
         f"{_counted(result['inferences'], 'inference')} of {_counted(batch, 'image')}, "
         f"{_counted(result['threads'], 'thread')} per party, {result['cpu']['model']} ({result['cpu']['path']})",

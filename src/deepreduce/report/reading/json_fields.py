@@ -88,9 +88,16 @@ class Fields:
         """Return a list of strings."""
         return tuple(Fields({key: item}, self._where).text(key) for item in self._list(key))
 
-    def counts(self, key: str) -> tuple[int, ...]:
-        """Return a list of whole numbers."""
-        return tuple(Fields({key: item}, self._where).count(key) for item in self._list(key))
+    def counts(self, key: str, missing: int | None = None) -> tuple[int, ...]:
+        """Return a list of whole numbers, with ``missing`` for null where that is given."""
+        return tuple(
+            missing if item is None and missing is not None else Fields({key: item}, self._where).count(key)
+            for item in self._list(key)
+        )
+
+    def numbers(self, key: str) -> tuple[float, ...]:
+        """Return a list of finite numbers."""
+        return tuple(Fields({key: item}, self._where).number(key) for item in self._list(key))
 
     def child(self, key: str) -> Fields:
         """Return the object at ``key``."""

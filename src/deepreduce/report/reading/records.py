@@ -149,6 +149,81 @@ class ReportedBudget:
 
 
 @dataclass(frozen=True)
+class TargetValue:
+    """One target's value of the chosen network, in ReLUs, seconds or bytes."""
+
+    target: str
+    predicted: float
+    measured: float
+    holds: bool
+
+    @classmethod
+    def read(cls, f: Fields) -> TargetValue:
+        """Read one element of ``values``."""
+        return cls(f.text("target"), f.number("predicted"), f.number("measured"), f.flag("holds"))
+
+
+@dataclass(frozen=True)
+class ReportedTarget:
+    """The choice for ``targets``, which hold together: a job with its ``values``; or None, and the ``nearest`` network
+    with its predicted values. ``skipped`` networks could not be exported.
+    """
+
+    targets: tuple[str, ...]
+    protocol: str
+    job: str | None
+    values: tuple[TargetValue, ...]
+    nearest: str | None
+    nearest_predicted: tuple[float, ...]
+    skipped: tuple[str, ...]
+
+    @classmethod
+    def read(cls, f: Fields) -> ReportedTarget:
+        """Read one element of ``targets``."""
+        nearest = None if f.raw("nearest") is None else f.child("nearest")
+        return cls(
+            targets=f.texts("targets"),
+            protocol=f.text("protocol"),
+            job=None if f.raw("job") is None else f.digest("job"),
+            values=f.objects("values", TargetValue.read),
+            nearest=None if nearest is None else nearest.text("network"),
+            nearest_predicted=() if nearest is None else nearest.numbers("predicted"),
+            skipped=f.objects("skipped", lambda one: one.text("name")),
+        )
+
+
+@dataclass(frozen=True)
+class ClassErrors:
+    """Errors of one network by class, on validation images: of each class its images, how many are right, and the class
+    that most others were taken for (None: none is wrong), with how many.
+    """
+
+    images: tuple[int, ...]
+    correct: tuple[int, ...]
+    taken_for: tuple[int | None, ...]
+    taken_for_images: tuple[int, ...]
+
+    @classmethod
+    def read(cls, f: Fields) -> ClassErrors:
+        """Read ``validation_classes`` of a job's ``test.json``."""
+        taken = tuple(None if index < 0 else index for index in f.counts("taken_for", missing=-1))
+        return cls(f.counts("images"), f.counts("correct"), taken, f.counts("taken_for_images"))
+
+
+@dataclass(frozen=True)
+class ReportedProgress:
+    """Trainings that are done, of all that the search will need, as far as known."""
+
+    done: int
+    trainings: int
+
+    @classmethod
+    def read(cls, f: Fields) -> ReportedProgress:
+        """Read ``progress``."""
+        return cls(f.count("done"), f.count("trainings"))
+
+
+@dataclass(frozen=True)
 class ReportedFailure:
     """A job that ended with an error."""
 

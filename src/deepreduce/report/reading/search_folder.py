@@ -10,6 +10,7 @@ from ...files import parse_json
 from .json_fields import Fields, is_number, read_json
 from .records import (
     FORMAT,
+    ClassErrors,
     Criticality,
     Data,
     ReportedBudget,
@@ -17,6 +18,8 @@ from .records import (
     ReportedFailure,
     ReportedNetwork,
     ReportedProfile,
+    ReportedProgress,
+    ReportedTarget,
 )
 
 Rows = tuple[tuple[str, str], ...]
@@ -24,7 +27,10 @@ Rows = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True)
 class Search:
-    """Content of ``frontier.json``; ``effort`` is None for searches from before it was recorded."""
+    """Content of ``frontier.json``, or of ``progress.json`` while the search is not finished (``progress``).
+
+    ``effort`` is None for searches from before it was recorded.
+    """
 
     version: str
     command: str
@@ -39,6 +45,8 @@ class Search:
     failed: tuple[ReportedFailure, ...]
     budgets: tuple[ReportedBudget, ...] = ()
     effort: ReportedCompute | None = None
+    targets: tuple[ReportedTarget, ...] = ()
+    progress: ReportedProgress | None = None
 
 
 @dataclass(frozen=True)
@@ -51,13 +59,17 @@ class Curve:
 
 
 def read_search(directory: Path) -> Search:
-    """Read ``directory/frontier.json``, or raise a `StoreError` that names what is wrong with it."""
+    """Read ``directory/frontier.json``, or what an unfinished search has so far. Raises a `StoreError` naming what is
+    wrong with it.
+    """
     path = directory / "frontier.json"
+    if not path.is_file() and (directory / "progress.json").is_file():
+        path = directory / "progress.json"
     hint = f"run `deepreduce search MODEL --data DATA --out {directory}` first"
     if not directory.is_dir():
         raise StoreError(f"there is no folder {directory}", hint)
     if not path.is_file():
-        raise StoreError(f"{directory} holds no frontier.json", hint)
+        raise StoreError(f"{directory} holds no search", hint)
     fields = read_json(path)
     version = fields.raw("format")
     if version != FORMAT or isinstance(version, bool):
@@ -81,6 +93,23 @@ def read_curve(directory: Path, network: ReportedNetwork) -> Curve:
     return Curve(network, tuple(epoch for epoch, _ in points), tuple(accuracy for _, accuracy in points))
 
 
+def read_class_errors(directory: Path, network: ReportedNetwork, classes: int) -> ClassErrors | None:
+    """Return the network's errors by class; None where they were not recorded. Raises `StoreError`, `ValueError`,
+    `OSError` when they cannot be read.
+    """
+    path = directory / "jobs" / network.job / "test.json"
+    if not path.is_file():
+        return None
+    fields = read_json(path)
+    if not fields.has("validation_classes"):  # from before they were recorded
+        return None
+    errors = ClassErrors.read(fields.child("validation_classes"))
+    lengths = {len(values) for values in (errors.images, errors.correct, errors.taken_for, errors.taken_for_images)}
+    if lengths != {classes} or any(index is not None and index >= classes for index in errors.taken_for):
+        raise StoreError(f"{path} is damaged: its classes are not the {classes} of the data")
+    return errors
+
+
 def _read(f: Fields) -> Search:
     return Search(
         version=f.text("deepreduce"),
@@ -96,6 +125,8 @@ def _read(f: Fields) -> Search:
         failed=f.objects("failed", ReportedFailure.read),
         budgets=f.objects("budgets", ReportedBudget.read) if f.has("budgets") else (),
         effort=ReportedCompute.read(f) if f.has("effort") else None,
+        targets=f.objects("targets", ReportedTarget.read) if f.has("targets") else (),
+        progress=ReportedProgress.read(f.child("progress")) if f.has("progress") else None,
     )
 
 

@@ -10,12 +10,15 @@ from ...errors import StoreError
 from ..reading.records import Criticality, ReportedFailure, ReportedNetwork
 from ..reading.search_folder import Curve, Rows, Search, read_curve, read_search
 from .budgets import BudgetRow, compute_budgets
+from .classes import ClassesView, compute_classes
 from .compute import compute_rows
 from .distribution import DistributionView, compute_distribution
 from .frontier import FrontierView, compute_frontier, drawable
 from .headline import Headline, compute_headline
+from .legend import compute_legend
 from .private import PrivateView, compute_private
 from .published import PublishedView, compute_published
+from .targets import TargetView, compute_targets
 
 
 @dataclass(frozen=True)
@@ -30,11 +33,24 @@ class ReportView:
     published: PublishedView
     budgets: tuple[BudgetRow, ...]
     private: PrivateView
+    legend: Rows
+    targets: tuple[TargetView, ...]
+    classes: ClassesView | None
     criticality: tuple[Criticality, ...]
     distribution: DistributionView
     curves: tuple[Curve, ...]
     networks: tuple[ReportedNetwork, ...]
     search: Search
+
+    @property
+    def more_macs(self) -> bool:
+        """Whether a reduced network computes more than the full one before its layers are merged."""
+        return any(n.macs > self.search.profile.macs for n in self.networks if n.role != "teacher")
+
+    @property
+    def progress(self) -> str:
+        """How much of an unfinished search is done; empty for a finished one."""
+        return shown_progress(self.search)
 
     @property
     def settings(self) -> Rows:
@@ -52,15 +68,23 @@ def compute_view(directory: Path) -> ReportView:
     private, unread = compute_private(directory, search.networks)
     if unread:
         curve_notices = (*curve_notices, f"No run (its file is missing or unreadable) for: {_listed(unread)}.")
+    headline, targets = compute_headline(search), compute_targets(search.targets, search.networks)
+    chosen = (*(target.network for target in reversed(targets)), headline.pick, headline.best, headline.teacher)
+    classes, unread = compute_classes(directory, search, chosen)
+    if unread:
+        curve_notices = (*curve_notices, f"No errors by class (test.json is unreadable) for: {_listed(unread)}.")
     return ReportView(
         model=_model(search.settings),
-        headline=compute_headline(search),
+        headline=headline,
         notices=(*search.data.notices, *_notices(search), *curve_notices),
         failed=search.failed,
         frontier=frontier,
         published=published,
         budgets=compute_budgets(search.budgets, search.networks),
         private=private,
+        legend=compute_legend(search.networks),
+        targets=targets,
+        classes=classes,
         criticality=search.criticality,
         distribution=compute_distribution(search.profile),
         curves=curves,
@@ -74,10 +98,19 @@ def _model(settings: Rows) -> str:
     return next((value for key, value in settings if key in ("model", "model.name")), "the network")
 
 
+def shown_progress(search: Search) -> str:
+    """Return how much of an unfinished search is done; empty for a finished one."""
+    progress = search.progress
+    if search.finished or progress is None:
+        return ""
+    return f"{progress.done} of {progress.trainings} trainings done"
+
+
 def _notices(search: Search) -> Sequence[str]:
     notices = []
     if not search.finished:
-        notices.append("The search is not finished: networks are still missing, and the frontier may change.")
+        done = f" ({shown_progress(search)})" if search.progress else ""
+        notices.append(f"The search is not finished{done}: networks are still missing, and the frontier may change.")
     if search.failed:
         jobs = "1 job" if len(search.failed) == 1 else f"{len(search.failed)} jobs"
         notices.append(f"{jobs} failed and {'is' if len(search.failed) == 1 else 'are'} missing from every picture.")

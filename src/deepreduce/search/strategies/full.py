@@ -10,7 +10,7 @@ from .profiling import Row, check_teacher, criticality_table, order_of, plan_tea
 def search_in_full(trainings: Trainings) -> list[Row]:
     """Teacher, 2 x D profiling runs, 5 x (D - 1) candidates; returns the criticality table in culling order."""
     method, layout = trainings.method, trainings.method.full.layout
-    trainings.observer.expect(1 + len(all_trainings(layout, layout.ranked_stages, method.alpha, method.rho)))
+    trainings.expect(1 + len(all_trainings(layout, layout.ranked_stages, method.alpha, method.rho)))
     trainings.observer.phase("teacher and profiling")
     teacher = plan_teacher(trainings)
     alone = profiling_points(layout)

@@ -125,7 +125,7 @@ def _pool(trainings: Trainings, order: Sequence[str]) -> list[tuple[Point, bool]
 
 def _expect(trainings: Trainings, order: Sequence[str]) -> None:
     pool = len(_pool(trainings, order))
-    trainings.observer.expect(1 + pool + _kept(pool))
+    trainings.expect(1 + pool + _kept(pool))
 
 
 def _kept(count: int) -> int:
