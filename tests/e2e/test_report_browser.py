@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from deepreduce.report import write_report
-from report_fixture import cifar100_frontier, frontier, measured_frontier, write_measured, write_search
+from report_fixture import (
+    chosen_frontier,
+    cifar100_frontier,
+    frontier,
+    measured_frontier,
+    write_class_errors,
+    write_measured,
+    write_search,
+)
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Locator, Page
@@ -91,7 +99,10 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def measured_report(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_report(write_measured(tmp_path_factory.mktemp("measured")))[0]
+    directory, content = tmp_path_factory.mktemp("measured"), chosen_frontier()
+    write_measured(directory, content)
+    write_class_errors(directory, content)
+    return write_report(directory)[0]
 
 
 @pytest.fixture
@@ -106,7 +117,12 @@ def measured(browser: Browser, measured_report: Path) -> Iterator[Visit]:
 
 @pytest.fixture(scope="module")
 def hostile_report(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    content = measured_frontier()
+    content = chosen_frontier()
+    for target in content["targets"]:
+        target["targets"] = [f"{text}{IMAGE}" for text in target["targets"]]
+        for value in target["values"]:
+            value["target"] += SCRIPT
+        target |= {"protocol": IMAGE, "skipped": [{"name": SCRIPT, "error": ""}]}
     for network in content["networks"]:
         if "private" in network:
             network["private"] = {f"{key}{IMAGE}": value for key, value in network["private"].items()}
@@ -122,7 +138,9 @@ def hostile_report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     content["profile"]["stages"] = {f"{key} {IMAGE}": value for key, value in content["profile"]["stages"].items()}
     for layer in content["profile"]["layers"]:
         layer |= {"name": f"{layer['name']} {SCRIPT}", "stage": f"{layer['stage']} {IMAGE}"}
-    return write_report(write_measured(tmp_path_factory.mktemp("hostile"), content))[0]
+    directory = write_measured(tmp_path_factory.mktemp("hostile"), content)
+    write_class_errors(directory, content)
+    return write_report(directory)[0]
 
 
 @pytest.fixture
@@ -299,7 +317,7 @@ def test_beside_a_reduced_search_published_methods_wait(browser: Browser, tmp_pa
         box.check()
     expect(points).to_have_count(25 + 45)
     assert "DeepReDuce (ICML 2021, published at full size)" in _shown(visit)
-    visit.page.locator("summary").click()
+    visit.page.locator("summary", has_text="What others published").click()
     assert visit.page.evaluate("document.documentElement.scrollWidth") <= width
     assert visit.complaints == []
     visit.page.close()

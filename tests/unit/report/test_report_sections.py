@@ -73,7 +73,7 @@ def test_errors_by_class_are_those_of_the_choice(tmp_path: Path) -> None:
         ("7", "8", 4),
         ("3", "4", 4),
     ]
-    assert "Class 7 is recognized worst" in classes.summary and "class 2 loses most" in classes.summary
+    assert "“7” is recognized worst" in classes.summary and "“2” loses most" in classes.summary
     assert "Errors by class" in _page(directory)
 
 
@@ -82,6 +82,18 @@ def test_without_a_target_they_are_those_of_the_headline(tmp_path: Path) -> None
     write_class_errors(directory, frontier())
     view = compute_view(directory)
     assert view.classes is not None and view.classes.network == view.headline.pick
+
+
+def test_without_an_error_there_is_no_worst_class(tmp_path: Path) -> None:
+    """And no certainty either: one standard error is not 0."""
+    content = frontier()
+    for network in content["networks"]:
+        network["validation_accuracy"] = network["test_accuracy"] = 100.0
+    directory = write_search(tmp_path / "run", content)
+    write_class_errors(directory, content)
+    view = compute_view(directory)
+    assert view.classes is not None and view.classes.summary == "All of them are recognized."
+    assert "\u00b10.39 points on 359 validation images" in view.headline.caution
 
 
 def test_many_classes_are_folded(tmp_path: Path) -> None:
@@ -105,12 +117,12 @@ def test_class_errors_that_cannot_be_read_are_a_notice(tmp_path: Path, damage: s
 
 def test_the_legend_explains_what_occurs(tmp_path: Path) -> None:
     names = [text for text, _ in compute_view(write_search(tmp_path / "run")).legend]
-    assert names == ["S2+S3", "S2^RT", "alpha=0.5 (\u03b1)", "rho=0.5 (\u03c1)", "KD", "profiled"]
+    assert names == ["resnet10", "S2+S3", "S2^RT", "alpha=0.5 (\u03b1)", "rho=0.5 (\u03c1)", "KD", "profiled"]
     content = frontier()
     content["networks"] = [n for n in content["networks"] if n["step"] in ("full", "culled")]
     content["networks"][-1]["name"] = "S3, relus=25000"
     legend = dict(compute_view(write_search(tmp_path / "other", content)).legend)
-    assert list(legend) == ["S2+S3", "relus=25000", "KD"]
+    assert list(legend) == ["resnet10", "S2+S3", "relus=25000", "KD"]
     content["networks"] = content["networks"][:1]
     assert not compute_view(write_search(tmp_path / "teacher", content)).legend
 
@@ -134,6 +146,7 @@ def test_an_unfinished_search_shows_what_is_there(tmp_path: Path, networks: int)
     assert f"not finished, {networks} of 24 trainings done" in done.stderr
     page = (directory / "report.html").read_text()
     assert f"unfinished: {networks} of 24 trainings done" in page
+    assert "deepreduce bench DIR" not in page  # it wants a finished search
     assert search_progress(directory) == f"{networks} of 24 trainings done"
     write_search(directory)
     assert search_progress(directory) == ""

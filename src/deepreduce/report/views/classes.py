@@ -55,14 +55,16 @@ class ClassesView:
     def summary(self) -> str:
         """The classes that lose most, in a sentence."""
         worst = self.rows[0]
-        text = f"Class {worst.name} is recognized worst ({percent(worst.chosen)} of {worst.images} images)"
+        if worst.chosen == 100:
+            return "All of them are recognized."
+        text = f"“{worst.name}” is recognized worst ({percent(worst.chosen)} of {worst.images} images)"
         lost = [row for row in self.rows if row.full is not None and row.chosen < row.full]
         if not self.beside_full:
             return f"{text}."
         if not lost:
             return f"{text}; no class is recognized worse than by the full network."
         most = min(lost, key=lambda row: row.chosen - (row.full or 0.0))
-        return f"{text}; class {most.name} loses most against the full network ({most.change} points)."
+        return f"{text}; “{most.name}” loses most against the full network ({most.change} points)."
 
 
 def compute_classes(

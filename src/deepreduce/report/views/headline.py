@@ -81,6 +81,8 @@ def _caution(search: Search, best: ReportedNetwork | None) -> str:
         ("test", best.test_accuracy, search.data.test),
     ):
         if value is not None and images:
+            if value in (0, 100):  # as if two more images were right and two wrong (Agresti and Coull, 1998)
+                value = 100 * (value / 100 * images + 2) / (images + 4)
             error = math.sqrt(value * (100 - value) / images)
             parts.append(f"±{error:.2f} points on {whole(images)} {name} images")
     return f"{text} One standard error is {' and '.join(parts)}: smaller differences mean little." if parts else text

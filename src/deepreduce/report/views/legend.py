@@ -39,8 +39,12 @@ _TERMS = (
 
 def compute_legend(networks: Sequence[ReportedNetwork]) -> tuple[tuple[str, str], ...]:
     """Return rows of (as it is written, what it means)."""
+    teacher = next((network for network in networks if network.role == "teacher"), None)
     names = [network.name for network in networks if network.role != "teacher"]
-    rows = [(text, meaning) for found, text, meaning in _TERMS if any(re.search(found, name) for name in names)]
+    if not names:
+        return ()
+    rows = [] if teacher is None else [(teacher.label, "The full network, with all of its ReLUs.")]
+    rows += [(text, meaning) for found, text, meaning in _TERMS if any(re.search(found, name) for name in names)]
     if any(network.kd for network in networks):
         kd = "Knowledge distillation: the network was trained to give the full network's outputs, besides the labels."
         rows.append(("KD", kd))
