@@ -453,7 +453,7 @@ def test_a_client_stops_preparing_at_its_own_limit(tmp_path, keeps):
     with stored(tmp_path) as (server, port):
         folder = tmp_path / "client" if keeps else None
         with Client(
-            "127.0.0.1", port, protocol="delphi", timeout_s=TIMEOUT_S, store=folder, max_store_bytes=most
+            "127.0.0.1", port, protocol="delphi", timeout_s=TIMEOUT_S, store=folder, max_store_bytes=most, insecure=True
         ) as client:
             with pytest.raises(StoreFullError, match=rf"{re.escape(show_bytes(most))} are allowed.*`max_store_bytes`"):
                 client.prepare(9)
