@@ -543,14 +543,14 @@ def test_a_second_signal_ends_at_once(folder):
 
 def test_the_key_of_a_store(folder, tmp_path):
     """Made and told once; another one costs nothing. No server is needed to find that out."""
-    store = ("--store", tmp_path / "s", "--store-key", tmp_path / "keys" / "key")
+    store = ("--insecure", "--store", tmp_path / "s", "--store-key", tmp_path / "keys" / "key")
     done = predict(folder, 1, folder / "0.png", *store, code=4)  # nobody listens
     assert done.stderr.count("a key for stores is in the key file") == 1
     key = tmp_path / "keys" / "key"
     assert (key.stat().st_size, key.stat().st_mode & 0o777) == (32, 0o600)
     (tmp_path / "other").write_bytes(bytes(32))
     (tmp_path / "other").chmod(0o600)
-    done = predict(folder, 1, folder / "0.png", *store[:3], tmp_path / "other", code=2)
+    done = predict(folder, 1, folder / "0.png", *store[:4], tmp_path / "other", code=2)
     assert "is locked with another key" in done.stderr
     assert "hint:" in done.stderr
     done = predict(folder, 1, folder / "0.png", *store, code=4)
