@@ -34,6 +34,7 @@ from deepreduce.plan import (
     normalized,
     pictures_of,
     run,
+    weights_digest,
     write_plan,
     write_weights,
 )
@@ -498,6 +499,20 @@ def test_settings_that_are_refused(folder, options, message):
     assert done.returncode == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_files_of_two_exports_are_not_served(folder, tmp_path):
+    """Their plan is the same, so only export.json tells."""
+    write_plan(tmp_path / "plan.json", PLAN)
+    write_weights(tmp_path / "weights.safetensors", PLAN, random_weights(PLAN, RNG, bits=7))
+    (tmp_path / "export.json").write_text(json.dumps({"weights_digest": weights_digest(WEIGHTS)}))
+    done = subprocess.run(
+        command("serve", tmp_path, "--listen", "127.0.0.1:0"), capture_output=True, text=True, check=False, timeout=30,
+        env=environment(folder),
+    )  # fmt: skip
+    assert done.returncode != 0
+    assert f"export.json beside it says {weights_digest(WEIGHTS):.12}" in done.stderr
+    assert "copy the whole folder again" in done.stderr and "Traceback" not in done.stderr
 
 
 def asking(folder, port, on_level):

@@ -19,7 +19,7 @@ from deepreduce.inference.server import session
 from deepreduce.inference.transport.errors import PeerError
 from deepreduce.inference.transport.frames import HEADER, Kind, Reason
 from deepreduce.inference.transport.handshake import HELLO_LIMIT, ClientHello
-from deepreduce.plan import Relu, digest, run
+from deepreduce.plan import Relu, digest, run, weights_digest
 from plan_samples import conv, plan_of
 from sessions import PLAN, TIMEOUT_S, WEIGHTS, X, serving, weights_of
 
@@ -401,6 +401,7 @@ def test_the_audit_log_of_a_session(tokens, tmp_path):
     assert [line.get("why") for line in found[1:4]] == [
         "the client has no valid token", "the client sent frame number 25186 instead of 0", None
     ]  # fmt: skip
+    assert (found[0]["plan"], found[0]["weights"]) == (digest(PLAN), weights_digest(WEIGHTS))
     for line in found[4:7]:
         assert (line["identity"], line["address"], line["plan"]) == ("alice", "127.0.0.1", digest(PLAN))
         assert line["images"] == 1

@@ -17,7 +17,7 @@ from ..data import load
 from ..data.dataset import Dataset, Split
 from ..errors import DataError, DeepReduceError, SettingError, nearest
 from ..networks.network import Network
-from ..plan import LINK_RATE, Plan, pictures_of
+from ..plan import LINK_RATE, Plan, digest, pictures_of, weights_digest
 from ..plan.preprocessing import normalized_by
 from ..plan.validation import MAX_WEIGHT_BITS
 from ..progress import Progress, no_progress
@@ -74,6 +74,8 @@ class Exported:
         return {
             "format": 1,
             **self.source,
+            "plan_digest": digest(self.plan),
+            "weights_digest": weights_digest(self.weights),
             "ring_bits": self.plan.ring.ring_bits,
             "weight_bits": weight_bits,
             "convs": {"before": self.convs_before, "after": self.convs_after},

@@ -11,10 +11,8 @@ from typing import Any
 
 from ..errors import StoreError
 from ..files import write_whole
-from ..plan import Plan, write_plan, write_weights
+from ..plan import FACTS_FILE, PLAN_FILE, WEIGHTS_FILE, Plan, write_plan, write_weights
 from .quantization.quantize import Weights
-
-PLAN, WEIGHTS, FACTS = "plan.json", "weights.safetensors", "export.json"
 
 
 def write_folder(folder: Path, plan: Plan, weights: Weights, facts: dict[str, Any]) -> list[Path]:
@@ -25,12 +23,12 @@ def write_folder(folder: Path, plan: Plan, weights: Weights, facts: dict[str, An
     folder = folder.expanduser()
     scratch = folder.with_name(f".{folder.resolve().name}.{os.getpid()}.tmp")
     try:
-        write_plan(scratch / PLAN, plan)
-        write_weights(scratch / WEIGHTS, plan, weights)
-        write_whole(scratch / FACTS, (json.dumps(facts, indent=1) + "\n").encode())
+        write_plan(scratch / PLAN_FILE, plan)
+        write_weights(scratch / WEIGHTS_FILE, plan, weights)
+        write_whole(scratch / FACTS_FILE, (json.dumps(facts, indent=1) + "\n").encode())
         if folder.exists():
-            folder.joinpath(PLAN).unlink(missing_ok=True)  # no plan, rather than one with other weights
-            for name in (FACTS, WEIGHTS, PLAN):
+            folder.joinpath(PLAN_FILE).unlink(missing_ok=True)  # no plan, rather than one with other weights
+            for name in (FACTS_FILE, WEIGHTS_FILE, PLAN_FILE):
                 (scratch / name).replace(folder / name)
         else:
             scratch.replace(folder)
@@ -43,7 +41,7 @@ def write_folder(folder: Path, plan: Plan, weights: Weights, facts: dict[str, An
     finally:
         with contextlib.suppress(OSError):
             shutil.rmtree(scratch)
-    return [folder / name for name in (PLAN, WEIGHTS, FACTS)]
+    return [folder / name for name in (PLAN_FILE, WEIGHTS_FILE, FACTS_FILE)]
 
 
 def check_folder(folder: Path) -> None:

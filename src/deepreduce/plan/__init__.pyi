@@ -2,6 +2,13 @@ from .cost.traffic import Prediction as Prediction, predict as predict
 from .execution.maxpool import tournament as tournament
 from .execution.packing import Packing as Packing, packing_levels as packing_levels, packings as packings
 from .execution.schedule import offline_waves as offline_waves, online_levels as online_levels
+from .folder import (
+    FACTS_FILE as FACTS_FILE,
+    PLAN_FILE as PLAN_FILE,
+    WEIGHTS_FILE as WEIGHTS_FILE,
+    PlanFolder as PlanFolder,
+    read_folder as read_folder,
+)
 from .npy import read_array as read_array
 from .preprocessing import normalized as normalized, pictures_of as pictures_of
 from .reference import answers as answers, decode_output as decode_output, encode_input as encode_input, run as run
@@ -37,6 +44,7 @@ from .serialization import (
     encode as encode,
     read_plan as read_plan,
     read_weights as read_weights,
+    weights_digest as weights_digest,
     write_plan as write_plan,
     write_weights as write_weights,
 )

@@ -67,6 +67,20 @@ def digest(plan: Plan) -> str:
     return hashlib.sha256(encode(plan)).hexdigest()
 
 
+def weights_digest(weights: Mapping[str, NDArray[Any]]) -> str:
+    """SHA-256 of all names, types, shapes and values, in hexadecimal.
+
+    It is for the operator alone: who has it can confirm a guess of the weights, so no client is told.
+    """
+    found = hashlib.sha256()
+    for name in sorted(weights):
+        tensor = np.ascontiguousarray(weights[name])
+        tensor = tensor.astype(tensor.dtype.newbyteorder("<"), copy=False)
+        found.update(f"{name} {tensor.dtype.name} {tensor.shape}\n".encode())
+        found.update(memoryview(tensor.reshape(-1).view(np.uint8)))  # type: ignore[arg-type]
+    return found.hexdigest()
+
+
 def write_plan(path: Path | str, plan: Plan) -> Path:
     """Write plan.json whole or not at all. Raises `PlanError` (not valid) or `StoreError` (not writable)."""
     return write_whole(Path(path), encode(plan))

@@ -13,7 +13,7 @@ from deepreduce.export.export import calibration_images, check_digest, frontier_
 from deepreduce.export.folder import check_folder
 from deepreduce.export.sources import load_network, load_weights, read_calibration, tuned
 from deepreduce.networks import ModelSource
-from deepreduce.plan import encode, read_plan, read_weights
+from deepreduce.plan import digest, encode, read_folder, read_plan, read_weights, weights_digest
 from deepreduce.reduce import reduce_to
 from deepreduce.search import Frontier, find_frontier
 from deepreduce.train import fit, make_recipe
@@ -65,6 +65,8 @@ def test_the_same_network_gives_the_same_files(trained, tmp_path):
     weights = read_weights(files[1], read_plan(files[0]))
     assert all(np.array_equal(weights[name], first.weights[name]) for name in weights)
     facts = json.loads(files[2].read_text())
+    assert read_folder(tmp_path / "plan").weights_digest == facts["weights_digest"] == weights_digest(weights)
+    assert facts["plan_digest"] == digest(first.plan)
     assert facts["convs"] == {"before": first.convs_before, "after": first.convs_after}
     assert [path.name for path in tmp_path.iterdir()] == ["plan"]
 

@@ -238,9 +238,10 @@ def test_the_leakage_bound_follows_the_ring(tmp_path):
     ledger = UsageLedger(tmp_path)
     for computation, ring_bits in (("narrow", 32), ("wide", 33), ("unknown", None)):
         if ring_bits is not None:
-            ledger.describe(computation, ring_bits)
+            ledger.describe(computation, ring_bits, f"plan of {computation}", "weights")
         ledger.prepare("alice", Quota(), computation, 1 << 20)
     ledger.predict("bob", Quota(), "wide", 3)
+    assert {one.computation: one.plan for one in ledger.usage()}["wide"] == "plan of wide"
     found = {(one.identity, one.computation): (one.ring_bits, one.leakage_log2) for one in ledger.usage()}
     assert found == {
         ("alice", "narrow"): (32, pytest.approx(-29.0)),

@@ -92,12 +92,12 @@ def usage_command(
     if as_json:
         typer.echo(json.dumps([{**asdict(one), "leakage_log2": one.leakage_log2} for one in found]))
         return
-    table = Table("identity", "computation", "ring bits", "images prepared", "predicted", "leakage bound (log2)")
+    table = Table("identity", "plan", "weights", "images prepared", "predicted", "leakage bound (log2)")
     for one in found:
         table.add_row(
             escape(one.identity),
-            one.computation[:12],
-            "-" if one.ring_bits is None else str(one.ring_bits),
+            "-" if one.plan is None else one.plan[:12],
+            "-" if one.weights is None else one.weights[:12],
             f"{one.prepared:,}",
             f"{one.predicted:,}",
             "-" if one.leakage_log2 is None else f"{one.leakage_log2:.1f}",

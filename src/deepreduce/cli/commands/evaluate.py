@@ -175,15 +175,16 @@ def _in_the_clear(
     options: EvaluateOptions, client: Client, files: list[LabeledFile], report: Progress
 ) -> FileAnswers | None:
     """Return what the plan's integers answer. Raises `SettingError` for another plan than the server's."""
-    from ...plan import digest
-    from ..plan_folder import clear_answers, read_plan_folder
+    from ...plan import digest, read_folder
+    from ..clear import clear_answers
 
     if options.clear is None:
         return None
-    plan, weights, folder = read_plan_folder(options.clear)
+    read = read_folder(options.clear)
+    plan = read.plan
     if plan.ops != client.plan.ops or plan.ring != client.plan.ring:
         raise SettingError(
-            f"the plan in {folder} is {digest(plan)[:12]}, the server's is {client.plan_digest[:12]}",
+            f"the plan in {read.path} is {digest(plan)[:12]}, the server's is {client.plan_digest[:12]}",
             "give the folder that is served",
         )
     done = 0
@@ -195,5 +196,5 @@ def _in_the_clear(
 
     paths = [one.path for one in files]
     return answer_files(
-        paths, plan, lambda inputs: clear_answers(plan, weights, inputs), resize=options.resize, show=count
+        paths, plan, lambda inputs: clear_answers(plan, read.weights, inputs), resize=options.resize, show=count
     )

@@ -167,15 +167,16 @@ def _in_the_clear(
 ) -> tuple[FileAnswers, dict[str, Any]]:
     """Return the answers that the plan's integers give: those of a server, bit for bit."""
     from ...inference.client import image_files
-    from ...plan import digest
-    from ..plan_folder import clear_answers, read_plan_folder
+    from ...plan import digest, read_folder
+    from ..clear import clear_answers
 
-    plan, weights, _ = read_plan_folder(folder)
+    read = read_folder(folder)
+    plan = read.plan
     paths = image_files([Path(options.server or ""), *(options.images or [])])  # all positional arguments are images
     answers = answer_files(
         paths,
         plan,
-        lambda inputs: clear_answers(plan, weights, inputs),
+        lambda inputs: clear_answers(plan, read.weights, inputs),
         array=options.array,
         resize=options.resize,
         show=None if lines is None else lines.answer,

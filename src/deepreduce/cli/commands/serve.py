@@ -193,6 +193,7 @@ def _say_serving(server: Server, settings: ServeSettings, folder: Path, bound: i
     resources.emit(
         "serving",
         plan=resources.plan_digest,
+        weights=resources.weights_digest,
         address=address,
         store=None if store is None else str(store),
         tls="none" if settings.files is None else str(settings.files.certificate),
@@ -216,13 +217,12 @@ def _reload(server: Server, options: ServeOptions, settings: ServeSettings) -> N
 
 def _read_plan(path: Path, link: str | None) -> tuple[Plan, dict[str, Any], Path]:
     """Return plan, weights and folder; the plan laid out for ``link`` if there is one."""
+    from ...plan import read_folder
     from ...plan.cost import layout_rate, parse_link
-    from ..plan_folder import read_plan_folder
 
-    plan, weights, folder = read_plan_folder(path)
-    if link is not None:
-        plan = replace(plan, link_rate=layout_rate(parse_link(link)))
-    return plan, weights, folder
+    read = read_folder(path)
+    plan = read.plan if link is None else replace(read.plan, link_rate=layout_rate(parse_link(link)))
+    return plan, read.weights, path.parent if path.name == "plan.json" else path
 
 
 def _log_to_stderr(style: str) -> None:

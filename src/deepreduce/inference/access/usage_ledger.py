@@ -50,8 +50,10 @@ CREATE TABLE present (
   PRIMARY KEY (process, identity)
 );
 """
-COMPUTATIONS = (
-    "CREATE TABLE IF NOT EXISTS computations (computation TEXT PRIMARY KEY NOT NULL, ring_bits INTEGER NOT NULL)"
+LATER_TABLES = (  # which earlier versions did not have, and do not miss
+    "CREATE TABLE IF NOT EXISTS computations (computation TEXT PRIMARY KEY NOT NULL, ring_bits INTEGER NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS digests ("
+    "computation TEXT PRIMARY KEY NOT NULL, plan TEXT NOT NULL, weights TEXT NOT NULL)",
 )
 
 
@@ -78,7 +80,7 @@ class Booked:
 class Usage:
     """Usage of one computation by an identity (a digest of plan and weights), in images.
 
-    ``ring_bits``: of the plan; None where an earlier version counted.
+    ``ring_bits`` of the plan, the digests of ``plan`` and ``weights``: None where an earlier version counted.
     """
 
     identity: str
@@ -86,6 +88,8 @@ class Usage:
     prepared: int
     predicted: int
     ring_bits: int | None = None
+    plan: str | None = None
+    weights: str | None = None
 
     @property
     def leakage_log2(self) -> float | None:
@@ -156,17 +160,19 @@ class UsageLedger:
         with self._lock, self._errors():
             _check_prepared(self._connection, identity, quota, images)
 
-    def describe(self, computation: str, ring_bits: int) -> None:
-        """Note the ring of a computation, for `usage`."""
+    def describe(self, computation: str, ring_bits: int, plan: str, weights: str) -> None:
+        """Note the ring of a computation, and the digests of its plan and weights, for `usage`."""
         with self._transaction() as db:
             db.execute("INSERT OR REPLACE INTO computations VALUES (?, ?)", (computation, ring_bits))
+            db.execute("INSERT OR REPLACE INTO digests VALUES (?, ?, ?)", (computation, plan, weights))
 
     def usage(self) -> list[Usage]:
         """Return what was ever counted, by identity and computation."""
         with self._lock, self._errors():
             rows = self._connection.execute(
-                "SELECT identity, computation, prepared, predicted, ring_bits FROM counts "
-                "LEFT JOIN computations USING (computation) ORDER BY identity, computation"
+                "SELECT identity, computation, prepared, predicted, ring_bits, plan, weights FROM counts "
+                "LEFT JOIN computations USING (computation) LEFT JOIN digests USING (computation) "
+                "ORDER BY identity, computation"
             ).fetchall()
         return [Usage(*row) for row in rows]
 
@@ -290,13 +296,14 @@ class UsageLedger:
         with self._transaction() as db:
             found = tuple(db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version"))
             if found == (APPLICATION, FORMAT):
-                db.execute(COMPUTATIONS)  # which earlier versions did not have, and do not miss
+                for statement in LATER_TABLES:
+                    db.execute(statement)
                 return
             if any(found) or db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
                 raise StoreError(
                     f"{self._place} was made by another version, or is something else", "choose another folder"
                 )
-            for statement in (*SCHEMA.split(";"), COMPUTATIONS):
+            for statement in (*SCHEMA.split(";"), *LATER_TABLES):
                 db.execute(statement)
             db.execute(f"PRAGMA application_id={APPLICATION}")
             db.execute(f"PRAGMA user_version={FORMAT}")

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import SettingError
-from ...plan import Plan, check_weights, encode, predict, shapes, validate
+from ...plan import Plan, check_weights, encode, predict, shapes, validate, weights_digest
 from ...plan.execution.messages import Protocol
 from ...plan.execution.packing import bits_to_bytes
 from ..access.access import Access
@@ -83,6 +83,7 @@ class ServerResources:
         self.plan, self.settings, self.stopping, self._closed = plan, settings, False, False
         self.plan_bytes = encode(plan)
         self.plan_digest = hashlib.sha256(self.plan_bytes).hexdigest()
+        self.weights_digest = weights_digest(arrays)  # for the operator: clients are never told
         self._on_run, self._observers = on_run, tuple(observers)
         self._prepare_weights(arrays, fork_server)
         self._predict_sizes()
@@ -151,9 +152,10 @@ class ServerResources:
             plan=self.plan_digest,
         )
         try:
-            access.ledger.describe(self._computation, self.plan.ring.ring_bits)
+            access.ledger.describe(self._computation, self.plan.ring.ring_bits, self.plan_digest, self.weights_digest)
             own = sorted(chosen.quotas.own) or None
-            access.note("started", plan=self.plan_digest, by=access.means, own_quotas=own, **chosen.shown())
+            digests = {"plan": self.plan_digest, "weights": self.weights_digest}
+            access.note("started", **digests, by=access.means, own_quotas=own, **chosen.shown())
         except BaseException:
             access.close()
             raise
