@@ -90,7 +90,7 @@ def test_without_a_linear_op_keys_that_have_moved_on_are_renewed(monkeypatch):
 def test_what_a_client_sends_after_a_refusal_has_an_end(monkeypatch):
     each = predict(PLAN, "delphi").total.stored_bytes_server
     with serving(PLAN, WEIGHTS, max_prepared_bytes=each, timeout_s=TIMEOUT_S) as (server, port):
-        monkeypatch.setattr(server.resources, "offline_bytes", lambda program: 5000)
+        monkeypatch.setattr(server.resources.plans[""], "offline_bytes", lambda program: 5000)
         with connect(port) as first, connect(port) as second:
             first.prepare(1)
             with pytest.raises(PeerError, match="could not accept a message"):  # one upload is longer than that

@@ -178,7 +178,7 @@ def test_a_client_that_reads_nothing_does_not_hold_up_the_end():
     """The server waits for it as long as for any other, not until its own sending fails."""
     hello = b'{"version": 6, "protocol": "ot", "batch": 1, "token": null, ' + REST
     with serving(PLAN, WEIGHTS, timeout_s=20) as (party, port), socket.create_connection(("127.0.0.1", port)) as sock:
-        party.plan_bytes = bytes(1 << 26)  # more than any socket buffers
+        party.resources.plans[""].content = bytes(1 << 26)  # more than any socket buffers
         sock.sendall(HEADER.pack(Kind.HELLO, 0, 0, len(hello)) + hello)
         assert sock.recv(1)
         time.sleep(0.3)
@@ -283,8 +283,8 @@ def test_names_from_a_server_are_hexadecimal(monkeypatch, weighed, field, value)
     """They are shown, and kept in the store."""
     terms = ServerResources.terms
 
-    def lying(self, hello, identity):
-        found = terms(self, hello, identity)
+    def lying(self, hello, identity, served):
+        found = terms(self, hello, identity, served)
         return replace(found, answer=replace(found.answer, **{field: value}))
 
     monkeypatch.setattr(ServerResources, "terms", lying)

@@ -39,7 +39,7 @@ def children(pid):
 
 
 def nursery(server):
-    return server.resources._fork_server._child._process.pid
+    return server.resources.plans[""]._workers._child._process.pid
 
 
 def wait_until(true):
@@ -147,7 +147,7 @@ def test_a_worker_that_cannot_be_started_costs_nothing(worked, monkeypatch):
         for pid in children(nursery(server)):
             os.kill(pid, signal.SIGKILL)
         with monkeypatch.context() as patch:
-            patch.setattr(server.resources._fork_server, "worker", lambda protocol, batch: closed())
+            patch.setattr(server.resources.plans[""]._workers, "worker", lambda protocol, batch: closed())
             for _ in range(2):
                 with pytest.raises(BusyError):
                     client.prepare(1)
@@ -168,7 +168,7 @@ def test_a_nursery_that_dies_is_started_again(worked):
         client.prepare(1)
         before = nursery(server)
         os.kill(before, signal.SIGKILL)
-        server.resources._fork_server._child._process.wait()
+        server.resources.plans[""]._workers._child._process.wait()
         client.prepare(1)  # its worker goes on
         with connect(port) as another:
             another.prepare(1)

@@ -159,7 +159,7 @@ def run_server(pipe: Connection, start: ServerStart) -> ServerReport:
         expected = pipe.recv()
         with arrived:
             arrived.wait_for(lambda: len(runs) >= expected, END_S)
-        return ServerReport(server.resources.setup_s, runs, peak_rss_bytes())
+        return ServerReport(server.resources.plans[""].setup_s, runs, peak_rss_bytes())
 
 
 def run_client(pipe: Connection, start: ClientStart) -> ClientReport:

@@ -62,9 +62,10 @@ def test_a_session_of_a_closed_server_gets_no_preparation_here():
     """Its workers are gone; it must not fall back to weights that this process does not have."""
     plan = plan_of(conv("c", "input", 2))
     server = Server(plan, random_weights(plan, np.random.default_rng(0)), ServerSettings(workers=1, insecure=True))
+    served = server.resources.plans[""]
     server.close()
     with pytest.raises(WorkerError):
-        server.resources.offline(compile_plan(plan, "delphi", 1), None)
+        served.offline(compile_plan(plan, "delphi", 1), None, None)
     server.close()  # again: nothing happens
 
 

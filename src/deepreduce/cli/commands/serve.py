@@ -190,15 +190,16 @@ def _say_notices(server: Server, options: ServeOptions, settings: ServeSettings)
 def _say_serving(server: Server, settings: ServeSettings, folder: Path, bound: int) -> None:
     address = shown_address(settings.host, bound)
     resources, store = server.resources, settings.server.store
+    served = resources.plans[""]
     resources.emit(
         "serving",
-        plan=resources.plan_digest,
-        weights=resources.weights_digest,
+        plan=served.digest,
+        weights=served.weights_digest,
         address=address,
         store=None if store is None else str(store),
         tls="none" if settings.files is None else str(settings.files.certificate),
     )
-    typer.echo(f"serving {folder} {resources.plan_digest} on {address}")
+    typer.echo(f"serving {folder} {served.digest} on {address}")
     sys.stdout.flush()
 
 

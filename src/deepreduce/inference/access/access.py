@@ -34,7 +34,7 @@ Held = Callable[[str], tuple[int, int]]  # batches and bytes in the store, of an
 
 class Access:
     """``token``: one text for everybody; ``tokens``: a file of names. ``certificates``: clients must show one, which
-    the TLS handshake has verified. ``computation``: what is served, for the ledger; ``plan``: its digest, for the log.
+    the TLS handshake has verified.
     """
 
     def __init__(
@@ -47,13 +47,10 @@ class Access:
         ledger: UsageLedger,
         held: Held,
         audit: AuditLog | None,
-        computation: str,
-        plan: str,
     ) -> None:
         self.quotas, self.tokens = quotas, tokens
         self._token, self._certificates = token, certificates
         self.ledger, self.held, self._audit = ledger, held, audit
-        self.computation, self.plan = computation, plan
         self.guard = threading.RLock()
         self._sessions: dict[str, list[AdmittedSession]] = {}
 
@@ -67,11 +64,13 @@ class Access:
         """Whether every client that can connect is admitted."""
         return self._token is None and self.tokens is None and not self._certificates
 
-    def admit(self, hello: ClientHello, certificate: str | None, address: str, session: int) -> AdmittedSession:
-        """Lets a client in. Raises `RefusedError`, whatever is wrong with its credentials; `QuotaError`."""
-        identity = self._identity(hello.token, certificate)
-        admitted = AdmittedSession(self, identity, address, session)
-        self.note("authentication", **admitted.names, result="accepted", by=self.means, plan=self.plan)
+    def admit(self, identity: str, address: str, session: int, plan: str | None, computation: str) -> AdmittedSession:
+        """Lets a client in that was identified. Raises `QuotaError`.
+
+        ``computation``: what is served to it, for the ledger; ``plan``: its digest, for the log.
+        """
+        admitted = AdmittedSession(self, identity, address, session, plan, computation)
+        self.note("authentication", **admitted.names, result="accepted", by=self.means, plan=plan)
         with self.guard:
             sessions = self._sessions.setdefault(identity, [])
             sessions.append(admitted)
@@ -86,7 +85,7 @@ class Access:
 
     def refused(self, address: str, session: int, why: str) -> None:
         """Tells the audit log of a client that was not let in."""
-        self.note_only("authentication", **whence(address, session), result="refused", why=why, plan=self.plan)
+        self.note_only("authentication", **whence(address, session), result="refused", why=why)
 
     def note(self, event: str, **fields: Any) -> None:
         """A line in the audit log, if there is one. Raises `StoreError`; then what it is about must not happen."""
@@ -125,11 +124,12 @@ class Access:
         if self._audit is not None:
             self._audit.close()
 
-    # --- for admitted sessions
-    # -----------------------------------------------------------------------------------------
+    def identify(self, hello: ClientHello, certificate: str | None) -> str:
+        """Return whose session it is. Raises `RefusedError`, whatever is wrong with the client's credentials.
 
-    def _identity(self, token: str | None, certificate: str | None) -> str:
-        """Raises `RefusedError`. The texts are for the operator; clients get one code for all of them."""
+        The texts are for the operator; clients get one code for all of them.
+        """
+        token = hello.token
         self.refresh()
         if self._certificates and certificate is None:
             raise RefusedError("the client's certificate names nobody")
@@ -145,6 +145,8 @@ class Access:
         if named is not None and certificate is not None and named != certificate:
             raise RefusedError("the client's token is another identity's than its certificate")
         return certificate or named or ANONYMOUS
+
+    # --- for admitted sessions ----------------------------------------------------------------------------------------
 
     @property
     def means(self) -> str:
@@ -171,8 +173,11 @@ class AdmittedSession:
     ``batches``, ``size``: in memory, and being prepared; what is in the store is counted there.
     """
 
-    def __init__(self, access: Access, identity: str, address: str, session: int) -> None:
+    def __init__(
+        self, access: Access, identity: str, address: str, session: int, plan: str | None, computation: str
+    ) -> None:
         self.identity, self.batches, self.size = identity, 0, 0
+        self._plan, self._computation = plan, computation
         self.names: dict[str, Any] = {"identity": identity, **whence(address, session)}
         self._access = access
         self._predicted = self._prepared = 0
@@ -204,7 +209,7 @@ class AdmittedSession:
         if self._booked is None:
             self._booked_at = time.monotonic()
             with self.refusals("predictions"):
-                self._booked = self._access.ledger.predict(self.identity, self.quota, self._access.computation, images)
+                self._booked = self._access.ledger.predict(self.identity, self.quota, self._computation, images)
 
     def give_back(self) -> None:
         """Give back a booking whose prediction does not begin."""
@@ -218,14 +223,14 @@ class AdmittedSession:
             self.book(images)
         self._booked = None
         self._predicted += images
-        self._access.note("prediction", **self.names, plan=self._access.plan, images=images, up_bytes=up_bytes)
+        self._access.note("prediction", **self.names, plan=self._plan, images=images, up_bytes=up_bytes)
 
     def preparing(self, images: int, size: int) -> None:
         """Counts the images of a preparation, whatever becomes of it. Raises `QuotaError`."""
         with self.refusals("preparations"):
-            self._access.ledger.prepare(self.identity, self.quota, self._access.computation, images)
+            self._access.ledger.prepare(self.identity, self.quota, self._computation, images)
         self._prepared += images
-        self._access.note("preparation", **self.names, plan=self._access.plan, images=images, bytes=size)
+        self._access.note("preparation", **self.names, plan=self._plan, images=images, bytes=size)
 
     def hold(self, batches: int, size: int) -> None:
         """Record the batches held in memory or being prepared, and their size. Raises `QuotaError` above the quota."""

@@ -1,55 +1,47 @@
-"""Resources that the sessions of one server share: plan, weights, limits, workers, store and access."""
+"""Resources that the sessions of one server share: plans, limits, places, store and access."""
 
 from __future__ import annotations
 
-import functools
 import hashlib
-import os
-import time
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from math import prod
-from threading import Lock
-from typing import Any, get_args
+from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import SettingError
-from ...plan import Plan, check_weights, encode, predict, shapes, validate, weights_digest
-from ...plan.execution.messages import Protocol
-from ...plan.execution.packing import bits_to_bytes
+from ...plan import Plan
 from ..access.access import Access
 from ..access.audit_log import AuditLog
 from ..access.tokens import TokenFile
 from ..access.usage_ledger import UsageLedger
 from ..identity import peer_of, peers_of
-from ..protocol.linear import OfflineLinear, computation, offline_linears, online_linears
-from ..protocol.program import Program, compile_plan
-from ..protocol.server_offline import LocalOffline, Offline
+from ..protocol.program import Program
+from ..protocol.server_offline import Offline
 from ..store import Purpose, ServerStore
 from ..store.encrypted_file import expected_bytes
 from ..store.store import STATE
 from ..transport.channel import Channel
-from ..transport.handshake import MAX_BATCH, VERSION, ClientHello, LimitError, ServerHello
+from ..transport.handshake import VERSION, ClientHello, LimitError, ServerHello
 from ..transport.meter import Run
 from .admission import QUEUE_S, AdmissionQueue
 from .events import EventObserver, Name, emit
 from .limits import MemoryBudget, RateLimit
 from .material_pool import ServerMemoryPool, ServerPool, ServerStoredPool
+from .served_plan import ServedPlan, Workers
 from .settings import ServerSettings
 from .workers.fork_server import ForkServer, ForkServerClient
-from .workers.remote import RemoteOffline
 
 BEGUN = 8  # admitted preparations per compute worker
-FRAME_LIMIT = 1 << 32  # bytes that a frame's header can announce
 
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """Terms of one session: the program that its client asked for, where its material is kept, and how much."""
+    """Terms of one session: its plan, the program that its client asked for, where its material is kept, how much."""
 
+    served: ServedPlan
     program: Program
     pool: ServerPool
     most_prepared: int
@@ -59,7 +51,7 @@ class Terms:
 
 
 class ServerResources:
-    """The resources of one server, shared by its sessions' threads.
+    """The resources of one server, shared by its sessions' threads. ``plans``: what is served now, by its names.
 
     ``stopping``: the server accepts no more requests. Raises `PlanError` when the weights do not fit the plan or the
     homomorphic parameters, `SettingError`, `StoreError`.
@@ -67,67 +59,85 @@ class ServerResources:
 
     def __init__(
         self,
+        name: str,
         plan: Plan,
         weights: Mapping[str, NDArray[Any]],
         settings: ServerSettings,
-        fork_server: ForkServer | ForkServerClient | None,
+        fork_server: ForkServerClient | None,
         store_lock: int | None,
         on_run: Callable[[Run], None] | None,
         observers: Sequence[EventObserver],
     ) -> None:
-        if not isinstance(plan, Plan):
-            raise SettingError(f"the plan is a {type(plan).__name__}", "read it with deepreduce.plan.read_plan")
-        validate(plan)
-        arrays = {name: np.asarray(value) for name, value in weights.items()}
-        check_weights(plan, arrays)
-        self.plan, self.settings, self.stopping, self._closed = plan, settings, False, False
-        self.plan_bytes = encode(plan)
-        self.plan_digest = hashlib.sha256(self.plan_bytes).hexdigest()
-        self.weights_digest = weights_digest(arrays)  # for the operator: clients are never told
+        self.settings, self.stopping, self._closed = settings, False, False
+        self._fork_server = fork_server
         self._on_run, self._observers = on_run, tuple(observers)
-        self._prepare_weights(arrays, fork_server)
-        self._predict_sizes()
-        # Material is for these weights: under others the same shares would give another answer, and more than that.
-        self._computation = computation(self.plan_digest, arrays)
+        self._loading, self._guard = threading.Lock(), threading.Lock()
+        self._held = 0
+        self._memory, self._rate = MemoryBudget(settings.max_prepared_bytes), RateLimit(settings.rate)
+        self._slots = AdmissionQueue(
+            settings.workers * BEGUN or settings.max_sessions, settings.workers or settings.max_sessions
+        )
+        self.plans: dict[str, ServedPlan] = {}
         self.store: ServerStore | None = None
+        first = self._made(name, plan, weights)
+        self.plans[name] = first
         try:
             self.store = self._open_store(store_lock)
-            self._identity = os.urandom(16).hex() if self.store is None else self.store.identity(self._computation)
-            self.access = self._open_access()
+            self.access = self._open_access(first)
         except BaseException:
             self.close()
             raise
 
-    def _prepare_weights(
-        self, arrays: dict[str, NDArray[Any]], fork_server: ForkServer | ForkServerClient | None
-    ) -> None:
-        started = time.perf_counter()
-        threads, workers = self.settings.threads, self.settings.workers
-        self.linears = online_linears(self.plan, arrays)
-        self._fork_server = fork_server
-        self._offline_linears: dict[str, OfflineLinear] = {}
-        if workers and fork_server is None:
-            self._fork_server = ForkServer(self.plan, arrays, threads, self.settings.weight_bytes)
-        elif not workers:
-            from ..protocol.base_ot import check_supported  # libsodium is for those who prepare
+    def load(self, name: str, plan: Plan, weights: Mapping[str, NDArray[Any]]) -> bool:
+        """Serve a plan under a name, to sessions that begin from now on; those of the version before go on with it.
 
-            check_supported()
-            self._offline_linears = offline_linears(self.plan, arrays, threads, self.settings.weight_bytes)
-        self._slots = AdmissionQueue(
-            workers * BEGUN or self.settings.max_sessions, workers or self.settings.max_sessions
-        )
-        self.setup_s = time.perf_counter() - started
+        Returns False if that is what is served already. Raises what the constructor raises; then nothing changes.
+        """
+        with self._loading:
+            former = self.plans.get(name)
+            if former is not None and isinstance(plan, Plan) and former.is_version(plan, weights):
+                return False
+            served = self._made(name, plan, weights)
+            try:
+                self._check_open()
+                self._describe(served)
+                self.access.note(
+                    "configuration", what="plan", name=name, plan=served.digest, weights=served.weights_digest
+                )
+                with self._guard:
+                    self._check_open()
+                    self.plans = {**self.plans, name: served}
+            except BaseException:
+                served.close()
+                raise
+            if former is not None:
+                former.retire()
+            return True
 
-    def _predict_sizes(self) -> None:
-        """Predict what one image costs; a batch takes as many times that. A hello must not set off this work."""
-        plan = self.plan
-        predicted = {name: predict(plan, name, 1).total for name in get_args(Protocol)}
-        self._stored = {name: total.stored_bytes_server for name, total in predicted.items()}
-        self._offline_up = {name: total.offline.up_bytes for name, total in predicted.items()}
-        self._largest = max(prod(plan.input_shape), prod(shapes(plan)[plan.output]))
-        self._compiled = functools.lru_cache(8)(lambda protocol, batch: compile_plan(plan, protocol, batch))
-        self._memory, self._rate = MemoryBudget(self.settings.max_prepared_bytes), RateLimit(self.settings.rate)
-        self._held, self._guard = 0, Lock()
+    def acquire(self, name: str) -> ServedPlan | None:
+        """Return the plan of that name for one session, which must release it; None: there is none."""
+        while (served := self.plans.get(name)) is not None:
+            if served.acquire():
+                return served
+            if self._closed:
+                return None
+        return None
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise SettingError("the server is closed", "make another one")
+
+    def _made(self, name: str, plan: Plan, weights: Mapping[str, NDArray[Any]]) -> ServedPlan:
+        chosen = self.settings
+        others = sum(served.held_bytes for served in self.plans.values() if served.name != name)
+        most = chosen.weight_bytes if chosen.max_weight_bytes < 0 else max(0, chosen.max_weight_bytes - others)
+        workers_of = self._workers_of if chosen.workers else None
+        return ServedPlan(name, plan, weights, threads=chosen.threads, weight_bytes=most, workers_of=workers_of)
+
+    def _workers_of(self, served: ServedPlan, weights: Mapping[str, NDArray[Any]]) -> Workers:
+        if self._fork_server is not None:
+            return self._fork_server
+        return ForkServer(served.plan, weights, self.settings.threads, served.weight_bytes)
 
     def _open_store(self, lock: int | None) -> ServerStore | None:
         chosen = self.settings
@@ -136,7 +146,7 @@ class ServerResources:
         most, each = chosen.max_stored_bytes, chosen.max_client_bytes
         return ServerStore(chosen.store, most, each, key=chosen.store_key, lock=lock)
 
-    def _open_access(self) -> Access:
+    def _open_access(self, first: ServedPlan) -> Access:
         chosen, state = self.settings, self.settings.state
         if state is None and self.store is not None:
             state = self.store.folder / STATE
@@ -148,18 +158,21 @@ class ServerResources:
             ledger=UsageLedger(state),
             held=self._held_by,
             audit=None if chosen.audit is None else AuditLog(chosen.audit),
-            computation=self._computation,
-            plan=self.plan_digest,
         )
         try:
-            access.ledger.describe(self._computation, self.plan.ring.ring_bits, self.plan_digest, self.weights_digest)
+            self._describe(first, access.ledger)
             own = sorted(chosen.quotas.own) or None
-            digests = {"plan": self.plan_digest, "weights": self.weights_digest}
+            digests = {"plan": first.digest, "weights": first.weights_digest}
             access.note("started", **digests, by=access.means, own_quotas=own, **chosen.shown())
         except BaseException:
             access.close()
             raise
         return access
+
+    def _describe(self, served: ServedPlan, ledger: UsageLedger | None = None) -> None:
+        (ledger or self.access.ledger).describe(
+            served.computation, served.plan.ring.ring_bits, served.digest, served.weights_digest
+        )
 
     @property
     def threads(self) -> int:
@@ -167,17 +180,17 @@ class ServerResources:
         return self.settings.threads
 
     def close(self) -> None:
-        """Close the store and the process that forks workers; `access` is closed by its owner, after its last note."""
-        first = not self._closed
-        self.stopping = self._closed = True
+        """Close the store and what forks workers; `access` is closed by its owner, after its last note."""
+        with self._guard:
+            self.stopping = self._closed = True
         if self.store is not None:
             self.store.close()
-        if first and self._fork_server is not None:  # it stays known: a late session gets its error, not our threads
-            self._fork_server.close()
+        for served in self.plans.values():
+            served.close()
 
-    def terms(self, hello: ClientHello, identity: str) -> Terms:
+    def terms(self, hello: ClientHello, identity: str, served: ServedPlan) -> Terms:
         """Return what a client that was let in gets. Raises `LimitError` when it asks for too much."""
-        each = self._each(hello)
+        each = served.each(hello.protocol, hello.batch)
         if each is None:
             raise LimitError(f"the client asked for protocol {hello.protocol!r:.20} and batches of {hello.batch}")
         keeps = self.store is not None and hello.keeps
@@ -189,15 +202,18 @@ class ServerResources:
         most = min(most, self.settings.max_prepared_bytes // each if not keeps else 1 << 20)
         if most < 1 or each > self.settings.max_prepared_bytes:
             raise LimitError(f"one preparation of {each} bytes is more than a limit")
-        program: Program = self._compiled(hello.protocol, hello.batch)
+        program = served.program(hello.protocol, hello.batch)
         client = hashlib.sha256(b"deepreduce client" + bytes.fromhex(hello.identity)).hexdigest()
         pool: ServerPool = ServerMemoryPool()
+        store = served.identity
+        if self.store is not None:
+            store = self.store.identity(served.computation)
         if self.store is not None and keeps:
-            purpose = Purpose(peer_of(identity, client), self._computation, hello.protocol, hello.batch)
+            purpose = Purpose(peer_of(identity, client), served.computation, hello.protocol, hello.batch)
             pool = ServerStoredPool(self.store, purpose, program, self.threads)
         metered = self.access.quotas.of(identity).metered
-        answer = ServerHello(VERSION, self.plan_digest, self.plan.parameter_set, most, self._identity, keeps, metered)
-        return Terms(program, pool, most, answer, client[:12], each)
+        answer = ServerHello(VERSION, served.digest, served.plan.parameter_set, most, store, keeps, metered)
+        return Terms(served, program, pool, most, answer, client[:12], each)
 
     def admits(self, address: str) -> bool:
         """Book one more session or preparation of an address; return whether its rate allows it."""
@@ -212,13 +228,12 @@ class ServerResources:
         if not self.admits(address):
             raise LimitError("the client's address prepares too often")
 
-    def book(self, program: Program, count: int) -> None:
+    def book(self, each: int, count: int) -> None:
         """Books the memory of so many preparations, or gives it back (< 0). Raises `BusyError` when there is none."""
-        size = count * max(1, self._stored[program.protocol] * program.batch)
-        if size > 0:
-            self._memory.book(size)
+        if count > 0:
+            self._memory.book(count * each)
         else:
-            self._memory.release(-size)
+            self._memory.release(-count * each)
         with self._guard:
             self._held += count
 
@@ -226,16 +241,9 @@ class ServerResources:
         """Return a place for one more preparation. Raises `BusyError` when there is none for long."""
         return self._slots.place(min(QUEUE_S, self.settings.timeout_s / 2))
 
-    def offline(self, program: Program, channel: Channel) -> Offline:
+    def offline(self, terms: Terms, channel: Channel) -> Offline:
         """Return what a session prepares with. Raises `WorkerError`."""
-        if self._fork_server is None:
-            return LocalOffline(program, self._offline_linears, channel, self.threads)
-        worker = self._fork_server.worker(program.protocol, program.batch)
-        return RemoteOffline(program, channel, worker, self.threads, self._slots.computing)
-
-    def offline_bytes(self, program: Program) -> int:
-        """Return the least number of bytes that a client sends for one preparation."""
-        return program.batch * self._offline_up[program.protocol] + (1 << 20)
+        return terms.served.offline(terms.program, channel, self._slots.computing)
 
     def ready(self) -> int:
         """Preparations in memory and in the store."""
@@ -257,11 +265,3 @@ class ServerResources:
     def _held_by(self, identity: str) -> tuple[int, int]:
         """Batches in the store, and their bytes."""
         return (0, 0) if self.store is None or self._closed else self.store.held(*peers_of(identity))
-
-    def _each(self, hello: ClientHello) -> int | None:
-        """Bytes of one preparation, predicted; None: no such thing."""
-        if not 1 <= hello.batch <= MAX_BATCH or hello.protocol not in self._stored:
-            return None
-        if bits_to_bytes(hello.batch * self._largest * self.plan.ring.ring_bits) + (1 << 10) > FRAME_LIMIT:
-            return None
-        return max(1, self._stored[hello.protocol] * hello.batch)

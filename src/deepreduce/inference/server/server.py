@@ -30,7 +30,7 @@ from .limits import RETRY_S
 from .resources import ServerResources
 from .session import Place, Session
 from .settings import ServerSettings
-from .workers.fork_server import ForkServer, ForkServerClient
+from .workers.fork_server import ForkServerClient
 
 BACKLOG = 256  # connections that wait to be accepted
 SHARED_S = 0.25  # between looks whether to stop, where accepting cannot be interrupted
@@ -59,7 +59,8 @@ class Server:
         weights: Mapping[str, NDArray[Any]],
         settings: ServerSettings | None = None,
         *,
-        fork_server: ForkServer | ForkServerClient | None = None,
+        name: str = "",
+        fork_server: ForkServerClient | None = None,
         store_lock: int | None = None,
         on_run: Callable[[Run], None] | None = None,
         observers: Sequence[EventObserver] = (),
@@ -69,7 +70,7 @@ class Server:
             raise SettingError(
                 f"the settings are a {type(settings).__name__}", "Server(plan, weights, ServerSettings(token=...))"
             )
-        self.resources = ServerResources(plan, weights, self.settings, fork_server, store_lock, on_run, observers)
+        self.resources = ServerResources(name, plan, weights, self.settings, fork_server, store_lock, on_run, observers)
         self.closed = self._shared = False
         self._count = self._leaving = 0
         self._listener: socket.socket | None = None
@@ -78,6 +79,15 @@ class Server:
         self._greeting: dict[socket.socket, str] = {}  # addresses of those not let in yet, the oldest first
         self._entered: set[socket.socket] = set()  # those that were let in
         self._guard = threading.Lock()
+
+    def load(self, name: str, plan: Plan, weights: Mapping[str, NDArray[Any]]) -> bool:
+        """Serve one plan more, or a new version of the one with that name; returns False if that is served already.
+
+        New sessions get it; those that are open finish with the version that they have, which is freed with the last of
+        them. What clients had prepared for the former version is not used any more. Raises what the constructor raises;
+        then nothing changes.
+        """
+        return self.resources.load(name, plan, weights)
 
     def listen(self, host: str = "127.0.0.1", port: int = 0) -> int:
         """Opens the port (0: any free one) and returns its number. Raises `SettingError`."""
@@ -155,7 +165,7 @@ class Server:
             time.sleep(0.005)
         self.resources.close()
         if first:
-            self.resources.access.note_only("stopped", plan=self.resources.plan_digest)
+            self.resources.access.note_only("stopped")
             self.resources.emit("stopped", audit=self.resources.access.audit_head)
         self.resources.access.close()
 

@@ -31,12 +31,13 @@ from ..protocol.server_online import predict_online
 from ..transport.channel import Channel
 from ..transport.errors import BusyError, PeerError, SilenceError
 from ..transport.frames import HEADER, Kind, Reason
-from ..transport.handshake import LimitError, RefusedError, VersionError, greet_client, read_hello
+from ..transport.handshake import ClientHello, LimitError, RefusedError, VersionError, greet_client, read_hello
 from ..transport.meter import Phase
 from ..transport.probe import MAX_PROBES, PROBE, answer_probe
 from .events import Name
 from .material_pool import BatchError, ServerPool
 from .resources import ServerResources, Terms
+from .served_plan import ServedPlan
 from .workers.remote import WorkerError
 
 log = logging.getLogger("deepreduce.server")
@@ -76,6 +77,7 @@ class Session:
         self._certificate = certificate  # whom the client's certificate names
         self._place = place
         self._admission: AdmittedSession | None = None
+        self._served: ServedPlan | None = None
         self._terms: Terms | None = None
         self._offline: Offline | None = None  # from the set-up on
         self._booked = 0
@@ -89,12 +91,9 @@ class Session:
         """Serves until the client leaves or something is wrong; never raises."""
         try:
             hello = read_hello(self._channel)
-            access = self._resources.access
-            self._admission = admitted = access.admit(hello, self._certificate, self._address, self._number)
-            if self._place is not None:
-                self._place.enter()
-            self._terms = terms = self._resources.terms(hello, admitted.identity)
-            greet_client(self._channel, hello, terms.answer, self._resources.plan_bytes)
+            admitted, served = self._admit(hello)
+            self._terms = terms = self._resources.terms(hello, admitted.identity, served)
+            greet_client(self._channel, hello, terms.answer, served.content)
             self._opened = True
             self._emit("opened", protocol=hello.protocol, batch=hello.batch, stored=terms.pool.stored)
             while self._serve_one(terms):
@@ -121,14 +120,29 @@ class Session:
                 self._reserved.wipe()
             if self._terms is not None:
                 self._terms.pool.clear()
-                self._resources.book(self._terms.program, -self._booked)  # what was admitted ends with it
+                self._resources.book(self._terms.each, -self._booked)  # what was admitted ends with it
             if self._admission is not None:
                 self._admission.leave()
             if self._opened:
                 self._emit("closed")
+            self._release()
             if self._place is not None:
                 self._place.leave()  # before the client sees the end, since it may come again at once
             self._channel.close()
+
+    def _admit(self, hello: ClientHello) -> tuple[AdmittedSession, ServedPlan]:
+        """Let a client in, with a place and the plan that it asked for."""
+        resources, access = self._resources, self._resources.access
+        identity = access.identify(hello, self._certificate)  # before anything that depends on what is served
+        self._served = served = resources.acquire("")
+        if served is None:
+            raise SessionError("the server is closed")
+        self._admission = admitted = access.admit(
+            identity, self._address, self._number, served.digest, served.computation
+        )
+        if self._place is not None:
+            self._place.enter()
+        return admitted, served
 
     def dismiss(self) -> bool:
         """Tell an idle client that the server stops, from another thread. Returns False during a request."""
@@ -233,21 +247,20 @@ class Session:
             self._admitted().predicting(program.batch, len(content))
             operand = unpack(content, count, bits).reshape(program.batch, *program.plan.input_shape)
             run = predict_online(
-                self._channel, program, material, operand, self._resources.linears, self._resources.threads
+                self._channel, program, material, operand, terms.served.linears, self._resources.threads
             )
         finally:
             material.wipe()
         run.online.seconds = time.perf_counter() - started
         run.online.ops[INPUT].received_bytes += HEADER.size + len(content)
-        self._book(program, terms.pool.count_in_memory())
+        self._book(terms, terms.pool.count_in_memory())
         self._cost("predicted", program, run.online)
         self._resources.on_run(run)
 
-    def _book(self, program: Program, count: int) -> None:
+    def _book(self, terms: Terms, count: int) -> None:
         """Memory for what the session holds. Raises `BusyError`, `QuotaError`."""
-        if self._admission is not None and self._terms is not None:
-            self._admission.hold(count, count * self._terms.each)
-        self._resources.book(program, count - self._booked)
+        self._admitted().hold(count, count * terms.each)
+        self._resources.book(terms.each, count - self._booked)
         self._booked = count
 
     def _cost(self, name: Name, program: Program, phase: Phase) -> None:
@@ -264,34 +277,34 @@ class Session:
     def _serve_setup(self, terms: Terms, content: Bytes) -> None:
         try:
             with self._resources.place():
-                self._offline = self._resources.offline(terms.program, self._channel)
+                self._offline = self._resources.offline(terms, self._channel)
                 self._offline.set_up(content)
         except BusyError as error:
-            self._busy(error.retry_s, terms.program, renew=False)
+            self._busy(error.retry_s, terms, renew=False)
         except WorkerError as error:
             self._refused(error, "worker")
-            self._busy(1, terms.program, renew=True)
+            self._busy(1, terms, renew=True)
 
     def _serve_prepare(self, terms: Terms, offline: Offline, batch_id: bytes) -> None:
         program, pool = terms.program, terms.pool
         if pool.is_in_memory(batch_id) or pool.count_in_memory() >= terms.most_prepared:
             raise LimitError(f"the client asked for more than {terms.most_prepared} preparations, or for one twice")
         try:
-            self._book(program, self._booked + 1)
+            self._book(terms, self._booked + 1)
             with self._resources.place():
                 self._resources.admit(self._address)
                 self._admitted().preparing(program.batch, terms.each)  # counted before the first answer
                 phase = self._prepare(offline, pool, batch_id)
         except BusyError as error:
             # Without a linear op the client does not wait for an answer before it uses its keys.
-            self._busy(error.retry_s, program, renew=not program.waves)
+            self._busy(error.retry_s, terms, renew=not program.waves)
         except WorkerError as error:  # the session has other batches, and can get another worker
             self._refused(error, "worker")
-            self._busy(1, program, renew=True)
+            self._busy(1, terms, renew=True)
         else:
             phase.ops[INPUT].received_bytes += HEADER.size + len(batch_id)  # what began it
             self._cost("prepared", program, phase)
-        self._book(program, pool.count_in_memory())
+        self._book(terms, pool.count_in_memory())
 
     def _prepare(self, offline: Offline, pool: ServerPool, batch_id: bytes) -> Phase:
         channel, phase = self._channel, Phase()
@@ -309,16 +322,22 @@ class Session:
             channel.send(Kind.CLAIM, batch_id, transcript, op=OUTPUT)
         return phase
 
-    def _busy(self, retry_s: int, program: Program, *, renew: bool) -> None:
+    def _busy(self, retry_s: int, terms: Terms, *, renew: bool) -> None:
         """The request is not served; the session goes on with what it has."""
         self._emit("refused", reason="busy", retry_s=retry_s)
         if renew:
             self._close_offline()
-        self._channel.refuse(retry_s, renew, self._resources.offline_bytes(program))
+        self._channel.refuse(retry_s, renew, terms.served.offline_bytes(terms.program))
 
     def _admitted(self) -> AdmittedSession:
         assert self._admission is not None  # nothing is served before
         return self._admission
+
+    def _release(self) -> None:
+        """Let go of the plan: the last session of a version that is not served any more frees it."""
+        served, self._served, self._terms = self._served, None, None
+        if served is not None:
+            served.release()
 
     def _close_offline(self) -> None:
         if self._offline is not None:
