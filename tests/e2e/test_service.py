@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -39,6 +40,7 @@ from deepreduce.plan import (
     write_weights,
 )
 from deepreduce.units import show_bytes
+from deepreduce.version import __version__
 from plan_samples import conv, plan_of, random_weights
 
 CLASSES = ("cat", "dog [bold]", "eel")
@@ -156,6 +158,9 @@ def test_prepared_then_restarted_then_predicted(folder):
         assert "2 predictions still prepared" in shown.stderr
         page = re.search(r"metrics=(\S+)", (folder / "log").read_text())[1]
         check_page(urllib.request.urlopen(page, timeout=5).read().decode())
+        for path in ("healthz", "readyz"):
+            with urllib.request.urlopen(page.replace("metrics", path), timeout=5) as answer:
+                assert answer.read() == b"ok\n"
 
 
 def check_page(text):
@@ -166,8 +171,11 @@ def check_page(text):
         for family in text_string_to_metric_families(text)
         for sample in family.samples
     }
-    assert samples[("deepreduce_predictions_total",)] == samples[("deepreduce_images_total",)] == 4
-    assert samples[("deepreduce_preparations_total",)] == samples[("deepreduce_preparations_ready",)] == 2
+    assert samples[("deepreduce_predictions_total", "")] == 4
+    assert samples[("deepreduce_preparations_total", "")] == samples[("deepreduce_preparations_ready",)] == 2
+    assert samples[("process_resident_memory_bytes",)] > 1 << 20 and samples[("process_open_fds",)] > 3
+    info = ("deepreduce_build_info", *sorted(["", __version__, digest(PLAN), weights_digest(WEIGHTS)]))
+    assert samples[info] == 1
     assert samples[("deepreduce_seconds_count", "online")] == 4
     assert samples[("deepreduce_store_bytes",)] > 1000
     assert samples[("deepreduce_bytes_total", "down", "online")] > 1000
@@ -540,6 +548,23 @@ def test_a_signal_during_a_prediction_lets_it_finish(folder):
         assert process.wait(10) == 0
         with pytest.raises(SessionError, match=r"shut down|closed|broke"):
             idle.prepare(1)
+
+
+def test_a_server_that_drains_is_alive_and_not_ready(folder):
+    with served(folder, "--metrics", "127.0.0.1:0") as (process, port):
+        page = re.search(r"metrics=(\S+)", (folder / "log").read_text())[1]
+
+        def stop():
+            process.send_signal(signal.SIGTERM)
+            time.sleep(0.5)
+            assert urllib.request.urlopen(page.replace("metrics", "healthz"), timeout=5).status == 200
+            with pytest.raises(urllib.error.HTTPError) as refused:
+                urllib.request.urlopen(page.replace("metrics", "readyz"), timeout=5)
+            assert (refused.value.code, refused.value.read()) == (503, b"the server is being shut down\n")
+            return True
+
+        assert np.array_equal(asking(folder, port, stop), logits(PIXELS[0]))
+        assert process.wait(10) == 0
 
 
 def test_a_second_signal_ends_at_once(folder):

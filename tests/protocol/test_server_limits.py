@@ -72,7 +72,7 @@ def test_events_and_counters_of_a_session(tmp_path, caplog):
         server,
         port,
     ):
-        counters.follow(server.resources.ready, server.resources.stored_bytes)
+        counters.follow(server.resources)
         with pytest.raises(SessionError):
             connect(port, token="wrong")
         with connect(port, token="open sesame", store=tmp_path / "c") as client:

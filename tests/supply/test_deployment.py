@@ -64,7 +64,7 @@ def test_the_service_starts_the_server_with_options_that_there_are():
 def test_the_container_starts_the_server_with_options_that_there_are():
     options = parsed(container_command())
     assert options["tls_key"] and options["token_file"] and not options["insecure"]
-    health = re.search(r"http://([^/]+)/metrics", (PACKAGING / "Containerfile").read_text())[1]
+    health = re.search(r"http://([^/]+)/healthz", (PACKAGING / "Containerfile").read_text())[1]
     assert options["metrics"] == health
 
 

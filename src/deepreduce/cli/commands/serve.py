@@ -52,7 +52,7 @@ from ..units import shown_address
 
 if TYPE_CHECKING:
     from ...inference import Server
-    from ...inference.server import Inherited, Metrics
+    from ...inference.server import Inherited
     from ...plan import Plan
 
 log_warnings = logging.getLogger("deepreduce.server")
@@ -114,11 +114,11 @@ def _serve(options: ServeOptions) -> None:
 
         return supervise(plan, weights, settings, options.processes, options.grace, stop)
     with ExitStack() as stack:
-        counters = None if settings.metrics is None else _counters(stack)
-        server = stack.enter_context(_server(plan, weights, settings, inherited, counters))
+        monitored = None if settings.metrics is None else _Monitored(stack, settings, inherited)
+        server = stack.enter_context(_server(plan, weights, settings, inherited, monitored))
         del weights
-        if counters is not None:
-            _follow(counters, server, settings, inherited)
+        if monitored is not None:
+            monitored.follow(server)
         bound = server.listen(settings.host, settings.port) if inherited is None else server.adopt(inherited.listener)
         if inherited is not None:
             inherited.follow(stop)
@@ -135,7 +135,7 @@ def _server(
     weights: dict[str, Any],
     settings: ServeSettings,
     inherited: Inherited | None,
-    counters: Metrics | None,
+    monitored: _Monitored | None,
 ) -> Server:
     from ...inference import Server
     from ...inference.server.workers import ForkServerClient
@@ -149,26 +149,31 @@ def _server(
         settings.share(inherited),
         fork_server=fork_server,
         store_lock=None if inherited is None else inherited.lock,
-        observers=() if counters is None else (counters.observe,),
+        observers=() if monitored is None else (monitored.metrics.observe,),
     )
 
 
-def _counters(stack: ExitStack) -> Metrics:
-    from ...inference.server import Metrics
+class _Monitored:
+    """The operator's page, there before the server is. Each of several processes has one, on ports in turn."""
 
-    counters = Metrics()
-    stack.callback(counters.close)
-    return counters
+    def __init__(self, stack: ExitStack, settings: ServeSettings, inherited: Inherited | None) -> None:
+        from ...inference.server import Metrics, MonitoringServer, emit
 
+        assert settings.metrics is not None
+        host, port = settings.metrics
+        self.metrics = Metrics()
+        self._server: Server | None = None
+        number = 0 if inherited is None or not port else inherited.number
+        page = MonitoringServer(host, port + number, self.metrics, self._not_ready)
+        stack.callback(page.close)
+        emit("serving", metrics=f"http://{shown_address(host, page.port)}/metrics")
 
-def _follow(counters: Metrics, server: Server, settings: ServeSettings, inherited: Inherited | None) -> None:
-    """Serve the counters: each of several processes has a page, on ports in turn."""
-    assert settings.metrics is not None
-    host, port = settings.metrics
-    resources = server.resources
-    counters.follow(resources.ready, resources.stored_bytes)
-    number = 0 if inherited is None or not port else inherited.number
-    resources.emit("serving", metrics=f"http://{shown_address(host, counters.listen(host, port + number))}/metrics")
+    def follow(self, server: Server) -> None:
+        self.metrics.follow(server.resources)
+        self._server = server
+
+    def _not_ready(self) -> str | None:
+        return "the server is starting" if self._server is None else self._server.not_ready()
 
 
 def _say_notices(server: Server, options: ServeOptions, settings: ServeSettings) -> None:

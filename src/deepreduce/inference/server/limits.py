@@ -30,6 +30,10 @@ class MemoryBudget:
                 raise BusyError(RETRY_S)
             self._booked += size
 
+    def has(self, size: int) -> bool:
+        """Return whether so much is left."""
+        return self._booked + size <= self._most
+
     def release(self, size: int) -> None:
         """Gives it back."""
         with self._guard:

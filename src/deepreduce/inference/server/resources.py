@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from shutil import disk_usage
 from typing import Any
 
 from numpy.typing import NDArray
@@ -34,6 +35,7 @@ from .served_plan import ServedPlan, Workers
 from .settings import ServerSettings
 from .workers.fork_server import ForkServer, ForkServerClient
 
+SPARE_DISK = 1 << 24  # bytes that a store needs to burn what it has
 BEGUN = 8  # admitted preparations per compute worker
 
 
@@ -253,7 +255,19 @@ class ServerResources:
         """Return the size of the store's files in bytes."""
         return 0 if self.store is None or self._closed else self.store.bytes_used()
 
-    def emit(self, name: Name, **fields: Any) -> None:
+    def exhausted(self) -> str | None:
+        """Return what is used up, so that nothing can be prepared for anybody; None: there is room.
+
+        A store that has reached its limit is not among it: those whose batches fill it must come in to use them.
+        """
+        least = min(served.least for served in self.plans.values())
+        if not self._memory.has(least):
+            return "the memory for prepared material is used up"
+        if self.store is not None and disk_usage(self.store.folder).free < least + SPARE_DISK:
+            return "the disk of the store is full"
+        return None
+
+    def emit(self, name: Name, /, **fields: Any) -> None:
         """Tells the operator."""
         emit(name, self._observers, **fields)
 

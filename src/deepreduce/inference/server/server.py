@@ -71,7 +71,7 @@ class Server:
                 f"the settings are a {type(settings).__name__}", "Server(plan, weights, ServerSettings(token=...))"
             )
         self.resources = ServerResources(name, plan, weights, self.settings, fork_server, store_lock, on_run, observers)
-        self.closed = self._shared = False
+        self.closed = self._shared = self._accepting = False
         self._count = self._leaving = 0
         self._listener: socket.socket | None = None
         self._tls: ssl.SSLContext | None = None  # None: plain TCP
@@ -105,9 +105,16 @@ class Server:
         self._tls = self._tls_for(host)
         return int(bound)
 
+    def not_ready(self) -> str | None:
+        """Return why no session is accepted now; None: sessions are."""
+        if self.resources.stopping:
+            return "the server is being shut down"
+        return self.resources.exhausted() if self._accepting else "the server does not accept sessions yet"
+
     def serve_forever(self) -> None:
         """Accepts sessions, each in a thread of its own, until `close`."""
         listener = self._listening()
+        self._accepting = True
         while not self.resources.stopping:
             try:
                 if self._shared:

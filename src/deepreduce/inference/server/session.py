@@ -156,10 +156,11 @@ class Session:
         if not self._resources.stopping:  # which ends sessions under their feet
             self._emit("refused", reason=reason, text=error.message)
 
-    def _emit(self, name: Name, **fields: Any) -> None:
+    def _emit(self, name: Name, /, **fields: Any) -> None:
         client = None if self._terms is None else self._terms.client
         identity = None if self._admission is None else self._admission.identity
         names = {"session": self._number, "address": self._address, "identity": identity, "client": client}
+        names["name"] = None if self._served is None else self._served.name or None
         self._resources.emit(name, **names, **fields)
 
     def _serve_one(self, terms: Terms) -> bool:
