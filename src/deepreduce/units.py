@@ -73,7 +73,9 @@ def show_duration(seconds: float) -> str:
     minutes = round(seconds / 60)
     if seconds < 120:
         return f"{seconds:.0f} s"
-    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
+    if minutes < 120:
+        return f"{minutes} min"
+    return f"{minutes // 60} h" + (f" {minutes % 60} min" if minutes % 60 else "")
 
 
 def show_bytes(value: float) -> str:

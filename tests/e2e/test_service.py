@@ -465,9 +465,14 @@ def test_certificates_tokens_and_quotas(folder, tmp_path):
         process.send_signal(signal.SIGTERM)
         assert process.wait(10) == 0
         head = json.loads((folder / "log").read_text().splitlines()[-1])["audit"]
-    (usage,) = json.loads(deepreduce("usage", tmp_path / "state", "--json").stdout)
+    found = json.loads(deepreduce("usage", tmp_path / "state", "--json").stdout)
+    (usage,), (quota,) = found["usage"], found["quotas"]
     assert (usage["identity"], usage["predicted"]) == ("alice", 3)
-    assert "alice" in deepreduce("usage", tmp_path / "state").stdout
+    assert (usage["plan"], usage["weights"]) == (digest(PLAN), weights_digest(WEIGHTS))
+    assert (quota["identity"], quota["quota"], quota["limit"], quota["left"]) == ("alice", "predictions", 3, 0)
+    assert 3000 < quota["next_s"] <= quota["reset_s"] <= 3601
+    shown = deepreduce("usage", tmp_path / "state").stdout
+    assert "alice" in shown and digest(PLAN)[:12] in shown and "predictions in 60 min" in shown
     assert head in deepreduce("audit", "verify", audit, "--expect", head).stdout
     text = audit.read_text()
     audit.write_text(text.replace('"alice"', '"bob"', 1))

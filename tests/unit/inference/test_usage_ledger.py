@@ -9,6 +9,7 @@ import pytest
 
 from deepreduce.errors import SettingError, StoreError
 from deepreduce.inference.access.quota import Quota, QuotaError, Quotas
+from deepreduce.inference.access.quota_usage import quota_usage
 from deepreduce.inference.access.usage_ledger import LEDGER_FILE, PROCESSES, Holding, UsageLedger
 
 PER_HOUR = Quota(predictions=10, window_s=3600)
@@ -261,3 +262,41 @@ def test_a_ledger_of_an_earlier_version_is_read(tmp_path):
     db.close()
     (usage,) = UsageLedger(tmp_path).usage()
     assert (usage.prepared, usage.ring_bits) == (2, None)
+
+
+def test_what_quotas_leave_and_when_more_is_free(ledger, clock, tmp_path):
+    quotas = Quotas(Quota(total=100, prepared=50), {"alice": Quota(predictions=10, window_s=3600, ready=5)})
+    ledger.note_quotas(quotas)
+    ledger.predict("alice", quotas.of("alice"), "c", 4)
+    clock[0] += 600
+    ledger.predict("alice", quotas.of("alice"), "d", 3)  # of another plan: the quota is the identity's
+    ledger.prepare("bob", quotas.of("bob"), "c", 7)
+    ledger.reserve("alice", quotas.of("alice"), Holding(1, 2, 100))
+    other = UsageLedger(tmp_path / "state", lambda: clock[0])
+    try:
+        assert other.quotas() == quotas
+        found = {(one.identity, one.quota): one for one in quota_usage(other, lambda identity: (1, 50))}
+    finally:
+        other.close()
+    assert {key: (one.limit, one.used, one.left) for key, one in found.items()} == {
+        ("alice", "predictions"): (10, 7, 3),
+        ("alice", "ready"): (5, 3, 2),  # two in the memory of a process, one in the store
+        ("bob", "prepared"): (50, 7, 43),
+        ("bob", "total"): (100, 0, 100),
+    }
+    window = found["alice", "predictions"]
+    assert (window.window_s, window.next_s, window.reset_s) == (3600, 3001, 3601)
+    clock[0] += window.next_s
+    ledger.predict("alice", quotas.of("alice"), "c", 7)  # what was said to be free is
+    with pytest.raises(QuotaError):
+        ledger.predict("alice", quotas.of("alice"), "c", 1)
+    ledger.note_quotas(Quotas(Quota(total=3)))  # lowered
+    assert [
+        (one.quota, one.left) for one in quota_usage(ledger, lambda identity: (0, 0)) if one.identity == "alice"
+    ] == [("total", 0)]
+
+
+def test_quotas_of_another_version(ledger):
+    ledger._connection.execute("INSERT INTO quotas VALUES ('', '{\"images\": 3}')")
+    with pytest.raises(StoreError, match="start the server, which notes them"):
+        ledger.quotas()

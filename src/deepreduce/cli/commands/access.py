@@ -8,15 +8,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, TextIO
+from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from ...errors import SettingError, StoreError
+from ...units import show_bytes, show_duration
 from ..options import JsonOption
+
+if TYPE_CHECKING:
+    from ...inference.access import QuotaUse, Usage
 
 
 def token_command(
@@ -78,22 +82,39 @@ def usage_command(
     ],
     as_json: JsonOption = False,
 ) -> None:
-    """Show the images that each identity has prepared and predicted, for each plan with its weights."""
-    from ...inference.access import LEDGER_FILE, UsageLedger
+    """Show the images that each identity has prepared and predicted, by plan and weights, and what its quotas leave."""
+    from ...inference.access import LEDGER_FILE, UsageLedger, quota_usage
+    from ...inference.store import store_held
 
     place = folder / "state" if (folder / "state").is_dir() else folder
     if not (place / LEDGER_FILE).is_file():
         raise StoreError(f"nothing was counted in {folder}", "give the folder of serve --state or --store")
     ledger = UsageLedger(place)
     try:
-        found = ledger.usage()
+        usage, quotas = ledger.usage(), quota_usage(ledger, lambda identity: store_held(folder, identity))
     finally:
         ledger.close()
     if as_json:
-        typer.echo(json.dumps([{**asdict(one), "leakage_log2": one.leakage_log2} for one in found]))
+        counted = [{**asdict(one), "leakage_log2": one.leakage_log2} for one in usage]
+        typer.echo(json.dumps({"usage": counted, "quotas": [{**asdict(one), "left": one.left} for one in quotas]}))
         return
-    table = Table("identity", "plan", "weights", "images prepared", "predicted", "leakage bound (log2)")
-    for one in found:
+    console = Console()
+    console.print(_usage_table(usage))
+    console.print(
+        "Leakage bound: all answers that an identity was sent differ from answers that say nothing about the weights "
+        "by a statistical distance of at most 2 to this power (SECURITY.md, Parameters).",
+        soft_wrap=True,
+    )
+    if quotas:
+        console.print(_quota_table(quotas))
+        if place == folder and any(one.quota.startswith("ready") for one in quotas):
+            console.print("Batches in a store are not counted here: give the folder of serve --store.", soft_wrap=True)
+
+
+def _usage_table(usage: list[Usage]) -> Table:
+    digests = (Column("plan", min_width=12), Column("weights", min_width=12))
+    table = Table("identity", *digests, "images prepared", "predicted", "leakage bound (log2)")
+    for one in usage:
         table.add_row(
             escape(one.identity),
             "-" if one.plan is None else one.plan[:12],
@@ -102,13 +123,20 @@ def usage_command(
             f"{one.predicted:,}",
             "-" if one.leakage_log2 is None else f"{one.leakage_log2:.1f}",
         )
-    console = Console()
-    console.print(table)
-    console.print(
-        "Leakage bound: all answers that an identity was sent differ from answers that say nothing about the weights "
-        "by a statistical distance of at most 2 to this power (SECURITY.md, Parameters).",
-        soft_wrap=True,
-    )
+    return table
+
+
+def _quota_table(quotas: list[QuotaUse]) -> Table:
+    table = Table("identity", "quota", "left", "of", "free again")
+    for one in quotas:
+        name = one.quota if one.window_s is None else f"{one.quota} in {show_duration(one.window_s)}"
+        again = "-"
+        if one.next_s is not None and one.reset_s is not None:
+            some, all_ = show_duration(one.next_s), show_duration(one.reset_s)
+            again = f"in {all_}" if some == all_ else f"some in {some}, all in {all_}"
+        shown = show_bytes if one.quota == "ready_bytes" else "{:,}".format
+        table.add_row(escape(one.identity), name, shown(one.left), shown(one.limit), again)
+    return table
 
 
 audit_app = typer.Typer(help="Check a server's audit log (serve --audit).", no_args_is_help=True)

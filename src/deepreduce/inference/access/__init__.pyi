@@ -13,5 +13,6 @@ from .development_ca import (
     make_certificates as make_certificates,
 )
 from .quota import Quota as Quota, Quotas as Quotas
+from .quota_usage import QuotaUse as QuotaUse, quota_usage as quota_usage
 from .tokens import add_token as add_token, remove_token as remove_token
-from .usage_ledger import LEDGER_FILE as LEDGER_FILE, UsageLedger as UsageLedger
+from .usage_ledger import LEDGER_FILE as LEDGER_FILE, Usage as Usage, UsageLedger as UsageLedger

@@ -115,6 +115,7 @@ class Access:
         self.note("configuration", what="quotas", default=shown_quota(quotas.default), own=sorted(quotas.own))
         with self.guard:
             self.quotas = quotas
+            self.ledger.note_quotas(quotas)
             for identity in self._sessions:
                 self.ledger.hold(identity, self.holding(identity))
 

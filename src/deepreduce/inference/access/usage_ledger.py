@@ -2,6 +2,7 @@
 
     counts     images prepared and predicted by an identity, for each computation (plan and weights), for ever
     recent     a row for each prediction that a window may still see
+    quotas     what identities may use, as the last server had it
     present    what the processes that are alive hold for an identity: sessions, batches in memory, their bytes
 
 A count is on the disk before `predict` and `prepare` return, and hence before anything that it counts is sent: a crash
@@ -14,19 +15,21 @@ keys in this database that the journal might keep. It works between processes of
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from math import ceil, log2
 from pathlib import Path
 
-from ...errors import StoreError, one_line
+from ...errors import SettingError, StoreError, one_line
+from ...files import parse_json
 from ...locks import lock, try_lock
-from .quota import Quota, QuotaError
+from .quota import Quota, QuotaError, Quotas
 
 LEDGER_FILE, PROCESSES = "quota.sqlite", "processes"
 APPLICATION, FORMAT = 0x64726D71, 1  # "drmq"
@@ -54,6 +57,7 @@ LATER_TABLES = (  # which earlier versions did not have, and do not miss
     "CREATE TABLE IF NOT EXISTS computations (computation TEXT PRIMARY KEY NOT NULL, ring_bits INTEGER NOT NULL)",
     "CREATE TABLE IF NOT EXISTS digests ("
     "computation TEXT PRIMARY KEY NOT NULL, plan TEXT NOT NULL, weights TEXT NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS quotas (identity TEXT PRIMARY KEY NOT NULL, quota TEXT NOT NULL)",  # "": of all others
 )
 
 
@@ -175,6 +179,56 @@ class UsageLedger:
                 "ORDER BY identity, computation"
             ).fetchall()
         return [Usage(*row) for row in rows]
+
+    # --- for whoever wants to know ------------------------------------------------------------------------------------
+
+    def note_quotas(self, quotas: Quotas) -> None:
+        """Note what identities may use now, for `quotas`."""
+        rows = [("", quotas.default), *quotas.own.items()]
+        with self._transaction() as db:
+            db.execute("DELETE FROM quotas")
+            db.executemany(
+                "INSERT INTO quotas VALUES (?, ?)", [(name, json.dumps(asdict(quota))) for name, quota in rows]
+            )
+
+    def quotas(self) -> Quotas:
+        """Return the quotas that were last noted. Raises `StoreError` where another version noted others."""
+        with self._lock, self._errors():
+            rows = dict(self._connection.execute("SELECT identity, quota FROM quotas").fetchall())
+        try:
+            found = {name: Quota(**parse_json(text)) for name, text in rows.items()}
+        except (TypeError, ValueError, SettingError) as error:
+            raise StoreError(
+                f"the quotas in {self._place} cannot be read: {one_line(error)}", "start the server, which notes them"
+            ) from None
+        return Quotas(found.pop("", Quota()), found)
+
+    def window(self, identity: str, window_s: float) -> tuple[int, int | None, int | None]:
+        """Return the images that a window counts now, and in how many seconds the oldest and the newest leave it."""
+        second, window = int(self._now()), ceil(window_s)
+        with self._lock, self._errors():
+            used, oldest, newest = self._connection.execute(
+                "SELECT total(images), min(second), max(second) FROM recent WHERE identity = ? AND second >= ?",
+                (identity, second - window),
+            ).fetchone()
+        if not used:
+            return 0, None, None
+        return int(used), min(oldest, second) + window + 1 - second, min(newest, second) + window + 1 - second
+
+    def totals(self, identity: str) -> tuple[int, int]:
+        """Return the images that an identity has ever prepared and predicted, over all plans."""
+        with self._lock, self._errors():
+            return _total(self._connection, identity, "prepared"), _total(self._connection, identity, "predicted")
+
+    def present(self) -> set[str]:
+        """Return the identities for whom a process holds something."""
+        with self._lock, self._errors():
+            return {row[0] for row in self._connection.execute("SELECT DISTINCT identity FROM present")}
+
+    def held(self, identity: str) -> Holding:
+        """Return what all other processes that are alive hold for an identity."""
+        with self._transaction(durable=False) as db:
+            return self._others(db, identity)
 
     # --- what is held -------------------------------------------------------------------------------------------------
 

@@ -163,6 +163,7 @@ class ServerResources:
         )
         try:
             self._describe(first, access.ledger)
+            access.ledger.note_quotas(chosen.quotas)
             own = sorted(chosen.quotas.own) or None
             digests = {"plan": first.digest, "weights": first.weights_digest}
             access.note("started", **digests, by=access.means, own_quotas=own, **chosen.shown())

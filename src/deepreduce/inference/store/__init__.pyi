@@ -10,5 +10,6 @@ from .summary import (
     Prepared as Prepared,
     Selection as Selection,
     store_contents as store_contents,
+    store_held as store_held,
     store_summary as store_summary,
 )

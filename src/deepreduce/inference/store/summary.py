@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...errors import SettingError, StoreError, one_line
+from ..identity import peers_of
 from .database import damaged_error
 from .store import DATABASE
 
@@ -70,12 +71,22 @@ class Prepared:
 
 def store_summary(folder: Path) -> dict[str, int]:
     """Return {"ready": batches, "bytes": of their files}; zeros if the store does not exist. Raises `StoreError`."""
+    ready, size = _counted(folder, "TRUE")
+    return {"ready": ready, "bytes": size}
+
+
+def store_held(folder: Path, identity: str) -> tuple[int, int]:
+    """Return the batches, and their bytes, that are ready in a server's store for an identity. Raises `StoreError`."""
+    return _counted(folder, "peer >= ? AND peer < ?", *peers_of(identity))
+
+
+def _counted(folder: Path, condition: str, *values: str) -> tuple[int, int]:
     if not (folder / DATABASE).exists():
-        return {"ready": 0, "bytes": 0}
+        return 0, 0
     with _reading(folder) as database:
-        query = "SELECT count(*), total(bytes) FROM batches WHERE state = 'ready'"
-        ready, size = database.execute(query).fetchone()
-        return {"ready": int(ready), "bytes": int(size)}
+        query = f"SELECT count(*), total(bytes) FROM batches WHERE state = 'ready' AND {condition}"
+        ready, size = database.execute(query, values).fetchone()
+        return int(ready), int(size)
 
 
 def store_contents(folder: Path, selection: Selection | None = None) -> list[Prepared]:
