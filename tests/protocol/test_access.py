@@ -144,8 +144,8 @@ def test_a_context_that_trusts_one_authority_trusts_no_other(certificates):
 
 
 def hello(**changes):
-    fields = {"version": 6, "protocol": "ot", "batch": 1, "token": None, "known": None, "identity": "0" * 64,
-              "keeps": False, **changes}  # fmt: skip
+    fields = {"version": 7, "protocol": "ot", "batch": 1, "token": None, "known": None, "identity": "0" * 64,
+              "keeps": False, "plan": "", **changes}  # fmt: skip
     return json.dumps(fields).encode()
 
 
@@ -161,7 +161,19 @@ def strangers():
     good += [hello(token="wrong", known=plan) for plan in (digest(PLAN), digest(LARGER), "0" * 64)]
     good += [hello(batch=batch) for batch in (0, -1, 2, 64, 4096, 4097, 10**9)]
     good += [hello(protocol=name) for name in ("delphi", "other", "")] + [hello(keeps=True), hello(version=1)]
-    good += [hello(version=6), hello(version="2"), hello(identity="g" * 64), hello(extra=1), b"{}", b"[]", b"[" * 4000]
+    good += [
+        hello(version=6),
+        hello(plan=None),
+        hello(plan="other"),
+        hello(plan="../x"),
+        hello(plan=3),
+        hello(version="2"),
+        hello(identity="g" * 64),
+        hello(extra=1),
+        b"{}",
+        b"[]",
+        b"[" * 4000,
+    ]
     found += [framed(content) for content in good]
     found += [framed(b"", kind) for kind in Kind if kind != Kind.ERROR] + [framed(b"\1", kind) for kind in Kind]
     found += [framed(good[0], sequence=1), framed(good[0], zero=1), framed(b"x" * (HELLO_LIMIT + 1))]
@@ -250,7 +262,9 @@ def test_beyond_a_quota_nothing_prepared_is_lost(stored, tokens, tmp_path):
             for _ in range(2):
                 assert np.array_equal(client.predict_integers(X), EXACT)
             for _ in range(2):
-                with pytest.raises(PeerError, match=r"predictions is used up \(try again in \d\d min; ") as info:
+                with pytest.raises(
+                    PeerError, match=r"predictions is used up: 2 images in 60 min \(try again in \d\d min; "
+                ) as info:
                     client.predict_integers(X)
                 assert info.value.reason == Reason.QUOTA
                 assert client.prepared == server.resources.ready() == 2
@@ -292,7 +306,7 @@ def test_a_client_that_does_not_ask_is_refused_and_the_servers_part_is_kept(tmp_
         client.prepare(2)
         monkeypatch.setattr(client, "_ask", lambda asked: None)
         client.predict_integers(X)
-        with pytest.raises(PeerError, match="what it lets us use is used up") as info:
+        with pytest.raises(PeerError, match="what it lets us use is used up: 1 image in all") as info:
             client.predict_integers(X)
         assert info.value.reason == Reason.QUOTA
         assert server.resources.store.ready() == 1
@@ -309,7 +323,7 @@ def test_material_that_may_be_ready(stored, tmp_path):
             first.prepare(2)
             second.prepare(1)
             for client in (first, second):
-                with pytest.raises(PeerError, match="quota of preparations is used up"):
+                with pytest.raises(PeerError, match="is used up: 3 prepared and unused batches"):
                     client.prepare(1)
             assert server.resources.ready() == 3
             assert np.array_equal(first.predict_integers(X), EXACT)
@@ -323,7 +337,7 @@ def test_images_that_may_ever_be_prepared(tmp_path):
     with serving(PLAN, WEIGHTS, state=tmp_path / "state", quotas=quotas) as (_, port):
         with connect(port, batch=2) as client:
             client.prepare(2)
-            with pytest.raises(PeerError, match="quota of preparations"):
+            with pytest.raises(PeerError, match="used up: 5 prepared images in all"):
                 client.prepare(1)
             assert client.prepared == 2
         with connect(port) as client:
@@ -343,7 +357,7 @@ def test_connections_of_one_identity(tokens, tmp_path):
                 with pytest.raises(PeerError) as info:
                     connect(port, token=alice)
                 assert info.value.reason == Reason.QUOTA
-        with pytest.raises(PeerError) as info:
+        with pytest.raises(PeerError, match="0 connections at a time") as info:
             connect(first, token=bob)
         assert info.value.reason == Reason.QUOTA
         wait_for(lambda: not server.resources.access._sessions)
@@ -424,4 +438,4 @@ def test_what_cannot_be_written_down_does_not_happen(tmp_path, monkeypatch):
 
 
 def test_a_hello_shows_no_secrets():
-    assert "sesame" not in repr(ClientHello(2, "ot", 1, "open sesame", None, "12" * 32, False))
+    assert "sesame" not in repr(ClientHello(2, "ot", 1, "open sesame", None, "12" * 32, False, ""))

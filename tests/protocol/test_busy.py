@@ -39,6 +39,7 @@ def test_memory_taken_by_others_costs_a_session_nothing_that_it_has():
             with pytest.raises(BusyError) as busy:
                 second.prepare(1)
             assert busy.value.reason == Reason.BUSY == 20
+            assert "its memory for prepared material is taken" in str(busy.value)
         assert second.prepared == 1
         assert np.array_equal(second.predict_integers(X), EXACT)  # the session goes on, with what it has
         retry_while_busy(
@@ -60,7 +61,7 @@ def test_places_taken(monkeypatch):
     monkeypatch.setattr("deepreduce.inference.server.resources.QUEUE_S", 0.05)
     with serving(PLAN, WEIGHTS, max_sessions=2) as (server, port), connect(port) as client:
         with every_place_taken(server):
-            with pytest.raises(BusyError):
+            with pytest.raises(BusyError, match="all its places for preparations are taken"):
                 client.prepare(1)  # nothing but the set-up was asked for
             assert client.connected
         client.prepare(2)
@@ -102,7 +103,7 @@ def test_what_a_client_sends_after_a_refusal_has_an_end(monkeypatch):
 
 def test_a_server_may_not_be_told_that_a_client_is_busy(monkeypatch):
     with serving(PLAN, WEIGHTS) as (_, port), connect(port) as client:
-        client._connection.channel.send(Kind.BUSY, b"\1\0\0")
+        client._connection.channel.send(Kind.BUSY, b"\1\0\0" + bytes(13))
         with pytest.raises(SessionError, match="could not accept a message"):
             client.prepare(1)
 
@@ -115,7 +116,7 @@ def test_a_busy_server_in_the_middle_of_a_prediction_ends_it(monkeypatch):
 
         def lying(self, kind, *parts, **settings):
             if kind == Kind.LABELS:
-                return self.refuse(1, False, 0)
+                return self.refuse(BusyError(1), 0)
             return send(self, kind, *parts, **settings)
 
         monkeypatch.setattr(Channel, "send", lying)

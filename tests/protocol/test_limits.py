@@ -51,7 +51,7 @@ def test_limits_of_the_server():
         for _ in range(5):
             party = Client("127.0.0.1", port, insecure=True)
             party._most_prepared = 5  # a client that does not keep to it
-            with pytest.raises(SessionError, match="a limit of its settings"):
+            with pytest.raises(SessionError, match=r"a limit of its settings.*2 preparations of one session"):
                 party.prepare(3)
     limit = pytest.raises(SessionError, match="a limit of its settings")
     with serving(PLAN, WEIGHTS, max_prepared_bytes=1000) as (_, port), limit:
@@ -176,7 +176,7 @@ def test_closing_ends_sessions_that_have_not_begun():
 
 def test_a_client_that_reads_nothing_does_not_hold_up_the_end():
     """The server waits for it as long as for any other, not until its own sending fails."""
-    hello = b'{"version": 6, "protocol": "ot", "batch": 1, "token": null, ' + REST
+    hello = b'{"version": 7, "protocol": "ot", "batch": 1, "token": null, ' + REST
     with serving(PLAN, WEIGHTS, timeout_s=20) as (party, port), socket.create_connection(("127.0.0.1", port)) as sock:
         party.resources.plans[""].content = bytes(1 << 26)  # more than any socket buffers
         sock.sendall(HEADER.pack(Kind.HELLO, 0, 0, len(hello)) + hello)
@@ -240,16 +240,16 @@ def test_who_gets_in(monkeypatch, weighed):
             party.prepare(1)
 
 
-REST = b'"known": null, "identity": "' + b"0" * 64 + b'", "keeps": false}'
+REST = b'"known": null, "identity": "' + b"0" * 64 + b'", "keeps": false, "plan": ""}'
 
 
 @pytest.mark.parametrize(
     "hello",
     [b"", b"{", b"[]", b'{"version": 1}', b"[" * 4000, b"x" * 5000,
      b'{"version": "2", "protocol": "ot", "batch": 1, "token": null, ' + REST,
-     b'{"version": 6, "protocol": "ot", "batch": 100000, "token": null, ' + REST,
-     b'{"version": 6, "protocol": "ot", "batch": true, "token": null, ' + REST,
-     b'{"version": 6, "protocol": "ot", "batch": 1, "token": null, ' + REST.replace(b"0", b"g")],
+     b'{"version": 7, "protocol": "ot", "batch": 100000, "token": null, ' + REST,
+     b'{"version": 7, "protocol": "ot", "batch": true, "token": null, ' + REST,
+     b'{"version": 7, "protocol": "ot", "batch": 1, "token": null, ' + REST.replace(b"0", b"g")],
 )  # fmt: skip
 def test_damaged_hellos(weighed, hello):
     """Not even the version is told to whom cannot greet; the server goes on."""
@@ -266,7 +266,7 @@ def test_damaged_hellos(weighed, hello):
 
 
 def test_a_token_that_is_no_text_is_a_wrong_token(caplog):
-    hello = b'{"version": 6, "protocol": "ot", "batch": 1, "token": "\\ud800", ' + REST
+    hello = b'{"version": 7, "protocol": "ot", "batch": 1, "token": "\\ud800", ' + REST
     with (
         serving(PLAN, WEIGHTS, token="open sesame") as (_, port),
         socket.create_connection(("127.0.0.1", port)) as sock,
@@ -295,7 +295,7 @@ def test_names_from_a_server_are_hexadecimal(monkeypatch, weighed, field, value)
 def test_secrets_are_not_shown(weighed):
     with Client("127.0.0.1", weighed[1], token="open sesame", insecure=True) as party:
         assert "sesame" not in repr(party.target)
-    hello = ClientHello(2, "ot", 1, "open sesame", None, "12" * 32, False)
+    hello = ClientHello(2, "ot", 1, "open sesame", None, "12" * 32, False, "")
     assert "sesame" not in repr(hello)
     assert "1212" not in repr(hello)
 

@@ -14,6 +14,7 @@ from deepreduce.inference.access.development_ca import make_certificates
 from deepreduce.inference.server.metrics import Metrics
 from deepreduce.inference.server.server import GREETING
 from deepreduce.inference.transport.errors import BusyError, PeerError
+from deepreduce.inference.transport.limit import Limit, LimitKind
 from deepreduce.plan import predict, run
 from sessions import PLAN, TIMEOUT_S, WEIGHTS, X, serving
 
@@ -29,10 +30,11 @@ def test_a_rate_for_sessions_and_preparations(caplog):
     with serving(PLAN, WEIGHTS, rate=4) as (_, port):
         client = connect(port)
         client.prepare(3)
-        with pytest.raises(PeerError, match=LIMIT):
+        with pytest.raises(PeerError, match=f"{LIMIT}.*of one address in a minute.*wait a minute") as refused:
             connect(port)
+        assert refused.value.limit == Limit(LimitKind.RATE)  # strangers are not told the number
         assert np.array_equal(client.predict_integers(X), run(PLAN, WEIGHTS, X)["d"])  # what it has it may use
-        with pytest.raises(PeerError, match=LIMIT):
+        with pytest.raises(PeerError, match=f"{LIMIT}.*of one address in a minute"):
             client.prepare(1)
     reasons = [record.fields.get("reason") for record in caplog.records if record.event == "refused"]
     assert reasons == ["rate", "limit"]
@@ -42,6 +44,7 @@ def test_too_many_sessions_are_told_so():
     with serving(PLAN, WEIGHTS, max_sessions=1) as (_, port), connect(port), pytest.raises(BusyError) as busy:
         connect(port)
     assert busy.value.retry_s >= 1
+    assert "all its places for sessions are taken" in str(busy.value)
 
 
 def test_a_client_that_prepares_more_than_it_may_loses_its_oldest(tmp_path):
@@ -57,7 +60,7 @@ def test_a_client_that_prepares_more_than_it_may_loses_its_oldest(tmp_path):
         with connect(port, store=tmp_path / "b") as client:
             client.prepare(1)
     with serving(PLAN, WEIGHTS, store=tmp_path / "server", max_stored_bytes=10) as (_, port):
-        with pytest.raises(PeerError, match=LIMIT):
+        with pytest.raises(PeerError, match=f"{LIMIT}.*10 B for one preparation.*smaller batches"):
             connect(port, store=tmp_path / "c")
         connect(port).close()  # without a store it may
     with pytest.raises(SettingError):

@@ -15,7 +15,7 @@ from plan_samples import conv, plan_of
 @contextmanager
 def serving(plan, weights, **settings):
     """A server in a thread, on plain TCP unless TLS is given; yields (server, port)."""
-    told = {name: settings.pop(name) for name in ("observers", "on_run", "fork_server") if name in settings}
+    told = {name: settings.pop(name) for name in ("name", "observers", "on_run") if name in settings}
     settings.setdefault("insecure", settings.get("tls") is None)
     with Server(plan, weights, ServerSettings(**settings), **told) as server:
         port = server.listen()

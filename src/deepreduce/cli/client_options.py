@@ -57,6 +57,12 @@ ServerNameOption = Annotated[
 TlsCertOption = Annotated[Path | None, file_option("This client's certificate (PEM).", TRUST)]
 TlsKeyOption = Annotated[Path | None, file_option("Its key (PEM).", TRUST)]
 TokenFileOption = Annotated[Path | None, file_option("The token that the server asks for.", TRUST)]
+PlanNameOption = Annotated[
+    str,
+    typer.Option(
+        "--plan", metavar="NAME", help="Which of the server's plans (deepreduce plans).", show_default="the only one"
+    ),
+]
 PinOption = Annotated[
     str | None,
     typer.Option(metavar="DIGEST", help="Accept this plan only.", show_default=False, rich_help_panel=TRUST),
@@ -103,6 +109,7 @@ class ClientOptions:
     tls_cert: TlsCertOption
     tls_key: TlsKeyOption
     token_file: TokenFileOption
+    plan_name: PlanNameOption
     pin: PinOption
     insecure: InsecureOption
     protocol: ProtocolOption
@@ -138,6 +145,7 @@ class ClientOptions:
                 tls=secured.context,
                 server_name=secured.server_name,
                 insecure=secured.context is None,
+                plan_name=self.plan_name,
                 pin=self.pin,
                 token=token,
                 timeout_s=self.timeout,

@@ -18,6 +18,7 @@ from .commands.doctor import doctor_command
 from .commands.evaluate import evaluate_command
 from .commands.export import export_command
 from .commands.inspect import inspect_command
+from .commands.plans import plans_command
 from .commands.predict import predict_command
 from .commands.report import report_command
 from .commands.reproduce import reproduce_command
@@ -48,6 +49,7 @@ app.command("serve")(serve_command)
 app.command("predict")(predict_command)
 app.command("evaluate")(evaluate_command)
 app.add_typer(store_app, name="store")
+app.command("plans")(plans_command)
 app.command("certificates")(certificates_command)
 app.command("token")(token_command)
 app.command("usage")(usage_command)

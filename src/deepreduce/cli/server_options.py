@@ -12,6 +12,7 @@ import typer
 from ..errors import SettingError
 from .credentials import ServerFiles, read_token, server_files
 from .options import file_option
+from .plan_folders import PlanFolders, plan_folders
 from .quotas import read_quotas
 from .units import parse_address, parse_bytes
 
@@ -23,10 +24,12 @@ ACCESS, LIMITS = "Access", "Limits"
 GRACE_S = 30.0  # less than a service manager waits before it kills (packaging/)
 Log = Literal["text", "json"]
 
-PlanArgument = Annotated[
-    Path,
+PlansArgument = Annotated[
+    list[str],
     typer.Argument(
-        metavar="PLAN", help="A folder with plan.json and weights.safetensors, or its plan.json.", show_default=False
+        metavar="[NAME=]PLAN...",
+        help="A folder with plan.json and weights.safetensors, or its plan.json; several with a name for each.",
+        show_default=False,
     ),
 ]
 ListenOption = Annotated[
@@ -147,7 +150,7 @@ LogOption = Annotated[Log, typer.Option(help="How events are written to the stan
 class ServeOptions:
     """The options as they were typed. `checked` reads and checks those that are text."""
 
-    plan: Path
+    plans: tuple[str, ...]
     listen: str
     store: Path | None
     store_key: Path | None
@@ -212,6 +215,10 @@ class ServeOptions:
         )
         metrics = None if self.metrics is None else parse_address(self.metrics)
         return ServeSettings(server, host, port, files, metrics)
+
+    def folders(self) -> PlanFolders:
+        """Return the folders of the plans, by their names. Raises `SettingError`."""
+        return plan_folders(self.plans, self.link)
 
     def read_quotas(self) -> Quotas:
         """Return the quotas of ``--quota`` and the file of ``--quotas`` as it is now. Raises `SettingError`."""

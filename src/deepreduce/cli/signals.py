@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import threading
@@ -30,7 +31,10 @@ def at_hangup(act: Callable[[], None]) -> None:
 
     def run() -> None:
         while come.get():
-            act()
+            try:
+                act()
+            except Exception as error:  # the next one must find somebody who listens
+                logging.getLogger("deepreduce.server").error("SIGHUP: %s", type(error).__name__, exc_info=error)
 
     threading.Thread(target=run, name="deepreduce-hangup", daemon=True).start()
     signal.signal(signal.SIGHUP, lambda number, frame: come.put(number))

@@ -2,6 +2,7 @@ from .access.quota import Quota as Quota, Quotas as Quotas
 from .client.background import BackgroundPreparer as BackgroundPreparer
 from .client.classification import Classification as Classification
 from .client.client import Client as Client
+from .client.plan_list import list_plans as list_plans
 from .core_dumps import forbid_core_files as forbid_core_files
 from .identity import is_usable_name as is_usable_name
 from .server.server import Server as Server

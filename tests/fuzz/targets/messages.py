@@ -20,7 +20,7 @@ from deepreduce.inference.protocol.nonlinear.registry import client_vector, serv
 from deepreduce.inference.protocol.nonlinear.vector import unpack
 from deepreduce.inference.transport.channel import Channel
 from deepreduce.inference.transport.errors import PeerError
-from deepreduce.inference.transport.frames import HEADER, REASONS, Kind
+from deepreduce.inference.transport.frames import BUSY, HEADER, REASONS, Kind, Reason
 from deepreduce.inference.transport.handshake import (
     VERSION,
     ClientHello,
@@ -29,6 +29,8 @@ from deepreduce.inference.transport.handshake import (
     greet_server,
     read_hello,
 )
+from deepreduce.inference.transport.limit import Limit, LimitKind
+from deepreduce.inference.transport.plan_list import PLANS_LIMIT, PlanOffer, decode_offers, encode_offers
 from deepreduce.plan import encode, packings
 from deepreduce.plan.cost.traffic import BASE_ANSWER, BASE_CIPHERTEXTS, BASE_REQUEST
 from deepreduce.plan.execution.messages import relu_vector, rescale_vector
@@ -41,7 +43,7 @@ from fuzz.wire import Wire
 from two_party import ot_pair
 
 TIMEOUT_S = 60.0
-CLIENT = ClientHello(VERSION, "ot", 1, "open sesame", None, "12" * 32, True)
+CLIENT = ClientHello(VERSION, "ot", 1, "open sesame", None, "12" * 32, True, "")
 CONTENT = encode(PLAN)
 SERVER = ServerHello(VERSION, hashlib.sha256(CONTENT).hexdigest(), PLAN.parameter_set, 8, "34" * 16, True)
 
@@ -125,6 +127,8 @@ def client_hello_seeds() -> Iterator[bytes]:
     yield json.dumps(asdict(CLIENT)).encode()
     yield json.dumps({**asdict(CLIENT), "version": 1}).encode()
     yield json.dumps({**asdict(CLIENT), "token": None, "known": "ab" * 32}).encode()
+    yield json.dumps({**asdict(CLIENT), "plan": None}).encode()
+    yield json.dumps({**asdict(CLIENT), "plan": "small-1.2_x"}).encode()
 
 
 def dumped(content: object) -> bytes:
@@ -160,6 +164,21 @@ def server_hello(data: bytes) -> None:
     answer, sent = greet_server(channel(framed((Kind.HELLO, first), (Kind.PLAN, plan))), CLIENT)
     assert sent is not None
     assert encode(checked_plan(answer, sent, pin)) == plan
+
+
+def plan_list_seeds() -> Iterator[bytes]:
+    sizes = {"ot": (1 << 20, 1 << 16), "delphi": (1 << 24, 1 << 14)}
+    offers = [PlanOffer(name, "ab" * 32, (3, 32, 32), 10, 1000, sizes) for name in ("", "small", "large-1.2")]
+    yield encode_offers(offers)
+    yield encode_offers([])
+
+
+@target(plan_list_seeds, most_bytes=5000, mutate=json_mutator(dumped))
+def plan_list(data: bytes) -> None:
+    """A server's list of plans, which a client shows."""
+    offers = decode_offers(channel(framed((Kind.PLANS, data))).receive_upto(Kind.PLANS, PLANS_LIMIT))
+    assert decode_offers(encode_offers(offers)) == offers
+    assert all(offer.name.isascii() and offer.name.isprintable() for offer in offers)
 
 
 # --- set-up ----------------------------------------------------------------------------------------------------------
@@ -378,6 +397,9 @@ def base_points(data: bytes) -> None:
 def farewell_seeds() -> Iterator[bytes]:
     for reason in REASONS:
         yield framed((Kind.ERROR, bytes([reason])))
+    for kind in LimitKind:
+        yield framed((Kind.ERROR, bytes([Reason.LIMIT]) + Limit(kind, 1 << 40, 86400).encoded()))
+    yield framed((Kind.BUSY, BUSY.pack(5, False) + Limit(LimitKind.MEMORY).encoded()))
     yield framed((Kind.RESULT, bytes(7)), (Kind.ERROR, b"\x63"))
 
 

@@ -51,7 +51,7 @@ def session(edited: int, data: bytes) -> np.ndarray | None:
     channel = Channel(wire.ends[1], "client", TIMEOUT_S)
     thread = threading.Thread(target=Session(party, channel, "192.0.2.1", 1).run, daemon=True)
     FAILED.clear()
-    with dealt_base_transfers(), mock.patch.object(connection, "_connect", lambda target: wire.ends[0]):
+    with dealt_base_transfers(), mock.patch.object(connection, "open_stream", lambda target: wire.ends[0]):
         thread.start()
         try:
             with Client("wire", 1, protocol=protocol, timeout_s=TIMEOUT_S, insecure=True) as client:

@@ -6,15 +6,14 @@ import logging
 import socket
 import sys
 from contextlib import ExitStack
-from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
 from ...errors import DeepReduceError
 from ..credentials import PLAIN
 from ..options import StoreKeyOption
+from ..plan_folders import PlanFolders
 from ..server_options import (
     GRACE_S,
     AuditOption,
@@ -33,7 +32,7 @@ from ..server_options import (
     MaxSessionsOption,
     MaxWeightsOption,
     MetricsOption,
-    PlanArgument,
+    PlansArgument,
     ProcessesOption,
     QuotaOption,
     QuotasOption,
@@ -53,13 +52,12 @@ from ..units import shown_address
 if TYPE_CHECKING:
     from ...inference import Server
     from ...inference.server import Inherited
-    from ...plan import Plan
 
 log_warnings = logging.getLogger("deepreduce.server")
 
 
 def serve_command(
-    plan: PlanArgument,
+    plans: PlansArgument,
     listen: ListenOption = "127.0.0.1:7000",
     store: StoreOption = None,
     store_key: StoreKeyOption = None,
@@ -88,13 +86,14 @@ def serve_command(
     grace: GraceOption = GRACE_S,
     log: LogOption = "text",
 ) -> None:
-    """Serve PLAN. SIGTERM or Ctrl-C lets running predictions finish; a second one stops immediately.
+    """Serve a plan, or several by name. SIGTERM or Ctrl-C lets running predictions finish; a second one stops at once.
 
     TLS 1.3 by default: on 127.0.0.1 and ::1 with a certificate of a development CA in your configuration folder
     (made on first use), which predict on this machine trusts by itself; elsewhere give --tls-cert and --tls-key.
-    SIGHUP reads the tokens, the quotas and the certificate again.
+    SIGHUP reads the tokens, the quotas, the certificate and the plans again: sessions that are open finish with the
+    plan that they have.
     """
-    typed = {**locals(), "quota": tuple(quota or ())}
+    typed = {**locals(), "plans": tuple(plans), "quota": tuple(quota or ())}
     _serve(ServeOptions(**typed))
 
 
@@ -107,50 +106,57 @@ def _serve(options: ServeOptions) -> None:
     settings = options.checked()
     _log_to_stderr(options.log)
     stop = until_signalled()
-    plan, weights, folder = _read_plan(options.plan, options.link)
+    folders = options.folders()
     inherited = Inherited.found()
     if options.processes != 1 and inherited is None:
         from .supervise import supervise
 
-        return supervise(plan, weights, settings, options.processes, options.grace, stop)
+        return supervise(folders, settings, options.processes, options.grace, stop)
     with ExitStack() as stack:
         monitored = None if settings.metrics is None else _Monitored(stack, settings, inherited)
-        server = stack.enter_context(_server(plan, weights, settings, inherited, monitored))
-        del weights
+        server = _server(stack, folders, settings, inherited, monitored)
         if monitored is not None:
             monitored.follow(server)
         bound = server.listen(settings.host, settings.port) if inherited is None else server.adopt(inherited.listener)
         if inherited is not None:
             inherited.follow(stop)
-        at_hangup(lambda: _reload(server, options, settings))
+        at_hangup(lambda: _reload(server, options, settings, folders))
         _say_notices(server, options, settings)
         server.start()
-        _say_serving(server, settings, folder, bound)
+        _say_serving(server, settings, folders, bound)
         stop.wait()
         server.shutdown(options.grace)
 
 
 def _server(
-    plan: Plan,
-    weights: dict[str, Any],
+    stack: ExitStack,
+    folders: PlanFolders,
     settings: ServeSettings,
     inherited: Inherited | None,
     monitored: _Monitored | None,
 ) -> Server:
+    """Return the server of all plans, closed with the stack."""
     from ...inference import Server
-    from ...inference.server.workers import ForkServerClient
+    from ...inference.server.workers import ForkServersClient
 
-    fork_server = None
+    fork_servers = None
     if inherited is not None and inherited.orders is not None:
-        fork_server = ForkServerClient(socket.socket(fileno=inherited.orders))
-    return Server(
+        fork_servers = ForkServersClient(socket.socket(fileno=inherited.orders))
+    first, *others = folders.read_all().items()
+    name, (plan, weights) = first
+    server = Server(
         plan,
         weights,
         settings.share(inherited),
-        fork_server=fork_server,
+        name=name,
+        fork_servers=fork_servers,
         store_lock=None if inherited is None else inherited.lock,
         observers=() if monitored is None else (monitored.metrics.observe,),
     )
+    stack.enter_context(server)
+    for name, (plan, weights) in others:
+        server.load(name, plan, weights)
+    return server
 
 
 class _Monitored:
@@ -192,23 +198,24 @@ def _say_notices(server: Server, options: ServeOptions, settings: ServeSettings)
         )
 
 
-def _say_serving(server: Server, settings: ServeSettings, folder: Path, bound: int) -> None:
+def _say_serving(server: Server, settings: ServeSettings, folders: PlanFolders, bound: int) -> None:
     address = shown_address(settings.host, bound)
-    resources, store = server.resources, settings.server.store
-    served = resources.plans[""]
-    resources.emit(
-        "serving",
-        plan=served.digest,
-        weights=served.weights_digest,
-        address=address,
-        store=None if store is None else str(store),
-        tls="none" if settings.files is None else str(settings.files.certificate),
-    )
-    typer.echo(f"serving {folder} {served.digest} on {address}")
+    store = settings.server.store
+    for name, served in server.resources.plans.items():
+        server.resources.emit(
+            "serving",
+            name=name or None,
+            plan=served.digest,
+            weights=served.weights_digest,
+            address=address,
+            store=None if store is None else str(store),
+            tls="none" if settings.files is None else str(settings.files.certificate),
+        )
+        typer.echo(f"serving {folders.shown(name)} {served.digest} on {address}")
     sys.stdout.flush()
 
 
-def _reload(server: Server, options: ServeOptions, settings: ServeSettings) -> None:
+def _reload(server: Server, options: ServeOptions, settings: ServeSettings, folders: PlanFolders) -> None:
     """Read again what may have changed; what cannot be used stays as it was."""
     resources = server.resources
     try:
@@ -219,16 +226,19 @@ def _reload(server: Server, options: ServeOptions, settings: ServeSettings) -> N
         resources.emit("configured", result="read again")
     except DeepReduceError as error:
         resources.emit("configured", result="failed", text=str(error))
-
-
-def _read_plan(path: Path, link: str | None) -> tuple[Plan, dict[str, Any], Path]:
-    """Return plan, weights and folder; the plan laid out for ``link`` if there is one."""
-    from ...plan import read_folder
-    from ...plan.cost import layout_rate, parse_link
-
-    read = read_folder(path)
-    plan = read.plan if link is None else replace(read.plan, link_rate=layout_rate(parse_link(link)))
-    return plan, read.weights, path.parent if path.name == "plan.json" else path
+    for name in folders.paths:
+        try:
+            loaded = server.load(name, *folders.read(name))
+        except (DeepReduceError, OSError, MemoryError) as error:
+            text = str(error) or type(error).__name__
+            resources.emit(
+                "failed", reason="reload", name=name or None, text=f"{text}; the plan before stays in service"
+            )
+            continue
+        if loaded:
+            served = resources.plans[name]
+            digests = {"plan": served.digest, "weights": served.weights_digest}
+            resources.emit("configured", result="loaded", name=name or None, **digests)
 
 
 def _log_to_stderr(style: str) -> None:

@@ -200,7 +200,7 @@ class AdmittedSession:
                     self._access.ledger.check_prepared(self.identity, self.quota, images)
                 self.hold(batches, size)
         except QuotaError as error:
-            return QuotaAnswer(False, error.retry_s)
+            return QuotaAnswer(False, error.retry_s, error.limit)
         return QuotaAnswer(True)
 
     def book(self, images: int) -> None:

@@ -7,17 +7,21 @@ from dataclasses import dataclass, field, fields
 
 from ...errors import SessionError, SettingError
 from ..checks import check_between, check_seconds
+from ..transport.limit import Limit
 
 DAY_S = 86400.0
 MOST = 1 << 62
 
 
 class QuotaError(SessionError):
-    """An identity has used up what it may. ``retry_s``: when to ask again; 0: that depends on the operator."""
+    """An identity has used up what it may. ``retry_s``: when to ask again; 0: that depends on the operator.
 
-    def __init__(self, message: str, hint: str = "", retry_s: int = 0) -> None:
-        super().__init__(message, hint)
-        self.retry_s = retry_s
+    ``limit`` is what the client is told: its quota, and not how much of it was used (by others of its identity).
+    """
+
+    def __init__(self, message: str, limit: Limit, retry_s: int = 0) -> None:
+        super().__init__(message)
+        self.limit, self.retry_s = limit, retry_s
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,7 @@ from pathlib import Path
 from ...errors import SettingError, StoreError, one_line
 from ...files import parse_json
 from ...locks import lock, try_lock
+from ..transport.limit import Limit, LimitKind
 from .quota import Quota, QuotaError, Quotas
 
 LEDGER_FILE, PROCESSES = "quota.sqlite", "processes"
@@ -139,7 +140,8 @@ class UsageLedger:
         with self._transaction() as db:
             used = _total(db, identity, "predicted")
             if quota.total is not None and used + images > quota.total:
-                raise QuotaError(f"{used} of {quota.total} images in all are used")
+                limit = Limit(LimitKind.QUOTA_TOTAL, quota.total)
+                raise QuotaError(f"{used} of {quota.total} images in all are used", limit)
             row = None
             if quota.predictions is not None:
                 self._check_window(db, identity, quota, second, images)
@@ -237,7 +239,9 @@ class UsageLedger:
         with self._transaction(durable=False) as db:
             others = self._others(db, identity)
             if quota.connections is not None and others.sessions + mine.sessions > quota.connections:
-                raise QuotaError(f"{others.sessions + mine.sessions - 1} of {quota.connections} connections are open")
+                limit = Limit(LimitKind.QUOTA_CONNECTIONS, quota.connections)
+                count = others.sessions + mine.sessions - 1
+                raise QuotaError(f"{count} of {quota.connections} connections are open", limit)
             self._set(db, identity, mine)
 
     def reserve(self, identity: str, quota: Quota, mine: Holding, stored: Holding = Holding()) -> None:
@@ -250,9 +254,11 @@ class UsageLedger:
             batches = others.batches + mine.batches + stored.batches
             size = others.size + mine.size + stored.size
             if quota.ready is not None and batches > quota.ready:
-                raise QuotaError(f"{batches - 1} of {quota.ready} batches are ready")
+                limit = Limit(LimitKind.QUOTA_READY, quota.ready)
+                raise QuotaError(f"{batches - 1} of {quota.ready} batches are ready", limit)
             if quota.ready_bytes is not None and size > quota.ready_bytes:
-                raise QuotaError(f"with one batch more {size} of {quota.ready_bytes} bytes would be ready")
+                limit = Limit(LimitKind.QUOTA_READY_BYTES, quota.ready_bytes)
+                raise QuotaError(f"with one batch more {size} of {quota.ready_bytes} bytes would be ready", limit)
             self._set(db, identity, mine)
 
     def hold(self, identity: str, mine: Holding) -> None:
@@ -294,7 +300,8 @@ class UsageLedger:
                 if excess <= 0:
                     retry = then + window + 1 - second
                     break
-        raise QuotaError(f"{used} of {quota.predictions} images in {quota.window_s:g} s are used", retry_s=retry)
+        limit = Limit(LimitKind.QUOTA_PREDICTIONS, quota.predictions, window)
+        raise QuotaError(f"{used} of {quota.predictions} images in {quota.window_s:g} s are used", limit, retry)
 
     def _others(self, db: sqlite3.Connection, identity: str) -> Holding:
         """Return what other processes hold for it, of those that are alive."""
@@ -377,7 +384,8 @@ def _total(db: sqlite3.Connection, identity: str, column: str) -> int:
 
 def _check_prepared(db: sqlite3.Connection, identity: str, quota: Quota, images: int) -> None:
     if quota.prepared is not None and (used := _total(db, identity, "prepared")) + images > quota.prepared:
-        raise QuotaError(f"{used} of {quota.prepared} images were prepared")
+        limit = Limit(LimitKind.QUOTA_PREPARED, quota.prepared)
+        raise QuotaError(f"{used} of {quota.prepared} images were prepared", limit)
 
 
 def _count(db: sqlite3.Connection, identity: str, computation: str, column: str, images: int) -> None:

@@ -44,6 +44,7 @@ from ..transport.errors import BusyError, PeerError
 from ..transport.frames import Kind, Reason
 from ..transport.handshake import MAX_BATCH
 from ..transport.meter import Phase, Run
+from ..transport.plan_list import check_plan_name
 from ..zeroize import wiping
 from .classification import Classification, class_names, classify_each
 from .connection import Connection, Destination, closing_on_error, greet
@@ -72,6 +73,7 @@ class Client:
     ``tls``: an `ssl.SSLContext` (`deepreduce.inference.client_context`); None: on this machine the development CA that
     a server made, elsewhere the system's authorities; ``server_name``: what the certificate must be for, if not
     ``host``. ``insecure=True``: plain TCP, for tests: others on the way can read the token and change messages.
+    ``plan_name``: which of a server's plans (`list_plans`); "": the only one, or the one without a name.
     ``pin``: the plan's digest, if it is known. ``token``: what the server asks for. ``mode="single"`` prepares within
     `predict` and keeps nothing. ``timeout_s``: how long the server may be silent. ``on_progress(what, done, total)`` is
     called from the calling thread.
@@ -110,6 +112,7 @@ class Client:
         tls: ssl.SSLContext | None = None,
         server_name: str | None = None,
         insecure: bool = False,
+        plan_name: str = "",
         pin: str | None = None,
         token: str | None = None,
         mode: Mode = "prepared",
@@ -129,6 +132,7 @@ class Client:
         check_seconds("timeout_s", timeout_s)
         check_between("max_store_bytes", max_store_bytes, 1, 1 << 62)
         check_token(token)
+        check_plan_name(plan_name)
         pin = checked_pin(pin)
         if insecure and (tls is not None or server_name is not None):
             raise SettingError("plain TCP and TLS are asked for", "leave `insecure` out, or the others")
@@ -136,7 +140,9 @@ class Client:
             tls, server_name = default_client_tls(host, server_name)
         keeps = store is not None and mode == "prepared"
         first = DEFAULT if protocol == "auto" else protocol
-        self.target = Destination(host, port, first, int(batch), tls, server_name, pin, token, timeout_s, keeps)
+        self.target = Destination(
+            host, port, first, int(batch), tls, server_name, pin, token, timeout_s, keeps, plan_name
+        )
         self.choice: Choice | None = None
         self.runs: deque[Run] = deque(maxlen=KEPT_RUNS)
         self.setup = Phase()
@@ -328,6 +334,7 @@ class Client:
             tls=t.tls,
             server_name=t.server_name,
             insecure=t.tls is None,
+            plan_name=t.plan_name or "",
             pin=self.plan_digest,
             token=t.token,
             mode=self.mode,

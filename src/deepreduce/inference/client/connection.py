@@ -39,11 +39,13 @@ class Destination:
     token: str | None = field(repr=False)
     timeout_s: float
     keeps: bool  # what is prepared is for the store
+    plan_name: str | None  # None: which plans there are is asked
 
     @property
     def place(self) -> str:
-        """Key of the server in a store: its address, and its name where that is another."""
-        return f"{self.host}:{self.port}" + (f" {self.server_name}" if self.server_name else "")
+        """Key of the plan in a store: the server's address, its name where that is another, and the plan's name."""
+        plan = f" /{self.plan_name}" if self.plan_name else ""
+        return f"{self.host}:{self.port}" + (f" {self.server_name}" if self.server_name else "") + plan
 
     @property
     def name(self) -> str:
@@ -68,11 +70,20 @@ class Connection:
 
 def greet(target: Destination, store: ClientStore | None, known: Plan | None, greeting: Phase) -> Connection:
     """Connects. ``known``: the plan of an earlier connection. Raises `SessionError`, `StoreError`, `SettingError`."""
-    channel = Channel(_connect(target), "server", target.timeout_s)
+    channel = Channel(open_stream(target), "server", target.timeout_s)
     with closing_on_error(channel):
         content, digest = _known(target, store, known)
         identity = os.urandom(32) if store is None else store.identity(target.name)
-        hello = ClientHello(VERSION, target.protocol, target.batch, target.token, digest, identity.hex(), target.keeps)
+        hello = ClientHello(
+            VERSION,
+            target.protocol,
+            target.batch,
+            target.token,
+            digest,
+            identity.hex(),
+            target.keeps,
+            target.plan_name,
+        )
         with channel.meter.phase(greeting):
             try:
                 answer, sent = greet_server(channel, hello)
@@ -123,7 +134,8 @@ def _reason(error: BaseException) -> Reason:
     return Reason.MALFORMED if isinstance(error, SessionError) else Reason.INTERNAL
 
 
-def _connect(target: Destination) -> Stream:
+def open_stream(target: Destination) -> Stream:
+    """Return the connected stream. Raises `SessionError`, `SettingError`."""
     host, port = target.host, target.port
     if target.tls is not None:
         checked_context(target.tls, server_side=False)

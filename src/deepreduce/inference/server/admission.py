@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from math import ceil
 
 from ..transport.errors import BusyError
+from ..transport.limit import Limit, LimitKind
 
 QUEUE_S = 2.0  # a preparation waits here before its client is told to come again
 LONGEST_RETRY_S = 60
@@ -53,7 +54,7 @@ class AdmissionQueue:
                 return
             self._waiting.remove(mine)
             retry_s = ceil(self._mean_s * (len(self._waiting) + 1) / self._begun)
-        raise BusyError(min(max(retry_s, 1), LONGEST_RETRY_S))
+        raise BusyError(min(max(retry_s, 1), LONGEST_RETRY_S), limit=Limit(LimitKind.PREPARATIONS))
 
     def _give_back(self, seconds: float) -> None:
         with self._guard:

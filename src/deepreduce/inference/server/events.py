@@ -12,7 +12,17 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 Name = Literal[
-    "serving", "opened", "closed", "prepared", "predicted", "refused", "failed", "configured", "stopping", "stopped"
+    "serving",
+    "opened",
+    "listed",
+    "closed",
+    "prepared",
+    "predicted",
+    "refused",
+    "failed",
+    "configured",
+    "stopping",
+    "stopped",
 ]
 EventObserver = Callable[[Name, dict[str, Any]], None]
 

@@ -11,6 +11,7 @@ from ipaddress import IPv6Address, ip_address
 from pathlib import Path
 
 from ..transport.errors import BusyError
+from ..transport.limit import Limit, LimitKind
 
 RETRY_S = 5  # for memory, which is free when clients use what they have
 ADDRESSES = 1 << 16  # whose rate is remembered
@@ -27,7 +28,7 @@ class MemoryBudget:
         """Raises `BusyError` when so much is not left."""
         with self._guard:
             if self._booked + size > self._most:
-                raise BusyError(RETRY_S)
+                raise BusyError(RETRY_S, limit=Limit(LimitKind.MEMORY))
             self._booked += size
 
     def has(self, size: int) -> bool:

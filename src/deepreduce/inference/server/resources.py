@@ -12,7 +12,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from ...errors import SettingError
+from ...errors import SessionError, SettingError
 from ...plan import Plan
 from ..access.access import Access
 from ..access.audit_log import AuditLog
@@ -26,14 +26,18 @@ from ..store.encrypted_file import expected_bytes
 from ..store.store import STATE
 from ..transport.channel import Channel
 from ..transport.handshake import VERSION, ClientHello, LimitError, ServerHello
+from ..transport.limit import Limit, LimitKind
 from ..transport.meter import Run
+from ..transport.plan_list import MOST_PLANS, PlanOffer, check_plan_name
 from .admission import QUEUE_S, AdmissionQueue
 from .events import EventObserver, Name, emit
 from .limits import MemoryBudget, RateLimit
 from .material_pool import ServerMemoryPool, ServerPool, ServerStoredPool
 from .served_plan import ServedPlan, Workers
 from .settings import ServerSettings
-from .workers.fork_server import ForkServer, ForkServerClient
+from .weight_memory import allowed_bytes
+from .workers.fork_server import ForkServer
+from .workers.lease import ForkServersClient
 
 SPARE_DISK = 1 << 24  # bytes that a store needs to burn what it has
 BEGUN = 8  # admitted preparations per compute worker
@@ -65,13 +69,13 @@ class ServerResources:
         plan: Plan,
         weights: Mapping[str, NDArray[Any]],
         settings: ServerSettings,
-        fork_server: ForkServerClient | None,
+        fork_servers: ForkServersClient | None,
         store_lock: int | None,
         on_run: Callable[[Run], None] | None,
         observers: Sequence[EventObserver],
     ) -> None:
         self.settings, self.stopping, self._closed = settings, False, False
-        self._fork_server = fork_server
+        self._fork_servers = fork_servers
         self._on_run, self._observers = on_run, tuple(observers)
         self._loading, self._guard = threading.Lock(), threading.Lock()
         self._held = 0
@@ -117,28 +121,42 @@ class ServerResources:
             return True
 
     def acquire(self, name: str) -> ServedPlan | None:
-        """Return the plan of that name for one session, which must release it; None: there is none."""
-        while (served := self.plans.get(name)) is not None:
+        """Return the plan of that name for one session, which must release it; None: there is none.
+
+        Raises `SessionError` when the server is closed. "" is the plan without a name, or the only one.
+        """
+        while (served := self._named(name)) is not None:
             if served.acquire():
                 return served
             if self._closed:
-                return None
+                raise SessionError("the server is closed")
         return None
+
+    def offers(self) -> list[PlanOffer]:
+        """Return what is offered to those who were let in."""
+        return [served.offer for _, served in sorted(self.plans.items())]
+
+    def _named(self, name: str) -> ServedPlan | None:
+        plans = self.plans
+        return next(iter(plans.values())) if not name and len(plans) == 1 else plans.get(name)
 
     def _check_open(self) -> None:
         if self._closed:
             raise SettingError("the server is closed", "make another one")
 
     def _made(self, name: str, plan: Plan, weights: Mapping[str, NDArray[Any]]) -> ServedPlan:
+        check_plan_name(name)
+        if name not in self.plans and len(self.plans) >= MOST_PLANS:
+            raise SettingError(f"{MOST_PLANS} plans are served already", "start another server for the others")
         chosen = self.settings
         others = sum(served.held_bytes for served in self.plans.values() if served.name != name)
-        most = chosen.weight_bytes if chosen.max_weight_bytes < 0 else max(0, chosen.max_weight_bytes - others)
+        most = allowed_bytes(chosen.max_weight_bytes, others)
         workers_of = self._workers_of if chosen.workers else None
         return ServedPlan(name, plan, weights, threads=chosen.threads, weight_bytes=most, workers_of=workers_of)
 
     def _workers_of(self, served: ServedPlan, weights: Mapping[str, NDArray[Any]]) -> Workers:
-        if self._fork_server is not None:
-            return self._fork_server
+        if self._fork_servers is not None:
+            return self._fork_servers.lease(served.computation)
         return ForkServer(served.plan, weights, self.settings.threads, served.weight_bytes)
 
     def _open_store(self, lock: int | None) -> ServerStore | None:
@@ -195,7 +213,10 @@ class ServerResources:
         """Return what a client that was let in gets. Raises `LimitError` when it asks for too much."""
         each = served.each(hello.protocol, hello.batch)
         if each is None:
-            raise LimitError(f"the client asked for protocol {hello.protocol!r:.20} and batches of {hello.batch}")
+            raise LimitError(
+                f"the client asked for protocol {hello.protocol!r:.20} and batches of {hello.batch}",
+                Limit(LimitKind.BATCH),
+            )
         keeps = self.store is not None and hello.keeps
         most = (
             min(self.settings.max_client_bytes, self.settings.max_stored_bytes) // expected_bytes(each)
@@ -204,7 +225,12 @@ class ServerResources:
         )
         most = min(most, self.settings.max_prepared_bytes // each if not keeps else 1 << 20)
         if most < 1 or each > self.settings.max_prepared_bytes:
-            raise LimitError(f"one preparation of {each} bytes is more than a limit")
+            bounds = [self.settings.max_prepared_bytes]
+            if keeps:
+                bounds += [self.settings.max_client_bytes, self.settings.max_stored_bytes]
+            raise LimitError(
+                f"one preparation of {each} bytes is more than a limit", Limit(LimitKind.SIZE, min(bounds))
+            )
         program = served.program(hello.protocol, hello.batch)
         client = hashlib.sha256(b"deepreduce client" + bytes.fromhex(hello.identity)).hexdigest()
         pool: ServerPool = ServerMemoryPool()
@@ -229,7 +255,7 @@ class ServerResources:
     def admit(self, address: str) -> None:
         """Books one more preparation of an address. Raises `LimitError` when they come too fast."""
         if not self.admits(address):
-            raise LimitError("the client's address prepares too often")
+            raise LimitError("the client's address prepares too often", Limit(LimitKind.RATE))
 
     def book(self, each: int, count: int) -> None:
         """Books the memory of so many preparations, or gives it back (< 0). Raises `BusyError` when there is none."""

@@ -15,21 +15,33 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import SettingError
-from ...plan import PARAMETER_SETS, Plan, check_weights, encode, packings, predict, shapes, validate, weights_digest
+from ...plan import (
+    Plan,
+    Traffic,
+    check_weights,
+    encode,
+    predict,
+    shapes,
+    validate,
+    weights_digest,
+)
 from ...plan.execution.messages import Protocol
-from ...plan.execution.packing import bits_to_bytes, cached_ops, transformed_bytes
+from ...plan.execution.packing import bits_to_bytes
 from ..protocol.linear import OfflineLinear, OnlineLinear, computation, offline_linears, online_linears
 from ..protocol.program import Program, compile_plan
 from ..protocol.server_offline import LocalOffline, Offline
 from ..transport.channel import Channel
 from ..transport.handshake import MAX_BATCH
-from .workers.fork_server import ForkServer, ForkServerClient
+from ..transport.plan_list import PlanOffer
+from .weight_memory import held_bytes
+from .workers.fork_server import ForkServer
+from .workers.lease import ForkServerLease
 from .workers.remote import RemoteOffline
 
 FRAME_LIMIT = 1 << 32  # bytes that a frame's header can announce
 PROGRAMS = 8  # of protocols and batch sizes, kept compiled
 
-Workers = ForkServer | ForkServerClient
+Workers = ForkServer | ForkServerLease
 WorkersOf = Callable[["ServedPlan", Mapping[str, NDArray[Any]]], Workers]
 
 
@@ -85,10 +97,16 @@ class ServedPlan:
         predicted = {name: predict(plan, name, 1).total for name in get_args(Protocol)}
         self._stored = {name: total.stored_bytes_server for name, total in predicted.items()}
         self._offline_up = {name: total.offline.up_bytes for name, total in predicted.items()}
+        self.offer = PlanOffer(
+            self.name,
+            self.digest,
+            plan.input_shape,
+            prod(shapes(plan)[plan.output]),
+            next(iter(predicted.values())).relus,
+            {name: (_both_ways(total.offline), _both_ways(total.online)) for name, total in predicted.items()},
+        )
         self._largest = max(prod(plan.input_shape), prod(shapes(plan)[plan.output]))
-        packed, parameters = packings(plan), PARAMETER_SETS[plan.parameter_set]
-        cached = cached_ops(packed, parameters, self.weight_bytes)
-        self.held_bytes = sum(transformed_bytes(packed[name], parameters) for name in cached)
+        self.held_bytes = held_bytes(plan, self.weight_bytes)
         self.program: Callable[[str, int], Program] = functools.lru_cache(PROGRAMS)(
             lambda protocol, batch: compile_plan(plan, protocol, batch)
         )
@@ -155,3 +173,7 @@ class ServedPlan:
         self.linears, self._offline_linears = {}, {}
         if self._workers is not None:
             self._workers.close()
+
+
+def _both_ways(traffic: Traffic) -> int:
+    return traffic.up_bytes + traffic.down_bytes

@@ -23,6 +23,7 @@ from ..checks import check_between
 from ..transport.channel import Channel
 from ..transport.errors import BusyError
 from ..transport.frames import Reason
+from ..transport.limit import Limit, LimitKind
 from ..transport.meter import Run
 from ..transport.streams import TcpStream, TlsStream
 from .events import EventObserver, log
@@ -30,7 +31,7 @@ from .limits import RETRY_S
 from .resources import ServerResources
 from .session import Place, Session
 from .settings import ServerSettings
-from .workers.fork_server import ForkServerClient
+from .workers.lease import ForkServersClient
 
 BACKLOG = 256  # connections that wait to be accepted
 SHARED_S = 0.25  # between looks whether to stop, where accepting cannot be interrupted
@@ -43,10 +44,12 @@ CLOSING_S = 2.0  # for threads of sessions to end by themselves
 
 
 class Server:
-    """A server of one plan with its weights: `listen`, then `serve_forever` or `start`; a context manager.
+    """A server of a plan with its weights: `listen`, then `serve_forever` or `start`; a context manager.
 
-    ``fork_server`` and ``store_lock`` are what several processes of one service share: the process that forks workers
-    (by default one of this server's own) and the lock of the store (`deepreduce.inference.server.supervisor`).
+    ``name``: what clients call the plan; "": it needs none. `load` serves others beside it, and new versions.
+    ``fork_servers`` and ``store_lock`` are what several processes of one service share: the processes that fork workers
+    (by default one of this server's own for each plan), and the lock of the store
+    (`deepreduce.inference.server.supervisor`).
     ``on_run`` is called with what each inference cost this side, ``observers`` with every event
     (`deepreduce.inference.server.events`), both from the session's thread.
 
@@ -60,7 +63,7 @@ class Server:
         settings: ServerSettings | None = None,
         *,
         name: str = "",
-        fork_server: ForkServerClient | None = None,
+        fork_servers: ForkServersClient | None = None,
         store_lock: int | None = None,
         on_run: Callable[[Run], None] | None = None,
         observers: Sequence[EventObserver] = (),
@@ -70,7 +73,9 @@ class Server:
             raise SettingError(
                 f"the settings are a {type(settings).__name__}", "Server(plan, weights, ServerSettings(token=...))"
             )
-        self.resources = ServerResources(name, plan, weights, self.settings, fork_server, store_lock, on_run, observers)
+        self.resources = ServerResources(
+            name, plan, weights, self.settings, fork_servers, store_lock, on_run, observers
+        )
         self.closed = self._shared = self._accepting = False
         self._count = self._leaving = 0
         self._listener: socket.socket | None = None
@@ -246,7 +251,7 @@ class Server:
         try:
             with contextlib.suppress(OSError):
                 timeout_s = min(5.0, self.settings.timeout_s)
-                Channel(self._stream(sock, timeout_s), "client", timeout_s).fail(Reason.LIMIT)
+                Channel(self._stream(sock, timeout_s), "client", timeout_s).fail(Reason.LIMIT, Limit(LimitKind.RATE))
         finally:
             with self._guard:
                 self._leaving -= 1
@@ -274,7 +279,7 @@ class Server:
         with self._guard:
             if sock not in self._greeting or len(self._entered) >= self.settings.max_sessions:
                 self.resources.not_admitted(address)
-                raise BusyError(RETRY_S)
+                raise BusyError(RETRY_S, limit=Limit(LimitKind.SESSIONS))
             self._greeting.pop(sock)
             self._entered.add(sock)
         channel.set_timeout(self.settings.timeout_s)

@@ -28,11 +28,14 @@ from ..protocol.nonlinear.vector import Bytes, unpack
 from ..protocol.program import Program
 from ..protocol.server_offline import Offline
 from ..protocol.server_online import predict_online
+from ..store import StoreFullError
 from ..transport.channel import Channel
 from ..transport.errors import BusyError, PeerError, SilenceError
 from ..transport.frames import HEADER, Kind, Reason
 from ..transport.handshake import ClientHello, LimitError, RefusedError, VersionError, greet_client, read_hello
+from ..transport.limit import Limit, LimitKind
 from ..transport.meter import Phase
+from ..transport.plan_list import encode_offers
 from ..transport.probe import MAX_PROBES, PROBE, answer_probe
 from .events import Name
 from .material_pool import BatchError, ServerPool
@@ -92,6 +95,8 @@ class Session:
         try:
             hello = read_hello(self._channel)
             admitted, served = self._admit(hello)
+            if served is None:
+                return self._list_plans(hello.plan)
             self._terms = terms = self._resources.terms(hello, admitted.identity, served)
             greet_client(self._channel, hello, terms.answer, served.content)
             self._opened = True
@@ -100,16 +105,17 @@ class Session:
                 pass
         except BusyError as error:  # before the greeting: later ones are answered where they are raised
             self._refused(error, "sessions")
-            self._channel.turn_away(error.retry_s)
+            self._channel.turn_away(error)
         except PeerError as error:
             self._refused(error, "peer")
         except SessionError as error:
             reason = REASONS.get(type(error), Reason.MALFORMED)
             self._refused(error, reason.name.lower())
-            self._channel.fail(reason)
+            self._channel.fail(reason, getattr(error, "limit", None))
         except StoreError as error:
             self._refused(error, "store")
-            self._channel.fail(Reason.LIMIT)
+            full = isinstance(error, StoreFullError)
+            self._channel.fail(Reason.LIMIT, Limit(LimitKind.STORE if full else LimitKind.DISK))
         except Exception as error:  # a fault of ours must not take the server down
             log.error("%s: session failed: %s", self._address, type(error).__name__, exc_info=error)
             self._emit("failed", reason="internal")
@@ -130,19 +136,24 @@ class Session:
                 self._place.leave()  # before the client sees the end, since it may come again at once
             self._channel.close()
 
-    def _admit(self, hello: ClientHello) -> tuple[AdmittedSession, ServedPlan]:
-        """Let a client in, with a place and the plan that it asked for."""
+    def _admit(self, hello: ClientHello) -> tuple[AdmittedSession, ServedPlan | None]:
+        """Let a client in, with a place and the plan that it asked for; None: it asked for none that there is."""
         resources, access = self._resources, self._resources.access
         identity = access.identify(hello, self._certificate)  # before anything that depends on what is served
-        self._served = served = resources.acquire("")
-        if served is None:
-            raise SessionError("the server is closed")
-        self._admission = admitted = access.admit(
-            identity, self._address, self._number, served.digest, served.computation
-        )
+        self._served = served = None if hello.plan is None else resources.acquire(hello.plan)
+        plan, computation = (None, "") if served is None else (served.digest, served.computation)
+        self._admission = admitted = access.admit(identity, self._address, self._number, plan, computation)
         if self._place is not None:
             self._place.enter()
         return admitted, served
+
+    def _list_plans(self, asked: str | None) -> None:
+        """Tell a client that was let in which plans there are; with it the session ends."""
+        if asked is None:
+            self._emit("listed")
+        else:
+            self._emit("refused", reason="plan", text=f"the client asked for a plan that is not there: {asked!r}")
+        self._channel.answer_and_end(Kind.PLANS, encode_offers(self._resources.offers()))
 
     def dismiss(self) -> bool:
         """Tell an idle client that the server stops, from another thread. Returns False during a request."""
@@ -229,7 +240,8 @@ class Session:
             admitted.give_back()
             self._unknown += 1
             if self._unknown > MOST_UNKNOWN:
-                raise LimitError(f"the client named more than {MOST_UNKNOWN} batches that are not there") from None
+                limit = Limit(LimitKind.UNKNOWN_BATCHES, MOST_UNKNOWN)
+                raise LimitError("the client named too many batches that are not there", limit) from None
             self._emit("refused", reason="batch", text=error.message)
             self._channel.send(Kind.RESERVED, b"\0")
             return
@@ -281,15 +293,18 @@ class Session:
                 self._offline = self._resources.offline(terms, self._channel)
                 self._offline.set_up(content)
         except BusyError as error:
-            self._busy(error.retry_s, terms, renew=False)
+            self._busy(error, terms, renew=False)
         except WorkerError as error:
             self._refused(error, "worker")
-            self._busy(1, terms, renew=True)
+            self._busy(BusyError(1), terms, renew=True)
 
     def _serve_prepare(self, terms: Terms, offline: Offline, batch_id: bytes) -> None:
         program, pool = terms.program, terms.pool
         if pool.is_in_memory(batch_id) or pool.count_in_memory() >= terms.most_prepared:
-            raise LimitError(f"the client asked for more than {terms.most_prepared} preparations, or for one twice")
+            limit = Limit(LimitKind.PREPARED, terms.most_prepared)
+            raise LimitError(
+                f"the client asked for more than {terms.most_prepared} preparations, or for one twice", limit
+            )
         try:
             self._book(terms, self._booked + 1)
             with self._resources.place():
@@ -298,10 +313,10 @@ class Session:
                 phase = self._prepare(offline, pool, batch_id)
         except BusyError as error:
             # Without a linear op the client does not wait for an answer before it uses its keys.
-            self._busy(error.retry_s, terms, renew=not program.waves)
+            self._busy(error, terms, renew=not program.waves)
         except WorkerError as error:  # the session has other batches, and can get another worker
             self._refused(error, "worker")
-            self._busy(1, terms, renew=True)
+            self._busy(BusyError(1), terms, renew=True)
         else:
             phase.ops[INPUT].received_bytes += HEADER.size + len(batch_id)  # what began it
             self._cost("prepared", program, phase)
@@ -323,12 +338,13 @@ class Session:
             channel.send(Kind.CLAIM, batch_id, transcript, op=OUTPUT)
         return phase
 
-    def _busy(self, retry_s: int, terms: Terms, *, renew: bool) -> None:
+    def _busy(self, busy: BusyError, terms: Terms, *, renew: bool) -> None:
         """The request is not served; the session goes on with what it has."""
-        self._emit("refused", reason="busy", retry_s=retry_s)
+        self._emit("refused", reason="busy", retry_s=busy.retry_s, text=busy.limit.text or None)
         if renew:
             self._close_offline()
-        self._channel.refuse(retry_s, renew, terms.served.offline_bytes(terms.program))
+        told = BusyError(busy.retry_s, renew, busy.limit)
+        self._channel.refuse(told, terms.served.offline_bytes(terms.program))
 
     def _admitted(self) -> AdmittedSession:
         assert self._admission is not None  # nothing is served before

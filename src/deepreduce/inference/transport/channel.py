@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from ...errors import SessionError
 from .errors import BusyError, CertificateError, LostError, PeerError, SilenceError
 from .frames import BUSY, HEADER, OF_A_PREPARATION, REASONS, Kind, Reason
+from .limit import LIMIT, NO_LIMIT, Limit, limit_of
 from .meter import Meter
 
 Bytes = NDArray[np.uint8]
@@ -107,6 +108,16 @@ class Channel:
         """Return the content of the next frame, which must be of this kind and no longer than ``limit`` bytes."""
         return self._receive(kind, 0, limit, "").tobytes()
 
+    def receive_either(self, limits: dict[Kind, int]) -> tuple[Kind, bytes]:
+        """Return the next frame, which must be of one of the kinds and no longer than that kind's limit."""
+        found, length = self._header()
+        kind = next((one for one in limits if one == found), None)
+        if kind is None:
+            raise self._malformed(f"a frame of kind {found} instead of {', '.join(one.name for one in limits)}")
+        if length > limits[kind]:
+            raise self._malformed(f"a {kind.name} frame of {length} bytes, {limits[kind]} expected")
+        return kind, self._content(length, "").tobytes()
+
     def next_of(self, lengths: dict[Kind, int], idle_s: float) -> Kind:
         """Waits up to ``idle_s`` for a frame of one of the kinds, with that kind's length; its content is `content`."""
         kind, length = self._next_header(idle_s)
@@ -126,15 +137,21 @@ class Channel:
         """Return the content of the frame that `next_of` announced."""
         return self._content(length, "")
 
-    def refuse(self, retry_s: int, renew: bool, unread: int) -> None:
+    def refuse(self, busy: BusyError, unread: int) -> None:
         """Tells the client that the server is busy; of what it asked for up to ``unread`` bytes may still come."""
-        self.send(Kind.BUSY, BUSY.pack(retry_s, renew))
+        self.send(Kind.BUSY, BUSY.pack(busy.retry_s, busy.renew), busy.limit.encoded())
         self._unread = unread
 
-    def turn_away(self, retry_s: int) -> None:
+    def turn_away(self, busy: BusyError) -> None:
         """Tells a client that comes in that the server is busy, and closes."""
         with suppress(SessionError, OSError):
-            self.refuse(retry_s, False, 0)
+            self.refuse(busy, 0)
+        self._stream.finish()
+
+    def answer_and_end(self, kind: Kind, content: bytes) -> None:
+        """Sends a last frame, if the peer still listens, and closes."""
+        with suppress(SessionError, OSError):
+            self.send(kind, content)
         self._stream.finish()
 
     def set_timeout(self, seconds: float) -> None:
@@ -152,10 +169,10 @@ class Channel:
             kind, _ = self._header()
             raise self._malformed(f"a frame of kind {kind} that nobody asked for")
 
-    def fail(self, reason: Reason) -> None:
-        """Tells the peer why the session ends, if it still listens, and closes."""
+    def fail(self, reason: Reason, limit: Limit | None = None) -> None:
+        """Tells the peer why the session ends, and which ``limit`` was reached, if it still listens, and closes."""
         with suppress(SessionError, OSError):
-            self.send(Kind.ERROR, bytes([reason]))
+            self.send(Kind.ERROR, bytes([reason]), b"" if limit is None else limit.encoded())
         self._stream.finish()
 
     def farewell(self, reason: Reason) -> bool:
@@ -209,21 +226,29 @@ class Channel:
         self._fill(memoryview(header))
         self._deadline = time.monotonic() + self._timeout_s
         kind, zero, sequence, length = HEADER.unpack(header)
-        if kind == Kind.ERROR and zero == 0 and length == 1:
-            code = bytearray(1)
-            self._fill(memoryview(code))
-            text, hint = REASONS.get(code[0], ("it gave an unknown reason", ""))  # type: ignore[call-overload]
-            raise PeerError(f"the {self._peer} ended the session: {text}", hint, code[0])
+        if kind == Kind.ERROR and zero == 0 and length in (1, 1 + LIMIT.size):
+            content = bytearray(length)
+            self._fill(memoryview(content))
+            raise self._told(content)
         if zero or sequence != self._received & 0xFFFF:
             raise self._malformed(f"frame number {sequence} instead of {self._received & 0xFFFF}")
         self._received += 1
-        if kind == Kind.BUSY and length == BUSY.size and self._peer == "server":
-            content = bytearray(BUSY.size)
+        if kind == Kind.BUSY and length == BUSY.size + LIMIT.size and self._peer == "server":
+            content = bytearray(length)
             self._fill(memoryview(content))
-            raise BusyError(*BUSY.unpack(content))
+            retry_s, renew = BUSY.unpack(content[: BUSY.size])
+            raise BusyError(retry_s, renew, limit_of(content[BUSY.size :]))
         if self._digests:
             self._digests[1].update(header)
         return kind, length
+
+    def _told(self, content: bytearray) -> PeerError:
+        """Return the error that the peer gives as the reason for the end."""
+        text, hint = REASONS.get(content[0], ("it gave an unknown reason", ""))  # type: ignore[call-overload]
+        limit = limit_of(content[1:]) if len(content) > 1 else NO_LIMIT
+        if limit.text:
+            text, hint = f"{text}: {limit.text}", limit.hint or hint
+        return PeerError(f"the {self._peer} ended the session: {text}", hint, content[0], limit)
 
     def _next_header(self, idle_s: float) -> tuple[int, int]:
         """Receive the header of a frame that may be long in coming."""

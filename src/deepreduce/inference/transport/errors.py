@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ...errors import SessionError
 from .frames import Reason
+from .limit import NO_LIMIT, Limit
 
 
 class LostError(SessionError):
@@ -23,11 +24,11 @@ class CertificateError(SessionError):
 
 
 class PeerError(SessionError):
-    """The peer told us why it ended the session."""
+    """The peer told us why it ended the session, or did not do what was asked; ``limit``: if one was reached."""
 
-    def __init__(self, message: str, hint: str = "", reason: int = 0) -> None:
+    def __init__(self, message: str, hint: str = "", reason: int = 0, limit: Limit = NO_LIMIT) -> None:
         super().__init__(message, hint)
-        self.reason = reason
+        self.reason, self.limit = reason, limit
 
 
 class BusyError(PeerError):
@@ -37,10 +38,11 @@ class BusyError(PeerError):
     keys, since the server has lost its own.
     """
 
-    def __init__(self, retry_s: int, renew: bool = False) -> None:
+    def __init__(self, retry_s: int, renew: bool = False, limit: Limit = NO_LIMIT) -> None:
         super().__init__(
-            f"the server is busy, try again in {retry_s} s",
+            f"the server is busy, try again in {retry_s} s" + (f": {limit.text}" if limit.text else ""),
             "try again later, or allow waiting: `wait` SECONDS",
             Reason.BUSY,
+            limit,
         )
         self.retry_s, self.renew = retry_s, renew

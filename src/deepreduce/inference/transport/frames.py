@@ -8,7 +8,7 @@ from enum import IntEnum
 HEADER = struct.Struct("<BBHI")
 
 
-BUSY = struct.Struct("<H?")  # seconds after which to try again; whether with new keys
+BUSY = struct.Struct("<H?")  # seconds after which to try again; whether with new keys; a limit follows
 
 
 class Kind(IntEnum):
@@ -35,6 +35,7 @@ class Kind(IntEnum):
     RESERVE = 23
     RESERVED = 24
     PROBE = 25
+    PLANS = 26
     ERROR = 255
 
 
@@ -43,7 +44,10 @@ OF_A_PREPARATION = (Kind.UPLOAD, Kind.CHOICES, Kind.PRODUCTS, Kind.CLAIM)
 
 
 class Reason(IntEnum):
-    """The only things that a party tells its peer about an error: fixed codes, no text, no secrets."""
+    """The only things that a party tells its peer about an error: fixed codes, no text, no secrets.
+
+    With LIMIT and QUOTA a limit follows (limit.py).
+    """
 
     VERSION = 1
     REFUSED = 2

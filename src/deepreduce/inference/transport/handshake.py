@@ -1,7 +1,8 @@
 """The beginning of a session: who speaks which version, who may come in, about which plan; and the keys.
 
-1. client: HELLO {version, protocol, batch, token, known, identity, keeps}
+1. client: HELLO {version, protocol, batch, token, known, identity, keeps, plan}
    server: HELLO {version, digest, parameter set, preparations allowed, identity, keeps, metered}, PLAN unless known
+       or: PLANS {names ...} (plan_list.py), if the client asks for them, or for a plan that the server does not have
    Before the server has admitted the client (access) it sends nothing but an error, which says nothing of the plan.
 Only before the first preparation of a connection:
 2. client: SETUP point A, seed, homomorphic keys;          server: SETUP points B, lattice keys
@@ -21,8 +22,10 @@ from ...files import parse_json
 from ...plan import Plan, decode
 from .channel import Channel
 from .frames import Kind
+from .limit import Limit
+from .plan_list import PLANS_LIMIT, PlanOffer, UnknownPlanError, decode_offers, is_plan_name
 
-VERSION = 6
+VERSION = 7
 T = TypeVar("T", "ClientHello", "ServerHello")
 HELLO_LIMIT = 4096
 PLAN_LIMIT = 1 << 26
@@ -35,7 +38,11 @@ class RefusedError(SessionError):
 
 
 class LimitError(SessionError):
-    """The client asked for more than the server's settings allow."""
+    """The client asked for more than the server's settings allow, by the ``limit`` that it is told."""
+
+    def __init__(self, message: str, limit: Limit) -> None:
+        super().__init__(message)
+        self.limit = limit
 
 
 class VersionError(SessionError):
@@ -45,7 +52,8 @@ class VersionError(SessionError):
 @dataclass(frozen=True, slots=True)
 class ClientHello:
     """Request of the client. ``known``: the digest of a plan that it need not be sent. ``identity``: 64 hexadecimal
-    digits, secret, to which what it prepares is bound. ``keeps``: it has a store.
+    digits, secret, to which what it prepares is bound. ``keeps``: it has a store. ``plan``: the name of the one that
+    it is for, "" for the only one, or the one without a name; None: it asks which plans there are.
     """
 
     version: int
@@ -55,6 +63,7 @@ class ClientHello:
     known: str | None
     identity: str = field(repr=False)
     keeps: bool
+    plan: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,14 +83,26 @@ class ServerHello:
 
 
 def greet_server(channel: Channel, hello: ClientHello) -> tuple[ServerHello, bytes | None]:
-    """Return the client's step 1: what the server says, and the plan's bytes unless it is the known one."""
+    """Return the client's step 1: what the server says, and the plan's bytes unless it is the known one.
+
+    Raises `UnknownPlanError` when the server has no plan of that name.
+    """
     channel.send(Kind.HELLO, json.dumps(asdict(hello)).encode())
-    answer = _parse(channel.receive_upto(Kind.HELLO, HELLO_LIMIT), ServerHello, "server")
+    kind, content = channel.receive_either({Kind.HELLO: HELLO_LIMIT, Kind.PLANS: PLANS_LIMIT})
+    if kind == Kind.PLANS:
+        raise UnknownPlanError(hello.plan or "", decode_offers(content))
+    answer = _parse(content, ServerHello, "server")
     if not re.fullmatch("[0-9a-f]{64}", answer.plan_digest) or not re.fullmatch("[0-9a-f]{32}", answer.identity):
         raise SessionError("the server sent a hello with a wrong digest or identity", "it may be another version")
     if answer.plan_digest == hello.known:
         return answer, None
     return answer, channel.receive_upto(Kind.PLAN, PLAN_LIMIT)
+
+
+def ask_plans(channel: Channel, hello: ClientHello) -> list[PlanOffer]:
+    """Return the plans that the server has; ``hello`` names none."""
+    channel.send(Kind.HELLO, json.dumps(asdict(hello)).encode())
+    return decode_offers(channel.receive_upto(Kind.PLANS, PLANS_LIMIT))
 
 
 def checked_plan(answer: ServerHello, content: bytes, pin: str | None) -> Plan:
@@ -93,7 +114,8 @@ def checked_plan(answer: ServerHello, content: bytes, pin: str | None) -> Plan:
         raise SessionError(f"the server's plan {found[:12]} is not the {answer.plan_digest[:12]} that it announced")
     if pin is not None and found != pin:
         raise SessionError(
-            f"the server's plan is {found[:12]}, pinned is {pin[:12]}", "ask the operator which is right"
+            f"the server's plan is {found[:12]}, pinned is {pin[:12]}",
+            "ask the operator which is right; a server may have loaded another version",
         )
     try:
         plan = decode(content)
@@ -109,6 +131,8 @@ def read_hello(channel: Channel) -> ClientHello:
     hello = _parse(channel.receive_upto(Kind.HELLO, HELLO_LIMIT), ClientHello, "client")
     if not re.fullmatch("[0-9a-f]{64}", hello.identity):
         raise SessionError("the client sent a hello with a wrong identity", "it may be another version")
+    if hello.plan and not is_plan_name(hello.plan):
+        raise SessionError("the client sent a hello with a wrong plan", "it may be another version")
     return hello
 
 

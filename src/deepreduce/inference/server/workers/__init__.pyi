@@ -1,1 +1,2 @@
-from .fork_server import ForkServer as ForkServer, ForkServerClient as ForkServerClient
+from .fork_server import ForkServer as ForkServer
+from .lease import ForkServers as ForkServers, ForkServersClient as ForkServersClient

@@ -91,21 +91,6 @@ class ForkServer:
         return child
 
 
-class ForkServerClient:
-    """A client of another process's fork server, by the socket that it was handed."""
-
-    def __init__(self, orders: socket.socket) -> None:
-        self._orders = orders
-
-    def worker(self, protocol: Protocol, batch: int) -> socket.socket:
-        """Return a connection to a new worker. Raises `WorkerError`."""
-        return order(self._orders, protocol, batch)
-
-    def close(self) -> None:
-        """Close this end; the fork server goes on."""
-        self._orders.close()
-
-
 def order(orders: socket.socket, protocol: Protocol, batch: int) -> socket.socket:
     """Return a connection to a worker that is about to be forked. Raises `WorkerError`."""
     ours, theirs = socket.socketpair()

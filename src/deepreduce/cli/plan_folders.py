@@ -1,0 +1,63 @@
+"""The plans of ``deepreduce serve``: names and folders as they are typed, read at the start and at every SIGHUP."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import SettingError
+
+if TYPE_CHECKING:
+    from ..plan import Plan
+
+    PlanWeights = tuple[Plan, dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class PlanFolders:
+    """Folders by the names of their plans; "" is the name of one that has none. ``link``: what to lay them out for."""
+
+    paths: dict[str, Path]
+    link: str | None
+
+    def read(self, name: str) -> PlanWeights:
+        """Return a plan and its weights as they are now. Raises `PlanError`."""
+        from ..plan import read_folder
+        from ..plan.cost import layout_rate, parse_link
+
+        found = read_folder(self.paths[name])
+        plan = found.plan
+        if self.link is not None:
+            plan = replace(plan, link_rate=layout_rate(parse_link(self.link)))
+        return plan, found.weights
+
+    def read_all(self) -> dict[str, PlanWeights]:
+        """Return all of them. Raises `PlanError`."""
+        return {name: self.read(name) for name in self.paths}
+
+    def shown(self, name: str) -> str:
+        """Return NAME=FOLDER, or FOLDER."""
+        path = self.paths[name]
+        folder = path.parent if path.name == "plan.json" else path
+        return f"{name}={folder}" if name else str(folder)
+
+
+def plan_folders(texts: Sequence[str], link: str | None) -> PlanFolders:
+    """Return what ``[NAME=]PLAN ...`` means. Raises `SettingError`."""
+    from ..inference.transport import check_plan_name
+
+    paths: dict[str, Path] = {}
+    for text in texts:
+        name, equals, path = text.partition("=")
+        if not equals or "/" in name:  # a path may have an equals sign: ./a=b
+            name, path = "", text
+        elif not name or not path:
+            raise SettingError(f"{text!r:.200} is neither a folder nor NAME=FOLDER", "write the name before, as a=plan")
+        check_plan_name(name)
+        if name in paths:
+            called = f"are called {name!r}" if name else "have no name"
+            raise SettingError(f"two plans {called}", "give each a name of its own: NAME=PLAN")
+        paths[name] = Path(path)
+    return PlanFolders(paths, link)
