@@ -78,7 +78,7 @@ def wait_until(true, folder):
 
 
 def connect(port, **settings):
-    return Client("127.0.0.1", port, protocol="delphi", **settings)
+    return Client("127.0.0.1", port, protocol="delphi", insecure=True, **settings)
 
 
 def answered(client):

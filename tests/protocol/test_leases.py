@@ -81,7 +81,7 @@ def test_what_cannot_be_loaded_changes_nothing(shared):
 
 def test_servers_of_two_processes_prepare_with_one_fork_server(shared):
     servers, client = shared
-    settings = ServerSettings(workers=1)
+    settings = ServerSettings(workers=1, insecure=True)
     with (
         Server(PLAN, WEIGHTS, settings, fork_servers=client) as first,
         Server(PLAN, WEIGHTS, settings, fork_servers=client) as second,
@@ -89,11 +89,11 @@ def test_servers_of_two_processes_prepare_with_one_fork_server(shared):
         for server in (first, second):
             port = server.listen()
             server.start()
-            with Client("127.0.0.1", port, protocol="delphi", mode="single") as session:
+            with Client("127.0.0.1", port, protocol="delphi", mode="single", insecure=True) as session:
                 assert np.array_equal(session.predict_integers(X), run(PLAN, WEIGHTS, X)["d"])
         with pytest.raises(WorkerError, match="has read another version"):
             first.load("", PLAN, RETRAINED)  # before the supervisor has it
-        with Client("127.0.0.1", port, protocol="delphi", mode="single") as session:
+        with Client("127.0.0.1", port, protocol="delphi", mode="single", insecure=True) as session:
             assert np.array_equal(session.predict_integers(X), run(PLAN, WEIGHTS, X)["d"])
         servers.load("", PLAN, RETRAINED)
         assert first.load("", PLAN, RETRAINED)

@@ -69,12 +69,12 @@ def test_not_ready_before_it_listens_and_without_memory(monitored):
 
     address, _, follow = monitored
     each = predict(PLAN, "ot").total.stored_bytes_server
-    with Server(PLAN, WEIGHTS, ServerSettings(max_prepared_bytes=each)) as server:
+    with Server(PLAN, WEIGHTS, ServerSettings(max_prepared_bytes=each, insecure=True)) as server:
         follow(server)
         assert get(address, "/readyz") == (503, "the server does not accept sessions yet\n")
         port = server.listen()
         server.start()
-        with Client("127.0.0.1", port, protocol="ot") as client:
+        with Client("127.0.0.1", port, protocol="ot", insecure=True) as client:
             client.prepare(1)
             assert get(address, "/readyz") == (503, "the memory for prepared material is used up\n")
             client.predict_integers(X)
@@ -96,7 +96,7 @@ def test_predictions_are_images_and_plans_have_digests(monitored):
     address, metrics, follow = monitored
     with serving(PLAN, WEIGHTS, observers=[metrics.observe]) as (server, port):
         follow(server)
-        with Client("127.0.0.1", port, protocol="ot", batch=4, mode="single") as client:
+        with Client("127.0.0.1", port, protocol="ot", insecure=True, batch=4, mode="single") as client:
             client.predict_integers(np.concatenate([X] * 4))
         found = samples(address)
         assert found[("deepreduce_predictions_total", ("plan", ""))] == 4

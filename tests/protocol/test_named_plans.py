@@ -33,11 +33,13 @@ def two(**settings):
 
 
 def connect(port, plan_name="", **settings):
-    return Client("127.0.0.1", port, plan_name=plan_name, timeout_s=TIMEOUT_S, protocol="delphi", **settings)
+    return Client(
+        "127.0.0.1", port, plan_name=plan_name, timeout_s=TIMEOUT_S, protocol="delphi", insecure=True, **settings
+    )
 
 
 def offers(port, **settings):
-    return list_plans("127.0.0.1", port, tls=None, timeout_s=TIMEOUT_S, **settings)
+    return list_plans("127.0.0.1", port, insecure=True, timeout_s=TIMEOUT_S, **settings)
 
 
 def test_clients_name_their_plan():

@@ -23,7 +23,7 @@ PATIENCE_S = 30.0
 
 
 def connect(port, **settings):
-    return Client("127.0.0.1", port, protocol="delphi", **settings)
+    return Client("127.0.0.1", port, protocol="delphi", insecure=True, **settings)
 
 
 def exact(plan, weights, x):
@@ -132,7 +132,7 @@ def test_sessions_that_begin_while_plans_change(tmp_path):
 
 
 def test_a_closed_server_loads_nothing():
-    server = Server(PLAN, WEIGHTS, ServerSettings(workers=1))
+    server = Server(PLAN, WEIGHTS, ServerSettings(workers=1, insecure=True))
     server.close()
     with pytest.raises(SettingError, match="the server is closed"):
         server.load("", OTHER, OTHERS)

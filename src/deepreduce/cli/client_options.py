@@ -95,6 +95,16 @@ WaitOption = Annotated[
 ResizeOption = Annotated[bool, typer.Option("--resize", help="Stretch pictures to the size of the plan.")]
 
 
+def token_of(path: Path | None) -> str | None:
+    """Return the token in a file, and warn of one that others may read. Raises `SettingError`."""
+    if path is None:
+        return None
+    token = read_token(path)
+    if path.stat().st_mode & 0o077:
+        typer.echo(f"warning: others on this machine may read {path}: chmod 600", err=True)
+    return token
+
+
 @dataclass(frozen=True, kw_only=True)
 class ClientOptions:
     """The options of a client as they were typed."""
@@ -130,9 +140,7 @@ class ClientOptions:
         most = parse_bytes(self.max_store_bytes, "--max-store")
         secured = client_tls(host, self.tls, self.tls_ca, self.tls_cert, self.tls_key, self.server_name, self.insecure)
         forbid_core_files()  # before the token is read
-        token = None if self.token_file is None else read_token(self.token_file)
-        if self.token_file is not None and self.token_file.stat().st_mode & 0o077:
-            typer.echo(f"warning: others on this machine may read {self.token_file}: chmod 600", err=True)
+        token = token_of(self.token_file)
 
         def connect() -> Client:
             return Client(

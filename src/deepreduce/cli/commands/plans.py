@@ -21,8 +21,9 @@ from ..client_options import (
     TlsKeyOption,
     TlsOption,
     TokenFileOption,
+    token_of,
 )
-from ..credentials import client_tls, read_token
+from ..credentials import client_tls
 from ..options import JsonOption
 from ..units import parse_address
 
@@ -45,9 +46,10 @@ def plans_command(
     """List the plans of the server at HOST:PORT, for predict --plan and --pin (whole digests: --json)."""
     host, port = parse_address(server, 1)
     secured = client_tls(host, tls, tls_ca, tls_cert, tls_key, server_name, insecure)
-    token = None if token_file is None else read_token(token_file)
-    from ...inference import list_plans
+    from ...inference import forbid_core_files, list_plans
 
+    forbid_core_files()  # before the token is read
+    token = token_of(token_file)
     offers = list_plans(
         host,
         port,
