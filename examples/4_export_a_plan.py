@@ -14,8 +14,8 @@ from deepreduce.plan import predict
 source, target = sys.argv[1:3] if len(sys.argv) > 2 else ("example-search", "example-plan")
 
 frontier = Frontier.load(source)
-best = max(frontier, key=lambda network: network.validation_accuracy)
-exported = export_point(frontier, best.name)
+best = frontier.best(max_loss=5)  # the fewest ReLUs for at most 5 points of validation accuracy; or frontier["S2^RT"]
+exported = export_point(frontier, best)
 exported.write(target)
 samples = write_samples(target, frontier_data(frontier), 4)
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,10 @@ import torch
 from safetensors.torch import save_file
 
 from command_line import run_deepreduce
+from deepreduce.cli.commands.export import MAX_LOSS
 from deepreduce.networks import ModelSource
 from deepreduce.plan import read_plan, read_weights
-from deepreduce.search import find_frontier
+from deepreduce.search import find_frontier, frontier
 from deepreduce.train import make_recipe
 from small_data import write_folder
 
@@ -45,12 +47,48 @@ def weights(tmp_path_factory):
     return path
 
 
-def test_the_best_point_of_a_search(search, tmp_path):
-    done = run(search, "--out", tmp_path / "plan", "--json")
+def with_accuracies(search, folder, teacher, others):
+    """The search's frontier, as if its networks had had these accuracies."""
+    shutil.copytree(search, folder)
+    content = json.loads((folder / "frontier.json").read_text())
+    for network in content["networks"]:
+        network["validation_accuracy"] = teacher if network["role"] == "teacher" else others
+    (folder / "frontier.json").write_text(json.dumps(content))
+    return folder
+
+
+def test_export_says_that_nothing_was_removed(search, tmp_path):
+    lossy = with_accuracies(search, tmp_path / "search", 90.0, 85.555)
+    done = run(lossy, "--out", tmp_path / "plan", "--evaluate", "0")
+    assert done.returncode == 0, done.stderr
+    said = next(line for line in done.stdout.splitlines() if line.startswith("point:"))
+    assert "nothing was removed: no reduced network is at most 1 point below" in said
+    assert "--max-loss 4.45 takes it" in said
+    done = run(lossy, "--out", tmp_path / "plan", "--evaluate", "0", "--max-loss", "4.45", "--json")
+    assert json.loads(done.stdout)["choice"].endswith("85.56 %, the full network's is 90.00 % (-4.44 points)")
+
+
+def test_options_that_pick_contradict_each_other(search, weights, images, tmp_path):
+    done = run(search, "--out", tmp_path / "plan", "--point", "full", "--max-loss", "1")
+    assert done.returncode == 2 and "give one of them" in done.stderr
+    own = (NETWORK, "--weights", weights, "--data", f"folder:{images}", "--out", tmp_path / "plan")
+    done = run(*own, "--max-loss", "1")
+    assert done.returncode == 2 and "picks a network of a search" in done.stderr
+    assert MAX_LOSS == frontier.MAX_LOSS, "what help says is what happens"
+
+
+def test_the_smallest_network_within_a_loss(search, tmp_path):
+    content = json.loads((search / "frontier.json").read_text())
+    full = next(n for n in content["networks"] if n["role"] == "teacher")
+    reduced = [n for n in content["networks"] if n["role"] != "teacher"]
+    loss = max(0, full["validation_accuracy"] - max(n["validation_accuracy"] for n in reduced)) + 5
+    done = run(search, "--out", tmp_path / "plan", "--json", "--max-loss", f"{loss:g}")
     assert done.returncode == 0, done.stderr
     facts = json.loads(done.stdout)
-    content = json.loads((search / "frontier.json").read_text())
-    best = max((n for n in content["networks"] if n["on_frontier"]), key=lambda n: n["validation_accuracy"])
+    within = [n for n in content["networks"] if n["validation_accuracy"] >= full["validation_accuracy"] - loss]
+    best = min(within, key=lambda n: (n["relus"], -n["validation_accuracy"]))
+    assert best["relus"] < full["relus"], "the unreduced network is not what a user of a search wants"
+    assert facts["choice"].startswith(f"the fewest ReLUs at most {loss:g} points below")
     assert facts["point"] == best["name"] and facts["data"] == content["data"]["name"]
     assert facts["accuracy"]["float"] == pytest.approx(best["validation_accuracy"])
     assert facts["cost"]["relus"] == best["relus"]
@@ -65,7 +103,8 @@ def test_a_network_with_weights_reduced_tuned_and_as_onnx(images, weights, tmp_p
     more = ["--tune", "1", "--onnx", tmp_path / "net.onnx", "--out", tmp_path / "plan", "--evaluate", "10"]
     done = run(*arguments, *more, env={**os.environ, "COLUMNS": "200"})
     assert done.returncode == 0, done.stderr
-    for part in ("linear ops", "% reduced,", "% tuned (1 epochs)", "on 10 validation images", "onnxruntime's answers"):
+    said = ("% after reduction", "% after tuning", "1 epoch ", "10 validation images", "onnxruntime's answers")
+    for part in said:
         assert part in done.stdout, done.stdout
     again = run(tmp_path / "net.onnx", "--data", f"folder:{images}", "--out", tmp_path / "again", "--json")
     assert again.returncode == 0, again.stderr
@@ -94,8 +133,8 @@ MISTAKES = {
     "no file": (["net.onnx", "--data", "digits"], "net.onnx cannot be read", "check the path"),
     "tuning nothing": (["resnet10", "--data", "digits", "--tune", "1"], "--tune trains a network that", "give both"),
     "unwritable": (["resnet10", "--out", "/dev/null/plan"], "/dev/null is no folder", "another --out"),
-    "evaluate": (["resnet10", "--evaluate", "some"], "'some' is no number of images", "or all"),
-    "ring": (["resnet10", "--ring-bits", "wide"], "'wide' is no number of bits", "auto, 32 or 41"),
+    "evaluate": (["resnet10", "--evaluate", "some"], "'some' is not a number of images", "or all"),
+    "ring": (["resnet10", "--ring-bits", "wide"], "'wide' is not a number of bits", "auto, 32 or 41"),
 }
 
 

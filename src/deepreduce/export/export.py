@@ -21,7 +21,7 @@ from ..plan import LINK_RATE, Plan, digest, pictures_of, weights_digest
 from ..plan.preprocessing import normalized_by
 from ..plan.validation import MAX_WEIGHT_BITS
 from ..progress import Progress, no_progress
-from ..search.frontier import Frontier
+from ..search.frontier import Frontier, TrainedNetwork
 from ..train.augment import Normalizer
 from ..train.evaluate import accuracy as float_accuracy
 from . import evaluate as plans
@@ -166,7 +166,7 @@ def export_network(
 
 def export_point(
     frontier: Frontier,
-    name: str | int,
+    network: str | int | TrainedNetwork,
     *,
     evaluate: int | None = None,
     split: str = "validation",
@@ -178,7 +178,8 @@ def export_point(
     activation_bits: int = ACTIVATION_BITS,
     progress: Progress | None = None,
 ) -> Exported:
-    """`export_network` of a network that a search trained; ``name`` is its name, or its position on the frontier.
+    """`export_network` of a ``network`` that a search trained: its record (``frontier.best()``), its name, or its
+    position on the frontier.
 
     ``data`` is the data that the search used: loaded by its name and seed when it is not given, and refused when its
     digest is another. ``evaluate`` images of ``split`` are evaluated: None means all, 0 none. Calibration takes images
@@ -186,12 +187,11 @@ def export_point(
     """
     if split not in SPLITS:
         raise SettingError(f"unknown split {split!r}", nearest(split, SPLITS))
-    trained = frontier[name]
+    trained = network if isinstance(network, TrainedNetwork) else frontier[network]
     data = data or frontier_data(frontier)
     check_digest(frontier, data)
-    network = frontier.module(trained)
     exported = export_network(
-        network,
+        frontier.module(trained),
         calibration_images(data),
         mean=data.mean,
         std=data.std,

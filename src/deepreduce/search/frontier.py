@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ..errors import ModelError, PointError, StoreError, nearest
+from ..errors import ModelError, PointError, SettingError, StoreError, nearest
 from ..files import read_json
 from ..jobs.store import JobStore
 from ..networks.network import Network
@@ -18,6 +18,7 @@ from ..reduce.build import reduce_to
 
 FILE = "frontier.json"
 PROGRESS = "progress.json"  # the same of a search that is not finished
+MAX_LOSS = 1.0  # percentage points of validation accuracy that `Frontier.best` lets go
 KEYS = ("format", "settings", "data", "criticality", "networks", "failed")
 
 
@@ -71,7 +72,9 @@ def pareto(networks: Sequence[TrainedNetwork]) -> list[TrainedNetwork]:
 class Frontier(Sequence[TrainedNetwork]):
     """The Pareto frontier, from most to fewest ReLUs; index it by position or by a network's name.
 
-    ``content`` is everything in ``frontier.json``; ``networks`` are all that were trained.
+    ``frontier["S2^RT+S3^RT"]`` is any network that was trained, ``frontier["full"]`` the full one;
+    ``frontier.best(max_loss=1)`` is the smallest that is within a point of its accuracy. ``content`` is everything in
+    ``frontier.json``; ``networks`` are all that were trained.
     """
 
     def __init__(self, directory: Path, content: dict[str, Any], source: ModelSource | None = None) -> None:
@@ -103,8 +106,46 @@ class Frontier(Sequence[TrainedNetwork]):
         return self._find(key) if isinstance(key, str) else self._points[key]
 
     def __repr__(self) -> str:
-        lines = [f"{n.relus:>10,} ReLUs  {n.validation_accuracy:6.2f} %  {n.name}" for n in self._points]
+        lines = [
+            f"{n.relus:>10,} ReLUs  {n.validation_accuracy:6.2f} %  {n.name}{self.remark(n)}" for n in self.with_teacher
+        ]
         return "\n".join([f"Frontier of {len(self)} networks:", *lines])
+
+    @property
+    def teacher(self) -> TrainedNetwork:
+        """The full network as it was trained, whether or not it is on the frontier."""
+        found = next((network for network in self.networks if network.role == "teacher"), None)
+        if found is None:
+            raise PointError(f"{self.directory} has no record of the full network", "run the search again")
+        return found
+
+    @property
+    def with_teacher(self) -> list[TrainedNetwork]:
+        """The frontier with the full network before it, for comparison, where that is not one of its points."""
+        others = [n for n in self.networks if n.role == "teacher" and not n.on_frontier]
+        return [*others, *self._points]
+
+    def remark(self, network: TrainedNetwork) -> str:
+        """Return what a table says after a network's name: whether it is the teacher, or was trained without KD."""
+        if network.role == "teacher":
+            return " (teacher)" if network.on_frontier else " (teacher, dominated)"
+        return "" if network.kd else " (without KD)"
+
+    def best(self, max_loss: float = MAX_LOSS) -> TrainedNetwork:
+        """Return the network of fewest ReLUs whose validation accuracy is at most ``max_loss`` percentage points below
+        the full network's: that one itself where no reduced network is.
+
+        Raises `SettingError` for a loss that is not in [0, 100].
+        """
+        if not 0 <= max_loss <= 100:
+            raise SettingError(f"a loss of {max_loss:g} percentage points is not in [0, 100]", "1 is usual")
+        least = self.teacher.validation_accuracy - max_loss - 1e-9  # accuracies are quotients
+        within = [network for network in self.with_teacher if network.validation_accuracy >= least]
+        return min(within, key=lambda network: (network.relus, -network.validation_accuracy))
+
+    def loss(self, network: TrainedNetwork) -> float:
+        """Return how many percentage points of validation accuracy a network has less than the full one."""
+        return self.teacher.validation_accuracy - network.validation_accuracy
 
     def module(self, key: int | str | TrainedNetwork) -> Network:
         """Return the trained network in evaluation mode: an ``nn.Module`` [n, c, h, w] -> [n, classes].
@@ -143,9 +184,15 @@ class Frontier(Sequence[TrainedNetwork]):
         return target
 
     def _find(self, name: str) -> TrainedNetwork:
-        named = [network for network in self.networks if network.name == name]
+        wanted = "".join(name.split())
+        if wanted == "full":
+            return self.teacher
+        named = [network for network in self.networks if "".join(network.name.split()) == wanted]
         if not named:
-            raise PointError(f"no network {name!r} was trained", nearest(name, {n.name for n in self.networks}))
+            there = " | ".join(network.name for network in self)
+            close = nearest(name, {network.name for network in self.networks})
+            asked = f"{close} " if close.startswith("did you mean") else ""
+            raise PointError(f"no network {name!r} was trained", f"{asked}on the frontier: {there}; also full")
         return max(named, key=lambda network: (network.on_frontier, network.kd))
 
 

@@ -4,12 +4,13 @@ import dataclasses
 import json
 import multiprocessing
 import time
+from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import given, strategies as st
 
-from deepreduce.errors import StoreError
+from deepreduce.errors import PointError, SettingError, StoreError
 from deepreduce.files import read_json, write_json
 from deepreduce.jobs.spec import JobSpec, network_digest
 from deepreduce.jobs.store import JobStore
@@ -17,7 +18,7 @@ from deepreduce.jobs.workspace import Workspace
 from deepreduce.locks import hold
 from deepreduce.networks import ModelSource
 from deepreduce.reduce.front_padding import is_front_padded
-from deepreduce.search.frontier import Frontier, TrainedNetwork, pareto
+from deepreduce.search.frontier import MAX_LOSS, Frontier, TrainedNetwork, pareto
 from deepreduce.train import make_recipe
 
 
@@ -32,6 +33,51 @@ def test_pareto_by_brute_force(pairs):
     best = {(r, float(a)) for r, a in pairs if not any((q <= r and b >= a) and (q, b) != (r, a) for q, b in pairs)}
     assert front == best
     assert sum(n.on_frontier for n in marked) == len(best)  # of equals one
+
+
+def searched(*pairs, teacher=(100, 90.0)):
+    """A frontier of the teacher and of networks with these (ReLUs, accuracy)."""
+    full = dataclasses.replace(trained(99, *teacher), name="stem+S1", role="teacher", step="full", kd=False)
+    networks = pareto([full, *(trained(i, *pair) for i, pair in enumerate(pairs))])
+    content = {"networks": [dataclasses.asdict(n) for n in networks]}
+    return Frontier(Path("search"), content)
+
+
+def test_the_best_network_has_the_fewest_relus_within_the_loss():
+    found = searched((50, 89.5), (20, 88.9), (10, 85.0), (5, 40.0))
+    assert [found.best(loss).relus for loss in (0, 0.4, 0.5, 1, 1.1, 5, 100)] == [100, 100, 50, 50, 20, 10, 5]
+    assert found.best() == found.best(MAX_LOSS) == found["n0"]
+    assert found.loss(found.best(5)) == pytest.approx(5)
+    assert found.best(0) == found.teacher, "nothing can be removed for nothing"
+    for wrong in (-1, 101, float("nan")):
+        with pytest.raises(SettingError, match="percentage points"):
+            found.best(wrong)
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(80, 99)), max_size=8), st.integers(0, 15))
+def test_no_network_within_the_loss_has_fewer_relus(pairs, loss):
+    found = searched(*pairs)
+    best = found.best(loss)
+    assert best.validation_accuracy >= 90 - loss
+    assert not [n for n in found.networks if n.validation_accuracy >= 90 - loss and n.relus < best.relus]
+
+
+def test_a_dominated_teacher_is_shown_all_the_same():
+    found = searched((50, 95.0), (10, 85.0))
+    assert not found.teacher.on_frontier and found.teacher not in list(found)
+    assert "stem+S1 (teacher, dominated)" in repr(found)
+    assert found.best(0).relus == 50
+    assert "stem+S1 (teacher)" in repr(searched((50, 89.0)))
+
+
+def test_networks_are_found_by_their_names():
+    found = searched((50, 89.0))
+    assert found["full"] == found["stem + S1"] == found.teacher
+    assert found["n0"].relus == 50
+    with pytest.raises(PointError, match=r"no network 'S9' was trained \(on the frontier: stem\+S1 \| n0; also full\)"):
+        found["S9"]
+    with pytest.raises(PointError, match=r"did you mean 'stem\+S1'"):
+        found["stem+S2"]
 
 
 SPEC = JobSpec("net", "resnet6", "S1", "data", make_recipe("paper"), 0, None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -22,7 +23,11 @@ if TYPE_CHECKING:
     from ...export import Exported
     from ...networks import Network
     from ...progress import Progress
+    from ...search import Frontier, TrainedNetwork
 
+
+TUNING_STEPS = {"reduced": "after reduction", "padded": "after moving the padding", "tuned": "after tuning"}
+MAX_LOSS = 1.0  # spelled out, so that --help need not load torch; a test compares it with the frontier's
 
 SourceArgument = Annotated[
     str,
@@ -37,7 +42,16 @@ PointOption = Annotated[
     str | None,
     typer.Option(
         help="Which network of a search; or reduce the given one.",
-        show_default="the last --target's, else the most accurate",
+        show_default="the last --target's, else by --max-loss",
+    ),
+]
+MaxLossOption = Annotated[
+    float | None,
+    typer.Option(
+        metavar="POINTS",
+        help="Of a search, take the network of fewest ReLUs that loses at most so many percentage points of the full "
+        "network's validation accuracy.",
+        show_default="1, unless --point or a --target of the search says which",
     ),
 ]
 DataOption = Annotated[
@@ -97,6 +111,7 @@ class ExportOptions:
     source: SourceArgument
     out: OutOption
     point: PointOption
+    max_loss: MaxLossOption
     data: DataOption
     calibration: CalibrationOption
     weights: WeightsOption
@@ -123,6 +138,7 @@ def export_command(
     source: SourceArgument,
     out: OutOption = Path("plan"),
     point: PointOption = None,
+    max_loss: MaxLossOption = None,
     data: DataOption = None,
     calibration: CalibrationOption = None,
     weights: WeightsOption = None,
@@ -184,10 +200,10 @@ def _export(options: ExportOptions) -> None:
                 "--input": options.input_shape,
             }
             _refuse(given, "come with the search")
-            exported, network, dataset = _from_search(
-                Path(options.source), options.point, options.data, options.seed, options.tune, settings, report
-            )
+            exported, network, dataset = _from_search(options, settings, report)
         else:
+            if options.max_loss is not None:
+                raise SettingError("--max-loss picks a network of a search", "name a search's folder, or give --point")
             shape = None if options.input_shape is None else parse_shape(options.input_shape)
             exported, network, dataset = _from_network(
                 options.source,
@@ -236,22 +252,54 @@ def _export(options: ExportOptions) -> None:
 
 
 def _from_search(
-    folder: Path, point: str | None, data: str | None, seed: int, tune: int, settings: dict[str, Any], report: Progress
+    options: ExportOptions, settings: dict[str, Any], report: Progress
 ) -> tuple[Exported, Network, Dataset]:
     from ...data import load
     from ...export import export_point, frontier_data
     from ...search import Frontier
 
-    if tune:
+    if options.tune:
         raise SettingError("--tune is for networks of your own", "a search's networks were trained as they are")
-    frontier = Frontier.load(folder)
-    picked = [target["network"] for target in frontier.content.get("targets", ()) if target["network"]]
-    name = point or (picked[-1] if picked else max(frontier, key=lambda network: network.validation_accuracy).name)
-    frontier[name]  # an unknown point is refused before the data is read
+    frontier = Frontier.load(Path(options.source))
+    trained, reason = _chosen(frontier, options.point, options.max_loss)
     report("load the data", 0, 1)
-    dataset = frontier_data(frontier) if data is None else load(data, seed=seed)
-    exported = export_point(frontier, name, data=dataset, progress=report, **settings)
-    return exported, frontier.module(name), dataset
+    dataset = frontier_data(frontier) if options.data is None else load(options.data, seed=options.seed)
+    exported = export_point(frontier, trained, data=dataset, progress=report, **settings)
+    exported = replace(exported, source={**exported.source, "choice": reason})
+    return exported, frontier.module(trained), dataset
+
+
+def _chosen(frontier: Frontier, point: str | None, max_loss: float | None) -> tuple[TrainedNetwork, str]:
+    """Return the network of a search to export, and the reason in a sentence."""
+    if point is not None:
+        if max_loss is not None:
+            raise SettingError("--point and --max-loss both say which network", "give one of them")
+        trained = frontier[point]
+        return trained, f"as asked for; {_loss(frontier, trained)}"
+    picked = [target for target in frontier.content.get("targets", ()) if target["network"]]
+    if picked and max_loss is None:
+        trained = frontier[picked[-1]["network"]]
+        return trained, f"the search's choice for {' and '.join(picked[-1]['targets'])}; {_loss(frontier, trained)}"
+    allowed = MAX_LOSS if max_loss is None else max_loss
+    trained = frontier.best(allowed)
+    within = f"at most {allowed:g} {'point' if allowed == 1 else 'points'} below the full network's validation accuracy"
+    if trained.role != "teacher":
+        return trained, f"the fewest ReLUs {within}; {_loss(frontier, trained)}"
+    reduced = [network for network in frontier if network.role != "teacher"]
+    text = f"nothing was removed: no reduced network is {within}"
+    if reduced:
+        closest = max(reduced, key=lambda network: network.validation_accuracy)
+        text += f"; closest is {closest.name}, --max-loss {_rounded_up(frontier.loss(closest))} takes it"
+    return trained, text
+
+
+def _loss(frontier: Frontier, network: TrainedNetwork) -> str:
+    own, full = network.validation_accuracy, frontier.teacher.validation_accuracy
+    return f"validation accuracy {own:.2f} %, the full network's is {full:.2f} % ({own - full:+.2f} points)"
+
+
+def _rounded_up(points: float) -> str:
+    return f"{math.ceil(100 * points - 1e-6) / 100:g}"
 
 
 def _from_network(
@@ -350,7 +398,9 @@ def _show(console: Console, exported: Exported, costs: dict[str, Any], written: 
     facts = exported.facts()
     table = Table(show_header=False, title=escape(_title(facts)), title_justify="left")
     ring, accuracy = exported.plan.ring, facts["accuracy"]
-    table.add_row("linear ops", f"{exported.convs_before} -> {exported.convs_after} merged")
+    before, after = exported.convs_before, exported.convs_after
+    merged = "none merged" if before == after else f"{before} before merging"
+    table.add_row("linear ops", f"{after} ({merged})")
     table.add_row("ring", f"{ring.ring_bits} bits, weights of {facts['weight_bits']} bits")
     if accuracy["float"] is not None:
         where = f"{accuracy['images']:,} {accuracy['split']} images"
@@ -359,14 +409,17 @@ def _show(console: Console, exported: Exported, costs: dict[str, Any], written: 
             "", f"{accuracy['quantized']:.2f} % in the plan's integers ({accuracy['difference']:+.2f} points)"
         )
     if tuning := facts.get("tuning"):
-        steps_ = f"{tuning['reduced']:.2f} % reduced, {tuning['padded']:.2f} % padded, {tuning['tuned']:.2f} % tuned"
-        table.add_row("tuning", f"{steps_} ({tuning['epochs']} epochs)")
+        table.add_row("tuning", f"{tuning['epochs']} {'epoch' if tuning['epochs'] == 1 else 'epochs'}")
+        for step, text in TUNING_STEPS.items():
+            table.add_row("", f"{tuning[step]:.2f} % {text}")
     table.add_row("ReLUs", f"{costs['relus']:,}" + (f", {costs['rescales']:,} rescales" * bool(costs["rescales"])))
     for phase in ("offline", "online"):
         rounds = f", {costs['rounds']} rounds" if phase == "online" else ""
         size, seconds = show_bytes(costs[f"{phase}_bytes"]), show_seconds(costs[f"{phase}_seconds"])
         table.add_row(f"{phase} (predicted, {escape(costs['link'])})", f"{size}, {seconds}{rounds}")
     console.print(table)
+    if "choice" in facts:
+        console.print(f"point: {escape(facts['choice'])}", highlight=False, soft_wrap=True)
     for notice in exported.notices:
         console.print(f"[yellow]note:[/] {escape(notice)}", highlight=False, soft_wrap=True)
     if "onnx" in written:
@@ -399,7 +452,7 @@ def _count(text: str) -> int | None:
     if text == "all":
         return None
     if not text.isdecimal():
-        raise SettingError(f"--evaluate {text!r} is no number of images", "write a number, 0 for none, or all")
+        raise SettingError(f"--evaluate {text!r} is not a number of images", "write a number, 0 for none, or all")
     return int(text)
 
 
@@ -407,5 +460,5 @@ def _ring(text: str) -> int | Literal["auto"]:
     if text == "auto":
         return "auto"
     if not text.isdecimal():
-        raise SettingError(f"--ring-bits {text!r} is no number of bits", "write auto, 32 or 41")
+        raise SettingError(f"--ring-bits {text!r} is not a number of bits", "write auto, 32 or 41")
     return int(text)

@@ -294,10 +294,9 @@ def _show(console: Console, frontier: Frontier, out: Path) -> None:
     table.add_column("network")
     for name in ("ReLUs", "validation %", "test %", "params", "MACs"):
         table.add_column(name, justify="right")
-    remark = {("teacher", False): " (teacher)", ("profile", False): " (without KD)"}
-    for network in frontier:
+    for network in frontier.with_teacher:
         table.add_row(
-            escape(network.name) + remark.get((network.role, network.kd), ""),
+            escape(network.name) + frontier.remark(network),
             f"{network.relus:,}",
             f"{network.validation_accuracy:.2f}",
             "-" if network.test_accuracy is None else f"{network.test_accuracy:.2f}",
