@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from deepreduce.export import Lowered, quantize, random_images, with_random_weights
+from deepreduce.export import quantize, random_images, with_random_weights
+from deepreduce.lowering import Lowered
 from deepreduce.plan import AvgPool, Conv, FixedPoint, MaxPool, Op, Relu, Rescale, write_plan, write_weights
 
 SIDE = 32

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from deepreduce.export import Lowered, lower, quantize, random_images, with_random_weights, with_rescales
+from deepreduce.export import quantize, random_images, with_random_weights, with_rescales
+from deepreduce.lowering import Lowered, lower
 from deepreduce.networks import ModelSource
 from deepreduce.plan import INPUT, FixedPoint, Op, Relu, Rescale, pack_kept, shape_of, write_plan, write_weights
 

@@ -53,4 +53,5 @@ def test_the_command_line_names_its_options():
     assert with_flags("give `image_size`, not `nothing`", "search") == "give --image-size, not `nothing`"
     assert with_flags("give `input_shape`", "export") == "give --input"
     assert with_flags("leave `metrics` out", "serve") == "leave --metrics out"
+    assert with_flags("`private=False` trains it", "search") == "--no-private trains it"
     assert with_flags("leave `metrics` out", "predict") == "leave `metrics` out"

@@ -338,3 +338,44 @@ def test_a_user_network_of_branches_is_searched(tmp_path):
     assert len(frontier.networks) == 1 + 2 * 3 + 5 * 2 - 1
     assert {"channels", "resolution", "both"} <= {n.step for n in frontier.networks}
     assert (tmp_path / "frontier.json").is_file()
+
+
+UNPLANNED = """
+from torch import nn
+import torch.nn.functional as F
+
+class Network(nn.Module):
+    def __init__(self, num_classes, in_channels):
+        super().__init__()
+        self.early, self.late = nn.Conv2d(in_channels, 4, 3, padding=1), nn.Conv2d(4, 4, 3, stride=2, padding=1)
+        self.act, self.top, self.softmax = {operation}, nn.Linear(4, num_classes), nn.Softmax(dim=1)
+
+    def forward(self, x):
+        x = F.relu(self.late(self.act(F.relu(self.early(x)))))
+        return self.softmax(self.top(x.mean((2, 3))))
+"""
+
+
+def test_a_network_that_no_plan_can_hold_is_refused_before_any_training(images, tmp_path):
+    (tmp_path / "net.py").write_text(UNPLANNED.format(operation="nn.GELU()"))
+    options = ["--data", f"folder:{images}", "--out", str(tmp_path / "out"), "--recipe", "quick", "--epochs", "1"]
+    done = run("search", f"{tmp_path / 'net.py'}:Network", *options)
+    assert done.returncode == 2
+    assert "the network cannot run in private: act: gelu cannot be put into a plan" in done.stderr
+    assert "replace it by a ReLU" in done.stderr and "--no-private searches all the same" in done.stderr
+    assert not (tmp_path / "out").exists(), "nothing was trained"
+    done = run("search", f"{tmp_path / 'net.py'}:Network", *options, "--no-private", "--json")
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_network_that_ends_in_a_softmax_is_trained_by_its_logits(images, tmp_path):
+    (tmp_path / "net.py").write_text(UNPLANNED.format(operation="nn.BatchNorm2d(4)"))
+    frontier = deepreduce.find_frontier(
+        f"{tmp_path / 'net.py'}:Network", f"folder:{images}", recipe=RECIPE, out=tmp_path / "out"
+    )
+    assert any("the final softmax is left out" in notice for notice in frontier.content["data"]["notices"])
+    with torch.no_grad():
+        answers = frontier.module(0)(torch.randn(3, 1, 8, 8))
+    assert not torch.allclose(answers.sum(1), torch.ones(3)), "logits, not probabilities"
+    exported = deepreduce.export_point(frontier, frontier.best(max_loss=100), evaluate=0)
+    assert any("the final softmax is left out" in notice for notice in exported.notices)

@@ -4,10 +4,11 @@ import torch
 from hypothesis import assume, given, settings, strategies as st
 from torch import nn
 
-from deepreduce.export import convs, lower, merge_ops
+from deepreduce.export import merge_ops
 from deepreduce.export.merging.eliminate import merge
 from deepreduce.export.merging.from_ops import graph_of
 from deepreduce.export.merging.to_ops import emit
+from deepreduce.lowering import convs, lower
 from deepreduce.networks import Network
 from deepreduce.plan import Relu
 from deepreduce.reduce import front_padded

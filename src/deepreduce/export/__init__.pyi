@@ -7,8 +7,6 @@ from .export import (
     spread as spread,
 )
 from .folder import check_folder as check_folder
-from .lowering.ir import Lowered as Lowered, convs as convs
-from .lowering.lower import lower as lower
 from .merging.merge import merge_ops as merge_ops
 from .onnx_check import onnx_difference as onnx_difference
 from .onnx_export import write_onnx as write_onnx

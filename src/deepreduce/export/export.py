@@ -16,6 +16,8 @@ from torch import Tensor
 from ..data import load
 from ..data.dataset import Dataset, Split
 from ..errors import DataError, DeepReduceError, SettingError, nearest
+from ..lowering.ir import Lowered, convs
+from ..lowering.lower import lower
 from ..networks.network import Network
 from ..plan import LINK_RATE, Plan, digest, pictures_of, weights_digest
 from ..plan.preprocessing import normalized_by
@@ -26,8 +28,6 @@ from ..train.augment import Normalizer
 from ..train.evaluate import accuracy as float_accuracy
 from . import evaluate as plans
 from .folder import write_folder
-from .lowering.ir import Lowered, convs
-from .lowering.lower import lower
 from .merging.merge import merge_ops
 from .quantization.precision import RingBits, quantized
 from .quantization.quantize import ACTIVATION_BITS, Weights
@@ -150,6 +150,7 @@ def export_network(
             plan, weights, evaluate.images.numpy(), evaluate.labels.numpy(), progress=progress
         )
     images = 0 if exact is None or evaluate is None else len(evaluate)
+    notices = (*network.left_out, *notices)
     return Exported(
         plan,
         weights,

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from ..errors import MissingPackageError, ModelError, one_line
 from ..files import write_whole
+from ..lowering.ir import Lowered
+from ..lowering.lower import lower
 from ..networks.network import Network
 from ..plan import INPUT, Add, AvgPool, Concat, Conv, Flatten, Linear, MaxPool, Op, Relu, Rescale, kept_mask
 from ..plan.shapes import Shape, shape_of
-from .lowering.ir import Lowered
-from .lowering.lower import lower
 from .merging.merge import merge_ops
 
 if TYPE_CHECKING:

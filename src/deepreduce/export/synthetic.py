@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import SettingError
+from ..lowering.ir import Array, Lowered
+from ..lowering.lower import lower
 from ..networks.source import ModelSource
 from ..plan import LINK_RATE, Conv, FixedPoint, Linear, Plan
 from ..plan.validation import MAX_WEIGHT_BITS
 from ..reduce import reduce_to
-from .lowering.ir import Array, Lowered
-from .lowering.lower import lower
 from .merging.merge import merge_ops
 from .quantization.quantize import Weights, quantize
 from .quantization.rescales import with_rescales

@@ -13,6 +13,7 @@ from ..errors import ModelError, SettingError
 from .layout import Layout, find_layout
 from .masked_relu import MaskedReLU
 from .point import Point, full_point
+from .tracing.final_softmax import drop_final_softmax, left_out
 from .tracing.ops import is_linear, is_max_pool, is_product, module_of, op_name, relu_kind
 from .tracing.shapes import BATCH, propagate_shapes
 from .tracing.trace import trace
@@ -55,13 +56,14 @@ class Network(nn.Module):
     ) -> Network:
         """Trace ``module`` (a copy; its weights are kept) and find its stages.
 
-        ``stages`` overrides the derived stages by name patterns (see `find_layout`). ``verify`` compares the
-        trace with the module (see `trace`). Raises `ModelError` for a module
-        that cannot be traced or has no ReLU.
+        ``stages`` overrides the derived stages by name patterns (see `find_layout`). ``verify`` compares the trace with
+        the module (see `trace`). A final softmax is left out, so that the network answers with logits. Raises
+        `ModelError` for a module that cannot be traced or has no ReLU.
         """
         if min(input_shape) < 1:
             raise SettingError(f"input {'x'.join(map(str, input_shape))} has an empty side", "give CxHxW, as 3x32x32")
         body = trace(module, input_shape, verify)
+        drop_final_softmax(body)
         layout = find_layout(body, stages)
         network = cls(body, layout, full_point(layout.stages), input_shape, rebuild)
         return network.train(module.training)
@@ -100,9 +102,16 @@ class Network(nn.Module):
         return sum(relu_count(node) for node in self.relu_nodes().values())
 
     @property
+    def left_out(self) -> tuple[str, ...]:
+        """Sentences about what the module computes and this network does not."""
+        name = left_out(self.body)
+        what = "training and the client compute the softmax themselves"
+        return () if name is None else (f"the final {name} is left out: the network answers with logits, and {what}",)
+
+    @property
     def notices(self) -> tuple[str, ...]:
-        """Sentences about what the ReLU count leaves out."""
-        return tuple(_notices(self.body))
+        """Sentences about what is left out: of the network, and of the ReLU count."""
+        return (*self.left_out, *_notices(self.body))
 
     def with_body(self, body: fx.GraphModule, point: Point) -> Network:
         """This network with another graph and point; shapes are those of the point's resolution."""

@@ -32,6 +32,7 @@ from .criticality import EXPONENT, check_exponent
 from .frontier import FILE, PROGRESS, Frontier, TrainedNetwork, keep_measurements, pareto, to_records
 from .hypervolume import hypervolume, reference_of
 from .planner import Trainings
+from .private_check import check_private, kinds_without_plan
 from .strategies.full import search_in_full
 from .strategies.profiling import Row, order_of
 from .strategies.quarter import Rung, full_work, quarter_budget, search_a_quarter
@@ -54,6 +55,7 @@ def find_frontier(
     compute_budget: ComputeBudget = "full",
     budgets: str | Sequence[int | str] = (),
     elements: Linearize | None = None,
+    private: bool = True,
     jobs: int = 1,
     device: str = "auto",
     executor: Executor | None = None,
@@ -72,6 +74,9 @@ def find_frontier(
     looks for the same frontier within a quarter of that work (`deepreduce.search.strategies.quarter`). For every number
     of ReLUs in ``budgets`` (``(50_000, 25_000)`` or ``"50k,25k"``) single elements are then removed, as ``elements``
     says, from the whole network and from one that was found.
+
+    Before anything is trained the search makes sure that a plan can hold the network, and each kind of candidate (those
+    that none can hold are left out, with a notice): with ``private`` False it trains whatever can be made.
 
     ``jobs`` networks are trained at once: 1 in this process, more in worker processes, for which a script
     needs ``if __name__ == "__main__":`` around the call, and the model must be a name or an object that can be pickled.
@@ -99,6 +104,8 @@ def find_frontier(
     profiling_points(full.layout)  # refuses D = 1 before anything is written
     check_exponent(exponent)
     check_compute_budget(compute_budget)
+    if private:
+        check_private(full)
     space = Workspace(Path(out) if out else Path(tempfile.mkdtemp(prefix="deepreduce-")))
     own: Executor | None = None
     if executor is None:
@@ -106,7 +113,8 @@ def find_frontier(
     try:
         with space.claim(method.identity(), DEFAULTS):
             save_data(dataset, space.snapshot)
-            frontier = _Search(method, space, executor, observer, command, wanted).run()
+            without_plan = kinds_without_plan(full, alpha, rho, front_padding) if private else {}
+            frontier = _Search(method, space, executor, observer, command, wanted, without_plan).run()
             space.drop_data()
             return frontier
     finally:
@@ -125,13 +133,15 @@ class _Search:
         observer: JobObserver,
         command: str,
         budgets: Budgets,
+        without_plan: Mapping[str, str],
     ) -> None:
         self.method = method
         self.budgets = budgets
         self.space = space
         self.observer = observer
         self.command = command
-        self.trainings = Trainings(method, space, executor, observer)
+        self.without_plan = without_plan
+        self.trainings = Trainings(method, space, executor, observer, without_plan.keys())
         self.profile = count(method.full).to_json()
 
     def run(self) -> Frontier:
@@ -143,6 +153,8 @@ class _Search:
             self.trainings.notice(text)
         for stage in unthinnable(layout):
             self.trainings.notice(f"stage {stage} has a single ReLU layer and cannot be thinned: it stays whole")
+        for step, reason in self.without_plan.items():
+            self.trainings.notice(f"candidates of the kind {step!r} are left out, for no plan can hold them: {reason}")
         rungs: list[Rung] = []
         if self.method.compute_budget == "quarter":
             table, rungs = search_a_quarter(self.trainings)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -42,10 +42,21 @@ class Entry:
 
 
 class Trainings:
-    """Entries by digest, in the order in which they were planned; notices for the user; what failed (``runner``)."""
+    """Entries by digest, in the order in which they were planned; notices for the user; what failed (``runner``).
 
-    def __init__(self, method: SearchConfig, space: Workspace, executor: Executor, observer: JobObserver) -> None:
+    Candidates of the steps ``left_out`` are not planned.
+    """
+
+    def __init__(
+        self,
+        method: SearchConfig,
+        space: Workspace,
+        executor: Executor,
+        observer: JobObserver,
+        left_out: Collection[str] = (),
+    ) -> None:
         self.method = method
+        self.left_out = left_out
         self.space = space
         self.observer = observer
         self.runner = Runner(executor, space.store, observer)
@@ -75,7 +86,9 @@ class Trainings:
         return cost if isinstance(cost, NetworkCost) else None
 
     def plan(self, role: str, step: str, point: Point, spec: JobSpec, rung: int = 0) -> Entry | None:
-        """Register a training; None, with the reason noted, if the network cannot be made."""
+        """Register a training; None, with the reason noted, if the network cannot be made or its kind is left out."""
+        if role == "candidate" and step in self.left_out:
+            return None
         if spec.digest in self.entries:  # the last culled network is a profiling run: trained once
             entry = replace(self.entries[spec.digest], role=role, step=step)
         else:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from deepreduce.export import Lowered, convs, lower, merge_ops, with_rescales
+from deepreduce.export import merge_ops, with_rescales
 from deepreduce.export.merging.eliminate import merge
 from deepreduce.export.merging.from_ops import graph_of, op_shapes
 from deepreduce.export.merging.linear_graph import (
@@ -21,6 +21,7 @@ from deepreduce.export.merging.linear_graph import (
 )
 from deepreduce.export.merging.merge import PrivateCosts
 from deepreduce.export.merging.to_ops import emit
+from deepreduce.lowering import Lowered, convs, lower
 from deepreduce.networks import ModelSource, Network
 from deepreduce.plan import PARAMETER_SETS, Add, AvgPool, Concat, Conv, Flatten, Linear, Relu, Rescale
 from deepreduce.plan.cost.latency import linear_seconds

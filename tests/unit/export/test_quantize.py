@@ -6,9 +6,10 @@ import torch
 from hypothesis import given, settings, strategies as st
 
 from deepreduce.errors import PlanError, SettingError
-from deepreduce.export import Lowered, with_rescales
+from deepreduce.export import with_rescales
 from deepreduce.export.quantization.precision import NormError, check_norm, quantized
 from deepreduce.export.quantization.quantize import quantize, rounded_peak
+from deepreduce.lowering import Lowered
 from deepreduce.plan import (
     Add,
     AvgPool,

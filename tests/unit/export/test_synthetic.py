@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from deepreduce.errors import ModelError, PlanError, PointError, SettingError
-from deepreduce.export import Lowered, lower, quantize
+from deepreduce.export import quantize
 from deepreduce.export.synthetic import plan_of, random_images, with_random_weights
+from deepreduce.lowering import Lowered, lower
 from deepreduce.networks import ModelSource
 from deepreduce.plan import (
     Conv,

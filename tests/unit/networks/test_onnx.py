@@ -8,9 +8,10 @@ import torch
 from torch import nn
 
 from deepreduce.errors import ModelError
-from deepreduce.export import export_network, lower
+from deepreduce.export import export_network
 from deepreduce.export.onnx_check import onnx_difference
 from deepreduce.export.onnx_export import write_onnx
+from deepreduce.lowering import lower
 from deepreduce.networks import ModelSource
 from deepreduce.networks.onnx.importer import read_onnx
 from deepreduce.plan import decode_output, encode_input, run

@@ -8,7 +8,8 @@ from torch import nn
 
 import deepreduce
 from deepreduce.errors import ModelError, PointError
-from deepreduce.export import lower, with_rescales
+from deepreduce.export import with_rescales
+from deepreduce.lowering import lower
 from deepreduce.networks import ModelSource, Network, count
 from deepreduce.networks.masked_relu import MaskedReLU
 from deepreduce.plan import Relu, kept_mask

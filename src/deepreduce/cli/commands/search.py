@@ -124,6 +124,13 @@ ElementsSettingsOption = Annotated[
         show_default=False,
     ),
 ]
+PrivateOption = Annotated[
+    bool,
+    typer.Option(
+        "--private/--no-private",
+        help="Make sure before any training that the networks can be exported; or train whatever can be made.",
+    ),
+]
 TargetOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -162,6 +169,7 @@ class SearchOptions(ExecutorOptions):
     budgets: BudgetsOption
     elements_method: ElementsMethodOption
     elements_settings: ElementsSettingsOption
+    private: PrivateOption
     target: TargetOption
     as_json: JsonOption
 
@@ -198,6 +206,7 @@ def search_command(
     budgets: BudgetsOption = None,
     elements_method: ElementsMethodOption = None,
     elements_settings: ElementsSettingsOption = None,
+    private: PrivateOption = True,
     target: TargetOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -253,6 +262,7 @@ def _search(options: SearchOptions) -> None:
             exponent=options.exponent,
             budgets=sizes,
             elements=elements,
+            private=options.private,
             front_padding=options.front_padding,
             compute_budget=cast("ComputeBudget", options.compute_budget),
             executor=runs_on,

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from ...lowering.ir import Lowered
 from ...plan import INPUT, Add, AvgPool, Concat, Conv, Flatten, Linear, Op, Relu
 from ...plan.shapes import Shape as AnyShape, shape_of
-from ..lowering.ir import Lowered
 from .linear_graph import Array, LinearLink, Pair, Shape, Value, identity
 
 

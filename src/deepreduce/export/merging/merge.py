@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from math import inf, prod
 
+from ...lowering.ir import Lowered
 from ...plan import LINK_RATE, PARAMETER_SETS, AvgPool, Conv, Linear
 from ...plan.cost.latency import DEFAULT_MACHINE, Machine, linear_seconds, vector_seconds
 from ...plan.execution.messages import DEFAULT, Chunk, Protocol, rescale_vector
 from ...plan.execution.packing import choose, response_bytes, upload_bytes
 from ...plan.validation import MAX_KERNEL, MAX_WEIGHTS, weight_shape
-from ..lowering.ir import Lowered
 from .eliminate import merge
 from .from_ops import graph_of
 from .linear_graph import LinearLink, Shape, Value

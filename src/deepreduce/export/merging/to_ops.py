@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ...lowering.ir import Lowered
 from ...plan import INPUT, Add, AvgPool, Concat, Conv, Flatten, Linear, Op
-from ..lowering.ir import Lowered
 from .eliminate import is_concatenation
 from .linear_graph import Array, LinearLink, Pair, Shape, Value, enters_whole
 from .linear_weights import in_groups, written_out

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from ...lowering.ir import Lowered
 from ...plan import INPUT, Add, AvgPool, Concat, Conv, Flatten, Linear, MaxPool, Op, Relu, Rescale, kept_mask
 from ...plan.reference import convolve, taps
-from ..lowering.ir import Lowered
 
 Reals = NDArray[np.float64]
 

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import PlanError, SettingError
+from ...lowering.ir import Lowered
 from ...plan import LINK_RATE, FixedPoint, Plan, packings, shapes
 from ...plan.execution.polynomials import noise_norm
 from ...plan.validation import MAX_WEIGHT_BITS
-from ..lowering.ir import Lowered
 from .quantize import ACTIVATION_BITS, MIN_WEIGHT_BITS, Weights, quantize
 
 RingBits = int | Literal["auto"]

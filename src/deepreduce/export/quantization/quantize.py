@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import PlanError
+from ...lowering.ir import Lowered
 from ...plan import (
     INPUT,
     PARAMETER_SETS,
@@ -36,7 +37,6 @@ from ...plan import (
 )
 from ...plan.reference import apply, exact_nonlinear
 from ...plan.validation import MARGIN, MAX_WEIGHT_BITS
-from ..lowering.ir import Lowered
 from .calibration import peaks
 from .fractions import with_fractions
 from .pools import pool_window, with_cheaper_pools

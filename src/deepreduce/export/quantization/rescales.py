@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from ...lowering.ir import Lowered
 from ...plan import Add, Conv, Linear, Op, Relu, Rescale
-from ..lowering.ir import Lowered
 
 
 def with_rescales(lowered: Lowered) -> Lowered:

@@ -14,9 +14,9 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
+from ...lowering.ir import Lowered
 from ...plan import INPUT, Add, Concat, Conv, Flatten, Linear
 from ...plan.shapes import Shape, shape_of
-from ..lowering.ir import Lowered
 
 Reals = NDArray[np.float64]
 Indices = NDArray[np.int64]

@@ -199,6 +199,8 @@ def op_name(node: fx.Node) -> str:
     """Return the operation in snake case, the same for a module and its functional form (``conv2d``, ``relu``)."""
     module = module_of(node)
     if module is not None:
-        kind = relu_kind(node)
-        return kind or re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", type(module).__name__).lower()
+        name = type(module).__name__
+        snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower().replace("re_lu", "relu")
+        # SiLU and LogSigmoid are functions without an underscore.
+        return relu_kind(node) or (name.lower() if hasattr(F, name.lower()) and not hasattr(F, snake) else snake)
     return str(getattr(node.target, "__name__", node.target)).strip("_")

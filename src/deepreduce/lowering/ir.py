@@ -8,7 +8,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from ...plan import Conv, Linear, Op
+from ..plan import Conv, Linear, Op
 
 Array: TypeAlias = NDArray[np.float64]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from ...plan import INPUT, Conv, Linear, Op
+from ..plan import INPUT, Conv, Linear, Op
 from .ir import Array
 
 Sides = tuple[int, int, int, int]  # top, bottom, left, right

@@ -20,11 +20,11 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import fx, nn
 
-from ...errors import ModelError
-from ...networks.network import Network
-from ...networks.tracing.ops import PRODUCTS, SUMS, is_view, module_of, op_name, parents, readers, relu_kind
-from ...plan import INPUT, Add, AvgPool, Concat, Flatten, MaxPool, Relu, pack_kept
-from ...reduce.elements.linearize import require_chosen
+from ..errors import ModelError
+from ..networks.network import Network
+from ..networks.tracing.ops import PRODUCTS, SUMS, is_view, module_of, op_name, parents, readers, relu_kind
+from ..plan import INPUT, Add, AvgPool, Concat, Flatten, MaxPool, Relu, pack_kept
+from ..reduce.elements.linearize import require_chosen
 from .builder import NONE, Building, Held, Sides
 from .constants import constant, per_channel
 from .ir import Array, Lowered
@@ -41,6 +41,12 @@ POOLS: dict[Any, tuple[type[nn.Module], tuple[str, ...]]] = {
 }
 MEANS = {torch.mean, "mean"}
 SIX = 6.0
+ACTIVATIONS = {
+    "gelu", "silu", "leaky_relu", "prelu", "rrelu", "elu", "celu", "selu", "mish", "softplus", "softsign", "hardswish",
+    "hardsigmoid", "hardtanh", "hardshrink", "softshrink", "logsigmoid", "glu", "tanh", "tanhshrink", "sigmoid",
+    "clamp",
+}  # fmt: skip
+NORMALIZATIONS = {"layer_norm", "group_norm", "instance_norm", "rmsnorm", "rms_norm", "normalize"}
 
 
 def lower(network: Network, kept: Mapping[str, NDArray[np.bool_]] | None = None) -> Lowered:
@@ -101,10 +107,10 @@ class _Lowering:
             self._arithmetic(node)
         elif target in CONCATENATIONS and _axis(node) == 1:
             self._join(node, Concat, [self.held[operand] for operand in _sequence(node)])
-        elif is_view(node) and len(node.meta["shape"]) == 2:
+        elif is_view(node) and len(node.meta["shape"] or ()) == 2:
             self._flatten(node)
         else:
-            raise _refused(node, "plans have convolutions, linear layers, ReLUs, sums, concatenations and pools")
+            raise _refused(node, _remedy(op_name(node)))
 
     def _operand(self, node: fx.Node) -> Held:
         return self.held[parents(node)[0]]
@@ -353,6 +359,15 @@ def _axis(node: fx.Node) -> Any:
 
 def _sequence(node: fx.Node) -> Any:
     return node.args[0] if node.args else node.kwargs["tensors"]
+
+
+def _remedy(operation: str) -> str:
+    """Return what to do about an operation that no plan has."""
+    if operation in ACTIVATIONS:
+        return "replace it by a ReLU and train again: of activations, plans have ReLU and ReLU6"
+    if operation.rstrip("123d") in NORMALIZATIONS:
+        return "use batch normalization, whose statistics are constants, and train again"
+    return "plans have convolutions, linear layers, ReLUs, sums, concatenations and pools"
 
 
 def _refused(node: fx.Node, hint: str) -> ModelError:

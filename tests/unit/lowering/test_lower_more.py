@@ -7,7 +7,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from deepreduce.errors import ModelError
-from deepreduce.export import convs, lower, merge_ops
+from deepreduce.export import merge_ops
+from deepreduce.lowering import convs, lower
 from deepreduce.networks import ModelSource, Network
 from deepreduce.plan import AvgPool, Conv, Flatten, Relu, kept_mask
 from deepreduce.reduce import front_padded

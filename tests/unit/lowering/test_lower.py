@@ -7,7 +7,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from deepreduce.errors import ModelError
-from deepreduce.export import lower, with_rescales
+from deepreduce.export import with_rescales
+from deepreduce.lowering import lower
 from deepreduce.networks import ModelSource, Network
 from deepreduce.plan import MaxPool, Relu, Rescale
 from deepreduce.reduce import reduce_to

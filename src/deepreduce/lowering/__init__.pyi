@@ -1,0 +1,2 @@
+from .ir import Lowered as Lowered, convs as convs
+from .lower import lower as lower
