@@ -16,7 +16,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 def test_inspect_json_has_the_promised_keys():
-    content = json.loads(run_deepreduce("inspect", "resnet18", "--json").stdout)
+    content = json.loads(run_deepreduce("inspect", "resnet18", "--json", "--no-costs").stdout)
     assert content["relus"] == 557_056
     assert content["params"] == 11_220_132
     assert list(content["stages"]) == ["stem", "S1", "S2", "S3", "S4"]
@@ -30,11 +30,46 @@ def test_inspect_json_has_the_promised_keys():
 
 def test_inspect_shows_points_figures_and_relu6(tmp_path):
     picture = tmp_path / "f.png"
-    done = run_deepreduce("inspect", "resnet18", "--point", "S2^RT+S3^RT, alpha=0.5", "--figure", picture)
+    done = run_deepreduce("inspect", "resnet18", "--point", "S2^RT+S3^RT, alpha=0.5", "--figure", picture, "--no-costs")
     assert done.returncode == 0, done.stderr
     assert "49,152" in done.stdout
     assert picture.read_bytes().startswith(b"\x89PNG")
-    assert "2 ReLUs" in run_deepreduce("inspect", "mobilenet_v2", env={**os.environ, "COLUMNS": "200"}).stdout
+    assert (
+        "2 ReLUs"
+        in run_deepreduce("inspect", "mobilenet_v2", "--no-costs", env={**os.environ, "COLUMNS": "200"}).stdout
+    )
+
+
+def test_inspect_predicts_what_a_private_prediction_costs():
+    narrow = ("inspect", "resnet10", "--width", "0.125", "--input", "3x16x16")
+    done = run_deepreduce(*narrow, env={**os.environ, "COLUMNS": "80"})
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert max(map(len, lines)) <= 80
+    rows = [line for line in lines if re.match("│ (loopback|lan|wan) ", line)]
+    assert len(rows) == 3 and all(re.search(r"s, .*B │ .*s, .*B │ +\d+ │", row) for row in rows), done.stdout
+    private = json.loads(run_deepreduce(*narrow, "--json", "--link", "200Mbit,20ms").stdout)["private"]
+    (cost,) = private["costs"]
+    assert private["refused"] is None and cost["link"] == "200Mbit,20ms"
+    assert min(cost[f"{phase}_{unit}"] for phase in ("offline", "online") for unit in ("bytes", "seconds")) > 0
+
+
+def test_inspect_counts_what_cannot_run_in_private_and_names_it(tmp_path):
+    (tmp_path / "net.py").write_text(
+        "from torch import nn\ndef build():\n    layers = [nn.Conv2d(3, 2, 3), nn.ReLU(), nn.SiLU(), nn.Flatten()]\n"
+        "    return nn.Sequential(*layers, nn.Linear(72, 3), nn.Softmax(1))\n"
+    )
+    options = ("inspect", f"{tmp_path / 'net.py'}:build", "--input", "3x8x8")
+    done = run_deepreduce(*options)
+    assert done.returncode == 0, done.stderr
+    said = " ".join(done.stdout.split())
+    assert "│ total │ 72 │" in said, done.stdout
+    assert "cannot run in private: 2: silu cannot be put into a plan (replace it by a ReLU" in said
+    assert "the final softmax is left out" in said
+    private = json.loads(run_deepreduce(*options, "--json").stdout)["private"]
+    assert private["costs"] == [] and private["refused"].startswith("2: silu cannot")
+    done = run_deepreduce(*options, "--no-costs", "--link", "lan")
+    assert done.returncode == 2 and "give one of them" in done.stderr
 
 
 def test_the_example_network_is_inspected_by_file_and_by_module():

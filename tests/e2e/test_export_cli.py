@@ -125,6 +125,25 @@ def test_arrays(weights, tmp_path):
     assert read_plan(tmp_path / "plan" / "plan.json").pictures is None
 
 
+def test_pictures_are_normalized_as_the_user_says(images, weights, tmp_path):
+    own = (NETWORK, "--weights", weights, "--evaluate", "5", "--out", tmp_path / "plan", "--json")
+    done = run(*own, "--data", f"folder:{images}", "--mean", "0.25", "--std", "0.5")
+    assert done.returncode == 0, done.stderr
+    pictures = read_plan(tmp_path / "plan" / "plan.json").pictures
+    assert (pictures.mean, pictures.std) == ((2**14,), (2**15,))
+    torch.save(ModelSource(NETWORK).build((1, 8, 8)).state_dict(), tmp_path / "w.pt")
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).integers(0, 256, (8, 1, 8, 8)).astype(np.uint8))
+    arrays = (NETWORK, "--weights", tmp_path / "w.pt", "--input", "1x8x8", "--out", tmp_path / "plan")
+    done = run(*arrays, "--calibration", tmp_path / "x.npy", "--normalize", "none")
+    assert done.returncode == 0, done.stderr
+    assert read_plan(tmp_path / "plan" / "plan.json").pictures.std == (2**16,)
+    np.save(tmp_path / "x.npy", np.zeros((8, 1, 8, 8), np.float32))
+    done = run(*arrays, "--calibration", tmp_path / "x.npy", "--normalize", "none")
+    assert done.returncode == 2 and "which no normalization is for" in done.stderr
+    done = run(*own, "--data", f"folder:{images}", "--normalize", "imagenet")
+    assert done.returncode == 2 and "mean has 3 values, the images have 1 channel" in done.stderr
+
+
 MISTAKES = {
     "no samples": (["resnet10"], "needs samples to be calibrated with", "--data NAME"),
     "no weights": (["resnet10", "--data", "digits"], "resnet10 has no weights of its own", "--weights FILE"),

@@ -16,9 +16,11 @@ import torch
 import deepreduce
 from deepreduce.data.dataset import Split, assemble
 from deepreduce.errors import ModelError, PointError, SettingError, StoreError, TrainingError
+from deepreduce.export import frontier_data
 from deepreduce.jobs import JobObserver
 from deepreduce.jobs.executors import InlineExecutor
 from deepreduce.networks import build_zoo
+from deepreduce.plan import read_plan
 from deepreduce.train import accuracy, make_recipe
 from deepreduce.train.augment import Normalizer
 from small_data import stripes, stripes_dataset, write_folder
@@ -379,3 +381,54 @@ def test_a_network_that_ends_in_a_softmax_is_trained_by_its_logits(images, tmp_p
     assert not torch.allclose(answers.sum(1), torch.ones(3)), "logits, not probabilities"
     exported = deepreduce.export_point(frontier, frontier.best(max_loss=100), evaluate=0)
     assert any("the final softmax is left out" in notice for notice in exported.notices)
+
+
+def test_given_weights_are_the_teacher(images, tmp_path):
+    """The full network is not trained again: its weights are those given, and students distill from them."""
+    torch.manual_seed(5)
+    trained = build_zoo("resnet6", width=0.0625, input_shape=(1, 8, 8), num_classes=2)
+    torch.save({"state_dict": {f"module.{k}": v for k, v in trained.state_dict().items()}}, tmp_path / "mine.pt")
+    options = ["search", "resnet6", "--width", "0.0625", "--data", f"folder:{images}", "--recipe", "quick"]
+    options += ["--epochs", "1", "--weights", str(tmp_path / "mine.pt"), "--normalize", "none"]
+    done = run(*options, "--out", str(tmp_path / "out"))
+    assert done.returncode == 0, done.stderr
+    said = " ".join(done.stdout.split())
+    assert f"the full network is not trained: it has the weights of {tmp_path / 'mine.pt'}" in said
+    frontier = deepreduce.Frontier.load(tmp_path / "out")
+    assert frontier.teacher.epochs == 0 and frontier.teacher.seconds == 0 and frontier.teacher.test_accuracy is not None
+    module = frontier.module("full")
+    for name, tensor in trained.state_dict().items():
+        assert torch.equal(module.body.state_dict()[name], tensor), name
+    data = frontier_data(frontier)
+    assert (data.mean, data.std) == ((0.0,), (1.0,)) and data.digest == frontier.content["data"]["digest"]
+    normalize = Normalizer(data.mean, data.std, torch.device("cpu"), channels_last=False)
+    assert frontier.teacher.validation_accuracy == pytest.approx(accuracy(module, data.validation, normalize))
+    assert any("the full network is not trained" in notice for notice in frontier.content["data"]["notices"])
+    distilled = [n for n in frontier.networks if n.kd]
+    specs = [json.loads((tmp_path / "out/jobs" / n.job / "spec.json").read_text()) for n in distilled]
+    assert distilled and all(spec["teacher"] == frontier.teacher.job for spec in specs)
+    assert all(n.epochs == 1 for n in frontier.networks if n.role != "teacher")
+
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "jobs").rglob("metrics.json")}
+    assert run(*options, "--out", str(tmp_path / "out")).returncode == 0
+    after = {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "jobs").rglob("metrics.json")}
+    assert after == before, "the same search goes on where it was"
+    torch.save({k: 2 * v for k, v in trained.state_dict().items()}, tmp_path / "mine.pt")
+    done = run(*options, "--out", str(tmp_path / "out"))
+    assert done.returncode == 2 and "holds another search: its weights is" in done.stderr
+
+    done = run("export", str(tmp_path / "out"), "--point", "full", "--evaluate", "5", "--out", str(tmp_path / "plan"))
+    assert done.returncode == 0, done.stderr
+    pictures = read_plan(tmp_path / "plan" / "plan.json").pictures
+    assert pictures is not None and (pictures.mean, pictures.std) == ((0,), (2**16,))
+
+
+def test_a_state_dict_can_be_the_teacher(tmp_path):
+    trained = build_zoo("resnet6", width=0.0625, input_shape=(1, 8, 8), num_classes=2)
+    frontier = deepreduce.find_frontier(
+        "resnet6", DATA, width=0.0625, recipe=RECIPE, weights=trained.state_dict(), out=tmp_path / "out"
+    )
+    assert frontier.teacher.epochs == 0 and "weights" in frontier.content["settings"]
+    with pytest.raises(ModelError, match="the state dict has no"):
+        deepreduce.find_frontier("resnet6", DATA, width=0.0625, weights={}, out=tmp_path / "other")
+    assert not (tmp_path / "other").exists()

@@ -46,6 +46,27 @@ StoreKeyOption = Annotated[
 PreferOption = Annotated[
     Literal["total", "online"], typer.Option(help="What is to take least with --protocol auto: all, or predicting.")
 ]
+NORMALIZATIONS = ("imagenet", "none")  # none: pixels between 0 and 1 as they are
+MeanOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="R,G,B",
+        help="Mean of pixels between 0 and 1 by channel, as the network was trained with.",
+        show_default="that of the training images",
+    ),
+]
+StdOption = Annotated[
+    str | None,
+    typer.Option(metavar="R,G,B", help="Their standard deviation.", show_default="that of the training images"),
+]
+NormalizeOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="imagenet|none",
+        help="In place of --mean and --std: those that torchvision's networks are trained with, or 0 and 1.",
+        show_default=False,
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
 
@@ -66,6 +87,34 @@ def parse_size(text: str | None) -> tuple[int, int] | None:
     if match is None or min(map(int, match.groups())) < 1:
         raise SettingError(f"image size {text!r} is not a size", "write height x width, as 64x64")
     return int(match[1]), int(match[2])
+
+
+def parse_normalization(
+    mean: str | None, std: str | None, normalize: str | None
+) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+    """Return the mean and the standard deviation that the three options give, None where none of them is given."""
+    if normalize is not None:
+        if mean is not None or std is not None:
+            raise SettingError("--normalize says what --mean and --std are", "give it, or the two of them")
+        if normalize not in NORMALIZATIONS:
+            raise SettingError(
+                f"--normalize {normalize!r} is not known", f"{' or '.join(NORMALIZATIONS)}; or give --mean and --std"
+            )
+        if normalize == "none":
+            return (0.0,), (1.0,)
+        from ..data import IMAGENET
+
+        return IMAGENET
+    if (mean is None) != (std is None):
+        raise SettingError("--mean and --std must be given together", "as --mean 0.5,0.5,0.5 --std 0.25,0.25,0.25")
+    return None if mean is None or std is None else (_numbers("--mean", mean), _numbers("--std", std))
+
+
+def _numbers(option: str, text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise SettingError(f"{option} {text!r} cannot be read", f"write {option} 0.485,0.456,0.406") from None
 
 
 def parse_pairs(texts: Sequence[str] | None, what: str) -> dict[str, str]:

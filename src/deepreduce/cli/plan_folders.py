@@ -1,4 +1,4 @@
-"""The plans of ``deepreduce serve``: names and folders as they are typed, read at the start and at every SIGHUP."""
+"""Folders of plans as they are typed: one, or those of ``serve`` by name, read at the start and at every SIGHUP."""
 
 from __future__ import annotations
 
@@ -8,11 +8,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import SettingError
+from .search_folder import refuse_search
 
 if TYPE_CHECKING:
-    from ..plan import Plan
+    from ..plan import Plan, PlanFolder
 
     PlanWeights = tuple[Plan, dict[str, Any]]
+
+
+def read_plan_folder(path: Path) -> PlanFolder:
+    """Read a plan's folder, or the folder of a plan.json. Raises `PlanError`."""
+    from ..plan import read_folder
+
+    refuse_search(path.parent if path.name == "plan.json" else path)
+    return read_folder(path)
 
 
 @dataclass(frozen=True)
@@ -24,10 +33,9 @@ class PlanFolders:
 
     def read(self, name: str) -> PlanWeights:
         """Return a plan and its weights as they are now. Raises `PlanError`."""
-        from ..plan import read_folder
         from ..plan.cost import layout_rate, parse_link
 
-        found = read_folder(self.paths[name])
+        found = read_plan_folder(self.paths[name])
         plan = found.plan
         if self.link is not None:
             plan = replace(plan, link_rate=layout_rate(parse_link(self.link)))

@@ -11,10 +11,10 @@ from pathlib import Path
 
 from ..errors import DataError, nearest
 from ..paths import data_folder
-from .dataset import Dataset, Split, assemble
+from .dataset import IMAGENET, Dataset, Split, assemble, by_channel
 from .downsample import averaged
 
-__all__ = ["NAMES", "Dataset", "Split", "assemble", "default_root", "load"]
+__all__ = ["IMAGENET", "NAMES", "Dataset", "Split", "assemble", "by_channel", "default_root", "load"]
 
 NAMES = ("digits", "cifar10", "cifar100", "tinyimagenet", "folder:PATH")
 _FOLDER = "folder:"

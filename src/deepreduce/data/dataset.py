@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -11,6 +12,9 @@ import torch
 from torch import Tensor
 
 from ..errors import DataError
+
+IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # mean and std that torchvision's networks are trained with
+SMALLEST_STD = 1e-3
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,19 @@ class Dataset:
         channels, height, width = self.train.images.shape[1:]
         return int(channels), int(height), int(width)
 
+    def normalized(self, mean: Sequence[float], std: Sequence[float]) -> Dataset:
+        """Return the same images with another normalization: ``mean`` and ``std`` of the 0..1 scale, by channel or one
+        for all. It is that of a network that was trained elsewhere.
+
+        Raises `DataError` for another number of values, or values out of their range.
+        """
+        channels = self.input_shape[0]
+        return replace(
+            self,
+            mean=by_channel("mean", mean, channels),
+            std=by_channel("std", std, channels),
+        )
+
     @cached_property
     def digest(self) -> str:
         """SHA-256 over every image, label and statistic: two data sets with one digest train alike."""
@@ -72,6 +89,26 @@ class Dataset:
             state.update(split.images.contiguous().numpy().data)
             state.update(split.labels.contiguous().numpy().data)
         return state.hexdigest()
+
+
+def by_channel(name: str, values: Sequence[float], channels: int) -> tuple[float, ...]:
+    """Return the "mean" or "std" (``name``) of each channel, from as many values or from one for all.
+
+    Raises `DataError` for another number of values, or values out of their range.
+    """
+    least = SMALLEST_STD if name == "std" else 0.0
+    if len(values) not in (1, channels):
+        raise DataError(
+            f"{name} has {len(values)} values, the images have {channels} {'channel' if channels == 1 else 'channels'}",
+            "give one for each channel, or one for all",
+        )
+    for value in values:
+        if not least <= value <= 1:
+            raise DataError(
+                f"{name} {value:g} is not in [{least:g}, 1]",
+                "it is of pixels between 0 and 1: divide by 255 what is of pixels between 0 and 255",
+            )
+    return tuple(float(value) for value in (values if len(values) == channels else [values[0]] * channels))
 
 
 def assemble(
@@ -96,7 +133,7 @@ def channel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, 
         share = counts / counts.sum()
         mean = float((share * levels).sum())
         means.append(mean)
-        stds.append(max(float((share * (levels - mean) ** 2).sum()) ** 0.5, 1e-3))
+        stds.append(max(float((share * (levels - mean) ** 2).sum()) ** 0.5, SMALLEST_STD))
     return tuple(means), tuple(stds)
 
 

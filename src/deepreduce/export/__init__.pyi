@@ -1,9 +1,11 @@
+from .costs import predicted_costs as predicted_costs
 from .export import (
     Exported as Exported,
     calibration_images as calibration_images,
     export_network as export_network,
     export_point as export_point,
     frontier_data as frontier_data,
+    normalized_as as normalized_as,
     spread as spread,
 )
 from .folder import check_folder as check_folder

@@ -236,7 +236,8 @@ def spread(split: Split, count: int | None) -> Split:
 
 
 def frontier_data(frontier: Frontier) -> Dataset:
-    """Return the data of a search, by its name and seed, with the share of validation images that it had.
+    """Return the data of a search, by its name and seed, with the share of validation images and the normalization that
+    it had.
 
     A search of an earlier version has not written its share down: then likely ones are tried.
     """
@@ -249,6 +250,7 @@ def frontier_data(frontier: Frontier) -> Dataset:
     try:
         for validation in dict.fromkeys(shares):
             found = load(content["name"], seed=settings["seed"], validation=validation, image_size=size)
+            found = normalized_as(frontier, found)
             if found.digest == content["digest"]:
                 return found
     except DeepReduceError as error:
@@ -258,6 +260,12 @@ def frontier_data(frontier: Frontier) -> Dataset:
         ) from error
     assert found is not None
     return found
+
+
+def normalized_as(frontier: Frontier, data: Dataset) -> Dataset:
+    """Return ``data`` with the normalization of the search; as it is for a search that has not written it down."""
+    content = frontier.content["data"]
+    return data.normalized(content["mean"], content["std"]) if "mean" in content else data
 
 
 def check_digest(frontier: Frontier, data: Dataset) -> None:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from ..data.dataset import Dataset
-from ..errors import DataError, ModelError, SettingError, one_line
+from ..errors import DataError, SettingError
 from ..networks.network import Network
 from ..networks.source import ModelSource
+from ..networks.weights import load_weights
 from ..networks.zoo.registry import ZOO
 from ..plan.npy import read_array
 from ..progress import no_progress
@@ -59,28 +59,6 @@ def _differs(first: Network, second: Network) -> bool:
     return state.keys() != again.keys() or any(
         not torch.equal(tensor.nan_to_num(), again[name].nan_to_num()) for name, tensor in state.items()
     )
-
-
-def load_weights(network: Network, path: Path) -> None:
-    """Load a state dict (.safetensors, or torch's .pt without code in it) into ``network``, all of it or nothing.
-
-    Raises `ModelError` naming the first tensor that is missing, left over or of another shape.
-    """
-    found = {_plain(name): tensor for name, tensor in _read_state(path).items()}
-    own = {_plain(name): name for name in network.state_dict()}
-    for name in sorted(own.keys() ^ found.keys()):
-        if name.endswith("num_batches_tracked"):
-            continue
-        wrong = "has no" if name in own else "has a tensor that the network lacks:"
-        raise ModelError(f"{path} {wrong} {name!r}", "give the weights of this very network, unreduced")
-    state = network.state_dict()
-    for name, tensor in sorted(found.items()):
-        if name in own and state[own[name]].shape != tensor.shape:
-            raise ModelError(
-                f"{path}: {name} is {tuple(tensor.shape)}, the network has {tuple(state[own[name]].shape)}",
-                "check `width`, `input_shape` and the number of classes",
-            )
-    network.load_state_dict({own[name]: tensor for name, tensor in found.items() if name in own}, strict=False)
 
 
 def tuned(
@@ -138,31 +116,3 @@ def read_calibration(path: Path, input_shape: tuple[int, int, int]) -> NDArray[A
         )
     places = np.linspace(0, len(samples) - 1, min(len(samples), MAX_SAMPLES)).round().astype(np.int64)
     return samples[places]
-
-
-def _plain(name: str) -> str:
-    for prefix in ("module.", "_orig_mod.", "body."):
-        name = name.removeprefix(prefix)
-    return name
-
-
-def _read_state(path: Path) -> Mapping[str, Tensor]:
-    """Return a state dict, or the one inside a checkpoint."""
-    if not path.is_file():
-        raise ModelError(f"{path} does not exist", "give a .safetensors file or a .pt file of a state dict")
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return load_file(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever the file's bytes lead to
-        raise ModelError(
-            f"{path} holds no weights: {one_line(error):.150}", "save model.state_dict(), not the module"
-        ) from error
-    for key in ("state_dict", "model_state_dict", "model"):
-        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
-            content = content[key]
-    if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
-        raise ModelError(f"{path} holds no state dict", "save model.state_dict(), not the module")
-    return content

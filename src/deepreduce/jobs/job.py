@@ -117,6 +117,30 @@ def _train(job: Job, store: JobStore, device: torch.device, on_epoch: OnEpoch) -
     store.finish(spec.digest, result.weights, metrics)
 
 
+def adopt(spec: JobSpec, network: Network, data: Dataset, store: JobStore, device: torch.device) -> float:
+    """Store ``network``, trained elsewhere, as the result of ``spec``, unless it is there; return its validation
+    accuracy in percent.
+    """
+    if not store.is_done(spec.digest):
+        started = time.perf_counter()
+        write_json(store.folder(spec.digest) / "spec.json", spec.to_json())
+        normalize = _placed(network, data, spec, device)
+        with autocast(device, spec.recipe):
+            score = accuracy(network, data.validation.to(device), normalize)
+        metrics = {
+            "format": 1,
+            "validation_accuracy": score,
+            "best_epoch": 0,
+            "seconds": 0.0,
+            "last_run_seconds": time.perf_counter() - started,
+            "history": [],
+            **surroundings(device),
+        }
+        weights = {name: tensor.cpu().clone() for name, tensor in network.state_dict().items()}  # tied ones, too, apart
+        store.finish(spec.digest, weights, metrics)
+    return float(store.metrics(spec.digest)["validation_accuracy"])
+
+
 def _annealed(job: Job, network: Network, data: Dataset, origin: Network | None) -> tuple[Network, list[Gradual]]:
     """Return what is trained for ``network``: its form with fading ReLUs where the recipe has it and some are removed.
 
@@ -154,14 +178,19 @@ def _test(job: Job, store: JobStore, device: torch.device) -> None:
     data = _dataset(job)
     network = build(job.source, job.spec, data, store)
     network.load_state_dict(store.weights(job.spec.digest))
-    layout = torch.channels_last if job.spec.recipe.channels_last else torch.contiguous_format
-    network.to(device=device, memory_format=layout)  # type: ignore[call-overload]  # torch leaves this form out
-    normalize = Normalizer(data.mean, data.std, device, job.spec.recipe.channels_last)
+    normalize = _placed(network, data, job.spec, device)
     with autocast(device, job.spec.recipe):
         score = accuracy(network, data.test.to(device), normalize)
         confusion = confusion_matrix(network, data.validation.to(device), normalize, len(data.classes))
     classes = class_errors(confusion)  # of the split that networks are chosen by, not the one that is read once
     write_json(path, {"format": 1, "test_accuracy": score, "images": len(data.test), "validation_classes": classes})
+
+
+def _placed(network: Network, data: Dataset, spec: JobSpec, device: torch.device) -> Normalizer:
+    """Move ``network`` to ``device`` to be evaluated there; return what normalizes the images of ``data`` for it."""
+    layout = torch.channels_last if spec.recipe.channels_last else torch.contiguous_format
+    network.to(device=device, memory_format=layout)  # type: ignore[call-overload]  # torch leaves this form out
+    return Normalizer(data.mean, data.std, device, spec.recipe.channels_last)
 
 
 def build(source: ModelSource, spec: JobSpec, data: Dataset, store: JobStore | None = None) -> Network:

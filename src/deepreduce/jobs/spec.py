@@ -25,7 +25,8 @@ class JobSpec:
     The student distills from ``teacher``; its weights begin as those of ``start`` or, with ``recipe.warm_start``, of
     the teacher (`deepreduce.reduce.warm_start`). ``front_padding`` is that of `deepreduce.reduce.reduce_to`. Where
     ``point`` says how many elements are left (``relus=...``), ``elements`` says how the others are removed. With
-    ``prune`` the network is that of ``start``, pruned.
+    ``prune`` the network is that of ``start``, pruned. ``weights`` is the digest of weights that were given: such a
+    network is not trained (`deepreduce.jobs.job.adopt`).
     """
 
     network: str
@@ -39,6 +40,7 @@ class JobSpec:
     front_padding: bool = True
     elements: Linearize | None = None
     prune: ChannelPruning | None = None
+    weights: str | None = None
 
     @cached_property
     def digest(self) -> str:

@@ -23,7 +23,10 @@ DEFAULTS: dict[str, Any] = {"effort": "full", **{f"recipe.{f.name}": f.default f
 
 @dataclass(frozen=True)
 class SearchConfig:
-    """Everything that decides the outcome of a search."""
+    """Everything that decides the outcome of a search.
+
+    ``weights`` is the digest of the weights that the teacher was given; None where it is trained.
+    """
 
     source: ModelSource
     full: Network
@@ -36,6 +39,7 @@ class SearchConfig:
     exponent: float
     front_padding: bool = True
     compute_budget: ComputeBudget = "full"
+    weights: str | None = None
 
     def identity(self) -> dict[str, Any]:
         """Return what must agree for a folder to be this search's."""
@@ -57,7 +61,8 @@ class SearchConfig:
             "effort": self.compute_budget,
         }
         own = {} if self.teacher_recipe == self.recipe else {"teacher_recipe": asdict(self.teacher_recipe)}
-        return {**settings, **own}
+        given = {} if self.weights is None else {"weights": self.weights}
+        return {**settings, **own, **given}
 
     @cached_property
     def network(self) -> str:
@@ -87,7 +92,9 @@ class SearchConfig:
         return {}
 
     def work(self, spec: JobSpec, cost: NetworkCost) -> int:
-        """MACs of a training (see `deepreduce.search.compute.work`)."""
+        """MACs of a training (see `deepreduce.search.compute.work`); of a network with given weights none."""
+        if spec.weights is not None:
+            return 0
         return work(spec.recipe, len(self.data.train), cost.macs, self.full_macs if spec.teacher else 0)
 
     def spec(
@@ -104,7 +111,8 @@ class SearchConfig:
 
         The unreduced network is the teacher, or trained as one.
         """
-        own = self.teacher_recipe if point == self.full.point else self.recipe
+        is_full = point == self.full.point
+        own = self.teacher_recipe if is_full else self.recipe
         return JobSpec(
             self.network,
             self.source.name,
@@ -116,4 +124,5 @@ class SearchConfig:
             start,
             self.front_padding,
             elements,
+            weights=self.weights if is_full and teacher is None else None,
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,12 +15,14 @@ from ..data import load
 from ..data.dataset import Dataset
 from ..errors import SettingError
 from ..files import write_json
-from ..jobs.executors import Executor, InlineExecutor, ProcessExecutor
-from ..jobs.job import surroundings
+from ..jobs.executors import Executor, InlineExecutor, ProcessExecutor, devices
+from ..jobs.job import adopt, surroundings
 from ..jobs.observer import JobObserver
 from ..jobs.workspace import Workspace, save_data
 from ..networks.counting import count
+from ..networks.network import Network
 from ..networks.source import ModelLike, ModelSource
+from ..networks.weights import WeightsLike, load_weights, weights_digest, weights_name
 from ..reduce.elements.settings import Linearize
 from ..train.recipe import Recipe, make_recipe, teacher_recipe_of
 from ..version import __version__
@@ -36,6 +38,8 @@ from .private_check import check_private, kinds_without_plan
 from .strategies.full import search_in_full
 from .strategies.profiling import Row, order_of
 from .strategies.quarter import Rung, full_work, quarter_budget, search_a_quarter
+
+NEAR_CHANCE = 1.5  # times chance: given weights that answer no better are likely misused
 
 
 def find_frontier(
@@ -55,6 +59,7 @@ def find_frontier(
     compute_budget: ComputeBudget = "full",
     budgets: str | Sequence[int | str] = (),
     elements: Linearize | None = None,
+    weights: WeightsLike | None = None,
     private: bool = True,
     jobs: int = 1,
     device: str = "auto",
@@ -74,6 +79,9 @@ def find_frontier(
     looks for the same frontier within a quarter of that work (`deepreduce.search.strategies.quarter`). For every number
     of ReLUs in ``budgets`` (``(50_000, 25_000)`` or ``"50k,25k"``) single elements are then removed, as ``elements``
     says, from the whole network and from one that was found.
+
+    ``weights`` (a state dict or a file of one) are those of the full network as it was trained elsewhere: it is the
+    teacher as it is. Give its normalization with the data, ``load("folder:images").normalized(*IMAGENET)``.
 
     Before anything is trained the search makes sure that a plan can hold the network, and each kind of candidate (those
     that none can hold are left out, with a notice): with ``private`` False it trains whatever can be made.
@@ -98,8 +106,20 @@ def find_frontier(
         observer.notice(text)
     full = source.build(dataset.input_shape, len(dataset.classes), seed)
     wanted = Budgets(parse_budgets(budgets), elements or Linearize())
+    given = None if weights is None else _with_weights(source, dataset, seed, weights)
     method = SearchConfig(
-        source, full, dataset, recipe, teacher_recipe, seed, alpha, rho, exponent, front_padding, compute_budget
+        source,
+        full,
+        dataset,
+        recipe,
+        teacher_recipe,
+        seed,
+        alpha,
+        rho,
+        exponent,
+        front_padding,
+        compute_budget,
+        None if given is None else weights_digest(given),
     )
     profiling_points(full.layout)  # refuses D = 1 before anything is written
     check_exponent(exponent)
@@ -113,13 +133,39 @@ def find_frontier(
     try:
         with space.claim(method.identity(), DEFAULTS):
             save_data(dataset, space.snapshot)
-            without_plan = kinds_without_plan(full, alpha, rho, front_padding) if private else {}
-            frontier = _Search(method, space, executor, observer, command, wanted, without_plan).run()
+            notices = list(full.notices)
+            if given is not None and weights is not None:
+                notices += _adopt_teacher(method, given, space, device, weights_name(weights))
+            left_out = kinds_without_plan(full, alpha, rho, front_padding) if private else {}
+            notices += [
+                f"{step} candidates are left out, no plan can hold them: {why}" for step, why in left_out.items()
+            ]
+            search = _Search(method, space, executor, observer, command, wanted, left_out.keys())
+            frontier = search.run(notices)
             space.drop_data()
             return frontier
     finally:
         if own is not None:
             own.close()
+
+
+def _with_weights(source: ModelSource, data: Dataset, seed: int, weights: WeightsLike) -> Network:
+    network = source.build(data.input_shape, len(data.classes), seed)
+    load_weights(network, weights)
+    return network.eval()
+
+
+def _adopt_teacher(method: SearchConfig, network: Network, space: Workspace, device: str, name: str) -> list[str]:
+    """Store the teacher that was trained elsewhere as the job that would train it; return what the user must know."""
+    try:
+        on = devices(device)[0]
+    except SettingError:  # a device that only workers elsewhere have
+        on = "cpu"
+    score = adopt(method.spec(method.full.point, None), network, method.data, space.store, torch.device(on))
+    notices = [f"the full network is not trained: it has the weights of {name}, validation accuracy {score:.2f} %"]
+    if score < NEAR_CHANCE * 100 / len(method.data.classes):
+        notices.append("that is little more than chance: were the same normalization and order of classes trained on?")
+    return notices
 
 
 class _Search:
@@ -133,28 +179,25 @@ class _Search:
         observer: JobObserver,
         command: str,
         budgets: Budgets,
-        without_plan: Mapping[str, str],
+        left_out: Collection[str],
     ) -> None:
         self.method = method
         self.budgets = budgets
         self.space = space
         self.observer = observer
         self.command = command
-        self.without_plan = without_plan
-        self.trainings = Trainings(method, space, executor, observer, without_plan.keys())
+        self.trainings = Trainings(method, space, executor, observer, left_out)
         self.profile = count(method.full).to_json()
 
-    def run(self) -> Frontier:
+    def run(self, notices: Iterable[str]) -> Frontier:
         self.trainings.runner.on_ended = self._record_progress
         if not (self.space.root / PROGRESS).exists():  # else it says more: jobs that are done are planned step by step
             self._record_progress()
         layout = self.method.full.layout
-        for text in self.method.full.notices:
+        for text in notices:
             self.trainings.notice(text)
         for stage in unthinnable(layout):
             self.trainings.notice(f"stage {stage} has a single ReLU layer and cannot be thinned: it stays whole")
-        for step, reason in self.without_plan.items():
-            self.trainings.notice(f"candidates of the kind {step!r} are left out, for no plan can hold them: {reason}")
         rungs: list[Rung] = []
         if self.method.compute_budget == "quarter":
             table, rungs = search_a_quarter(self.trainings)
@@ -219,6 +262,8 @@ class _Search:
                 "test": len(data.test),
                 "classes": list(data.classes),
                 "input_shape": list(data.input_shape),
+                "mean": list(data.mean),
+                "std": list(data.std),
                 "notices": [*data.notices, *self.trainings.notices],
             },
             "profile": self.profile,

@@ -11,10 +11,11 @@ import torch
 from torch import nn
 
 from deepreduce.errors import PointError
-from deepreduce.export.sources import load_weights, read_calibration
+from deepreduce.export.sources import read_calibration
 from deepreduce.networks import ModelSource
 from deepreduce.networks.onnx.importer import read_onnx
 from deepreduce.networks.point import parse_point
+from deepreduce.networks.weights import load_weights
 from deepreduce.search.targets import parse_target
 from fuzz.mutators import onnx_mutator, safetensors_mutator
 from fuzz.scratch import scratch, written

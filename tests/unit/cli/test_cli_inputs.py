@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from deepreduce.cli.options import parse_normalization
 from deepreduce.cli.units import parse_address, parse_bytes, shown_address
 from deepreduce.data.decode import decode
 from deepreduce.errors import DataError, PlanError, SettingError
@@ -129,3 +130,27 @@ def test_a_server_that_refuses_what_it_has_just_prepared_is_not_asked_for_ever()
     with pytest.raises(PeerError):
         predict_prepared(client, None, 3, 0.0, notes.append)
     assert (client.asked, len(notes)) == (3, 2)
+
+
+def test_normalizations_are_read():
+    assert parse_normalization(None, None, None) is None
+    assert parse_normalization("0.5, .25,0.125", "1", None) == ((0.5, 0.25, 0.125), (1.0,))
+    assert parse_normalization(None, None, "none") == ((0.0,), (1.0,))
+    assert parse_normalization(None, None, "imagenet") == ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (("0.5", None, None), "must be given together"),
+        ((None, "0.5", None), "must be given together"),
+        (("0.5", "0.5", "imagenet"), "--normalize says what --mean and --std are"),
+        ((None, None, "cifar"), "'cifar' is not known"),
+        (("half", "0.5", None), "--mean 'half' cannot be read"),
+        (("0.5", "0.5;0.5", None), "--std '0.5;0.5' cannot be read"),
+    ],
+)
+def test_normalizations_that_cannot_be_read_say_why(given, says):
+    with pytest.raises(SettingError) as caught:
+        parse_normalization(*given)
+    assert says in str(caught.value) and caught.value.hint

@@ -11,8 +11,9 @@ from deepreduce.errors import DataError, ModelError, PointError, SettingError, S
 from deepreduce.export import evaluate as plans, export as exporting, export_network, export_point
 from deepreduce.export.export import calibration_images, check_digest, frontier_data, spread
 from deepreduce.export.folder import check_folder
-from deepreduce.export.sources import load_network, load_weights, read_calibration, tuned
+from deepreduce.export.sources import load_network, read_calibration, tuned
 from deepreduce.networks import ModelSource
+from deepreduce.networks.weights import load_weights
 from deepreduce.plan import digest, encode, read_folder, read_plan, read_weights, weights_digest
 from deepreduce.reduce import reduce_to
 from deepreduce.search import Frontier, find_frontier

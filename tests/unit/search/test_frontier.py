@@ -102,7 +102,8 @@ def test_digest_leaves_out_what_has_its_default():
     assert SPEC.digest == "9be775a0cd983386ba2a59c2"
     student = dataclasses.replace(SPEC, teacher="t", front_padding=False, recipe=make_recipe("quick", epochs=2))
     assert student.digest == "8ab1ba5590c0ef8a331ba8bc"
-    assert dataclasses.replace(SPEC, start=None).digest == SPEC.digest
+    assert dataclasses.replace(SPEC, start=None, weights=None).digest == SPEC.digest
+    assert dataclasses.replace(SPEC, weights="w").digest != SPEC.digest
     assert len({dataclasses.replace(SPEC, **change).digest for change in ({}, {"start": "t"}, {"teacher": "t"})}) == 3
 
 

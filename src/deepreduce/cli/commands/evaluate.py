@@ -177,12 +177,13 @@ def _in_the_clear(
     options: EvaluateOptions, client: Client, files: list[LabeledFile], report: Progress
 ) -> FileAnswers | None:
     """Return what the plan's integers answer. Raises `SettingError` for another plan than the server's."""
-    from ...plan import digest, read_folder
+    from ...plan import digest
     from ..clear import clear_answers
+    from ..plan_folders import read_plan_folder
 
     if options.clear is None:
         return None
-    read = read_folder(options.clear)
+    read = read_plan_folder(options.clear)
     plan = read.plan
     if plan.ops != client.plan.ops or plan.ring != client.plan.ring:
         raise SettingError(

@@ -15,7 +15,17 @@ from rich.table import Table
 
 from ...errors import SettingError
 from ...units import show_bytes, show_seconds
-from ..options import JsonOption, StageOption, WidthOption, parse_pairs, parse_shape
+from ..options import (
+    JsonOption,
+    MeanOption,
+    NormalizeOption,
+    StageOption,
+    StdOption,
+    WidthOption,
+    parse_normalization,
+    parse_pairs,
+    parse_shape,
+)
 from ..output.progress_bar import progress_bar
 
 if TYPE_CHECKING:
@@ -113,6 +123,9 @@ class ExportOptions:
     point: PointOption
     max_loss: MaxLossOption
     data: DataOption
+    mean: MeanOption
+    std: StdOption
+    normalize: NormalizeOption
     calibration: CalibrationOption
     weights: WeightsOption
     random_weights: RandomWeightsOption
@@ -140,6 +153,9 @@ def export_command(
     point: PointOption = None,
     max_loss: MaxLossOption = None,
     data: DataOption = None,
+    mean: MeanOption = None,
+    std: StdOption = None,
+    normalize: NormalizeOption = None,
     calibration: CalibrationOption = None,
     weights: WeightsOption = None,
     random_weights: RandomWeightsOption = False,
@@ -169,7 +185,7 @@ def export_command(
 
 
 def _export(options: ExportOptions) -> None:
-    from ...plan.cost import layout_rate, parse_link
+    from ...plan.cost import layout_rate, parse_link, run_cost
 
     settings: dict[str, Any] = {
         "evaluate": _count(options.evaluate),
@@ -198,28 +214,16 @@ def _export(options: ExportOptions) -> None:
                 "--random-weights": options.random_weights or None,
                 "--calibration": options.calibration,
                 "--input": options.input_shape,
+                "--mean": options.mean,
+                "--std": options.std,
+                "--normalize": options.normalize,
             }
             _refuse(given, "come with the search")
             exported, network, dataset = _from_search(options, settings, report)
         else:
             if options.max_loss is not None:
                 raise SettingError("--max-loss picks a network of a search", "name a search's folder, or give --point")
-            shape = None if options.input_shape is None else parse_shape(options.input_shape)
-            exported, network, dataset = _from_network(
-                options.source,
-                options.point,
-                options.data,
-                options.calibration,
-                options.weights,
-                options.random_weights,
-                shape,
-                options.width,
-                stages,
-                options.tune,
-                options.seed,
-                settings,
-                report,
-            )
+            exported, network, dataset = _from_network(options, stages, settings, report)
         files = exported.write(options.out)
         if options.tune:
             from safetensors.torch import save
@@ -244,7 +248,7 @@ def _export(options: ExportOptions) -> None:
             report("write ONNX", 0, 1)
             difference = write_onnx(options.onnx, network, merge=options.merge)
             written |= {"onnx": str(options.onnx), "onnx_largest_difference": difference}
-    costs = _costs(exported, options.protocol, options.link)
+    costs = run_cost(exported.plan, options.link, options.protocol).to_json()
     if options.as_json:
         typer.echo(json.dumps({**exported.facts(), "cost": costs, **written}, indent=1))
     else:
@@ -255,7 +259,7 @@ def _from_search(
     options: ExportOptions, settings: dict[str, Any], report: Progress
 ) -> tuple[Exported, Network, Dataset]:
     from ...data import load
-    from ...export import export_point, frontier_data
+    from ...export import export_point, frontier_data, normalized_as
     from ...search import Frontier
 
     if options.tune:
@@ -263,7 +267,10 @@ def _from_search(
     frontier = Frontier.load(Path(options.source))
     trained, reason = _chosen(frontier, options.point, options.max_loss)
     report("load the data", 0, 1)
-    dataset = frontier_data(frontier) if options.data is None else load(options.data, seed=options.seed)
+    if options.data is None:
+        dataset = frontier_data(frontier)
+    else:
+        dataset = normalized_as(frontier, load(options.data, seed=options.seed))
     exported = export_point(frontier, trained, data=dataset, progress=report, **settings)
     exported = replace(exported, source={**exported.source, "choice": reason})
     return exported, frontier.module(trained), dataset
@@ -303,50 +310,53 @@ def _rounded_up(points: float) -> str:
 
 
 def _from_network(
-    source: str,
-    point: str | None,
-    data: str | None,
-    calibration: Path | None,
-    weights: Path | None,
-    random_weights: bool,
-    shape: tuple[int, int, int] | None,
-    width: float,
-    stages: dict[str, str] | None,
-    tune: int,
-    seed: int,
-    settings: dict[str, Any],
-    report: Progress,
+    options: ExportOptions, stages: dict[str, str] | None, settings: dict[str, Any], report: Progress
 ) -> tuple[Exported, Network, Dataset | None]:
-    from ...data import load
+    from ...data import by_channel, load
     from ...export import calibration_images, export_network, load_network, read_calibration, spread
     from ...networks import ModelSource
     from ...reduce import reduce_to
 
-    if data is None and calibration is None:
+    source, point, calibration = options.source, options.point, options.calibration
+    if options.data is None and calibration is None:
         raise SettingError(
             f"{source} needs samples to be calibrated with",
             "give --data NAME (digits, cifar100, folder:PATH ...) or --calibration FILE.npy",
         )
-    if tune and (data is None or point is None):
+    if options.tune and (options.data is None or point is None):
         raise SettingError("--tune trains a network that --point reduced, on the images of --data", "give both")
+    normalization = parse_normalization(options.mean, options.std, options.normalize)
+    shape = None if options.input_shape is None else parse_shape(options.input_shape)
     report("load the network and the data", 0, 1)
-    model = ModelSource(source, width, stages)
-    dataset = None if data is None else load(data, seed=seed)
+    model = ModelSource(source, options.width, stages)
+    dataset = None if options.data is None else load(options.data, seed=options.seed)
+    if dataset is not None and normalization is not None:
+        dataset = dataset.normalized(*normalization)
     wanted = shape or (None if dataset is None else dataset.input_shape)
     images = model.input_shape(wanted) or wanted or (3, 32, 32)
-    full = load_network(model, images, None if dataset is None else len(dataset.classes), weights, random_weights)
+    classes = None if dataset is None else len(dataset.classes)
+    full = load_network(model, images, classes, options.weights, options.random_weights)
     scores: dict[str, float] = {}
-    if tune and dataset is not None and point is not None:
+    if options.tune and dataset is not None and point is not None:
         from ...export import tuned
 
-        network, scores = tuned(full, point, dataset, tune, report)
+        network, scores = tuned(full, point, dataset, options.tune, report)
     else:
         network = reduce_to(full, point or "full").eval()
     split = settings.pop("split")
     count = settings.pop("evaluate")
     if dataset is None:
         assert calibration is not None
-        exported = export_network(network, read_calibration(calibration, images), progress=report, **settings)
+        samples = read_calibration(calibration, images)
+        if normalization is not None:
+            if samples.dtype != "uint8":
+                raise SettingError(
+                    f"{calibration} holds the network's inputs, which no normalization is for",
+                    "save pictures as uint8, or leave --mean, --std and --normalize out",
+                )
+            mean, std = normalization
+            settings |= {"mean": by_channel("mean", mean, images[0]), "std": by_channel("std", std, images[0])}
+        exported = export_network(network, samples, progress=report, **settings)
     else:
         exported = export_network(
             network,
@@ -366,32 +376,10 @@ def _from_network(
         report("compare with onnxruntime", 0, 1)
         if (difference := onnx_difference(source, full)) is not None:
             notices.append(f"onnxruntime's logits differ by {difference:.1e} at most from what was read")
-    facts: dict[str, Any] = {"model": source, "point": str(network.point), "data": data}
+    facts: dict[str, Any] = {"model": source, "point": str(network.point), "data": options.data}
     if scores:
-        facts["tuning"] = {"epochs": tune, **scores}
+        facts["tuning"] = {"epochs": options.tune, **scores}
     return replace(exported, source=facts, notices=tuple(notices)), network, dataset
-
-
-def _costs(exported: Exported, protocol: Literal["auto", "ot", "delphi"], link: str) -> dict[str, Any]:
-    from ...plan import predict
-    from ...plan.cost import choose_protocol, parse_link, run_seconds
-
-    over = parse_link(link)
-    taken = choose_protocol(exported.plan, over).protocol if protocol == "auto" else protocol
-    prediction = predict(exported.plan, taken)
-    total = prediction.total
-    seconds = run_seconds(exported.plan, taken, link=over, prediction=prediction)
-    return {
-        "protocol": taken,
-        "link": link,
-        "relus": total.relus,
-        "rescales": total.rescales,
-        "rounds": total.online.rounds,
-        "offline_bytes": total.offline.up_bytes + total.offline.down_bytes,
-        "online_bytes": total.online.up_bytes + total.online.down_bytes,
-        "offline_seconds": seconds.offline,
-        "online_seconds": seconds.online,
-    }
 
 
 def _show(console: Console, exported: Exported, costs: dict[str, Any], written: dict[str, Any]) -> None:

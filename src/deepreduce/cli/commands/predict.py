@@ -169,10 +169,11 @@ def _in_the_clear(
 ) -> tuple[FileAnswers, dict[str, Any]]:
     """Return the answers that the plan's integers give: those of a server, bit for bit."""
     from ...inference.client import image_files
-    from ...plan import digest, read_folder
+    from ...plan import digest
     from ..clear import clear_answers
+    from ..plan_folders import read_plan_folder
 
-    read = read_folder(folder)
+    read = read_plan_folder(folder)
     plan = read.plan
     paths = image_files([Path(options.server or ""), *(options.images or [])])  # all positional arguments are images
     answers = answer_files(

@@ -28,7 +28,18 @@ from ..executor import (
     StoreOption,
     make_executor,
 )
-from ..options import JsonOption, ModelArgument, StageOption, WidthOption, parse_pairs, parse_size
+from ..options import (
+    JsonOption,
+    MeanOption,
+    ModelArgument,
+    NormalizeOption,
+    StageOption,
+    StdOption,
+    WidthOption,
+    parse_normalization,
+    parse_pairs,
+    parse_size,
+)
 from ..output.search_results import show_budgets
 
 if TYPE_CHECKING:
@@ -124,6 +135,14 @@ ElementsSettingsOption = Annotated[
         show_default=False,
     ),
 ]
+WeightsOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="The full network's trained weights, a state dict (.safetensors, .pt): it is not trained again.",
+        show_default=False,
+    ),
+]
 PrivateOption = Annotated[
     bool,
     typer.Option(
@@ -148,6 +167,10 @@ class SearchOptions(ExecutorOptions):
 
     model: ModelArgument
     data: DataOption
+    weights: WeightsOption
+    mean: MeanOption
+    std: StdOption
+    normalize: NormalizeOption
     out: OutOption
     recipe: RecipeOption
     epochs: EpochsOption
@@ -177,6 +200,10 @@ class SearchOptions(ExecutorOptions):
 def search_command(
     model: ModelArgument,
     data: DataOption = "digits",
+    weights: WeightsOption = None,
+    mean: MeanOption = None,
+    std: StdOption = None,
+    normalize: NormalizeOption = None,
     out: OutOption = Path("frontier"),
     recipe: RecipeOption = None,
     epochs: EpochsOption = None,
@@ -223,6 +250,7 @@ def search_command(
 
 
 def _search(options: SearchOptions) -> None:
+    normalization = parse_normalization(options.mean, options.std, options.normalize)
     size, stages = parse_size(options.image_size), parse_pairs(options.stage, "--stage")
     changes: dict[str, object] = dict(parse_pairs(options.settings, "--set"))
     given = {"epochs": options.epochs, "batch_size": options.batch_size, "learning_rate": options.learning_rate}
@@ -246,6 +274,8 @@ def _search(options: SearchOptions) -> None:
         recipe, changes, options.teacher_recipe, parse_pairs(options.teacher_settings, "--teacher-set")
     )
     dataset = load(options.data, seed=options.seed, validation=options.validation, image_size=size)
+    if normalization is not None:
+        dataset = dataset.normalized(*normalization)
     runs_on = make_executor(options, options.out / "store")
     with closing(runs_on), watch(console) as observer:
         frontier = find_frontier(
@@ -262,6 +292,8 @@ def _search(options: SearchOptions) -> None:
             exponent=options.exponent,
             budgets=sizes,
             elements=elements,
+            weights=options.weights,
+            device=options.device,
             private=options.private,
             front_padding=options.front_padding,
             compute_budget=cast("ComputeBudget", options.compute_budget),

@@ -7,3 +7,4 @@ from .network_link import (
     parse_link as parse_link,
 )
 from .op_counts import op_work as op_work
+from .run_cost import RunCost as RunCost, run_cost as run_cost
