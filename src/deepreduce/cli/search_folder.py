@@ -16,11 +16,11 @@ def refuse_search(folder: Path) -> None:
         return
     if (folder / FRONTIER).is_file():
         made = folder / "plan"
-        steps = f"deepreduce export {_quoted(folder)} --out {_quoted(made)}, then name {_quoted(made)}"
+        steps = f"deepreduce export {_quoted(folder)} --out {_quoted(made)}, then deepreduce serve {_quoted(made)}"
         there = (made / PLAN).is_file()
         raise PlanError(
             f"{folder} is the folder of a search, not of a plan",
-            f"it has a plan in {_quoted(made)}" if there else f"make one of its best network: {steps}",
+            f"it has a plan in {_quoted(made)}" if there else f"{steps}",
         )
     if (folder / SEARCH).is_file():
         raise PlanError(
