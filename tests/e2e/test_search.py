@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import re
 import shutil
 import signal
@@ -171,24 +172,45 @@ def wait_until_gone(pids: list[int]) -> None:
         time.sleep(0.1)
 
 
-def test_interrupt_leaves_a_hint(images, tmp_path):
+ENDINGS = [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
+HINT = "error: interrupted\nhint: run the same command again: it goes on where it was\n"
+
+
+@pytest.mark.parametrize("to_group", [False, True], ids=["process", "group"])
+@pytest.mark.parametrize(("number", "code"), ENDINGS, ids=["SIGINT", "SIGTERM"])
+def test_a_signal_ends_a_search_with_one_hint(images, tmp_path, number, code, to_group):
+    """The driver's own message is all of standard error: no traceback, nothing about semaphores or descriptors."""
     out = tmp_path / "out"
-    process = subprocess.Popen(
-        command(*settings(images, out, jobs="2", epochs="50")),
-        stderr=subprocess.PIPE,
-        text=True,
-        stdout=subprocess.PIPE,
-    )
+    process = started(*settings(images, out, jobs="2", epochs="50"))
     deadline = time.monotonic() + 120
     while not list(out.glob("jobs/*/last.ckpt")) and time.monotonic() < deadline:
         time.sleep(0.05)
     workers = children(process.pid)
-    process.send_signal(signal.SIGINT)
+    (os.killpg if to_group else os.kill)(process.pid, number)
     _, errors = process.communicate(timeout=30)
-    assert process.returncode == 130
-    assert "run the same command again" in errors
-    assert "Traceback" not in errors
+    assert (process.returncode, errors) == (code, HINT)
     wait_until_gone(workers)
+    assert list(out.glob("jobs/*/last.ckpt"))  # where the next call goes on
+
+
+@pytest.mark.parametrize(("number", "code"), ENDINGS, ids=["SIGINT", "SIGTERM"])
+def test_a_signal_while_workers_start_leaves_nothing_else(images, tmp_path, number, code):
+    process = started(*settings(images, tmp_path / "out", jobs="2", epochs="50"))
+    deadline = time.monotonic() + 120
+    while len(children(process.pid)) < 2 and time.monotonic() < deadline:  # the tracker of resources and a worker
+        time.sleep(0.002)
+    workers = children(process.pid)
+    process.send_signal(number)
+    process.send_signal(number)  # the second changes nothing
+    _, errors = process.communicate(timeout=30)
+    assert (process.returncode, errors) == (code, HINT)
+    wait_until_gone(workers)
+
+
+def started(*arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        command(*arguments), stderr=subprocess.PIPE, text=True, stdout=subprocess.PIPE, start_new_session=True
+    )
 
 
 def test_a_worker_that_dies_costs_its_own_job_only(images, tmp_path):

@@ -26,6 +26,7 @@ from .commands.search import search_command
 from .commands.serve import serve_command
 from .commands.store import store_app
 from .flags import learn_options, with_flags
+from .signals import end_politely, ending_signal
 
 #: verb -> former name of an option -> its present name. Former names work for one release.
 RENAMED_OPTIONS = {"bench": {"--network": "--link"}, "search": {"--effort": "--compute-budget"}}
@@ -78,22 +79,27 @@ def run() -> NoReturn:
     """Run the command line; every error ends as one line, a hint and an exit code that is not 0."""
     arguments = _renamed(sys.argv[1:])
     debug = "--debug" in arguments
+    end_politely()
     try:
         app(args=[a for a in arguments if a != "--debug"], prog_name="deepreduce")
-    except DeepReduceError as error:
+    except BaseException as error:
+        _end(error, debug)
+    sys.exit(0)
+
+
+def _end(error: BaseException, debug: bool) -> NoReturn:
+    """End the command with the line, the hint and the exit code that ``error`` calls for."""
+    if (number := ending_signal()) is not None:  # whatever the interrupt has become on its way here
+        _fail("interrupted", "run the same command again: it goes on where it was", 128 + number, debug)
+    if isinstance(error, DeepReduceError):
         _fail(with_flags(error.message), with_flags(error.hint), error.exit_code, debug)
-    except SystemExit as stop:  # typer turns an interrupt into exit code 130
-        if stop.code == 130:
-            _fail("interrupted", "run the same command again: it goes on where it was", 130, debug)
-        raise
-    except BrokenPipeError:
+    if isinstance(error, BrokenPipeError):
         sys.stderr.close()
         sys.exit(141)
-    except Exception as error:
-        _fail(
-            f"unexpected {type(error).__name__}: {one_line(error)}", "--debug shows where; please report it", 70, debug
-        )
-    sys.exit(0)
+    if isinstance(error, Exception):
+        text = f"unexpected {type(error).__name__}: {one_line(error)}"
+        _fail(text, "--debug shows where; please report it", 70, debug)
+    raise error
 
 
 def _renamed(arguments: list[str]) -> list[str]:

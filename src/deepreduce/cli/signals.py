@@ -1,4 +1,4 @@
-"""Signals that a running server reacts to."""
+"""Signals: what ends a command, and what a running server reacts to."""
 
 from __future__ import annotations
 
@@ -8,6 +8,34 @@ import signal
 import threading
 from collections.abc import Callable
 from queue import SimpleQueue
+
+CLEAN_UP_S = 10.0  # for a command to stop its children and close its files
+_received: list[int] = []
+
+
+def end_politely() -> None:
+    """Let the first SIGTERM or SIGINT end this command by `KeyboardInterrupt`, so that it cleans up; ignore later ones.
+
+    A clean-up that hangs is ended after `CLEAN_UP_S`. A signal that the parent had ignored (nohup) stays ignored.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _interrupt)
+
+
+def ending_signal() -> int | None:
+    """Return the signal that ends this command, if one was received."""
+    return _received[0] if _received else None
+
+
+def _interrupt(number: int, frame: object) -> None:
+    if _received:
+        return
+    _received.append(number)
+    last_resort = threading.Timer(CLEAN_UP_S, os._exit, (128 + number,))
+    last_resort.daemon = True
+    last_resort.start()
+    raise KeyboardInterrupt
 
 
 def until_signalled() -> threading.Event:

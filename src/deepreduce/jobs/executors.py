@@ -150,7 +150,7 @@ class ProcessExecutor:
             return
 
     def close(self) -> None:
-        """Kill the workers."""
+        """Kill the workers, those that are just starting too, and wait until they have ended."""
         with self._lock:
             self._closed = True
             for pool in self._pools.values():
@@ -164,7 +164,7 @@ class ProcessExecutor:
         while (item := self._work.get()) is not None and not self._closed:
             job, future = item
             try:
-                self._pool(slot).submit(_perform_in_worker, job).result()
+                self._begin(slot, job).result()
                 future.set_result(None)
             except BrokenProcessPool:
                 with self._lock:
@@ -173,7 +173,8 @@ class ProcessExecutor:
             except Exception as error:
                 future.set_exception(error)
 
-    def _pool(self, slot: int) -> ProcessPoolExecutor:
+    def _begin(self, slot: int, job: Job) -> Future[None]:
+        """Hand ``job`` to the slot's worker, starting one if there is none: not while `close` looks for them."""
         with self._lock:
             if self._closed:
                 raise TrainingError("the search was stopped")
@@ -183,13 +184,14 @@ class ProcessExecutor:
                 self._pools[slot] = ProcessPoolExecutor(
                     1, self._context, initializer=_start_worker, initargs=(threads, device, self._queue, os.getpid())
                 )
-            return self._pools[slot]
+            return self._pools[slot].submit(_perform_in_worker, job)
 
 
 def _kill(pool: ProcessPoolExecutor) -> None:
     for process in list((getattr(pool, "_processes", None) or {}).values()):
         process.kill()
-    pool.shutdown(wait=False, cancel_futures=True)
+    # Waits for the pool's own thread, which would otherwise close pipes while the interpreter writes to them at exit.
+    pool.shutdown(wait=True, cancel_futures=True)
 
 
 # --- in the worker process ---

@@ -14,10 +14,11 @@ import os
 import pickle
 import platform
 import secrets
+import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
@@ -75,7 +76,8 @@ class RayExecutor:
         self._offered: set[str] = set()
         address = address or os.environ.get("RAY_ADDRESS")
         self._ray = _import_ray(locked=not address)
-        self._own = _connect(self._ray, address)
+        with _sigterm_handler_kept():
+            self._own = _connect(self._ray, address)
         self._jobs, self._retries = jobs, retries
         self._cpus = cpus
         try:
@@ -266,6 +268,17 @@ def _import_ray(locked: bool) -> Any:
         return importlib.import_module("ray")
     except ImportError as error:
         raise MissingPackageError("`executor` ray needs Ray", "pip install 'deepreduce[cluster]'") from error
+
+
+@contextlib.contextmanager
+def _sigterm_handler_kept() -> Iterator[None]:
+    """Give SIGTERM back to the handler that it had, if any: Ray puts one of its own there when it starts."""
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if callable(handler):
+            signal.signal(signal.SIGTERM, handler)
 
 
 def _connect(ray: Any, address: str | None) -> bool:
