@@ -53,6 +53,12 @@ def parse_duration(text: str) -> float:
     return sum(parse_quantity(part, TIME) for part in parts)
 
 
+def show_count(count: int, noun: str) -> str:
+    """``1, "class"`` as ``1 class``, ``2000, "class"`` as ``2,000 classes``."""
+    ending = "" if count == 1 else "es" if noun.endswith("s") else "s"
+    return f"{count:,} {noun}{ending}"
+
+
 def show_seconds(value: float) -> str:
     """``0.0213`` as ``21.3 ms``: three digits."""
     if value >= 0.9995:

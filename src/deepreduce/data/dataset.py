@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ..errors import DataError
+from ..units import show_count
 
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # mean and std that torchvision's networks are trained with
 SMALLEST_STD = 1e-3
@@ -79,6 +80,13 @@ class Dataset:
             mean=by_channel("mean", mean, channels),
             std=by_channel("std", std, channels),
         )
+
+    @property
+    def images_per_class(self) -> dict[str, tuple[int, ...]]:
+        """Number of images of each class, in the order of ``classes``, by split."""
+        splits = {"train": self.train, "validation": self.validation, "test": self.test}
+        most = len(self.classes)
+        return {name: tuple(torch.bincount(split.labels, minlength=most).tolist()) for name, split in splits.items()}
 
     @cached_property
     def digest(self) -> str:
@@ -155,7 +163,8 @@ def hold_out(labels: Tensor, fraction: float, seed: int, num_classes: int) -> Te
         members = (labels == label).nonzero().squeeze(1)
         if len(members) < 2:
             raise DataError(
-                f"class {label} has {len(members)} training image(s)", "each class needs at least 2, better 20"
+                f"class {label} has {show_count(len(members), 'training image')}",
+                "each class needs at least 2, better 20",
             )
         count = min(max(1, round(fraction * len(members))), len(members) - 1)
         held_out[members[torch.randperm(len(members), generator=generator)[:count]]] = True

@@ -13,8 +13,9 @@ from pathlib import Path
 import torch
 
 from ..errors import DataError
+from ..units import show_count
 from .dataset import Dataset, Split, assemble, carve_validation
-from .decode import Header, decode, image_files, read_headers
+from .decode import Header, UndecodableError, check, decode, image_files, read_headers
 
 TEST_SHARE = 0.1
 _TEST_SEED = 0  # not the caller's seed: a test image must not become a training image when the seed changes
@@ -40,6 +41,22 @@ def load_folder(
     classes = common_classes(folders or {"": path})
     listed = {split: labeled_files(folder, classes) for split, folder in (folders or {"": path}).items()}
 
+    try:
+        splits = _decoded(listed, image_size)
+    except UndecodableError:
+        check([file for files in listed.values() for file, _ in files])  # names all such files, of all splits
+        raise
+    if not folders:
+        need_images(splits[""], classes, 3, path)
+        splits["train"], splits["test"] = carve_validation(splits.pop(""), TEST_SHARE, _TEST_SEED, len(classes))
+        validation /= 1 - TEST_SHARE
+    if "validation" not in splits:
+        need_images(splits["train"], classes, 2, path)
+        splits["train"], splits["validation"] = carve_validation(splits["train"], validation, seed, len(classes))
+    return assemble(f"folder:{path}", classes, splits["train"], splits["validation"], splits["test"])
+
+
+def _decoded(listed: dict[str, Labeled], image_size: tuple[int, int] | None) -> dict[str, Split]:
     everything = [file for files in listed.values() for file, _ in files]
     headers = read_headers(everything)
     height, width = image_size or common_size(everything, headers)
@@ -49,15 +66,7 @@ def load_folder(
         images = decode([file for file, _ in files], height, width, channels, resize=True)
         return Split(images, torch.tensor([label for _, label in files]))
 
-    splits = {split: read(files) for split, files in listed.items()}
-    if not folders:
-        need_images(splits[""], classes, 3, path)
-        splits["train"], splits["test"] = carve_validation(splits.pop(""), TEST_SHARE, _TEST_SEED, len(classes))
-        validation /= 1 - TEST_SHARE
-    if "validation" not in splits:
-        need_images(splits["train"], classes, 2, path)
-        splits["train"], splits["validation"] = carve_validation(splits["train"], validation, seed, len(classes))
-    return assemble(f"folder:{path}", classes, splits["train"], splits["validation"], splits["test"])
+    return {split: read(files) for split, files in listed.items()}
 
 
 def split_folders(path: Path) -> dict[str, Path]:
@@ -90,7 +99,9 @@ def common_classes(folders: dict[str, Path]) -> tuple[str, ...]:
                     "every split needs the same class folders",
                 )
     if len(found[first]) < 2:
-        raise DataError(f"{folders[first]} holds {len(found[first])} class folder(s), at least 2 are needed", _LAYOUT)
+        raise DataError(
+            f"{folders[first]} holds {show_count(len(found[first]), 'class folder')}, at least 2 are needed", _LAYOUT
+        )
     return tuple(sorted(found[first]))
 
 
@@ -123,7 +134,7 @@ def need_images(split: Split, classes: tuple[str, ...], least: int, path: Path) 
     for name, count in zip(classes, torch.bincount(split.labels, minlength=len(classes)).tolist(), strict=True):
         if count < least:
             raise DataError(
-                f"class {name!r} of {path} has {count} image(s), dividing them needs at least {least}",
+                f"class {name!r} of {path} has {show_count(count, 'image')}, dividing them needs at least {least}",
                 "better 20 or more",
             )
 

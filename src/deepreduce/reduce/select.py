@@ -9,6 +9,7 @@ from ..networks.layout import Layout, ReluSite
 from ..networks.network import Network
 from ..networks.point import Phase, Point, Term
 from ..networks.tracing.ops import REMOVED
+from ..units import show_count
 from .front_padding import front_padded, is_front_padded, without_front_padding
 
 
@@ -50,7 +51,9 @@ def _last_blocks(term: Term, sites: Sequence[ReluSite]) -> list[ReluSite]:
     blocks = 1 + max(site.block for site in sites)
     assert term.blocks is not None
     if term.blocks >= blocks:
-        raise PointError(f"stage {term.stage} has {blocks} block(s): {term} drops none", "name it without the star")
+        raise PointError(
+            f"stage {term.stage} has {show_count(blocks, 'block')}: {term} drops none", "name it without the star"
+        )
     return [site for site in sites if site.block >= blocks - term.blocks]
 
 

@@ -261,6 +261,7 @@ class _Search:
                 "validation_share": data.validation_share,
                 "test": len(data.test),
                 "classes": list(data.classes),
+                "images_per_class": {split: list(counts) for split, counts in data.images_per_class.items()},
                 "input_shape": list(data.input_shape),
                 "mean": list(data.mean),
                 "std": list(data.std),

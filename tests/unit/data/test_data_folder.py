@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
 from deepreduce.data import Dataset, load
+from deepreduce.data.decode import decode
 from deepreduce.errors import DataError
+from deepreduce.inference.client.inputs import read_picture
 
 
 def picture(path: Path, level: int, size: tuple[int, int] = (6, 4), mode: str = "RGB") -> None:
@@ -161,6 +163,95 @@ def test_an_undecodable_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "dog" / "broken.jpg").write_bytes(b"not a picture")
     with pytest.raises(DataError, match=r"broken\.jpg cannot be decoded"):
         load(f"folder:{tmp_path}")
+
+
+def truncated(path: Path) -> None:
+    """A real picture whose header can be read and whose pixels end in the middle."""
+    noise = np.random.default_rng(0).integers(0, 256, (40, 60, 3)).astype(np.uint8)
+    Image.fromarray(noise).resize((60, 40)).save(path)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def test_all_images_that_cannot_be_read_are_named_in_one_error(tmp_path: Path) -> None:
+    """Whatever is wrong with them, and in whichever split: none is left for the next attempt."""
+    for split in ("train", "test"):
+        fill(tmp_path / split)
+        truncated(tmp_path / split / "cat" / "cut.jpg")
+        truncated(tmp_path / split / "dog" / "cut.png")
+    with pytest.raises(DataError) as only_cut:
+        load(f"folder:{tmp_path}", image_size=(4, 6))
+    assert only_cut.value.message.startswith("4 images cannot be used: ")
+    (tmp_path / "test" / "dog" / "text.jpg").write_bytes(b"not a picture")
+    Image.fromarray(np.full((4, 6), 40_000, dtype=np.uint16)).save(tmp_path / "train" / "dog" / "deep.png")
+    with pytest.raises(DataError) as caught:
+        load(f"folder:{tmp_path}", image_size=(4, 6))
+    found = caught.value
+    assert found.message.startswith("6 images cannot be used: ")
+    for name in ("train/cat/cut.jpg", "train/dog/cut.png", "test/cat/cut.jpg", "test/dog/cut.png", "test/dog/text.jpg"):
+        assert f"{tmp_path / name} cannot be decoded" in found.message
+    assert "deep.png has more than 8 bits" in found.message
+    assert "\n" not in str(found)
+    assert set(found.hint.split("; ")) == {"replace or remove damaged images", "convert images to 8 bits a channel"}
+
+
+def test_of_many_images_that_cannot_be_read_some_are_named_and_all_are_counted(tmp_path: Path) -> None:
+    fill(tmp_path)
+    for index in range(130):
+        (tmp_path / "cat" / f"x{index:03}.png").write_bytes(b"")
+    with pytest.raises(DataError) as caught:
+        load(f"folder:{tmp_path}")
+    message = caught.value.message
+    assert message.startswith("130 images cannot be used: ") and message.endswith("; and 120 more")
+    assert "x009.png cannot be decoded: not an image" in message and "x010" not in message and "BytesIO" not in message
+
+
+def test_photographs_are_turned_upright_as_their_tags_say(tmp_path: Path) -> None:
+    """As Pillow's own function turns them, for every orientation and each kind of file that may have one."""
+    upright = np.random.default_rng(0).integers(0, 256, (4, 6, 3)).astype(np.uint8)
+    files = []
+    for name in ("cat", "dog"):
+        (tmp_path / name).mkdir()
+        for tag in range(1, 9):
+            exif = Image.Exif()
+            exif[0x0112] = tag
+            turned = Image.fromarray(upright if tag < 5 else upright.transpose(1, 0, 2))
+            for suffix in ("jpg", "png", "tif", "webp"):
+                files.append(tmp_path / name / f"{tag}.{suffix}")
+                turned.save(files[-1], exif=exif)
+    late = files[-3].with_name("late.png")  # as exiftool writes it: the tag behind the pixels
+    late.write_bytes(with_late_exif(files[-3].read_bytes()))
+    dataset = load(f"folder:{tmp_path}", validation=0.5)
+    assert dataset.input_shape == (3, 4, 6), "all are 6 wide and 4 high when upright"
+    for path in [*files, late]:
+        with Image.open(path) as image:
+            expected = np.asarray(ImageOps.exif_transpose(image).convert("RGB")).transpose(2, 0, 1)
+        assert np.array_equal(decode([path], 4, 6, 3)[0].numpy(), expected), path
+        if path.suffix in (".jpg", ".png"):  # those that a client reads
+            assert np.array_equal(read_picture(path, (3, 4, 6), resize=False), expected), path
+
+
+def with_late_exif(content: bytes) -> bytes:
+    """A PNG's bytes with its eXIf chunk moved to just before the end."""
+    start = content.index(b"eXIf") - 4
+    length = 12 + int.from_bytes(content[start : start + 4], "big")
+    chunk, rest = content[start : start + length], content[:start] + content[start + length :]
+    return rest[:-12] + chunk + rest[-12:]
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
+def test_damaged_tags_turn_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "x.jpg"
+    for exif in (b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03", b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0junk"):
+        Image.new("RGB", (6, 4)).save(path, exif=exif)
+        assert decode([path], 4, 6, 3).shape == (1, 3, 4, 6)
+        assert read_picture(path, (3, 4, 6), resize=False).shape == (3, 4, 6)
+
+
+def test_the_images_of_each_class_and_split_are_counted(tmp_path: Path) -> None:
+    fill(tmp_path / "train", classes=("ape", "bee"), count=10)
+    fill(tmp_path / "test", classes=("ape", "bee"), count=3)
+    picture(tmp_path / "test" / "bee" / "more.png", 1)
+    assert load(f"folder:{tmp_path}").images_per_class == {"train": (9, 9), "validation": (1, 1), "test": (3, 4)}
 
 
 def test_sixteen_bits_are_refused_rather_than_clipped(tmp_path: Path) -> None:

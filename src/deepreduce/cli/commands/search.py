@@ -40,7 +40,7 @@ from ..options import (
     parse_pairs,
     parse_size,
 )
-from ..output.search_results import show_budgets
+from ..output.search_results import show_budgets, show_data
 
 if TYPE_CHECKING:
     from ...search import ComputeBudget, Frontier
@@ -276,6 +276,7 @@ def _search(options: SearchOptions) -> None:
     dataset = load(options.data, seed=options.seed, validation=options.validation, image_size=size)
     if normalization is not None:
         dataset = dataset.normalized(*normalization)
+    show_data(console, dataset)
     runs_on = make_executor(options, options.out / "store")
     with closing(runs_on), watch(console) as observer:
         frontier = find_frontier(

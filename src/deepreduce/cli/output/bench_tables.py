@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from ...units import show_bytes
+from ...units import show_bytes, show_count
 
 
 def show_run(console: Console, result: dict[str, Any]) -> None:
@@ -41,8 +41,8 @@ def show_run(console: Console, result: dict[str, Any]) -> None:
         f"{_error(result)}\n"
         f"set-up: model {setup['model_seconds']:.2f} s, connection {setup['connection_seconds']:.2f} s; peak memory: "
         f"client {show_bytes(memory['client'])}, server {show_bytes(memory['server'])}\n"
-        f"{_counted(result['inferences'], 'inference')} of {_counted(batch, 'image')}, "
-        f"{_counted(result['threads'], 'thread')} per party, {result['cpu']['model']} ({result['cpu']['path']})",
+        f"{show_count(result['inferences'], 'inference')} of {show_count(batch, 'image')}, "
+        f"{show_count(result['threads'], 'thread')} per party, {result['cpu']['model']} ({result['cpu']['path']})",
         highlight=False,
     )
 
@@ -53,11 +53,7 @@ def _error(result: dict[str, Any]) -> str:
     if not error:
         return "answers: equal to the reference"
     part = error / max(1, result["output_peak_lsb"])
-    return f"largest error of an answer: {_counted(error, 'unit')} of the last place, {part:.2%} of the largest value"
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
+    return f"largest error of an answer: {show_count(error, 'unit')} of the last place, {part:.2%} of the largest value"
 
 
 def _ops_table(result: dict[str, Any], title: str) -> Table:

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from ...units import show_count
 from .progress_bar import progress_bar, watcher
 
 if TYPE_CHECKING:
@@ -17,7 +18,27 @@ if TYPE_CHECKING:
     from ...data import Dataset
     from ...search import Frontier, Target, TrainedNetwork
 
+CLASSES_SHOWN = 20
 COLUMNS = ("coarse", "fine", "coarse-then-fine")
+
+
+def show_data(console: Console, data: Dataset) -> None:
+    """Show how many images each split has of each class; of many classes the smallest and the largest."""
+    classes = sorted(zip(data.classes, zip(*data.images_per_class.values(), strict=True), strict=True), key=_size)
+    total = "{:,} training, {:,} validation and {:,} test images".format(*map(sum, data.images_per_class.values()))
+    lines = [f"data: {data.name}: {total} of {show_count(len(classes), 'class')}"]
+    if len({numbers for _, numbers in classes}) == 1:
+        lines.append("  each class: {} + {} + {}".format(*classes[0][1]))
+    else:
+        shown = classes if len(classes) <= CLASSES_SHOWN else [classes[0], classes[-1]]
+        marks = [""] * len(classes) if shown is classes else [" (smallest class)", " (largest class)"]
+        lines += ["  {}: {} + {} + {}".format(name, *n) + mark for (name, n), mark in zip(shown, marks, strict=True)]
+    for line in lines:
+        console.print(escape(line), highlight=False, soft_wrap=True)
+
+
+def _size(labeled: tuple[str, tuple[int, ...]]) -> int:
+    return sum(labeled[1])
 
 
 def pick_target(console: Console, directory: Path, targets: Sequence[Target], data: Dataset) -> Pick:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import DataError, MissingPackageError, PlanError
+from ...errors import DataError, MissingPackageError, PlanError, one_line
+from ...orientation import orientation, upright, upright_size
 from ...plan import Plan, normalized, read_array
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".npy")  # of files that are taken from a f
 MAX_BYTES = 1 << 28  # of a picture file
 MAX_PIXELS = 1 << 26
 CLEAR = {"1", "L", "P", "RGB"}  # modes without transparency that say what grey or RGB is
-ORIENTATION = 0x0112  # EXIF tag
 
 
 def each_image(images: AnyImage | Iterable[AnyImage]) -> Iterator[AnyImage]:
@@ -77,18 +77,20 @@ def read_picture(path: Path, shape: tuple[int, int, int], *, resize: bool) -> ND
     another color space.
     """
     try:
-        from PIL import Image
+        from PIL import Image, UnidentifiedImageError
     except ImportError as error:
         raise MissingPackageError("reading pictures needs Pillow", "pip install 'deepreduce[client]'") from error
     try:
-        with Image.open(io.BytesIO(_content(path)), formats=FORMATS) as image:
-            return _pixels(image, f"{path}", shape, resize)
+        content = _content(path)
+        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+            return _pixels(image, f"{path}", shape, resize, content)
     except DataError:
         raise
     except FileNotFoundError:
         raise DataError(f"{path} is missing", "check the path") from None
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-        raise DataError(f"{path} cannot be decoded: {' '.join(str(error).split())}", "give a PNG or JPEG") from None
+        reason = "not a PNG or JPEG" if isinstance(error, UnidentifiedImageError) else one_line(error)
+        raise DataError(f"{path} cannot be decoded: {reason}", "give a PNG or JPEG") from None
 
 
 def image_files(paths: Sequence[Path]) -> list[Path]:
@@ -128,20 +130,22 @@ def _normalized(pixels: NDArray[np.uint8], plan: Plan) -> NDArray[np.float64]:
     return values
 
 
-def _pixels(image: Image, name: str, shape: tuple[int, int, int], resize: bool) -> NDArray[np.uint8]:
-    """Return an opened picture as uint8 [C, H, W]."""
-    from PIL import Image, ImageOps
+def _pixels(
+    image: Image, name: str, shape: tuple[int, int, int], resize: bool, content: bytes | None = None
+) -> NDArray[np.uint8]:
+    """Return an opened picture, of a file that is ``content``, as uint8 [C, H, W]."""
+    from PIL import Image
 
     channels, height, width = shape
     if image.width * image.height > MAX_PIXELS:
         raise DataError(f"{name} has {image.width}x{image.height} pixels", f"at most {MAX_PIXELS} are read")
-    turned = image.getexif().get(ORIENTATION, 1) in (5, 6, 7, 8)
-    size = image.size[::-1] if turned else image.size
+    tag = orientation(image, content)
+    size = upright_size(image.size, tag)
     if not resize and size != (width, height):  # before it is decoded
         raise _other_size(name, size, (width, height))
     image.load()
     _check_mode(name, image)
-    pixels = ImageOps.exif_transpose(image).convert("L" if channels == 1 else "RGB")
+    pixels = upright(image.convert("L" if channels == 1 else "RGB"), tag)
     if pixels.size != (width, height):
         pixels = pixels.resize((width, height), resample=Image.Resampling.BILINEAR)
     return np.asarray(pixels, np.uint8).reshape(height, width, channels).transpose(2, 0, 1)

@@ -10,6 +10,7 @@ from math import prod
 from torch import nn
 
 from ...errors import ModelError, SettingError, nearest
+from ...units import show_count
 from .mobilenet import mobilenet_v1, mobilenet_v2
 from .resnet import four_stage, resnet6, resnet9, three_stage
 from .vgg import VGG
@@ -52,7 +53,7 @@ def build_zoo(
     if not 0 < width <= 16:
         raise SettingError(f"width {width:g} is not in (0, 16]", "1 is the published network, 0.5 half its channels")
     if num_classes < 2:
-        raise SettingError(f"{num_classes} class(es): a classifier needs at least 2")
+        raise SettingError(f"{show_count(num_classes, 'class')}: a classifier needs at least 2")
     if num_classes > 1_000_000 or prod(input_shape) > 2**28:
         raise SettingError(f"{num_classes} classes of {'x'.join(map(str, input_shape))} images are too large to build")
     check_input(name, input_shape)
