@@ -11,10 +11,24 @@ from pathlib import Path
 
 from ..errors import DataError, nearest
 from ..paths import data_folder
+from .convert import DataLike, as_dataset, as_samples, as_split
 from .dataset import IMAGENET, Dataset, Split, assemble, by_channel
 from .downsample import averaged
 
-__all__ = ["IMAGENET", "NAMES", "Dataset", "Split", "assemble", "by_channel", "default_root", "load"]
+__all__ = [
+    "IMAGENET",
+    "NAMES",
+    "DataLike",
+    "Dataset",
+    "Split",
+    "as_dataset",
+    "as_samples",
+    "as_split",
+    "assemble",
+    "by_channel",
+    "default_root",
+    "load",
+]
 
 NAMES = ("digits", "cifar10", "cifar100", "tinyimagenet", "folder:PATH")
 _FOLDER = "folder:"

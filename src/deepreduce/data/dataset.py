@@ -16,6 +16,8 @@ from ..units import show_count
 
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # mean and std that torchvision's networks are trained with
 SMALLEST_STD = 1e-3
+TEST_SHARE = 0.1
+_TEST_SEED = 0  # not the caller's seed: a test image must not become a training image when the seed changes
 
 
 @dataclass(frozen=True)
@@ -143,6 +145,34 @@ def channel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, 
         means.append(mean)
         stds.append(max(float((share * (levels - mean) ** 2).sum()) ** 0.5, SMALLEST_STD))
     return tuple(means), tuple(stds)
+
+
+def divide(name: str, classes: tuple[str, ...], splits: dict[str, Split], validation: float, seed: int) -> Dataset:
+    """Return the data set of ``splits``: ``train``, ``test`` and perhaps ``validation``, or all images as ``""``.
+
+    Of all images a tenth of each class becomes the test split, always the same. ``validation`` is the share of each
+    class that is held out by ``seed`` where there is no such split: of the training images, or of all images. Raises
+    `DataError` naming a class that is too small to be divided.
+    """
+    splits = dict(splits)
+    if "" in splits:
+        _need_images(splits[""], classes, 3, name)
+        splits["train"], splits["test"] = carve_validation(splits.pop(""), TEST_SHARE, _TEST_SEED, len(classes))
+        validation /= 1 - TEST_SHARE
+    if "validation" not in splits:
+        _need_images(splits["train"], classes, 2, name)
+        splits["train"], splits["validation"] = carve_validation(splits["train"], validation, seed, len(classes))
+    return assemble(name, classes, splits["train"], splits["validation"], splits["test"])
+
+
+def _need_images(split: Split, classes: tuple[str, ...], least: int, name: str) -> None:
+    """Raise a `DataError` naming the first class with fewer than ``least`` images to divide among the splits."""
+    for label, count in zip(classes, torch.bincount(split.labels, minlength=len(classes)).tolist(), strict=True):
+        if count < least:
+            raise DataError(
+                f"class {label!r} of {name} has {show_count(count, 'image')}, dividing them needs at least {least}",
+                "better 20 or more",
+            )
 
 
 def carve_validation(split: Split, fraction: float, seed: int, num_classes: int) -> tuple[Split, Split]:

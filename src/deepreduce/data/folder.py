@@ -14,11 +14,9 @@ import torch
 
 from ..errors import DataError
 from ..units import show_count
-from .dataset import Dataset, Split, assemble, carve_validation
+from .dataset import Dataset, Split, divide
 from .decode import Header, UndecodableError, check, decode, image_files, read_headers
 
-TEST_SHARE = 0.1
-_TEST_SEED = 0  # not the caller's seed: a test image must not become a training image when the seed changes
 _LAYOUT = "expected PATH/train/<class>/*.png and PATH/test/<class>/*.png, or PATH/<class>/*.png"
 
 Labeled = list[tuple[Path, int]]
@@ -46,14 +44,7 @@ def load_folder(
     except UndecodableError:
         check([file for files in listed.values() for file, _ in files])  # names all such files, of all splits
         raise
-    if not folders:
-        need_images(splits[""], classes, 3, path)
-        splits["train"], splits["test"] = carve_validation(splits.pop(""), TEST_SHARE, _TEST_SEED, len(classes))
-        validation /= 1 - TEST_SHARE
-    if "validation" not in splits:
-        need_images(splits["train"], classes, 2, path)
-        splits["train"], splits["validation"] = carve_validation(splits["train"], validation, seed, len(classes))
-    return assemble(f"folder:{path}", classes, splits["train"], splits["validation"], splits["test"])
+    return divide(f"folder:{path}", classes, splits, validation, seed)
 
 
 def _decoded(listed: dict[str, Labeled], image_size: tuple[int, int] | None) -> dict[str, Split]:
@@ -127,16 +118,6 @@ def common_size(files: list[Path], headers: list[Header]) -> tuple[int, int]:
                 "give the size that they are to have: `image_size`",
             )
     return height, width
-
-
-def need_images(split: Split, classes: tuple[str, ...], least: int, path: Path) -> None:
-    """Raise a `DataError` naming the first class with fewer than ``least`` images to divide among the splits."""
-    for name, count in zip(classes, torch.bincount(split.labels, minlength=len(classes)).tolist(), strict=True):
-        if count < least:
-            raise DataError(
-                f"class {name!r} of {path} has {show_count(count, 'image')}, dividing them needs at least {least}",
-                "better 20 or more",
-            )
 
 
 def _few(names: Iterable[str], most: int = 5) -> str:

@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from ..data import load
+from ..data import DataLike, as_dataset, as_samples, as_split, load
 from ..data.dataset import Dataset, Split
 from ..errors import DataError, DeepReduceError, SettingError, nearest
 from ..lowering.ir import Lowered, convs
@@ -93,7 +92,7 @@ class Exported:
 
 def export_network(
     network: Network,
-    calibration: Tensor | NDArray[Any],
+    calibration: DataLike,
     *,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
@@ -104,14 +103,15 @@ def export_network(
     weight_bits: int = MAX_WEIGHT_BITS,
     activation_bits: int = ACTIVATION_BITS,
     input_fraction: int = 8,
-    evaluate: Split | None = None,
+    evaluate: DataLike | None = None,
     split: str | None = None,
     progress: Progress | None = None,
 ) -> Exported:
     """Return the plan of a trained ``network`` and its integer weights.
 
     ``calibration`` are pictures uint8 [n, C, H, W], which ``mean`` and ``std`` (of the 0..1 scale) normalize, or real
-    inputs [n, C, H, W] as the network takes them (then the plan takes arrays, not pictures). ``evaluate`` is the split,
+    inputs [n, C, H, W] as the network takes them (then the plan takes arrays, not pictures); also a torch data set or
+    loader, a list of arrays, or PIL images (`deepreduce.data.as_samples`). ``evaluate`` is the split of pictures,
     called ``split``, whose accuracy is measured in floating point and in the plan's integers. ``merge`` composes linear
     ops where that makes them cheaper over a link of ``link_rate`` bits per second, for which the plan also lays out its
     ciphertexts. Raises `ModelError` for what no plan can have, `PlanError` where no ring will do.
@@ -120,7 +120,8 @@ def export_network(
     report: Progress = progress or no_progress
     report("lower and merge", 0, 1)
     lowered, before, after = lowered_of(network, merge=merge, link_rate=link_rate)
-    pixels = _samples(calibration)
+    pixels = as_samples(calibration)
+    evaluate = None if evaluate is None else as_split(evaluate)
     pictures = None
     if pixels.dtype == np.uint8:
         shape = (int(pixels.shape[1]), int(pixels.shape[2]), int(pixels.shape[3]))
@@ -173,7 +174,7 @@ def export_point(
     split: str = "validation",
     merge: bool = True,
     link_rate: int = LINK_RATE,
-    data: Dataset | None = None,
+    data: DataLike | None = None,
     ring_bits: RingBits = "auto",
     weight_bits: int = MAX_WEIGHT_BITS,
     activation_bits: int = ACTIVATION_BITS,
@@ -189,7 +190,7 @@ def export_point(
     if split not in SPLITS:
         raise SettingError(f"unknown split {split!r}", nearest(split, SPLITS))
     trained = network if isinstance(network, TrainedNetwork) else frontier[network]
-    data = data or frontier_data(frontier)
+    data = frontier_data(frontier, data)
     check_digest(frontier, data)
     exported = export_network(
         frontier.module(trained),
@@ -220,9 +221,9 @@ def lowered_of(network: Network, *, merge: bool = True, link_rate: int = LINK_RA
     return with_rescales(lowered), before, convs(lowered)
 
 
-def calibration_images(data: Dataset, count: int = CALIBRATION_IMAGES) -> NDArray[np.uint8]:
+def calibration_images(data: DataLike, count: int = CALIBRATION_IMAGES) -> NDArray[np.uint8]:
     """Pictures of the training split, spread evenly over it: never of a split that accuracy is measured on."""
-    images: NDArray[np.uint8] = spread(data.train, count).images.numpy()
+    images: NDArray[np.uint8] = spread(as_dataset(data).train, count).images.numpy()
     return images
 
 
@@ -235,14 +236,17 @@ def spread(split: Split, count: int | None) -> Split:
     return split.take(torch.div(torch.arange(count) * len(split), max(count, 1), rounding_mode="floor"))
 
 
-def frontier_data(frontier: Frontier) -> Dataset:
-    """Return the data of a search, by its name and seed, with the share of validation images and the normalization that
-    it had.
+def frontier_data(frontier: Frontier, data: DataLike | None = None) -> Dataset:
+    """Return the data of a search: ``data`` if given, else by their name; by its seed, share of validation images and
+    normalization.
 
     A search of an earlier version has not written its share down: then likely ones are tried.
     """
     content, settings = frontier.content["data"], frontier.content["settings"]
     share = content.get("validation_share")
+    if data is not None:
+        given = as_dataset(data, seed=settings["seed"], validation=0.1 if share is None else share)
+        return normalized_as(frontier, given)
     guess = content["validation"] / (content["train"] + content["validation"])
     shares = (share,) if share is not None else (0.1, round(guess, 2), round(guess, 3), guess)
     size = tuple(content["input_shape"][1:])
@@ -276,15 +280,6 @@ def check_digest(frontier: Frontier, data: Dataset) -> None:
             f"the frontier's {frontier.content['data']['digest']:.12}",
             "give the same files, seed and share of validation images",
         )
-
-
-def _samples(calibration: Tensor | NDArray[Any]) -> NDArray[Any]:
-    samples = calibration.detach().cpu().numpy() if isinstance(calibration, Tensor) else np.asarray(calibration)
-    if samples.ndim != 4 or not len(samples):
-        raise DataError(
-            f"calibration samples of the shape {samples.shape}", "give at least one, as an array [n, C, H, W]"
-        )
-    return samples
 
 
 def _by(shape: Sequence[int]) -> str:

@@ -7,17 +7,18 @@ from pathlib import Path
 
 import torch
 
-from ..data.dataset import Dataset
+from ..data import DataLike, as_dataset
 from ..errors import DataError, MissingPackageError, StoreError
 
 FOLDER = "samples"
 
 
-def write_samples(folder: Path | str, data: Dataset, count: int, seed: int = 0) -> list[Path]:
+def write_samples(folder: Path | str, data: DataLike, count: int, seed: int = 0) -> list[Path]:
     """``count`` random pictures of the test split as FOLDER/samples/NNN_CLASS.png, NNN their place in the split.
 
     Raises `DataError` when there are fewer, `StoreError` when they cannot be written.
     """
+    data = as_dataset(data)
     try:
         from PIL import Image
     except ImportError as error:

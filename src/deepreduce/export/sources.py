@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..data.dataset import Dataset
+from ..data import DataLike, as_dataset
 from ..errors import DataError, SettingError
 from ..networks.network import Network
 from ..networks.source import ModelSource
@@ -62,7 +62,7 @@ def _differs(first: Network, second: Network) -> bool:
 
 
 def tuned(
-    full: Network, point: str, data: Dataset, epochs: int, progress: Callable[[str, int, int], None] | None = None
+    full: Network, point: str, data: DataLike, epochs: int, progress: Callable[[str, int, int], None] | None = None
 ) -> tuple[Network, dict[str, float]]:
     """Return a trained network reduced to ``point`` and trained for a few more ``epochs`` at a small constant rate.
 
@@ -71,6 +71,7 @@ def tuned(
     """
     if epochs < 1:
         raise SettingError(f"{epochs} epochs of tuning, at least 1 is needed", "leave `tune` out to tune nothing")
+    data = as_dataset(data)
     normalize = Normalizer(data.mean, data.std, torch.device("cpu"), channels_last=False)
     reduced = reduce_to(full, point, front_padding=False)
     network = require_chosen(reduce_to(full, point))

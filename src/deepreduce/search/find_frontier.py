@@ -11,8 +11,7 @@ from typing import Any
 
 import torch
 
-from ..data import load
-from ..data.dataset import Dataset
+from ..data import DataLike, as_dataset
 from ..errors import SettingError
 from ..files import write_json
 from ..jobs.executors import Executor, InlineExecutor, ProcessExecutor, devices
@@ -44,7 +43,7 @@ NEAR_CHANCE = 1.5  # times chance: given weights that answer no better are likel
 
 def find_frontier(
     model: ModelLike,
-    data: str | Dataset,
+    data: DataLike,
     *,
     out: str | Path | None = None,
     width: float = 1.0,
@@ -69,7 +68,8 @@ def find_frontier(
 ) -> Frontier:
     """Search the ReLU-reduced networks of ``model`` on ``data`` and return their Pareto frontier.
 
-    ``model`` is a built-in name, ``file.py:factory``, a factory or a module; ``data`` a name or a `Dataset`. ``out`` is
+    ``model`` is a built-in name, ``file.py:factory``, a factory or a module; ``data`` a name, a `Dataset`, a
+    torch data set or loader of (image, label), or such of each split by name (`deepreduce.data.as_dataset`). ``out`` is
     the search's folder (default: a new temporary one): the same call with the same ``out`` goes on where an earlier one
     stopped. ``recipe`` trains every network alike, or all but the teacher, which ``teacher_recipe`` trains (if it is
     None: ``strong-teacher`` where the recipe is ``strong``); ``alpha``, ``rho`` and the criticality ``exponent`` are
@@ -100,7 +100,7 @@ def find_frontier(
     teacher_recipe = teacher_recipe or teacher_recipe_of(recipe)
     if not 0 < alpha <= 1 or not 0 < rho <= 1:
         raise SettingError(f"alpha {alpha:g} and rho {rho:g} must be in (0, 1]", "the paper's are 0.5")
-    dataset = load(data, seed=seed) if isinstance(data, str) else data
+    dataset = as_dataset(data, seed=seed)
     observer = observer or JobObserver()
     for text in dataset.notices:
         observer.notice(text)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ..data.dataset import Split
+from ..data import DataLike, Split, as_split
 from .augment import Normalizer
 
 BATCH = 500
@@ -21,8 +21,9 @@ def predict(model: nn.Module, split: Split, normalize: Normalizer) -> Tensor:
     return torch.cat(logits)
 
 
-def accuracy(model: nn.Module, split: Split, normalize: Normalizer) -> float:
-    """Top-1 accuracy in percent."""
+def accuracy(model: nn.Module, split: DataLike, normalize: Normalizer) -> float:
+    """Top-1 accuracy in percent on a `Split`, or on what `deepreduce.data.as_split` makes one of."""
+    split = as_split(split)
     return 100 * float((predict(model, split, normalize).argmax(1) == split.labels).double().mean())
 
 

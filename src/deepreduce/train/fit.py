@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer, lr_scheduler
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from ..data.dataset import Dataset, Split
+from ..data import DataLike, Split, as_dataset
 from ..errors import TrainingError
 from .augment import Augmenter
 from .checkpoint import read_checkpoint, write_checkpoint
@@ -58,7 +58,7 @@ class Result:
 
 def fit(
     model: nn.Module,
-    data: Dataset,
+    data: DataLike,
     recipe: Recipe,
     *,
     seed: int = 0,
@@ -80,6 +80,7 @@ def fit(
     one on the same device and thread count. The accuracy on ``watched`` is noted after each epoch and decides nothing.
     Raises `TrainingError` when the loss is no longer a number.
     """
+    data = as_dataset(data)
     device = torch.device(device)
     if device.type == "cpu" and recipe.channels_last and has_functional_convolutions(model):
         recipe = replace(recipe, channels_last=False)  # see onednn.py

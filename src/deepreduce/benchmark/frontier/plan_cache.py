@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...data.dataset import Dataset
+from ...data import DataLike
 from ...errors import DeepReduceError, PointError, StoreError
 from ...files import read_json, write_json
 from ...plan import VERSION, Plan, digest, read_plan, read_weights
@@ -31,8 +31,11 @@ class PointPlan:
 class Exporter:
     """Exports points of one frontier. ``data``: the search's, where it cannot be loaded by its name."""
 
-    def __init__(self, frontier: Frontier, data: Dataset | None = None) -> None:
-        self._frontier, self._data = frontier, data
+    def __init__(self, frontier: Frontier, data: DataLike | None = None) -> None:
+        from ... import export
+
+        self._frontier = frontier
+        self._data = None if data is None else export.frontier_data(frontier, data)
 
     def plan(self, network: TrainedNetwork) -> PointPlan:
         """Return the point's plan, exported unless that is done already with the same settings.

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ...data.dataset import Dataset
+from ...data import DataLike
 from ...errors import DeepReduceError, MissingPackageError, PointError
 from ...locks import hold
 from ...plan import digest
@@ -54,7 +54,7 @@ def measure_frontier(
     points: Sequence[str] = (),
     again: bool = False,
     observer: FrontierObserver | None = None,
-    data: Dataset | None = None,
+    data: DataLike | None = None,
 ) -> FrontierOutcome:
     """Measures the Pareto points and the full network of a finished search (or the named ``points``) on each network.
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ...data.dataset import Dataset
+from ...data import DataLike
 from ...errors import PointError
 from ...files import read_json, write_json
 from ...locks import hold
@@ -89,7 +89,7 @@ def pick(
     targets: Sequence[Target],
     options: BenchOptions | None = None,
     observer: FrontierObserver | None = None,
-    data: Dataset | None = None,
+    data: DataLike | None = None,
 ) -> Pick:
     """Return the network of a finished search that keeps ``targets``, measured and written into frontier.json.
 
@@ -162,7 +162,7 @@ def _kept(
     targets: Sequence[Target],
     options: BenchOptions,
     observer: FrontierObserver,
-    data: Dataset | None,
+    data: DataLike | None,
 ) -> tuple[Kept, ...]:
     names = list(dict.fromkeys(target.network for target in targets))
     outcome = measure_frontier(directory, options, names, [chosen.network.name], observer=observer, data=data)
