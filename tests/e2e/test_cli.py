@@ -64,7 +64,7 @@ def test_inspect_counts_what_cannot_run_in_private_and_names_it(tmp_path):
     assert done.returncode == 0, done.stderr
     said = " ".join(done.stdout.split())
     assert "│ total │ 72 │" in said, done.stdout
-    assert "cannot run in private: 2: silu cannot be put into a plan (replace it by a ReLU" in said
+    assert "cannot run in private: 2: silu cannot be put into a plan; the network has" in said
     assert "the final softmax is left out" in said
     private = json.loads(run_deepreduce(*options, "--json").stdout)["private"]
     assert private["costs"] == [] and private["refused"].startswith("2: silu cannot")

@@ -386,7 +386,7 @@ def test_a_network_that_no_plan_can_hold_is_refused_before_any_training(images, 
     done = run("search", f"{tmp_path / 'net.py'}:Network", *options)
     assert done.returncode == 2
     assert "the network cannot run in private: act: gelu cannot be put into a plan" in done.stderr
-    assert "replace it by a ReLU" in done.stderr and "--no-private searches all the same" in done.stderr
+    assert "replace them by ReLU" in done.stderr and "--no-private searches all the same" in done.stderr
     assert not (tmp_path / "out").exists(), "nothing was trained"
     done = run("search", f"{tmp_path / 'net.py'}:Network", *options, "--no-private", "--json")
     assert done.returncode == 0, done.stderr

@@ -22,6 +22,7 @@ from torch import fx, nn
 
 from ..errors import ModelError
 from ..networks.network import Network
+from ..networks.tracing.activations import REMEDY, activation_name, activations_text
 from ..networks.tracing.ops import PRODUCTS, SUMS, is_view, module_of, op_name, parents, readers, relu_kind
 from ..plan import INPUT, Add, AvgPool, Concat, Flatten, MaxPool, Relu, pack_kept
 from ..reduce.elements.linearize import require_chosen
@@ -41,11 +42,7 @@ POOLS: dict[Any, tuple[type[nn.Module], tuple[str, ...]]] = {
 }
 MEANS = {torch.mean, "mean"}
 SIX = 6.0
-ACTIVATIONS = {
-    "gelu", "silu", "leaky_relu", "prelu", "rrelu", "elu", "celu", "selu", "mish", "softplus", "softsign", "hardswish",
-    "hardsigmoid", "hardtanh", "hardshrink", "softshrink", "logsigmoid", "glu", "tanh", "tanhshrink", "sigmoid",
-    "clamp",
-}  # fmt: skip
+GATES = {"sigmoid", "hardsigmoid", "logsigmoid", "glu"}
 NORMALIZATIONS = {"layer_norm", "group_norm", "instance_norm", "rmsnorm", "rms_norm", "normalize"}
 
 
@@ -363,12 +360,15 @@ def _sequence(node: fx.Node) -> Any:
 
 def _remedy(operation: str) -> str:
     """Return what to do about an operation that no plan has."""
-    if operation in ACTIVATIONS:
-        return "replace it by a ReLU and train again: of activations, plans have ReLU and ReLU6"
+    if operation in GATES:
+        return "replace it by a ReLU, or leave it out, and train again: of activations, plans have ReLU and ReLU6"
     if operation.rstrip("123d") in NORMALIZATIONS:
         return "use batch normalization, whose statistics are constants, and train again"
     return "plans have convolutions, linear layers, ReLUs, sums, concatenations and pools"
 
 
 def _refused(node: fx.Node, hint: str) -> ModelError:
+    others = activations_text(node.graph.nodes) if activation_name(node) else ""
+    if others:
+        return ModelError(f"{_name(node)}: {op_name(node)} cannot be put into a plan; the network has {others}", REMEDY)
     return ModelError(f"{_name(node)}: {op_name(node)} cannot be put into a plan", hint)

@@ -13,6 +13,7 @@ from math import prod
 from torch import fx
 
 from ..errors import ModelError, SettingError
+from .tracing.activations import REMEDY, activations_text
 from .tracing.ops import is_merge, module_of, op_name, parents, readers, relu_kind
 
 STEM = "stem"
@@ -94,6 +95,8 @@ def find_layout(body: fx.GraphModule, patterns: Mapping[str, str] | None = None)
     name_nodes(body.graph)
     relus = [node for node in body.graph.nodes if relu_kind(node)]
     if not relus:
+        if others := activations_text(body.graph.nodes):
+            raise ModelError(f"the network has no ReLU, but {others}", REMEDY)
         raise ModelError("the network has no ReLU", "there is nothing to reduce; ReLU and ReLU6 are recognized")
     merges = _merges_before(body.graph)
     sites = [

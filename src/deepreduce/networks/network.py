@@ -13,6 +13,7 @@ from ..errors import ModelError, SettingError
 from .layout import Layout, find_layout
 from .masked_relu import MaskedReLU
 from .point import Point, full_point
+from .tracing.activations import REMEDY, activation_name, activations_text
 from .tracing.final_softmax import drop_final_softmax, left_out
 from .tracing.ops import is_linear, is_max_pool, is_product, module_of, op_name, relu_kind
 from .tracing.shapes import BATCH, propagate_shapes
@@ -163,7 +164,13 @@ def elements(node: fx.Node) -> int:
 
 def _notices(body: fx.GraphModule) -> list[str]:
     notices = []
-    others = [n for n in body.graph.nodes if not (is_linear(n) or relu_kind(n) or is_max_pool(n)) or is_product(n)]
+    if replaceable := activations_text(body.graph.nodes):
+        notices.append(f"not counted: {replaceable}; {REMEDY}")
+    others = [
+        n
+        for n in body.graph.nodes
+        if not (is_linear(n) or relu_kind(n) or is_max_pool(n) or activation_name(n)) or is_product(n)
+    ]
     for kind in dict.fromkeys(op_name(node) for node in others):
         places = [node.meta["path"] for node in others if op_name(node) == kind]
         shown = ", ".join(places[:3]) + (f" and {len(places) - 3} more" if len(places) > 3 else "")

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 from typing import Any
 
 import torch
@@ -181,9 +181,11 @@ def _import_package(name: str) -> ModuleType:
 def _call_factory(factory: Callable[..., Any], name: str, offered: dict[str, Any]) -> nn.Module:
     """Call ``factory`` with those of the ``offered`` arguments that it names."""
     try:
-        accepted = set(inspect.signature(factory).parameters)
+        parameters = inspect.signature(factory).parameters
     except (TypeError, ValueError):
-        accepted = set()
+        parameters = MappingProxyType({})
+    accepted = set(parameters)
+    _refuse_unknown(name, parameters, offered)
     try:
         module = factory(**{key: value for key, value in offered.items() if key in accepted})
     except DeepReduceError:
@@ -194,6 +196,20 @@ def _call_factory(factory: Callable[..., Any], name: str, offered: dict[str, Any
     if not isinstance(module, nn.Module):
         raise ModelError(f"{name} returned {type(module).__name__}, not an nn.Module")
     return module
+
+
+def _refuse_unknown(name: str, parameters: Mapping[str, inspect.Parameter], offered: dict[str, Any]) -> None:
+    """Raise `ModelError` naming the parameters without a default that are not ``offered``."""
+    variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    required = [p.name for p in parameters.values() if p.default is p.empty and p.kind not in variadic]
+    missing = [parameter for parameter in required if parameter not in offered]
+    if missing == ["num_classes"]:
+        raise ModelError(
+            f"{name} needs the number of classes: num_classes has no default", "give it: `classes` N, or num_classes=N"
+        )
+    if missing:
+        hint = "a factory is called with num_classes, input_shape and in_channels: give every other parameter a default"
+        raise ModelError(f"{name} needs {', '.join(missing)}", hint)
 
 
 def _where(error: BaseException) -> str:

@@ -32,10 +32,10 @@ class Chunked(nn.Module):
 @pytest.mark.parametrize(
     ("operation", "says", "remedy"),
     [
-        (nn.GELU(), "middle: gelu cannot", "replace it by a ReLU"),
-        (nn.SiLU(), "middle: silu cannot", "replace it by a ReLU"),
-        (nn.LeakyReLU(), "middle: leaky_relu cannot", "replace it by a ReLU"),
-        (nn.PReLU(), "middle: prelu cannot", "replace it by a ReLU"),
+        (nn.GELU(), "middle: gelu cannot", "replace them by ReLU"),
+        (nn.SiLU(), "middle: silu cannot", "replace them by ReLU"),
+        (nn.LeakyReLU(), "middle: leaky_relu cannot", "replace them by ReLU"),
+        (nn.PReLU(), "middle: prelu cannot", "replace them by ReLU"),
         (nn.Sigmoid(), "middle: sigmoid cannot", "replace it by a ReLU"),
         (nn.GroupNorm(2, 4), "middle: group_norm cannot", "use batch normalization"),
         (nn.InstanceNorm2d(4), "middle: instance_norm2d cannot", "use batch normalization"),

@@ -82,6 +82,14 @@ RandomWeightsOption = Annotated[
 InputShapeOption = Annotated[
     str | None, typer.Option("--input", metavar="CxHxW", help="Size of one image.", show_default="the data's")
 ]
+ClassesOption = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="Number of classes, where a factory asks for it and there are no data.",
+        show_default="the data's",
+    ),
+]
 MergeOption = Annotated[bool, typer.Option("--merge/--no-merge", help="Compose linear ops where that is cheaper.")]
 LinkOption = Annotated[
     str,
@@ -130,6 +138,7 @@ class ExportOptions:
     weights: WeightsOption
     random_weights: RandomWeightsOption
     input_shape: InputShapeOption
+    classes: ClassesOption
     width: WidthOption
     stage: StageOption
     merge: MergeOption
@@ -160,6 +169,7 @@ def export_command(
     weights: WeightsOption = None,
     random_weights: RandomWeightsOption = False,
     input_shape: InputShapeOption = None,
+    classes: ClassesOption = None,
     width: WidthOption = 1.0,
     stage: StageOption = None,
     merge: MergeOption = True,
@@ -217,6 +227,7 @@ def _export(options: ExportOptions) -> None:
                 "--mean": options.mean,
                 "--std": options.std,
                 "--normalize": options.normalize,
+                "--classes": options.classes,
             }
             _refuse(given, "come with the search")
             exported, network, dataset = _from_search(options, settings, report)
@@ -334,7 +345,11 @@ def _from_network(
         dataset = dataset.normalized(*normalization)
     wanted = shape or (None if dataset is None else dataset.input_shape)
     images = model.input_shape(wanted) or wanted or (3, 32, 32)
-    classes = None if dataset is None else len(dataset.classes)
+    classes = options.classes
+    if dataset is not None:
+        if classes not in (None, len(dataset.classes)):
+            raise SettingError(f"--classes {classes}: the data has {len(dataset.classes)}", "leave it out")
+        classes = len(dataset.classes)
     full = load_network(model, images, classes, options.weights, options.random_weights)
     scores: dict[str, float] = {}
     if options.tune and dataset is not None and point is not None:
