@@ -30,7 +30,7 @@ _NAMES: dict[Any, str] = {
         "Softplus": (nn.Softplus, F.softplus),
         "Softsign": (nn.Softsign, F.softsign),
         "Tanh": (nn.Tanh, F.tanh, torch.tanh, "tanh", "tanh_"),
-        "Threshold": (nn.Threshold, F.threshold, F.threshold_, torch.threshold),
+        "Threshold": (nn.Threshold, F.threshold, torch.threshold),
     }.items()
     for spelling in spellings
 }
