@@ -13,20 +13,33 @@ from ..errors import SettingError, nearest
 if TYPE_CHECKING:
     from ..jobs import Executor
 
+RUNS = "Where trainings run"  # panel of --help
+
 JobsOption = Annotated[
     int | None,
     typer.Option(
         help="Trainings at once; cores and GPUs are divided among them.",
         show_default="1; on a cluster what it has room for",
+        rich_help_panel=RUNS,
     ),
 ]
-DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:0 ...; on a cluster --gpus-per-job says it.")]
+DeviceOption = Annotated[
+    str, typer.Option(help="auto, cpu, cuda, cuda:0 ...; on a cluster --gpus-per-job says it.", rich_help_panel=RUNS)
+]
 ExecutorOption = Annotated[
-    str, typer.Option(help="processes of this machine, or ray: tasks on a cluster (docs/operate/cluster.md).")
+    str,
+    typer.Option(
+        help="processes of this machine, or ray: tasks on a cluster (docs/operate/cluster.md).", rich_help_panel=RUNS
+    ),
 ]
 RayAddressOption = Annotated[
     str | None,
-    typer.Option(metavar="HOST:PORT", help="The Ray cluster.", show_default="$RAY_ADDRESS, else one on this machine"),
+    typer.Option(
+        metavar="HOST:PORT",
+        help="The Ray cluster.",
+        show_default="$RAY_ADDRESS, else one on this machine",
+        rich_help_panel=RUNS,
+    ),
 ]
 StoreOption = Annotated[
     str | None,
@@ -34,17 +47,22 @@ StoreOption = Annotated[
         metavar="PATH|URL",
         help="Where the cluster's nodes keep jobs: a folder at one path on all of them, or s3://bucket/prefix ...",
         show_default="a folder here",
+        rich_help_panel=RUNS,
     ),
 ]
-CpusOption = Annotated[float | None, typer.Option(help="Cores of each Ray task, its threads.", show_default="1")]
+CpusOption = Annotated[
+    float | None, typer.Option(help="Cores of each Ray task, its threads.", show_default="1", rich_help_panel=RUNS)
+]
 GpusOption = Annotated[
-    float | None, typer.Option(help="GPUs of each Ray task.", show_default="1 if the cluster has any, else 0")
+    float | None,
+    typer.Option(help="GPUs of each Ray task.", show_default="1 if the cluster has any, else 0", rich_help_panel=RUNS),
 ]
 RetriesOption = Annotated[
     int | None,
     typer.Option(
         help="How often a job's worker may die in a row, without finishing an epoch, before the job fails.",
         show_default="3",
+        rich_help_panel=RUNS,
     ),
 ]
 

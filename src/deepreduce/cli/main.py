@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 import traceback
+from collections.abc import Callable
 from typing import Annotated, NoReturn
 
 import typer
@@ -40,22 +42,30 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-app.command("inspect")(inspect_command)
-app.command("search")(search_command)
-app.command("report")(report_command)
-app.command("reproduce")(reproduce_command)
-app.command("export")(export_command)
-app.command("bench")(bench_command)
-app.command("serve")(serve_command)
-app.command("predict")(predict_command)
-app.command("evaluate")(evaluate_command)
+
+
+def _add(name: str, command: Callable[..., None]) -> None:
+    """Add a verb whose help is the docstring of ``command`` in paragraphs, which fill the terminal's width."""
+    paragraphs = (inspect.getdoc(command) or "").split("\n\n")
+    app.command(name, help="\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs))(command)
+
+
+_add("inspect", inspect_command)
+_add("search", search_command)
+_add("report", report_command)
+_add("reproduce", reproduce_command)
+_add("export", export_command)
+_add("bench", bench_command)
+_add("serve", serve_command)
+_add("predict", predict_command)
+_add("evaluate", evaluate_command)
 app.add_typer(store_app, name="store")
-app.command("plans")(plans_command)
-app.command("certificates")(certificates_command)
-app.command("token")(token_command)
-app.command("usage")(usage_command)
+_add("plans", plans_command)
+_add("certificates", certificates_command)
+_add("token", token_command)
+_add("usage", usage_command)
 app.add_typer(audit_app, name="audit")
-app.command("doctor")(doctor_command)
+_add("doctor", doctor_command)
 learn_options(app)
 
 

@@ -11,6 +11,8 @@ import typer
 
 from ..errors import SettingError
 
+NORMALIZATION = "Normalization"  # a panel of --help
+
 
 def file_option(help: str, panel: str, *names: str, default: str | bool = False) -> Any:
     """Return an option that takes a file; ``panel`` and ``default`` are what the help shows."""
@@ -53,11 +55,17 @@ MeanOption = Annotated[
         metavar="R,G,B",
         help="Mean of pixels between 0 and 1 by channel, as the network was trained with.",
         show_default="that of the training images",
+        rich_help_panel=NORMALIZATION,
     ),
 ]
 StdOption = Annotated[
     str | None,
-    typer.Option(metavar="R,G,B", help="Their standard deviation.", show_default="that of the training images"),
+    typer.Option(
+        metavar="R,G,B",
+        help="Their standard deviation.",
+        show_default="that of the training images",
+        rich_help_panel=NORMALIZATION,
+    ),
 ]
 NormalizeOption = Annotated[
     str | None,
@@ -65,6 +73,7 @@ NormalizeOption = Annotated[
         metavar="imagenet|none",
         help="In place of --mean and --std: those that torchvision's networks are trained with, or 0 and 1.",
         show_default=False,
+        rich_help_panel=NORMALIZATION,
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from ..data import DataLike, as_dataset
+from ..data import DataLike, Dataset, as_dataset
 from ..errors import SettingError
 from ..files import write_json
 from ..jobs.executors import Executor, InlineExecutor, ProcessExecutor, devices

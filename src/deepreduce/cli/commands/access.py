@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
 from ...errors import SettingError, StoreError
 from ...units import show_bytes, show_duration
 from ..options import JsonOption
+from ..output.console import result_console
 
 if TYPE_CHECKING:
     from ...inference.access import QuotaUse, Usage
@@ -98,7 +98,7 @@ def usage_command(
         counted = [{**asdict(one), "leakage_log2": one.leakage_log2} for one in usage]
         typer.echo(json.dumps({"usage": counted, "quotas": [{**asdict(one), "left": one.left} for one in quotas]}))
         return
-    console = Console()
+    console = result_console()
     console.print(_usage_table(usage))
     console.print(
         "Leakage bound: all answers that an identity was sent differ from answers that say nothing about the weights "

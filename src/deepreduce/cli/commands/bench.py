@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
 from ...errors import MissingPackageError, SettingError
 from ..options import JsonOption, PreferOption, WidthOption
 from ..output.bench_tables import show_run
+from ..output.console import result_console
 from ..output.progress_bar import progress_bar
 from .bench_frontier import bench_frontier, holds_search
 
@@ -137,7 +137,7 @@ def _bench(options: BenchCommandOptions) -> None:
     from ...benchmark import BenchOptions, bench
 
     networks, points = options.link or ["none"], options.point or []
-    console = Console(stderr=options.as_json)
+    console = result_console(stderr=options.as_json)
     sizes_given = (
         options.width,
         options.classes,

@@ -26,6 +26,7 @@ from ..options import (
     parse_pairs,
     parse_shape,
 )
+from ..output.console import result_console
 from ..output.progress_bar import progress_bar
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
 TUNING_STEPS = {"reduced": "after reduction", "padded": "after moving the padding", "tuned": "after tuning"}
 MAX_LOSS = 1.0  # spelled out, so that --help need not load torch; a test compares it with the frontier's
+NETWORK, SAMPLES, PLAN = "A network of your own", "Images", "Plan and cost"  # panels of --help
 
 SourceArgument = Annotated[
     str,
@@ -66,21 +68,38 @@ MaxLossOption = Annotated[
 ]
 DataOption = Annotated[
     str | None,
-    typer.Option(help="Calibrates, and measures accuracy: digits, cifar10 ... or folder:PATH.", show_default=False),
+    typer.Option(
+        help="Calibrates, and measures accuracy: digits, cifar10 ... or folder:PATH.",
+        show_default=False,
+        rich_help_panel=SAMPLES,
+    ),
 ]
 CalibrationOption = Annotated[
     Path | None,
-    typer.Option(metavar="FILE.npy", help="Samples that calibrate, without accuracy.", show_default=False),
+    typer.Option(
+        metavar="FILE.npy",
+        help="Samples that calibrate, without accuracy.",
+        show_default=False,
+        rich_help_panel=SAMPLES,
+    ),
 ]
 WeightsOption = Annotated[
     Path | None,
-    typer.Option(metavar="FILE", help="A network's state dict (.safetensors, .pt).", show_default=False),
+    typer.Option(
+        metavar="FILE", help="A network's state dict (.safetensors, .pt).", show_default=False, rich_help_panel=NETWORK
+    ),
 ]
 RandomWeightsOption = Annotated[
-    bool, typer.Option("--random-weights", help="For a trial of cost: a network that is not trained.")
+    bool,
+    typer.Option(
+        "--random-weights", help="For a trial of cost: a network that is not trained.", rich_help_panel=NETWORK
+    ),
 ]
 InputShapeOption = Annotated[
-    str | None, typer.Option("--input", metavar="CxHxW", help="Size of one image.", show_default="the data's")
+    str | None,
+    typer.Option(
+        "--input", metavar="CxHxW", help="Size of one image.", show_default="the data's", rich_help_panel=NETWORK
+    ),
 ]
 ClassesOption = Annotated[
     int | None,
@@ -88,37 +107,55 @@ ClassesOption = Annotated[
         metavar="N",
         help="Number of classes, where a factory asks for it and there are no data.",
         show_default="the data's",
+        rich_help_panel=NETWORK,
     ),
 ]
-MergeOption = Annotated[bool, typer.Option("--merge/--no-merge", help="Compose linear ops where that is cheaper.")]
+MergeOption = Annotated[
+    bool, typer.Option("--merge/--no-merge", help="Compose linear ops where that is cheaper.", rich_help_panel=PLAN)
+]
 LinkOption = Annotated[
     str,
     typer.Option(
         metavar="lan|wan|RATE,RTT",
         help="Clients' link (200Mbit,20ms): merging and ciphertexts are for it, and the predicted seconds.",
+        rich_help_panel=PLAN,
     ),
 ]
 TuneOption = Annotated[
     int,
     typer.Option(
-        metavar="EPOCHS", help="Train what --point reduced a little more; its weights: DIR/tuned.safetensors."
+        metavar="EPOCHS",
+        help="Train what --point reduced a little more; its weights: DIR/tuned.safetensors.",
+        rich_help_panel=NETWORK,
     ),
 ]
-EvaluateOption = Annotated[str, typer.Option(metavar="N|all", help="How many images to measure accuracy on.")]
-SplitOption = Annotated[Literal["validation", "test"], typer.Option(help="Which images these are.")]
-RingBitsOption = Annotated[str, typer.Option(metavar="auto|N", help="Bits of the ring.")]
-WeightBitsOption = Annotated[int, typer.Option(help="Most bits of a weight.")]
-ActivationBitsOption = Annotated[
-    int | None, typer.Option(help="Bits of an activation.", show_default="14: fewer are cheaper, and coarser")
+EvaluateOption = Annotated[
+    str, typer.Option(metavar="N|all", help="How many images to measure accuracy on.", rich_help_panel=SAMPLES)
 ]
-SeedOption = Annotated[int, typer.Option(help="Of the split into training and validation images (--data).")]
+SplitOption = Annotated[
+    Literal["validation", "test"], typer.Option(help="Which images these are.", rich_help_panel=SAMPLES)
+]
+RingBitsOption = Annotated[str, typer.Option(metavar="auto|N", help="Bits of the ring.", rich_help_panel=PLAN)]
+WeightBitsOption = Annotated[int, typer.Option(help="Most bits of a weight.", rich_help_panel=PLAN)]
+ActivationBitsOption = Annotated[
+    int | None,
+    typer.Option(
+        help="Bits of an activation.", show_default="14: fewer are cheaper, and coarser", rich_help_panel=PLAN
+    ),
+]
+SeedOption = Annotated[
+    int, typer.Option(help="Of the split into training and validation images (--data).", rich_help_panel=SAMPLES)
+]
 OnnxOption = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="Write the merged network in floating point, too.", show_default=False),
 ]
-SamplesOption = Annotated[int, typer.Option(metavar="N", help="Put N test pictures into DIR/samples.")]
+SamplesOption = Annotated[
+    int, typer.Option(metavar="N", help="Put N test pictures into DIR/samples.", rich_help_panel=SAMPLES)
+]
 ProtocolOption = Annotated[
-    Literal["auto", "ot", "delphi"], typer.Option(help="Whose cost is predicted; auto: what takes least on the link.")
+    Literal["auto", "ot", "delphi"],
+    typer.Option(help="Whose cost is predicted; auto: what takes least on the link.", rich_help_panel=PLAN),
 ]
 
 
@@ -207,7 +244,7 @@ def _export(options: ExportOptions) -> None:
         **({} if options.activation_bits is None else {"activation_bits": options.activation_bits}),
     }
     stages = parse_pairs(options.stage, "--stage") or None
-    console = Console(stderr=options.as_json)
+    console = result_console(stderr=options.as_json)
     from ...export import check_folder
 
     check_folder(options.out)

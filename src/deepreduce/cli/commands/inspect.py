@@ -14,6 +14,7 @@ from rich.table import Table
 from ...errors import ModelError, PlanError, SettingError
 from ...units import show_bytes, show_seconds
 from ..options import JsonOption, ModelArgument, StageOption, WidthOption, parse_pairs, parse_shape
+from ..output.console import result_console
 from ..output.progress_bar import progress_bar
 
 if TYPE_CHECKING:
@@ -75,12 +76,12 @@ def inspect_command(
         from ...report import distribution_figure
 
         distribution_figure(content, figure)
-    console = Console(stderr=as_json)
-    found, refused = _predicted(console, network, link) if costs else ([], "")
+    found, refused = _predicted(Console(stderr=True), network, link) if costs else ([], "")
     if as_json:
         private = {"costs": [cost.to_json() for cost in found], "refused": refused or None}
         typer.echo(json.dumps({**content, "notices": list(profile.notices), "private": private}, indent=1))
         return
+    console = result_console()
     _show(console, profile, f"{model}  {network.point}  {'x'.join(map(str, shape))}")
     if found:
         _show_costs(console, found)

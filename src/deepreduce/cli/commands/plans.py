@@ -7,7 +7,6 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
@@ -25,6 +24,7 @@ from ..client_options import (
 )
 from ..credentials import client_tls
 from ..options import JsonOption
+from ..output.console import result_console
 from ..units import parse_address
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def plans_command(
     if as_json:
         typer.echo(json.dumps([asdict(offer) for offer in offers]))
     else:
-        console = Console()
+        console = result_console()
         console.print(_table(offers))
         console.print("Bytes of one image: offline + online, by protocol.", soft_wrap=True)
 

@@ -33,6 +33,7 @@ from ..executor import (
     make_executor,
 )
 from ..options import JsonOption
+from ..output.console import result_console
 
 if TYPE_CHECKING:
     from ...reproduce import RunOutcome
@@ -134,7 +135,7 @@ def _reproduce(options: ReproduceOptions) -> None:
     from ...reproduce import Place, choose_studies, find_scale, write_results
     from ...reproduce.tables import STUDIES
 
-    console = Console(stderr=options.as_json)
+    console = result_console(stderr=options.as_json)
     if options.listing:
         _list(console, options.as_json)
         return

@@ -40,6 +40,7 @@ from ..options import (
     parse_pairs,
     parse_size,
 )
+from ..output.console import result_console
 from ..output.search_results import show_budgets, show_data
 
 if TYPE_CHECKING:
@@ -58,20 +59,31 @@ SETTINGS = (
 ELEMENTS = "rounds, share (of the training), and for gates penalty, growth, gate_rate, threshold"
 
 
+DATA, TRAINING, METHOD, PADDING = "Data", "Training", "Method", "Padding"  # panels of --help
+BUDGETS = "Budgets and targets"
+
 DataOption = Annotated[
-    str, typer.Option(help="digits, cifar10, cifar100, tinyimagenet (files in $DEEPREDUCE_DATA) or folder:PATH.")
+    str,
+    typer.Option(
+        help="digits, cifar10, cifar100, tinyimagenet (files in $DEEPREDUCE_DATA) or folder:PATH.", rich_help_panel=DATA
+    ),
 ]
 OutOption = Annotated[
     Path, typer.Option(metavar="DIR", help="The search's folder; run the same command again to go on.")
 ]
 RecipeOption = Annotated[
     str | None,
-    typer.Option(help="paper, strong or quick.", show_default="quick for digits, else paper"),
+    typer.Option(help="paper, strong or quick.", show_default="quick for digits, else paper", rich_help_panel=TRAINING),
 ]
-EpochsOption = Annotated[int | None, typer.Option(help="Epochs of every training.", show_default="the recipe's")]
-BatchSizeOption = Annotated[int | None, typer.Option(help="Images per batch.", show_default="the recipe's")]
+EpochsOption = Annotated[
+    int | None, typer.Option(help="Epochs of every training.", show_default="the recipe's", rich_help_panel=TRAINING)
+]
+BatchSizeOption = Annotated[
+    int | None, typer.Option(help="Images per batch.", show_default="the recipe's", rich_help_panel=TRAINING)
+]
 LearningRateOption = Annotated[
-    float | None, typer.Option("--lr", help="Peak learning rate.", show_default="the recipe's")
+    float | None,
+    typer.Option("--lr", help="Peak learning rate.", show_default="the recipe's", rich_help_panel=TRAINING),
 ]
 SettingsOption = Annotated[
     list[str] | None,
@@ -80,37 +92,57 @@ SettingsOption = Annotated[
         metavar="NAME=VALUE",
         help=f"Any setting of the recipe, for every training, repeatable: {SETTINGS}.",
         show_default=False,
+        rich_help_panel=TRAINING,
     ),
 ]
 TeacherRecipeOption = Annotated[
     str | None,
-    typer.Option(help="The teacher's recipe.", show_default="strong-teacher for strong, else --recipe"),
+    typer.Option(
+        help="The teacher's recipe.", show_default="strong-teacher for strong, else --recipe", rich_help_panel=TRAINING
+    ),
 ]
 TeacherSettingsOption = Annotated[
     list[str] | None,
-    typer.Option("--teacher-set", metavar="NAME=VALUE", help="As --set, for the teacher alone.", show_default=False),
+    typer.Option(
+        "--teacher-set",
+        metavar="NAME=VALUE",
+        help="As --set, for the teacher alone.",
+        show_default=False,
+        rich_help_panel=TRAINING,
+    ),
 ]
-SeedOption = Annotated[int, typer.Option(help="Of weights, augmentation and the validation split.")]
-AlphaOption = Annotated[float, typer.Option(help="Channel scale of the reshaped candidates.")]
-RhoOption = Annotated[float, typer.Option(help="Resolution scale of the reshaped candidates.")]
-ExponentOption = Annotated[float, typer.Option("-w", "--exponent", help="The criticality's exponent w (Eq. 1).")]
+SeedOption = Annotated[
+    int, typer.Option(help="Of weights, augmentation and the validation split.", rich_help_panel=TRAINING)
+]
+AlphaOption = Annotated[float, typer.Option(help="Channel scale of the reshaped candidates.", rich_help_panel=METHOD)]
+RhoOption = Annotated[float, typer.Option(help="Resolution scale of the reshaped candidates.", rich_help_panel=METHOD)]
+ExponentOption = Annotated[
+    float, typer.Option("-w", "--exponent", help="The criticality's exponent w (Eq. 1).", rich_help_panel=METHOD)
+]
 FrontPaddingOption = Annotated[
     bool,
     typer.Option(
         help="Pad each linear segment at its front, so that it merges exactly when exported; or, as the paper "
-        "trains, each layer for itself."
+        "trains, each layer for itself.",
+        rich_help_panel=PADDING,
     ),
 ]
 ComputeBudgetOption = Annotated[
-    str, typer.Option(help="full: every network by the whole recipe; quarter: within a quarter of that work.")
+    str,
+    typer.Option(
+        help="full: every network by the whole recipe; quarter: within a quarter of that work.", rich_help_panel=METHOD
+    ),
 ]
-ValidationOption = Annotated[float, typer.Option(help="Share of the training images held out to select by.")]
+ValidationOption = Annotated[
+    float, typer.Option(help="Share of the training images held out to select by.", rich_help_panel=DATA)
+]
 ImageSizeOption = Annotated[
     str | None,
     typer.Option(
         metavar="HxW",
         help="Resize the images of folder:PATH; average those of the other sets down, as 16x16 for CIFAR.",
         show_default=False,
+        rich_help_panel=DATA,
     ),
 ]
 BudgetsOption = Annotated[
@@ -120,11 +152,14 @@ BudgetsOption = Annotated[
         help="Remove single ReLUs until exactly so many are left, as 100k,12.5k,7000: from the whole network "
         "(fine) and from one that the search found (coarse then fine).",
         show_default=False,
+        rich_help_panel=BUDGETS,
     ),
 ]
 ElementsMethodOption = Annotated[
     str | None,
-    typer.Option(help="What is removed: taylor1, taylor2 or gates (learned).", show_default="taylor2"),
+    typer.Option(
+        help="What is removed: taylor1, taylor2 or gates (learned).", show_default="taylor2", rich_help_panel=BUDGETS
+    ),
 ]
 ElementsSettingsOption = Annotated[
     list[str] | None,
@@ -133,6 +168,7 @@ ElementsSettingsOption = Annotated[
         metavar="NAME=VALUE",
         help=f"How single ReLUs are removed, repeatable: {ELEMENTS}.",
         show_default=False,
+        rich_help_panel=BUDGETS,
     ),
 ]
 WeightsOption = Annotated[
@@ -141,6 +177,7 @@ WeightsOption = Annotated[
         metavar="FILE",
         help="The full network's trained weights, a state dict (.safetensors, .pt): it is not trained again.",
         show_default=False,
+        rich_help_panel=TRAINING,
     ),
 ]
 PrivateOption = Annotated[
@@ -148,15 +185,17 @@ PrivateOption = Annotated[
     typer.Option(
         "--private/--no-private",
         help="Make sure before any training that the networks can be exported; or train whatever can be made.",
+        rich_help_panel=METHOD,
     ),
 ]
 TargetOption = Annotated[
     list[str] | None,
     typer.Option(
-        metavar="QUANTITY<VALUE[@NETWORK]",
+        metavar="BOUND",
         help="Pick the best network under a budget, and measure it: relus<50k, online<100ms@lan, offline<2s, "
         "total<3s@wan, traffic<50MB. Repeatable: all must hold.",
         show_default=False,
+        rich_help_panel=BUDGETS,
     ),
 ]
 
@@ -263,7 +302,7 @@ def _search(options: SearchOptions) -> None:
     from ...search import Frontier, find_frontier, parse_budgets, parse_target
     from ..output.search_progress import watch
 
-    console = Console(stderr=options.as_json)
+    console = result_console(stderr=options.as_json)
     elements, sizes = (
         make_linearize(options.elements_method, elements_changes),
         parse_budgets(options.budgets) if options.budgets else (),
