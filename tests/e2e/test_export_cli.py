@@ -151,7 +151,7 @@ MISTAKES = {
     "no search": (["{tmp}"], "holds no finished search", "deepreduce search"),
     "no file": (["net.onnx", "--data", "digits"], "net.onnx cannot be read", "check the path"),
     "tuning nothing": (["resnet10", "--data", "digits", "--tune", "1"], "--tune trains a network that", "give both"),
-    "unwritable": (["resnet10", "--out", "/dev/null/plan"], "/dev/null is no folder", "another --out"),
+    "unwritable": (["resnet10", "--out", "/dev/null/plan"], "/dev/null is not a folder", "another --out"),
     "evaluate": (["resnet10", "--evaluate", "some"], "'some' is not a number of images", "or all"),
     "ring": (["resnet10", "--ring-bits", "wide"], "'wide' is not a number of bits", "auto, 32 or 41"),
 }

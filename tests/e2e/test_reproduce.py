@@ -172,7 +172,7 @@ def test_a_damaged_end_is_trained_again(done, tmp_path):
     records.add(last)
     assert len(list(Records(path))) == 4
     path.write_text(lines[0][:50] + "\n" + lines[1])
-    with pytest.raises(StoreError, match=r"records\.jsonl:1 is no record"):
+    with pytest.raises(StoreError, match=r"records\.jsonl:1 is not a record"):
         Records(path)
 
 

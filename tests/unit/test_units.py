@@ -14,6 +14,7 @@ from deepreduce.units import (
     parse_duration,
     parse_quantity,
     show_bytes,
+    show_count,
     show_duration,
     show_seconds,
 )
@@ -91,3 +92,8 @@ def test_shown_bytes_are_right_to_half_a_percent(value):
 
 def test_durations_read_well():
     assert [show_duration(s) for s in (5, 119.6, 130, 7300)] == ["5 s", "120 s", "2 min", "2 h 2 min"]
+
+
+def test_counts_agree_with_their_nouns():
+    assert [show_count(n, "class") for n in (0, 1, 2000)] == ["0 classes", "1 class", "2,000 classes"]
+    assert [show_count(n, "image") for n in (1, 2)] == ["1 image", "2 images"]

@@ -70,7 +70,7 @@ PinOption = Annotated[
 InsecureOption = Annotated[
     bool,
     typer.Option(
-        "--insecure", help="Plain TCP, for a server that was told the same: for tests only.", rich_help_panel=TRUST
+        "--insecure", help="Plain TCP, for a server with --insecure, too: for tests only.", rich_help_panel=TRUST
     ),
 ]
 ProtocolOption = Annotated[

@@ -12,7 +12,7 @@ import typer
 
 from ..errors import SettingError
 
-PLAIN = "plain TCP: whoever listens has the token and the plan, and whoever can interfere can be the other side"
+PLAIN = "plain TCP: anyone who listens has the token and the plan, and anyone who can interfere can be the other side"
 
 
 @dataclass(frozen=True, slots=True)

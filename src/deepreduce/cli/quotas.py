@@ -52,7 +52,7 @@ def read_quotas(texts: Sequence[str] | None, path: Path | None) -> Quotas:
             if not is_usable_name(name) and name != "anonymous":
                 raise SettingError(f"{path}: {name!r:.40} cannot name an identity", "write it as in the certificate")
             if not isinstance(values, Mapping):
-                raise SettingError(f"{path}: identity.{name} is no table", f'write [identity."{name}"]')
+                raise SettingError(f"{path}: identity.{name} is not a table", f'write [identity."{name}"]')
             own[name] = _changed(default, values, f"{path} [identity.{name}]")
     return Quotas(default, own)
 
@@ -73,7 +73,7 @@ def _read(path: Path) -> dict[str, Any]:
 def _table(content: dict[str, Any], name: str, path: Path) -> Mapping[str, Any]:
     table = content.get(name, {})
     if not isinstance(table, Mapping):
-        raise SettingError(f"{path}: {name} is no table", f"write [{name}]")
+        raise SettingError(f"{path}: {name} is not a table", f"write [{name}]")
     return table
 
 

@@ -108,7 +108,7 @@ def read_records(path: Path, cifar: Cifar) -> Split:
     if size == 0 or size % length:
         official = cifar.official_bytes(path.name)
         raise DataError(
-            f"{path} has {size:,} bytes, which is no whole number of records of {length:,} bytes",
+            f"{path} has {size:,} bytes, which is not a whole number of records of {length:,} bytes",
             f"truncated? the official file has {official:,}; delete {path.parent} to fetch it again",
         )
     records = np.fromfile(path, dtype=np.uint8).reshape(-1, length)

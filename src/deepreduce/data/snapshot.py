@@ -82,24 +82,24 @@ def restore(path: Path, *, check: bool = True) -> Dataset:
         )
     except (safetensors.SafetensorError, OSError, LookupError, TypeError, ValueError) as error:
         raise DataError(
-            f"{path} is no snapshot, or a damaged one: {one_line(error):.200}", "delete it to write it anew"
+            f"{path} is not a snapshot, or a damaged one: {one_line(error):.200}", "delete it to write it again"
         ) from error
     if check and dataset.digest != digest:
         raise DataError(
             f"{path} is damaged: its images hash to {dataset.digest[:12]}…, {digest[:12]}… were saved",
-            "delete it to write it anew",
+            "delete it to write it again",
         )
     return dataset
 
 
 def _header(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
     if _KEY not in metadata:
-        raise DataError(f"{path} is a safetensors file, but no data set snapshot")
+        raise DataError(f"{path} is a safetensors file, but not a data set snapshot")
     header: dict[str, Any] = parse_json(metadata[_KEY])
     if header["format"] != FORMAT:
         raise DataError(
             f"{path} has snapshot format {header['format']!r:.40}, this version reads {FORMAT}",
-            "delete it to write it anew",
+            "delete it to write it again",
         )
     return header
 

@@ -49,5 +49,5 @@ def check_folder(folder: Path) -> None:
     folder = folder.expanduser()
     existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
-        reason = "no folder" if not existing.is_dir() else "not writable"
+        reason = "not a folder" if not existing.is_dir() else "not writable"
         raise StoreError(f"{folder} cannot be written: {existing} is {reason}", "choose another `out` folder")

@@ -55,7 +55,9 @@ class JobStore:
             return None
         score = read_json(path, ("test_accuracy",))["test_accuracy"]
         if not isinstance(score, int | float):
-            raise StoreError(f"{path} is damaged: its test_accuracy is no number", "delete it and run the search again")
+            raise StoreError(
+                f"{path} is damaged: its test_accuracy is not a number", "delete it and run the search again"
+            )
         return float(score)
 
     def weights(self, digest: str) -> dict[str, Any]:

@@ -45,7 +45,7 @@ class Workspace:
             if path.exists():
                 found = read_json(path, ("format", "identity"))
                 if not isinstance(found["identity"], dict):
-                    raise StoreError(f"{path} is damaged: its identity is no object", "choose another `out` folder")
+                    raise StoreError(f"{path} is damaged: its identity is not an object", "choose another `out` folder")
                 self._compare(found, identity, defaults or {})
             else:
                 write_json(path, {"format": FORMAT, "identity": identity})

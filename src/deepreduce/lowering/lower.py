@@ -57,7 +57,9 @@ def lower(network: Network, kept: Mapping[str, NDArray[np.bool_]] | None = None)
         require_chosen(network)
     masks = {site: mask.numpy() for site, mask in network.kept_elements().items()} | dict(kept or {})
     if unknown := masks.keys() - network.relu_nodes().keys():
-        raise ModelError(f"{min(unknown)!r} is no ReLU of {network.point}", "masks are for sites that are still there")
+        raise ModelError(
+            f"{min(unknown)!r} is not a ReLU of {network.point}", "masks are for sites that are still there"
+        )
     lowering = _Lowering(network.body, masks)
     for node in network.body.graph.nodes:
         lowering.add(node)

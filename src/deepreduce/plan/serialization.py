@@ -51,7 +51,7 @@ def decode(content: bytes) -> Plan:
         check_version(data["version"])
     top = _fields(data, Plan, "plan")
     if not isinstance(top["ops"], tuple):
-        raise PlanError("plan: ops is no list", "docs/reference/plan-format.md")
+        raise PlanError("plan: ops is not a list", "docs/reference/plan-format.md")
     ops = tuple(_op(item, f"op {index}") for index, item in enumerate(top["ops"]))
     ring = FixedPoint(**_fields(top["ring"], FixedPoint, "ring"))
     pictures = None if top["pictures"] is None else Pictures(**_fields(top["pictures"], Pictures, "pictures"))
@@ -190,7 +190,7 @@ def _fields(data: Any, kind: type, where: str) -> dict[str, Any]:
     """Return the values of ``kind``'s fields out of JSON: exactly its keys, lists as tuples, base64 as bytes."""
     types = field_types(kind)
     if not isinstance(data, dict):
-        raise PlanError(f"{where}: {data!r:.80} is no JSON object", "docs/reference/plan-format.md")
+        raise PlanError(f"{where}: {data!r:.80} is not a JSON object", "docs/reference/plan-format.md")
     for name in sorted(types.keys() ^ data.keys()):
         if name in types:
             raise PlanError(f"{where}: {name} is missing", "docs/reference/plan-format.md")

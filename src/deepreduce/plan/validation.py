@@ -156,12 +156,14 @@ def _check_names(plan: Plan) -> None:
         _bound(op.name, "number of inputs", len(op.inputs), 2 if several else 1, MAX_OPS if several else 1)
         for name in op.inputs:
             if name not in known:
-                raise PlanError(f"{op.name}: the input {name!r:.150} is no earlier op", "list ops in topological order")
+                raise PlanError(
+                    f"{op.name}: the input {name!r:.150} is not an earlier op", "list ops in topological order"
+                )
         known.add(op.name)
         unused.difference_update(op.inputs)
         unused.add(op.name)
     if plan.output not in known - {INPUT}:
-        raise PlanError(f"plan: the output {plan.output!r:.150} is no op", nearest(plan.output, known - {INPUT}))
+        raise PlanError(f"plan: the output {plan.output!r:.150} is not an op", nearest(plan.output, known - {INPUT}))
     for name in sorted(unused - {plan.output}):
         raise PlanError(f"{name}: nothing uses it", "remove it: it would cost time and bytes for nothing")
     if plan.output not in unused:

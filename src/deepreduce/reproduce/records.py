@@ -136,5 +136,5 @@ def _read(path: Path) -> Iterator[Record]:
             if number == len(lines):  # killed while writing it
                 return
             raise StoreError(
-                f"{path}:{number} is no record ({error})", "restore the file from version control"
+                f"{path}:{number} is not a record ({error})", "restore the file from version control"
             ) from None

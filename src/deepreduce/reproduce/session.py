@@ -128,7 +128,7 @@ def _later(
 def _known_digests(path: Path) -> dict[str, dict[str, str]]:
     known = read_json(path) if path.is_file() else {}
     if not isinstance(known, dict) or not all(isinstance(digests, dict) for digests in known.values()):
-        raise StoreError(f"{path} is damaged: it is no table of digests by scale", "restore it from version control")
+        raise StoreError(f"{path} is damaged: it is not a table of digests by scale", "restore it from version control")
     return known
 
 

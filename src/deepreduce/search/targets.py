@@ -51,7 +51,7 @@ def parse_target(text: str) -> Target:
         raise SettingError(f"target {text!r} cannot be read", _HINT)
     quantity, sign, amount, network = match.groups()
     if quantity not in QUANTITIES:
-        raise SettingError(f"target {text!r}: {quantity!r} is no quantity", nearest(quantity, QUANTITIES))
+        raise SettingError(f"target {text!r}: {quantity!r} is not a quantity", nearest(quantity, QUANTITIES))
     try:
         bound = parse_quantity(amount, _UNITS[quantity])
     except ValueError as error:

@@ -61,8 +61,8 @@ def test_options_that_are_none(texts, message):
     [
         ("x", "are not TOML"),
         ("[defaults]\ntotal = 1", "unknown table 'defaults'"),
-        ("default = 1", "default is no table"),
-        ("[identity]\nalice = 1", "identity.alice is no table"),
+        ("default = 1", "default is not a table"),
+        ("[identity]\nalice = 1", "identity.alice is not a table"),
         ("[default]\ntotal = true", "write a whole number"),
         ("[default]\ntotal = 1.5", "write a whole number"),
         ("[default]\nwindow = 1", "unknown quota 'window'"),

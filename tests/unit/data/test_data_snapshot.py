@@ -86,21 +86,21 @@ def test_a_flipped_byte_is_found(dataset: Dataset, tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"", b"not safetensors at all, but long enough to have a header"])
 def test_other_files_are_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "data").write_bytes(content)
-    with pytest.raises(DataError, match="no snapshot, or a damaged one"):
+    with pytest.raises(DataError, match="not a snapshot, or a damaged one"):
         restore(tmp_path / "data")
 
 
 def test_a_truncated_snapshot_is_refused(dataset: Dataset, tmp_path: Path) -> None:
     save(dataset, tmp_path / "data")
     (tmp_path / "data").write_bytes((tmp_path / "data").read_bytes()[:-10])
-    with pytest.raises(DataError, match="no snapshot, or a damaged one"):
+    with pytest.raises(DataError, match="not a snapshot, or a damaged one"):
         restore(tmp_path / "data")
 
 
 @pytest.mark.parametrize(
     ("metadata", "message"),
     [
-        ({}, "no data set snapshot"),
+        ({}, "not a data set snapshot"),
         ({"deepreduce": json.dumps({"format": 99})}, "snapshot format 99, this version reads 1"),
     ],
 )

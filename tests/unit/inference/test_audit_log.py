@@ -70,7 +70,7 @@ def test_a_line_that_became_none_is_found(path):
     with pytest.raises(BrokenChainError):
         verify_audit_log([path])
     path.write_bytes(lines[0] + b"rubbish\n" + lines[1] + lines[2])
-    with pytest.raises(BrokenChainError, match="is something that is no line"):
+    with pytest.raises(BrokenChainError, match="is something that is not a line"):
         verify_audit_log([path])
 
 
@@ -251,7 +251,7 @@ def test_files_that_cannot_be_used(tmp_path, path):
         AuditLog(path)
     (tmp_path / "text").write_text("a diary\n")
     (tmp_path / "text").chmod(0o600)
-    with pytest.raises(StoreError, match="is no audit log"):
+    with pytest.raises(StoreError, match="is not an audit log"):
         AuditLog(tmp_path / "text")
     assert (tmp_path / "text").read_text() == "a diary\n"
     with pytest.raises(BrokenChainError, match="there is no line"):

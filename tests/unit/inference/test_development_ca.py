@@ -124,7 +124,7 @@ def test_what_is_near_its_end_is_renewed_over_the_same_key(tmp_path, monkeypatch
 
 @pytest.mark.parametrize("hosts", [["a.example:7000"], ["-a"], ["a b"], [""], ["x" * 300], ["https://a"]])
 def test_hosts_that_are_none(tmp_path, hosts):
-    with pytest.raises(SettingError, match="is no host name"):
+    with pytest.raises(SettingError, match="is not a host name"):
         make_certificates(tmp_path / "d", hosts, [])
 
 

@@ -161,11 +161,11 @@ def test_key_files_that_are_refused(tmp_path):
         path = tmp_path / str(size)
         path.write_bytes(bytes(size))
         path.chmod(0o600)
-        with pytest.raises(StoreError, match="is no file of 32 bytes"):
+        with pytest.raises(StoreError, match="is not a file of 32 bytes"):
             ClientStore(tmp_path / "s", key=path)
     with pytest.raises(StoreError, match="others may read"):
         ClientStore(tmp_path / "s", key=tmp_path / "open")
-    with pytest.raises(StoreError, match="is no file of 32 bytes"):
+    with pytest.raises(StoreError, match="is not a file of 32 bytes"):
         ClientStore(tmp_path / "s", key=tmp_path)
     with pytest.raises(StoreError, match="cannot be used: Not a directory"):
         ClientStore(tmp_path / "s", key=tmp_path / "0" / "key")
@@ -237,7 +237,7 @@ def test_the_keyring(at_home, tmp_path, caplog):
     keyring.set_keyring(ring)
     assert ClientStore(tmp_path / "s").count(PURPOSE) == len(IDS)
     ring.entries[name] = "no key"
-    unchanged_but_refused(tmp_path / "s", "is no key of 32 bytes")
+    unchanged_but_refused(tmp_path / "s", "is not a key of 32 bytes")
 
 
 def test_a_keyring_that_comes_later_leaves_the_key_file_in_force(at_home, tmp_path):

@@ -73,7 +73,7 @@ def test_names_that_are_none(tmp_path, name):
         (b"alice " + b"0" * 64 + b"\nalice " + b"1" * 64, "line 2 .* names alice again"),
         (b"anonymous " + b"0" * 64, "line 1"),
         (b"two words " + b"0" * 64, "line 1"),
-        (b"\xff", "is no text"),
+        (b"\xff", "it is not text"),
     ],
 )
 def test_files_that_cannot_be_understood(tmp_path, content, message):

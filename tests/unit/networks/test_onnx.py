@@ -117,7 +117,7 @@ def test_files_that_are_none(tmp_path):
     with pytest.raises(ModelError, match="cannot be read: No such file"):
         read_onnx(tmp_path / "missing.onnx")
     (tmp_path / "bad.onnx").write_bytes(b"\x08\x07nonsense")
-    with pytest.raises(ModelError, match="is no ONNX network"):
+    with pytest.raises(ModelError, match="is not an ONNX network"):
         read_onnx(tmp_path / "bad.onnx")
     path = save(tmp_path / "net.onnx", [*CONV, node("Relu", "r", "last"), *HEAD], CONSTANTS)
     with pytest.raises(ModelError, match="takes images of 2x6x6, not 3x6x6"):

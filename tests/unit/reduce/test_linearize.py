@@ -142,7 +142,7 @@ def test_refusals():
     site = next(iter(network.relu_nodes()))
     with pytest.raises(ModelError, match="did you mean"):
         linearize(network, {site + "x": torch.ones(1, dtype=torch.bool)})
-    with pytest.raises(ModelError, match="is no mask for a ReLU of"):
+    with pytest.raises(ModelError, match="is not a mask for a ReLU of"):
         linearize(network, {site: torch.ones(2, 2, dtype=torch.bool)})
     with pytest.raises(PointError, match="1000000000 cannot be kept"):
         reduce_to(network, "full, relus=1000000000")

@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from ...errors import SettingError
-from ...units import show_bytes, show_seconds
+from ...units import show_bytes, show_count, show_seconds
 from ..options import (
     JsonOption,
     MeanOption,
@@ -438,9 +438,7 @@ def _show(console: Console, exported: Exported, costs: dict[str, Any], written: 
     facts = exported.facts()
     table = Table(show_header=False, title=escape(_title(facts)), title_justify="left")
     ring, accuracy = exported.plan.ring, facts["accuracy"]
-    before, after = exported.convs_before, exported.convs_after
-    merged = "none merged" if before == after else f"{before} before merging"
-    table.add_row("linear ops", f"{after} ({merged})")
+    table.add_row("linear ops", _merged(exported.convs_before, exported.convs_after))
     table.add_row("ring", f"{ring.ring_bits} bits, weights of {facts['weight_bits']} bits")
     if accuracy["float"] is not None:
         where = f"{accuracy['images']:,} {accuracy['split']} images"
@@ -449,7 +447,7 @@ def _show(console: Console, exported: Exported, costs: dict[str, Any], written: 
             "", f"{accuracy['quantized']:.2f} % in the plan's integers ({accuracy['difference']:+.2f} points)"
         )
     if tuning := facts.get("tuning"):
-        table.add_row("tuning", f"{tuning['epochs']} {'epoch' if tuning['epochs'] == 1 else 'epochs'}")
+        table.add_row("tuning", show_count(tuning["epochs"], "epoch"))
         for step, text in TUNING_STEPS.items():
             table.add_row("", f"{tuning[step]:.2f} % {text}")
     table.add_row("ReLUs", f"{costs['relus']:,}" + (f", {costs['rescales']:,} rescales" * bool(costs["rescales"])))
@@ -468,7 +466,13 @@ def _show(console: Console, exported: Exported, costs: dict[str, Any], written: 
     console.print(f"wrote {', '.join(map(escape, files))}", highlight=False, soft_wrap=True)
     if pictures := len(written["files"]) - len(files):
         folder = Path(written["files"][-1]).parent
-        console.print(f"wrote {pictures} test pictures to {escape(str(folder))}", highlight=False, soft_wrap=True)
+        console.print(
+            f"wrote {show_count(pictures, 'test picture')} to {escape(str(folder))}", highlight=False, soft_wrap=True
+        )
+
+
+def _merged(before: int, after: int) -> str:
+    return f"{after} ({f'merged from {before}' if after < before else 'none merged'})"
 
 
 def _checked(written: dict[str, Any]) -> str:

@@ -111,7 +111,7 @@ class Access:
     def replace_quotas(self, quotas: Quotas) -> None:
         """Replace the quotas, for open sessions too. Raises `SettingError` where they cannot be counted."""
         if quotas.lasting and not self.ledger.lasting:
-            raise SettingError("these quotas need a folder that outlives the process", "start anew with `state` DIR")
+            raise SettingError("these quotas need a folder that outlives the process", "start again with `state` DIR")
         self.note("configuration", what="quotas", default=shown_quota(quotas.default), own=sorted(quotas.own))
         with self.guard:
             self.quotas = quotas
@@ -133,7 +133,7 @@ class Access:
         token = hello.token
         self.refresh()
         if self._certificates and certificate is None:
-            raise RefusedError("the client's certificate names nobody")
+            raise RefusedError("the client's certificate has no name")
         named = None
         if self._token is not None or self.tokens is not None:
             presented = token or ""

@@ -34,7 +34,7 @@ class AuditLog:
     `AuditLog`.
 
     FILE.head beside it is their lock, and holds the hash of the last line, from which a new file goes on. Raises
-    `StoreError` at a file that is no audit log, or one that cannot be used.
+    `StoreError` at a file that is not an audit log, or one that cannot be used.
     """
 
     def __init__(self, path: Path | str, now: Callable[[], float] = time.time) -> None:
@@ -182,7 +182,7 @@ class _Chain:
                 return hashlib.sha256(piece).hexdigest(), end + 1
             end -= len(piece) + 1
         if size > 0 and (start > 0 or pieces[0][:1] not in (b"{", b"\0")):
-            raise StoreError(f"{self._path} is no audit log", "choose another file")
+            raise StoreError(f"{self._path} is not an audit log", "choose another file")
         return "", 0
 
     def _end_line(self) -> None:

@@ -57,7 +57,7 @@ def verify_audit_log(paths: Sequence[Path], expected: str | None = None) -> Veri
         raise BrokenChainError(f"there is no line in {', '.join(map(str, paths))}", "is it an audit log?")
     if expected is not None and expected not in reader.seen:
         raise BrokenChainError(
-            f"no line has the hash {expected[:12]}...", "the end was cut off, or the log was written anew"
+            f"no line has the hash {expected[:12]}...", "the end was cut off, or the log was written again"
         )
     stopped = reader.event == "stopped" and not torn
     return VerifiedAuditLog(reader.lines, reader.first, reader.head, reader.passed_over, torn, stopped)
@@ -97,7 +97,9 @@ class _Reader:
             )
         if self._length or self._ended:
             if found["event"] != "recovered" or (found.get("bytes"), found.get("sha256")) not in self._skipped():
-                raise BrokenChainError(f"before {place} is something that is no line", "a line was damaged or changed")
+                raise BrokenChainError(
+                    f"before {place} is something that is not a line", "a line was damaged or changed"
+                )
             self.passed_over += 1
             self._pieces, self._length, self._ended = hashlib.sha256(), 0, False
         self.lines += 1

@@ -233,7 +233,7 @@ def _general_name(host: str) -> x509.GeneralName:
     if not re.fullmatch(
         r"(?:\*\.)?[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*", host.lower()
     ) or (len(host) > 253):
-        raise SettingError(f"{host!r:.80} is no host name", "write server.example or an IP address, without a port")
+        raise SettingError(f"{host!r:.80} is not a host name", "write server.example or an IP address, without a port")
     return x509.DNSName(host.lower())
 
 

@@ -47,7 +47,7 @@ def read_tokens(path: Path) -> Entries:
             mode, content = os.fstat(file.fileno()).st_mode, file.read(MAX_FILE + 1)
         text = content.decode("utf-8")
     except (OSError, UnicodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is no text"
+        reason = getattr(error, "strerror", None) or "it is not text"
         raise SettingError(f"the file of tokens {path} cannot be read: {reason}", "check the path") from None
     if mode & 0o077:
         raise SettingError(f"others may read or write the file of tokens {path}", f"chmod 600 {path}")
@@ -61,7 +61,7 @@ def read_tokens(path: Path) -> Entries:
         name = name.strip()
         if not _nameable(name) or not re.fullmatch("[0-9a-f]{64}", digest):
             raise SettingError(
-                f"line {number} of {path} is no name with the SHA-256 of a token", "add tokens with deepreduce token"
+                f"line {number} of {path} is not a name with the SHA-256 of a token", "add tokens with deepreduce token"
             )
         if name in entries:
             raise SettingError(f"line {number} of {path} names {name} again", "an identity has one token")

@@ -75,10 +75,10 @@ class KeyFile:
         # systemd lets the service's user read a credential by an access list, which shows as a bit of the group's.
         if found.st_mode & (0o007 if self.given else 0o077):
             wipe(key)
-            raise StoreError(f"others may read {self.name}", f"chmod 600 {self.path}, if nobody has")
+            raise StoreError(f"others may read {self.name}", f"chmod 600 {self.path}, unless it was read")
         if count != KEY or found.st_size != KEY:
             wipe(key)
-            raise StoreError(f"{self.name} is no file of {KEY} bytes", "name the right one, or a new file")
+            raise StoreError(f"{self.name} is not a file of {KEY} bytes", "name the right one, or a new file")
         return key
 
     def make(self) -> bytearray:
@@ -144,7 +144,7 @@ class Keyring:
         except (binascii.Error, ValueError):
             key = bytearray()
         if len(key) != KEY:
-            raise StoreError(f"the entry {ENTRY!r} of {self.name} is no key of {KEY} bytes", "remove it")
+            raise StoreError(f"the entry {ENTRY!r} of {self.name} is not a key of {KEY} bytes", "remove it")
         return key
 
     def make(self) -> bytearray:

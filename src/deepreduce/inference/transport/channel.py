@@ -167,7 +167,7 @@ class Channel:
         """Raises `SessionError` if the peer has ended the session while it was idle."""
         if self._stream.readable():
             kind, _ = self._header()
-            raise self._malformed(f"a frame of kind {kind} that nobody asked for")
+            raise self._malformed(f"an unexpected frame of kind {kind}")
 
     def fail(self, reason: Reason, limit: Limit | None = None) -> None:
         """Tells the peer why the session ends, and which ``limit`` was reached, if it still listens, and closes."""

@@ -40,9 +40,9 @@ def load_model(path: Path) -> onnx.ModelProto:
     try:
         model = onnx.load(path)
     except Exception as error:  # whatever the file's bytes lead to
-        raise ModelError(f"{path} is no ONNX network: {one_line(error):.200}", "export it again") from error
+        raise ModelError(f"{path} is not an ONNX network: {one_line(error):.200}", "export it again") from error
     if not model.graph.node:
-        raise ModelError(f"{path} is no ONNX network: it has no nodes", "export it again")
+        raise ModelError(f"{path} is not an ONNX network: it has no nodes", "export it again")
     return model
 
 

@@ -35,7 +35,7 @@ def linearize(model: Network, kept: Mapping[str, Tensor]) -> Network:
         gate = gates[site]
         if mask.dtype != torch.bool or mask.shape != gate.gate.shape:
             raise ModelError(
-                f"{site}: {mask.dtype} {tuple(mask.shape)} is no mask for a ReLU of {tuple(gate.gate.shape)}",
+                f"{site}: {mask.dtype} {tuple(mask.shape)} is not a mask for a ReLU of {tuple(gate.gate.shape)}",
                 "give one bool for each element of one image",
             )
         if bool((mask.to(gate.gate.device) & ~gate.kept).any()):

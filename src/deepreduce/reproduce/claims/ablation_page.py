@@ -23,7 +23,7 @@ NAMES: dict[ClaimOutcome, str] = {
 }
 RULE = (
     "Paired differences in points of validation accuracy, for test images choose nothing here (only all kept over the "
-    "base is told in test accuracy, of the epoch that did best on validation images), over the same "
+    "base is given in test accuracy, of the epoch that did best on validation images), over the same "
     f"seeds, with 95 % intervals of Student's t and the p of the paired t-test, for at least {MINIMUM_SEEDS} seeds. An "
     "ingredient is kept if its interval lies above zero, and of those that exclude each other the one of the largest "
     "mean. Each is a question of its own, not adjusted for the others: of forty that do nothing one would be kept by "

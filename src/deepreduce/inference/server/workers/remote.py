@@ -90,4 +90,4 @@ def _worker_errors() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise WorkerError(f"a worker process is no more: {error}", "connect again") from error
+        raise WorkerError(f"a worker process has ended: {error}", "connect again") from error
