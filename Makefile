@@ -1,5 +1,5 @@
 # make demo   search a small network on digits, export a point, predict with it privately between two processes, measure
-#             the frontier in seconds, draw it (about six minutes on two cores)
+#             the frontier in seconds, draw it (eight to ten minutes on two cores)
 # make test   the tests, but for the long ones
 # make check  formatting, types, all tests with the long ones (benchmark scripts, kills at every moment,
 #             exhaustive garbling), the compiled module's tests under the sanitizers, and the fuzzers
