@@ -18,7 +18,7 @@ unsigned checked(unsigned k) {
 }
 
 // The doubling generator of the GGM tree: AES, fed forward, under two public keys that a salt of the connection gives, so
-// that nobody can attack many connections at the price of one.
+// that no one can attack many connections at the price of one.
 class Doubling {
   public:
     explicit Doubling(Block salt) { aes_ctr(Seed{salt}, 0, 0, keys_, 2); }
@@ -71,7 +71,7 @@ Receiver::Receiver(unsigned k, std::span<const Block, 2 * base_ots> pads, std::u
                     sum[side] = sum[side] ^ children[2 * i + side];
                 }
             }
-            // Whoever chose bit d walks to side d, lacks that subtree, and must learn the sum of the other side.
+            // The party that chose bit d walks to side d, lacks that subtree, and must learn the sum of the other side.
             const std::size_t base = tree * k_ + (k_ - 1 - level);  // the top level decides the highest bit of the leaf number
             for (unsigned side = 0; side < 2; ++side) {
                 const Block cipher = sum[side] ^ pads[2 * base + (1 - side)];

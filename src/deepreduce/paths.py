@@ -22,7 +22,7 @@ def store_key_file() -> Path:
 def client_store_folder() -> Path:
     """``$DEEPREDUCE_STORE``, or ``deepreduce/client`` in the user's data folder (``~/.local/share``).
 
-    What is prepared is no cache: it cannot be made again without the server.
+    What is prepared is not a cache: it cannot be made again without the server.
     """
     if configured := os.environ.get("DEEPREDUCE_STORE"):
         return Path(configured).expanduser()

@@ -131,6 +131,6 @@ def _write(line: Line, sink: socket.socket, source: socket.socket) -> None:
             sink.sendall(content)
         sink.shutdown(socket.SHUT_WR)
     except OSError:
-        for end in (sink, source):  # whoever still talks into this direction learns that nobody listens
+        for end in (sink, source):  # a party that still sends in this direction learns that the other has stopped
             with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)

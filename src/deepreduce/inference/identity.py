@@ -11,7 +11,7 @@ MAX_NAME = 128  # characters
 
 
 def is_usable_name(name: str) -> bool:
-    """Return whether an identity may have this name: printable, on one line, and not the name of nobody in
+    """Return whether an identity may have this name: printable, on one line, and not the name of no one in
     particular.
     """
     return 0 < len(name) <= MAX_NAME and name.isprintable() and name == name.strip() and name != ANONYMOUS
@@ -37,7 +37,7 @@ def peer_of(identity: str, client: str) -> str:
 
 def peers_of(identity: str) -> tuple[str, str]:
     """Bounds of all peers of an identity: the first is at most, the second above each of them, in the order of text."""
-    # Nobody's begin with a hexadecimal digit, all others with a tilde; 0 comes after the slash.
+    # No one's begin with a hexadecimal digit, all others with a tilde; 0 comes after the slash.
     return ("0", "g") if identity == ANONYMOUS else (f"{_prefix(identity)}/", f"{_prefix(identity)}0")
 
 

@@ -84,7 +84,7 @@ def _flat(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 def save_data(data: Dataset, path: Path) -> None:
     """Put the data where the workers read it, unless it is there from a search that was stopped."""
     if path.is_file():
-        with contextlib.suppress(Exception):  # a damaged file is simply written anew
+        with contextlib.suppress(Exception):  # a damaged file is simply written again
             if snapshot.restore(path).digest == data.digest:
                 return
     snapshot.save(data, path)

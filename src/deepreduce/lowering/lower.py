@@ -51,7 +51,7 @@ def lower(network: Network, kept: Mapping[str, NDArray[np.bool_]] | None = None)
 
     ``kept`` says for ReLU sites by name which elements of one image [C, H, W] keep theirs; sites without a mask keep
     those of the network's own kept set (`Network.kept_elements`), or all. Raises `ModelError` for an operation that no
-    plan has, or a mask that fits no site; `PointError` for gates that nobody chose (``relus=...`` without weights).
+    plan has, or a mask that fits no site; `PointError` for gates that were not chosen (``relus=...`` without weights).
     """
     if kept is None:
         require_chosen(network)

@@ -146,7 +146,7 @@ def shrunk_shape(input_shape: tuple[int, int, int], rho: float) -> tuple[int, in
 
 
 def relu_count(node: fx.Node) -> int:
-    """ReLUs that one image costs at ``node``: its (kept) elements, twice for ReLU6, 0 if it is no ReLU."""
+    """ReLUs that one image costs at ``node``: its (kept) elements, twice for ReLU6, 0 if it is not a ReLU."""
     kind = relu_kind(node)
     gate = module_of(node)
     if isinstance(gate, MaskedReLU):

@@ -69,7 +69,7 @@ class ModelSource:
         """Return the unreduced network with weights initialized from ``seed``.
 
         ``num_classes`` None means the source's own number (100 for built-in networks). Raises `ModelError` if the
-        source cannot be found, raises, is no module, or has another number of classes.
+        source cannot be found, raises, is not a module, or has another number of classes.
         """
         if not 0 <= seed < 2**31:
             raise SettingError(f"seed {seed} is not in [0, 2147483647]")

@@ -148,7 +148,7 @@ class Pictures:
     means.
 
     8-bit values over 255, minus ``mean``, over ``std`` (per channel, in units of 2^-16), averaged down to the plan's
-    ``input_shape`` (rho). ``classes`` are the names of the output's places, none when nobody knows them.
+    ``input_shape`` (rho). ``classes`` are the names of the output's places, none when they are not known.
     """
 
     shape: tuple[int, int, int]  # (C, H, W) of the picture

@@ -107,7 +107,7 @@ class SearchConfig:
         elements: Linearize | None = None,
     ) -> JobSpec:
         """Return the job that trains ``point``, by the search's recipe or another, from the weights of ``start`` or
-        anew.
+        again.
 
         The unreduced network is the teacher, or trained as one.
         """

@@ -29,7 +29,7 @@ def reference_of(
     """Return the reference point of a search's ``points``.
 
     The accuracy without ReLUs is the one given, else that of the best of ``points`` with 0 ReLUs, else chance: 100 /
-    classes. Raises `SettingError` for an accuracy that is no percentage.
+    classes. Raises `SettingError` for an accuracy that is not a percentage.
     """
     if accuracy is not None:
         if not 0 <= accuracy <= 100:

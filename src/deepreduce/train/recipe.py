@@ -25,10 +25,10 @@ class Recipe:
 
     ``attention_weight`` multiplies the distance of the student's attention maps from the teacher's (see attention.py).
     With ``warm_start`` the student begins with the teacher's weights: its runs, profiling included, are then not the
-    paper's, which begin anew. ``anneal`` is the share of all steps over which the ReLUs that a network lacks fade
+    paper's, which begin again. ``anneal`` is the share of all steps over which the ReLUs that a network lacks fade
     linearly from ReLU to identity instead of being cut (0).
 
-    ``epoch_images`` training images, drawn anew for each epoch, make an epoch; 0 means all of them.
+    ``epoch_images`` training images, drawn again for each epoch, make an epoch; 0 means all of them.
 
     ``cutout`` is the side of the erased square in pixels, ``cutmix`` the parameter of its Beta distribution,
     ``ema_decay`` per batch (lower in the first ones); 0 switches each off. docs/guide/recipes.md names the sources.

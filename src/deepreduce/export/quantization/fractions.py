@@ -1,6 +1,6 @@
 """The public scales of a plan, which are book-keeping: what they tell of the weights is as little as can be.
 
-The rules of plans want fractional bits that add up; the true scale of an inner value is nobody's business. All values
+The rules of plans want fractional bits that add up; the true scale of an inner value is not needed. All values
 that ops other than linear ones connect have exponents with fixed differences, so one constant for each such class
 turns exponents into fractional bits. The classes of the image and of the answer have none: the client needs the truth.
 Others are placed so that activations keep the fractional bits that they came with.

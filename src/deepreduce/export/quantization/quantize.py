@@ -284,7 +284,7 @@ class _Quantizer:
     def _aligned(self, op: Add | Concat) -> tuple[str, ...]:
         """Return the operands' names once all have one exponent: the largest at which none of them is too large.
 
-        Smaller exponents are raised, at no cost; a linear op that nobody else reads gives up weight bits instead where
+        Smaller exponents are raised, at no cost; a linear op that nothing else reads gives up weight bits instead where
         the others, raised to it, would leave the ring.
         """
         if isinstance(op, Concat):

@@ -1,7 +1,7 @@
 """Authentication, authorization and per-identity accounting: one `Access` a server, one `AdmittedSession` a session.
 
 Identity: the name in a client's certificate, where the server asks for one, or the name of its token, or ANONYMOUS
-(everybody who has neither, and whoever has the one token of all). Where both are asked for both must be good, and they
+(of clients that have neither, or the one token of all). Where both are asked for both must be good, and they
 must name the same.
 """
 

@@ -1,7 +1,7 @@
 """Verifies the hash chain of an audit log: every line must hold the hash of the line before it (``audit_log``).
 
-Whoever may write a log may write a whole new chain, and whoever cuts off its end leaves a chain that holds: only a hash
-that was kept elsewhere tells (``expected``).
+Anyone who may write a log may write a whole new chain, and a log whose end is cut off is a chain that holds: only a
+hash that was kept elsewhere tells (``expected``).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 from ...errors import DeepReduceError, SettingError
 from .audit_log import FIRST_DIGEST, parsed
 
-MAX_LINE = 1 << 20  # bytes of a line that is read as one; a longer piece is no line
+MAX_LINE = 1 << 20  # bytes of a line that is read as one; a longer piece is not taken for a line
 
 
 class BrokenChainError(DeepReduceError):

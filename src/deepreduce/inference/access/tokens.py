@@ -2,7 +2,7 @@
 
     alice 3f0c...  (64 hexadecimal digits)
 
-A token is 256 random bits, so that its hash tells nothing about it: whoever reads the file cannot come in with it.
+A token is 256 random bits, so that its hash tells nothing about it: reading the file lets no one in.
 Lines that begin with # are comments.
 """
 

@@ -182,7 +182,7 @@ class UsageLedger:
             ).fetchall()
         return [Usage(*row) for row in rows]
 
-    # --- for whoever wants to know ------------------------------------------------------------------------------------
+    # --- for reports --------------------------------------------------------------------------------------------------
 
     def note_quotas(self, quotas: Quotas) -> None:
         """Note what identities may use now, for `quotas`."""
@@ -410,7 +410,7 @@ def _take_place(folder: Path, process: str) -> int:
             for path in places.iterdir():
                 _has_ended(path)
             file = os.open(places / process, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            lock(file)  # it is new: nobody else has it
+            lock(file)  # it is new: no one else has it
         return file
     except OSError as error:
         raise StoreError(f"{folder} cannot be used: {error.strerror or error}", "check its permissions") from error

@@ -90,7 +90,7 @@ class BackgroundPreparer:
                 pause = RETRY_S
                 self._drop()
                 self._report(error)
-            except Exception as error:  # whoever waits must learn it
+            except Exception as error:  # a thread that waits must learn it
                 log.error("preparing failed", exc_info=error)
                 pause = RETRY_S
                 self._drop()

@@ -20,7 +20,7 @@ USUAL = 0.8  # weight of the past in the mean duration
 class AdmissionQueue:
     """``begun`` preparations may be under way, of which ``computing`` compute: the others wait for their clients.
 
-    A client that is slow, or far away, holds a place, but no core. Whoever waits for a place is served in turn.
+    A client that is slow, or far away, holds a place, but no core. Clients that wait for a place are served in turn.
     """
 
     def __init__(self, begun: int, computing: int) -> None:

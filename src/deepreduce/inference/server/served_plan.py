@@ -163,7 +163,7 @@ class ServedPlan:
             self._free()
 
     def close(self) -> None:
-        """End its workers, whoever still has it: the server ends. A late session gets their error, not our threads."""
+        """End its workers though sessions may hold it: the server ends. A late session gets their error."""
         with self._guard:
             self._retired = True
         if self._workers is not None:

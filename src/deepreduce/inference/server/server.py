@@ -105,7 +105,7 @@ class Server:
     def adopt(self, listener: int) -> int:
         """Takes over a descriptor that listens, which other processes accept from, too; returns its port."""
         self._listener, self._shared = socket.socket(fileno=listener), True
-        self._listener.settimeout(SHARED_S)  # another process may be faster, and nobody may shut it down
+        self._listener.settimeout(SHARED_S)  # another process may be faster, and no one may shut it down
         host, bound, *_ = self._listener.getsockname()
         self._tls = self._tls_for(host)
         return int(bound)

@@ -6,7 +6,7 @@
     plain    length of the index (8), the index (JSON: facts; name, type, shape, place of every array), the arrays,
              each at a multiple of 64 bytes
 
-A key seals one file, so nonces do not repeat. Whoever loses the key cannot read the file: that is how it is burnt.
+A key seals one file, so nonces do not repeat. Without the key the file cannot be read: that is how it is burnt.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ class Known:
 
 
 class BurntList:
-    """The file. Whoever calls holds the database's write lock."""
+    """The file. Callers hold the database's write lock."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

@@ -87,7 +87,7 @@ class Store:
     the key that locks it; None: where `key_sources` finds one.
 
     Raises `StoreError` at a folder that cannot be used, or a wrong key; then nothing is touched. ``notices`` says what
-    was burnt at opening, and why. Threads and processes may share a store; the child of a fork must open it anew.
+    was burnt at opening, and why. Threads and processes may share a store; the child of a fork must open it again.
     """
 
     _full_hint = "use what is prepared, or allow more"

@@ -1,4 +1,4 @@
-"""Content of a store, read beside whoever uses it: no key is needed, nothing is changed, no secret is shown."""
+"""Content of a store, read beside processes that use it: no key is needed, nothing is changed, no secret is shown."""
 
 from __future__ import annotations
 

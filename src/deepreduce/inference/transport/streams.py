@@ -21,7 +21,7 @@ LINGER_S = 1.0  # for a peer that still sends when we end
 class TcpStream:
     """A connected TCP socket, unprotected: an attacker in between can read and change every message."""
 
-    certificate_name: str | None = None  # nobody shows one
+    certificate_name: str | None = None  # plain TCP has none
 
     def __init__(self, sock: socket.socket, timeout_s: float) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -200,7 +200,7 @@ def client_context(
 
     ``certificate`` and ``key`` are its own. Host names are checked. Raises `SettingError`.
     """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # which trusts nobody yet
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # which trusts no authority yet
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     if authority is None:
         context.load_default_certs(ssl.Purpose.SERVER_AUTH)

@@ -1,6 +1,6 @@
 """Named objects at a place that many machines see: a folder, or any URL that fsspec reads (s3://bucket/prefix ...).
 
-Whoever reads an object sees all of it or none; `create` never replaces one. Object stores give both by themselves, a
+A reader of an object sees all of it or none; `create` never replaces one. Object stores give both by themselves, a
 folder by renaming and linking. Of other file systems fsspec promises less: there an object is written under another
 name and moved, and `create` may let two writers through that come at the same moment.
 """

@@ -1,6 +1,6 @@
 """Replace every in-place operation of a traced graph by its out-of-place form, with the same meaning.
 
-After ``F.relu_(x)`` whoever reads ``x`` reads its ReLU. A rewrite that removed that node without knowing so would
+After ``F.relu_(x)`` every reader of ``x`` reads its ReLU. A rewrite that removed that node without knowing so would
 change the network, and a ReLU whose result is dropped would look dead. So in-place operations become ordinary ones and
 their later readers are pointed to the result; memory shared through views is refused where it matters.
 """

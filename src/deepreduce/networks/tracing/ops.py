@@ -165,7 +165,7 @@ def is_view(node: fx.Node) -> bool:
 
 
 def is_max_pool(node: fx.Node) -> bool:
-    """Return whether ``node`` is a max-pool, which costs comparisons under encryption though it is no ReLU."""
+    """Return whether ``node`` is a max-pool, which costs comparisons under encryption though it is not a ReLU."""
     return isinstance(module_of(node), MAX_POOLS) or node.target in MAX_POOL_FUNCTIONS
 
 

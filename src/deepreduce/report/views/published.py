@@ -16,7 +16,7 @@ from ..reading.search_folder import Search
 class PublishedView:
     """``methods`` have points on the search's data set. ``reduced`` says in words what of the search is smaller.
 
-    The axis of the picture is validation accuracy, while papers report test accuracy: whoever draws them says so.
+    The axis of the picture is validation accuracy, while papers report test accuracy: what draws them says so.
     """
 
     methods: tuple[PublishedMethod, ...]

@@ -136,7 +136,7 @@ def _fork_server_main(
     for linear in linears.values():
         linear.layout.warm()
     compiled = functools.lru_cache(PROGRAMS)(lambda protocol, batch: compile_plan(plan, protocol, batch))
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for workers
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # workers are not waited for
     pipe.send(("ready", time.perf_counter() - started))
     while pipe not in wait([pipe, orders]):
         text, fds, _, _ = socket.recv_fds(orders, ORDER, 1)
