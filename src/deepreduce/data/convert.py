@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from ..errors import DataError, one_line
-from ..orientation import orientation, upright
+from ..errors import DataError
+from ..pictures import is_picture, open_picture
 from .dataset import Dataset, Split, divide
 
 #: A data set's name, a folder, a `Dataset`, or one or several splits: torch data sets, loaders, sequences of pairs.
@@ -43,7 +43,7 @@ def as_dataset(data: DataLike, *, seed: int = 0, validation: float = 0.1) -> Dat
     if isinstance(data, str):
         return load(data, seed=seed, validation=validation)
     parts = dict(data) if isinstance(data, Mapping) else {"": data}
-    if isinstance(data, Mapping) and not {"train", "test"} <= parts.keys() <= set(_SPLITS):
+    if isinstance(data, Mapping) and not (len(parts) > 1 and {"train"} <= parts.keys() <= set(_SPLITS)):
         raise DataError(
             f"splits are called {', '.join(map(str, parts)) or 'nothing'}", "expected train, test, validation"
         )
@@ -93,7 +93,7 @@ def as_samples(data: Any) -> NDArray[Any]:
             shape = f"{values.dtype} {tuple(values.shape)}"
             raise DataError(f"the samples are {shape}", "give at least one, as an array of numbers [n, C, H, W]")
         return values
-    if _is_picture(data):
+    if is_picture(data):
         data = [data]
     items = (item[0] if isinstance(item, tuple | list) and len(item) == 2 else item for item in _items(data))
     arrays = [_array(item, index) for index, item in enumerate(items)]
@@ -105,7 +105,7 @@ def as_samples(data: Any) -> NDArray[Any]:
 def _items(data: Any) -> Iterator[Any]:
     if isinstance(data, DataLoader):
         data = data.dataset
-    if isinstance(data, Mapping | str | bytes) or _is_picture(data) or isinstance(data, Tensor | np.ndarray):
+    if isinstance(data, Mapping | str | bytes) or is_picture(data) or isinstance(data, Tensor | np.ndarray):
         raise DataError(f"the data are {_described(data)}", FORMS)
     if hasattr(data, "__getitem__") and hasattr(data, "__len__"):  # not every torch data set ends by itself
         return (data[index] for index in range(len(data)))
@@ -116,23 +116,20 @@ def _items(data: Any) -> Iterator[Any]:
 
 def _array(image: Any, index: int) -> NDArray[Any]:
     """Return an image [c, h, w]."""
-    if _is_picture(image):
-        try:
-            turned = upright(image, orientation(image))
-            values = np.asarray(turned.convert("L" if image.mode in ("1", "L", "LA") else "RGB"))
-        except (OSError, SyntaxError, ValueError) as error:
-            raise DataError(f"image {index} cannot be decoded: {one_line(error)}", "leave it out") from error
-    elif isinstance(image, Tensor | np.ndarray):
+    if is_picture(image):
+        picture = open_picture(image, f"image {index}")
+        return picture.pixels(1 if picture.grey else 3)
+    if isinstance(image, Tensor | np.ndarray):
         values = _numpy(image)
     else:
         raise DataError(f"image {index} is {_described(image)}", "give PIL images or arrays [c, h, w]")
     if values.ndim == 2:
-        values = values[..., None] if _is_picture(image) else values[None]
+        values = values[None]
     if values.ndim != 3 or values.dtype.kind not in "uifb" or 0 in values.shape:
         shape = f"{values.dtype} {tuple(values.shape)}"
         raise DataError(f"image {index} is {shape}", "give PIL images, or arrays of numbers [c, h, w] or [h, w, c]")
     height, width, channels = values.shape
-    last = _is_picture(image) or (channels in (1, 3) and height not in (1, 3) and width > 1 and image is values)
+    last = channels in (1, 3) and height not in (1, 3) and width > 1 and image is values
     return values.transpose(2, 0, 1) if last else values
 
 
@@ -181,10 +178,6 @@ def _numpy(values: Tensor | NDArray[Any]) -> NDArray[Any]:
         values = values.detach().cpu()
         return values.float().numpy() if values.dtype == torch.bfloat16 else values.numpy()
     return values
-
-
-def _is_picture(value: Any) -> bool:
-    return any(kind.__module__ == "PIL.Image" for kind in type(value).__mro__)
 
 
 def _described(value: Any) -> str:

@@ -148,13 +148,20 @@ def channel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, 
 
 
 def divide(name: str, classes: tuple[str, ...], splits: dict[str, Split], validation: float, seed: int) -> Dataset:
-    """Return the data set of ``splits``: ``train``, ``test`` and perhaps ``validation``, or all images as ``""``.
+    """Return the data set of ``splits``: ``train`` with ``test``, ``validation`` or both, or all images as ``""``.
 
-    Of all images a tenth of each class becomes the test split, always the same. ``validation`` is the share of each
-    class that is held out by ``seed`` where there is no such split: of the training images, or of all images. Raises
-    `DataError` naming a class that is too small to be divided.
+    Of all images a tenth of each class becomes the test split, always the same. Without a test split the validation
+    split, which is what others report for such data (ImageNet), takes its place, with a notice. ``validation`` is the
+    share of each class that is held out by ``seed`` where there is no validation split: of the training images, or of
+    all images. Raises `DataError` naming a class that is too small to be divided.
     """
-    splits = dict(splits)
+    splits, notices = dict(splits), []
+    if "" not in splits and "test" not in splits:
+        splits["test"] = splits.pop("validation")
+        notices.append(
+            f"{name} has no test split: its {show_count(len(splits['test']), 'validation image')} are the test split, "
+            f"and {validation:.3g} of the training images of each class are held out for validation"
+        )
     if "" in splits:
         _need_images(splits[""], classes, 3, name)
         splits["train"], splits["test"] = carve_validation(splits.pop(""), TEST_SHARE, _TEST_SEED, len(classes))
@@ -162,7 +169,7 @@ def divide(name: str, classes: tuple[str, ...], splits: dict[str, Split], valida
     if "validation" not in splits:
         _need_images(splits["train"], classes, 2, name)
         splits["train"], splits["validation"] = carve_validation(splits["train"], validation, seed, len(classes))
-    return assemble(name, classes, splits["train"], splits["validation"], splits["test"])
+    return assemble(name, classes, splits["train"], splits["validation"], splits["test"], tuple(notices))
 
 
 def _need_images(split: Split, classes: tuple[str, ...], least: int, name: str) -> None:

@@ -17,8 +17,9 @@ from pathlib import Path
 import torch
 
 from ..errors import DataError
+from ..pictures import files_below
 from .dataset import Dataset, Split, assemble, carve_validation, need_file, read_text, shortfall
-from .decode import decode, image_files
+from .decode import decode
 from .download import Archive, ensure
 
 NAME = "tinyimagenet"
@@ -56,7 +57,7 @@ def training_files(folder: Path, wnids: list[str]) -> list[tuple[Path, int]]:
     files = []
     for label, wnid in enumerate(wnids):
         images = folder / "train" / wnid / "images"
-        found = image_files(images) if images.is_dir() else []
+        found = files_below(images)[0] if images.is_dir() else []
         if not found:
             raise DataError(f"{images} holds no images", f"expected the training images of class {wnid}")
         files += [(path, label) for path in found]

@@ -101,7 +101,7 @@ def tiny_imagenet(data: bytes) -> None:
     assert dataset.input_shape == (3, 64, 64)
 
 
-FORMS = ("png", "jpg", "bmp", "gif", "ppm", "tif", "webp")
+FORMS = ("png", "jpg", "bmp", "gif", "ppm", "pgm", "webp")  # files are read by what they hold
 
 
 def folder_seeds() -> Iterator[bytes]:

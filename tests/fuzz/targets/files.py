@@ -85,14 +85,15 @@ def picture_seeds() -> Iterator[bytes]:
         out = io.BytesIO()
         Image.new(mode, (5, 6)).save(out, "JPEG")
         yield out.getvalue()
-    out = io.BytesIO()
-    Image.new("RGB", (5, 6)).save(out, "GIF")
-    yield out.getvalue()
+    for form in ("GIF", "BMP", "PPM", "WEBP", "TIFF"):
+        out = io.BytesIO()
+        Image.new("RGB", (5, 6)).save(out, form)
+        yield out.getvalue()
 
 
 @target(picture_seeds, memory_mb=768)
 def picture(data: bytes) -> None:
-    """A client's PNG or JPEG."""
+    """A client's picture."""
     path = written("picture.png", data)
     for shape in ((3, 6, 5), (1, 6, 5)):
         pixels = read_picture(path, shape, resize=bool(len(data) % 2))

@@ -121,14 +121,88 @@ def test_path_missing_or_empty(tmp_path: Path) -> None:
 
 def test_a_train_folder_needs_a_test_folder(tmp_path: Path) -> None:
     fill(tmp_path / "train")
-    with pytest.raises(DataError, match="a folder 'train' but no folder 'test'"):
+    with pytest.raises(DataError, match="a folder 'train' but no folder 'test' or 'val'"):
+        load(f"folder:{tmp_path}")
+    (tmp_path / "train").rename(tmp_path / "test")
+    with pytest.raises(DataError, match="a folder 'test' but no folder 'train'"):
+        load(f"folder:{tmp_path}")
+
+
+@pytest.mark.parametrize("names", [("train", "val"), ("Training", "valid")])
+def test_without_a_test_folder_the_validation_images_are_the_test_split(tmp_path: Path, names: tuple[str, str]) -> None:
+    fill(tmp_path / names[0], count=10)
+    fill(tmp_path / names[1], count=3, start=200)
+    dataset = load(f"folder:{tmp_path}", validation=0.2)
+    train, validation, test = levels(dataset)
+    assert test == set(range(200, 206))
+    assert train | validation == set(range(20)) and len(validation) == 4
+    assert len(dataset.notices) == 1
+    assert "no test split: its 6 validation images are the test split, and 0.2 of the training" in dataset.notices[0]
+
+
+@pytest.mark.parametrize("classes", [("train", "bus"), ("train", "test"), ("test", "val", "train")])
+def test_a_class_may_be_called_as_a_split(tmp_path: Path, classes: tuple[str, ...]) -> None:
+    fill(tmp_path, classes=classes)
+    assert load(f"folder:{tmp_path}").classes == tuple(sorted(classes))
+    (tmp_path / "train" / "steam").mkdir()
+    if len(classes) == 2:  # a class's images may be sorted further
+        for file in sorted((tmp_path / "train").glob("*.png")):
+            file.rename(tmp_path / "train" / "steam" / file.name)
+        if "bus" in classes:
+            assert load(f"folder:{tmp_path}").classes == ("bus", "train")
+
+
+def test_a_split_that_holds_images_is_named(tmp_path: Path) -> None:
+    for name in ("train", "val", "test"):
+        fill(tmp_path / name)
+    picture(tmp_path / "test" / "stray.png", 3)
+    with pytest.raises(DataError, match="test is no folder of class folders"):
+        load(f"folder:{tmp_path}")
+
+
+def test_images_in_folders_of_a_class_belong_to_it(tmp_path: Path) -> None:
+    fill(tmp_path)
+    for index in range(10):
+        picture(tmp_path / "cat" / "more" / f"{index}.png", 100 + index)
+        picture(tmp_path / "bird" / "a" / "b" / f"{index}.png", 200 + index)
+    dataset = load(f"folder:{tmp_path}")
+    assert dataset.classes == ("bird", "cat", "dog")
+    assert [sum(counts) for counts in zip(*dataset.images_per_class.values(), strict=True)] == [10, 20, 10]
+    assert dataset.notices == ()
+
+
+def test_what_is_not_read_is_said(tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        fill(tmp_path / split)
+    (tmp_path / "train" / "cat" / "new.heic").touch()
+    (tmp_path / "test" / "dog" / "scan.TIF").touch()
+    picture(tmp_path / "loose.png", 1)
+    fill(tmp_path / "extra")
+    notices = "; ".join(load(f"folder:{tmp_path}").notices)
+    assert "2 files not read, not PNG, JPEG, WebP, BMP, GIF or PPM: .heic, .tif" in notices
+    assert "1 image not read, in no class's folder" in notices and "loose.png" in notices
+    assert "folders not read, not a split: extra" in notices
+    for file in (tmp_path / "test" / "dog").glob("*.png"):
+        file.rename(file.with_suffix(".tiff"))
+    with pytest.raises(DataError, match=r"dog holds no images \(PNG.*but files .tif, .tiff"):
+        load(f"folder:{tmp_path}")
+
+
+def test_a_link_that_leads_nowhere_is_named(tmp_path: Path) -> None:
+    fill(tmp_path)
+    (tmp_path / "bird").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(DataError, match="bird is a link that leads nowhere"):
+        load(f"folder:{tmp_path}")
+    (tmp_path / "bird").unlink()
+    (tmp_path / "dog" / "x.png").symlink_to(tmp_path / "nowhere.png")
+    with pytest.raises(DataError, match=r"x\.png is missing"):
         load(f"folder:{tmp_path}")
 
 
 def test_two_validation_folders_are_one_too_many(tmp_path: Path) -> None:
     for name in ("train", "test", "val", "validation"):
         fill(tmp_path / name)
-    with pytest.raises(DataError, match="both a folder 'validation' and a folder 'val'"):
+    with pytest.raises(DataError, match="both a folder 'val' and a folder 'validation'"):
         load(f"folder:{tmp_path}")
 
 
@@ -191,18 +265,22 @@ def test_all_images_that_cannot_be_read_are_named_in_one_error(tmp_path: Path) -
         assert f"{tmp_path / name} cannot be decoded" in found.message
     assert "deep.png has more than 8 bits" in found.message
     assert "\n" not in str(found)
-    assert set(found.hint.split("; ")) == {"replace or remove damaged images", "convert images to 8 bits a channel"}
+    assert set(found.hint.split("; ")) == {
+        "replace or remove damaged images",
+        "convert it to PNG, or remove it",
+        "convert images to 8 bits a channel",
+    }
 
 
 def test_of_many_images_that_cannot_be_read_some_are_named_and_all_are_counted(tmp_path: Path) -> None:
     fill(tmp_path)
     for index in range(130):
-        (tmp_path / "cat" / f"x{index:03}.png").write_bytes(b"")
+        (tmp_path / "cat" / f"x{index:03}.png").write_bytes(b"no")
     with pytest.raises(DataError) as caught:
         load(f"folder:{tmp_path}")
     message = caught.value.message
     assert message.startswith("130 images cannot be used: ") and message.endswith("; and 120 more")
-    assert "x009.png cannot be decoded: not an image" in message and "x010" not in message and "BytesIO" not in message
+    assert "x009.png cannot be decoded: not a PNG" in message and "x010" not in message and "BytesIO" not in message
 
 
 def test_photographs_are_turned_upright_as_their_tags_say(tmp_path: Path) -> None:
@@ -215,19 +293,18 @@ def test_photographs_are_turned_upright_as_their_tags_say(tmp_path: Path) -> Non
             exif = Image.Exif()
             exif[0x0112] = tag
             turned = Image.fromarray(upright if tag < 5 else upright.transpose(1, 0, 2))
-            for suffix in ("jpg", "png", "tif", "webp"):
+            for suffix in ("jpg", "png", "webp"):
                 files.append(tmp_path / name / f"{tag}.{suffix}")
                 turned.save(files[-1], exif=exif)
-    late = files[-3].with_name("late.png")  # as exiftool writes it: the tag behind the pixels
-    late.write_bytes(with_late_exif(files[-3].read_bytes()))
+    late = files[-2].with_name("late.png")  # as exiftool writes it: the tag behind the pixels
+    late.write_bytes(with_late_exif(files[-2].read_bytes()))
     dataset = load(f"folder:{tmp_path}", validation=0.5)
     assert dataset.input_shape == (3, 4, 6), "all are 6 wide and 4 high when upright"
     for path in [*files, late]:
         with Image.open(path) as image:
             expected = np.asarray(ImageOps.exif_transpose(image).convert("RGB")).transpose(2, 0, 1)
         assert np.array_equal(decode([path], 4, 6, 3)[0].numpy(), expected), path
-        if path.suffix in (".jpg", ".png"):  # those that a client reads
-            assert np.array_equal(read_picture(path, (3, 4, 6), resize=False), expected), path
+        assert np.array_equal(read_picture(path, (3, 4, 6), resize=False), expected), path
 
 
 def with_late_exif(content: bytes) -> bytes:
