@@ -102,7 +102,7 @@ def export_network(
     ring_bits: RingBits = "auto",
     weight_bits: int = MAX_WEIGHT_BITS,
     activation_bits: int = ACTIVATION_BITS,
-    input_fraction: int = 8,
+    input_fraction: int | None = None,
     evaluate: DataLike | None = None,
     split: str | None = None,
     progress: Progress | None = None,
@@ -114,7 +114,8 @@ def export_network(
     loader, a list of arrays, or PIL images (`deepreduce.data.as_samples`). ``evaluate`` is the split of pictures,
     called ``split``, whose accuracy is measured in floating point and in the plan's integers. ``merge`` composes linear
     ops where that makes them cheaper over a link of ``link_rate`` bits per second, for which the plan also lays out its
-    ciphertexts. Raises `ModelError` for what no plan can have, `PlanError` where no ring will do.
+    ciphertexts. ``input_fraction``: the fractional bits that inputs are rounded to; None: as many as the samples need.
+    Raises `ModelError` for what no plan can have, `PlanError` where no ring will do.
     """
     started = time.perf_counter()
     report: Progress = progress or no_progress

@@ -421,7 +421,7 @@ def _from_network(
             progress=report,
             **settings,
         )
-    notices = [*model.notices(images), *exported.notices]
+    notices = [*model.notices(images), *(dataset.notices if dataset else ()), *exported.notices]
     if model.is_onnx:
         from ...export import onnx_difference
 

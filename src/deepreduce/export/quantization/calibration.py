@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,16 +16,26 @@ Reals = NDArray[np.float64]
 
 def peaks(lowered: Lowered, images: Reals) -> dict[str, Reals]:
     """Return the largest magnitude [C] of each channel (or feature) of every value, for images [B, C, H, W]."""
+    return {name: _by_channel(value) for name, value in _values(lowered, images)}
+
+
+def answers(lowered: Lowered, images: Reals) -> Reals:
+    """Return the last op's value [B, ...], for images [B, C, H, W]."""
+    output = lowered.ops[-1].name
+    return next(value for name, value in _values(lowered, images) if name == output)
+
+
+def _values(lowered: Lowered, images: Reals) -> Iterator[tuple[str, Reals]]:
+    """Yield every value with its name, in order; those that no later op reads are dropped."""
     values = {INPUT: np.asarray(images, np.float64)}
     last = {name: op.name for op in lowered.ops for name in op.inputs}
-    found = {INPUT: _by_channel(values[INPUT])}
+    yield INPUT, values[INPUT]
     for op in lowered.ops:
         values[op.name] = _apply(op, [values[name] for name in op.inputs], lowered)
-        found[op.name] = _by_channel(values[op.name])
+        yield op.name, values[op.name]
         for name in set(op.inputs):
             if last[name] == op.name:
                 del values[name]
-    return found
 
 
 def _by_channel(values: Reals) -> Reals:

@@ -15,6 +15,7 @@ from ...lowering.ir import Lowered
 from ...plan import LINK_RATE, FixedPoint, Plan, packings, shapes
 from ...plan.execution.polynomials import noise_norm
 from ...plan.validation import MAX_WEIGHT_BITS
+from .input_scale import MOST_LOST, calibrated_fraction, plan_difference
 from .quantize import ACTIVATION_BITS, MIN_WEIGHT_BITS, Weights, quantize
 
 RingBits = int | Literal["auto"]
@@ -29,16 +30,19 @@ def quantized(
     ring_bits: RingBits = "auto",
     weight_bits: int = MAX_WEIGHT_BITS,
     activation_bits: int = ACTIVATION_BITS,
-    input_fraction: int = 8,
+    input_fraction: int | None = None,
     link_rate: int = LINK_RATE,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> tuple[Plan, Weights, tuple[str, ...]]:
     """`quantize` in the first ring that will do, and sentences about what did not.
 
-    "auto" tries 32 bits with ``weight_bits`` and down to 10 of them, then 41 bits. Raises `PlanError` with the reason
+    "auto" tries 32 bits with ``weight_bits`` and down to 10 of them, then 41 bits. The input has ``input_fraction``
+    fractional bits, None: as many as the images need (`calibrated_fraction`). Raises `PlanError` with the reason
     of the last try, `SettingError` for bits that cannot be.
     """
     _check(ring_bits, weight_bits, activation_bits)
+    if input_fraction is None:
+        input_fraction = calibrated_fraction(lowered, images)
     tries = [(ring_bits, weight_bits)] if ring_bits != "auto" else _tries(weight_bits)
     notices: list[str] = []
     too_large = 0
@@ -59,6 +63,11 @@ def quantized(
             continue
         if notices:
             notices.append(f"taken: a ring of {ring} bits with weights of {bits}")
+        if (apart := plan_difference(lowered, plan, weights, images)) > MOST_LOST:
+            notices.append(
+                f"the plan's answers differ from the network's by {100 * apart:.0f} % of their standard deviation: "
+                f"more bits, or inputs of mean 0 and standard deviation 1, bring them closer"
+            )
         return plan, weights, tuple(notices)
     raise AssertionError("the last try either returns or raises")
 
