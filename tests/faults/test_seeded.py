@@ -143,9 +143,9 @@ def test_an_unclear_error_is_seen(monkeypatch):
     cell = Cell("message", "other number", "client", "online input", "INPUT")
     fail = Channel.fail
 
-    def unclear(self, reason):
+    def unclear(self, reason, *limit):
         if self._peer == "client" and reason == Reason.MALFORMED:
             raise RuntimeError("oh")
-        fail(self, reason)
+        fail(self, reason, *limit)
 
     assert "oh" in broken(cell, monkeypatch, lambda _: monkeypatch.setattr(Channel, "fail", unclear))

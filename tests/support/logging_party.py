@@ -26,6 +26,7 @@ from deepreduce.inference.client import material_pool as client_pool
 from deepreduce.inference.server import material_pool, session
 from deepreduce.inference.server.events import JsonLines
 from deepreduce.inference.server.metrics import Metrics
+from deepreduce.inference.server.monitoring import MonitoringServer
 from deepreduce.inference.store import ClientStore
 from deepreduce.inference.store.key_wrapping import Wrapping
 from deepreduce.inference.transport.channel import Channel
@@ -142,8 +143,10 @@ def work(folder: Path, counters: Metrics, protocol: str) -> None:
         store.close()
         with expected("a closed store"):
             store.claim_next(None)
-        page = urllib.request.urlopen(f"http://127.0.0.1:{counters.listen('127.0.0.1', 0)}/metrics", timeout=20)
+        monitoring = MonitoringServer("127.0.0.1", 0, counters, lambda: None)
+        page = urllib.request.urlopen(f"http://127.0.0.1:{monitoring.port}/metrics", timeout=20)
         (folder / "metrics.txt").write_bytes(page.read())
+        monitoring.close()
     events.close()
 
 
@@ -158,7 +161,6 @@ def main(folder: Path, leak: str) -> None:
     counters = Metrics()
     for protocol in ("ot", "delphi"):
         work(folder, counters, protocol)
-        counters.close()
         counters = Metrics()
     if leak:  # a planted one
         logger.debug("the identity is %s", bytes.fromhex(secrets["identity"]).hex())

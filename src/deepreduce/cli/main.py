@@ -30,6 +30,9 @@ from .commands.store import store_app
 from .flags import learn_options, with_flags
 from .signals import end_politely, ending_signal
 
+#: Verbs that go on where an interrupted run was.
+RESUMABLE = {"search", "reproduce", "bench"}
+
 #: verb -> former name of an option -> its present name. Former names work for one release.
 RENAMED_OPTIONS = {"bench": {"--network": "--link"}, "search": {"--effort": "--compute-budget"}}
 
@@ -100,7 +103,9 @@ def run() -> NoReturn:
 def _end(error: BaseException, debug: bool) -> NoReturn:
     """End the command with the line, the hint and the exit code that ``error`` calls for."""
     if (number := ending_signal()) is not None:  # whatever the interrupt has become on its way here
-        _fail("interrupted", "run the same command again: it goes on where it was", 128 + number, debug)
+        resumes = any(word in RESUMABLE for word in sys.argv[1:3])
+        hint = "run the same command again: it goes on where it was" if resumes else ""
+        _fail("interrupted", hint, 128 + number, debug)
     if isinstance(error, DeepReduceError):
         _fail(with_flags(error.message), with_flags(error.hint), error.exit_code, debug)
     if isinstance(error, BrokenPipeError):

@@ -12,6 +12,10 @@ import typer
 from ..errors import SettingError
 
 NORMALIZATION = "Normalization"  # a panel of --help
+OWN_NORMALIZATION = (
+    "note: pictures are normalized by their own mean and standard deviation; if the weights were trained with others, "
+    "give --mean and --std, or --normalize imagenet"
+)
 
 
 def file_option(help: str, panel: str, *names: str, default: str | bool = False) -> Any:

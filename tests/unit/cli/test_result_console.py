@@ -27,7 +27,7 @@ def test_tables_in_a_pipe_have_every_name_and_number_whatever_the_width():
 @pytest.mark.parametrize(
     ("verb", "panels", "most"),
     [
-        ("search", ["Data", "Training", "Where trainings run", "Method", "Budgets and targets"], 160),
+        ("search", ["Data", "Training", "Where trainings run", "Method", "Budgets and targets"], 180),
         ("export", ["A network of your own", "Images", "Plan and cost"], 120),
     ],
 )

@@ -16,6 +16,7 @@ from rich.table import Table
 from ...errors import SettingError
 from ...units import show_bytes, show_count, show_seconds
 from ..options import (
+    OWN_NORMALIZATION,
     JsonOption,
     MeanOption,
     NormalizeOption,
@@ -380,6 +381,8 @@ def _from_network(
     dataset = None if options.data is None else load(options.data, seed=options.seed)
     if dataset is not None and normalization is not None:
         dataset = dataset.normalized(*normalization)
+    elif dataset is not None and options.weights is not None:
+        typer.echo(OWN_NORMALIZATION, err=True)
     wanted = shape or (None if dataset is None else dataset.input_shape)
     images = model.input_shape(wanted) or wanted or (3, 32, 32)
     classes = options.classes

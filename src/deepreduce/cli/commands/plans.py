@@ -64,13 +64,15 @@ def plans_command(
     else:
         console = result_console()
         console.print(_table(offers))
-        console.print("Bytes of one image: offline + online, by protocol.", soft_wrap=True)
+        console.print(
+            "ot, delphi: bytes of one image by that protocol, offline and online together.", soft_wrap=True
+        )
 
 
 def _table(offers: list[PlanOffer]) -> Table:
     table = Table("plan", Column("digest", min_width=12), "input", "classes", "ReLUs", "ot", "delphi")
     for offer in offers:
-        sizes = [" + ".join(map(show_bytes, offer.bytes.get(name, ()))) or "-" for name in ("ot", "delphi")]
+        sizes = [show_bytes(sum(offer.bytes[name])) if name in offer.bytes else "-" for name in ("ot", "delphi")]
         shape = "x".join(map(str, offer.input_shape))
         name = escape(offer.name) or "(no name)"
         table.add_row(name, offer.digest[:12], shape, f"{offer.classes:,}", f"{offer.relus:,}", *sizes)

@@ -29,6 +29,7 @@ from ..executor import (
     make_executor,
 )
 from ..options import (
+    OWN_NORMALIZATION,
     JsonOption,
     MeanOption,
     ModelArgument,
@@ -315,6 +316,8 @@ def _search(options: SearchOptions) -> None:
     dataset = load(options.data, seed=options.seed, validation=options.validation, image_size=size)
     if normalization is not None:
         dataset = dataset.normalized(*normalization)
+    elif options.weights is not None:
+        typer.echo(OWN_NORMALIZATION, err=True)
     show_data(console, dataset)
     runs_on = make_executor(options, options.out / "store")
     with closing(runs_on), watch(console) as observer:

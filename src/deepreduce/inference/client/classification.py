@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import SessionError
+from ...errors import DeepReduceError, SessionError
 from ...plan import Plan, shapes
 from ..store import StoreFullError
 from ..transport.errors import BusyError, PeerError
@@ -91,9 +91,10 @@ def classify_each(
 
     A connection that breaks is made again, also while the server is away, for ``wait_s`` seconds; what is in the stores
     makes that safe: a batch that was named is used up. ``note`` is told what was done about it. Raises the error after
-    which that was not possible.
+    which that was not possible, and an input's own error when those before it are answered.
     """
-    size, waiting, names = client.target.batch, iter(inputs), class_names(client.plan)
+    failed: list[DeepReduceError] = []
+    size, waiting, names = client.target.batch, _until_error(inputs, failed), class_names(client.plan)
     ahead = list(islice(waiting, AHEAD * size))
     while ahead:
         batch, ahead = ahead[:size], ahead[size:]
@@ -102,8 +103,19 @@ def classify_each(
         images[: len(batch)] = batch
         left = 1 - (-len(ahead) // size)
         logits = unbroken(client, partial(predict_prepared, client, images, left, wait_s, note), wait_s, note)
+        run = client.runs[-1]
         for values in logits[: len(batch)]:
-            yield Classification(values.reshape(-1), names, client.runs[-1])
+            yield Classification(values.reshape(-1), names, run)
+    if failed:
+        raise failed[0]
+
+
+def _until_error(inputs: Iterable[T], failed: list[DeepReduceError]) -> Iterator[T]:
+    """Yield the inputs before one that cannot be read, so that they are answered before its error is raised."""
+    try:
+        yield from inputs
+    except DeepReduceError as error:
+        failed.append(error)
 
 
 def unbroken(client: Client, work: Callable[[], T], wait_s: float, note: Note) -> T:

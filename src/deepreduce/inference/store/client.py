@@ -78,6 +78,7 @@ class ClientStore(Store):
                 db.execute(f"DELETE FROM plans WHERE rowid IN ({old})", (KEPT_PLANS,))
             db.execute("INSERT OR REPLACE INTO servers VALUES (?, ?, ?)", (place, server, digest))
 
-    def _stale(self) -> tuple[str, tuple[object, ...]]:
-        # For a server that is no longer at any place: it has lost its store, or changed its weights.
-        return f"NOT {SERVED}", ()
+    def _stale(self, purpose: Purpose) -> tuple[str, tuple[object, ...]]:
+        # For a server that is no longer at any place: it has lost its store, or changed its weights. The one that is
+        # asked now is there, though another process may have met its successor at the same place.
+        return f"NOT {SERVED} AND peer <> ?", (purpose.peer,)

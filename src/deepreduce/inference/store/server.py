@@ -91,7 +91,7 @@ class ServerStore(Store):
         self._burn_until(db, "peer = ?", (purpose.peer,), used + size - self._max_peer_bytes)
         super()._make_room(db, purpose, size)
 
-    def _stale(self) -> tuple[str, tuple[object, ...]]:
+    def _stale(self, purpose: Purpose) -> tuple[str, tuple[object, ...]]:
         return "created < ?", (time.time() - STALE_S,)
 
 

@@ -173,7 +173,7 @@ class Store:
     def _make_room(self, db: sqlite3.Connection, purpose: Purpose, size: int) -> None:
         """Raises `StoreFullError` unless ``size`` more bytes are allowed, after burning what may go."""
         if _used(db) + size > self._max_bytes:
-            self._burn_until(db, *self._stale(), _used(db) + size - self._max_bytes)
+            self._burn_until(db, *self._stale(purpose), _used(db) + size - self._max_bytes)
         if _used(db) + size > self._max_bytes:
             raise StoreFullError(
                 f"the store {self.folder} holds {show_bytes(_used(db))}, one more batch takes {show_bytes(size)}, "
@@ -181,7 +181,7 @@ class Store:
                 self._full_hint,
             )
 
-    def _stale(self) -> tuple[str, tuple[object, ...]]:
+    def _stale(self, purpose: Purpose) -> tuple[str, tuple[object, ...]]:
         """Return which batches may be burnt to make room, as a condition with its values."""
         return "FALSE", ()
 
