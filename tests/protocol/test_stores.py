@@ -467,6 +467,22 @@ def test_a_client_stops_preparing_at_its_own_limit(tmp_path, keeps):
             assert np.array_equal(client.predict_integers(X), EXACT)
 
 
+def test_at_its_limit_a_client_does_not_burn_what_it_prepared_for_this_server(tmp_path):
+    """Another process may have met another server at the same place: behind a balancer, or after a reload."""
+    most = 2 * expected_bytes(predict(PLAN, "delphi", 1).total.stored_bytes_client)
+    with stored(tmp_path) as (_, port):
+        folder = tmp_path / "client"
+        settings = {"protocol": "delphi", "store": folder, "max_store_bytes": most, "insecure": True}
+        with Client("127.0.0.1", port, timeout_s=TIMEOUT_S, **settings) as client:
+            with pytest.raises(StoreFullError):
+                client.prepare(9)
+            ready = client.prepared
+            client.store.remember(client.target.place, "0" * 32, client.plan_digest, None)
+            with pytest.raises(StoreFullError):
+                client.prepare(1)
+            assert client.prepared == ready
+
+
 # --- in the background -----------------------------------------------------------------------------------------------
 
 

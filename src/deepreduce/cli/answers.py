@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,7 +63,7 @@ def answer_files(
 
     Raises `PlanError`, `MissingPackageError` where no file can be read.
     """
-    found, shown = FileAnswers([FileAnswer(path) for path in paths]), 0
+    found, shown = FileAnswers([FileAnswer(path) for path in paths]), 0  # files before ``shown`` are settled and shown
 
     def inputs() -> Iterator[Any]:
         from ..inference.client import read_input
@@ -84,7 +85,7 @@ def answer_files(
 
     try:
         for answer in answering(inputs()):
-            next(one for one in found.files[shown:] if not one.settled).answer = answer
+            next(one for one in islice(found.files, shown, None) if not one.settled).answer = answer
             tell()
     except (MissingPackageError, PlanError):
         raise
@@ -96,3 +97,17 @@ def answer_files(
     if found.broken is None or found.answered:  # else the caller says why, once
         tell()
     return found
+
+
+def clear_answers(plan: Plan, weights: Mapping[str, Any], inputs: Iterable[Any]) -> Iterator[Classification]:
+    """Yield the answer of the plan's integers for each input [C, h, w]: what both parties compute, bit for bit."""
+    import numpy as np
+
+    from ..inference import Classification
+    from ..inference.client import class_names
+    from ..plan import answers, decode_output, encode_input
+
+    names = class_names(plan)
+    for one in inputs:
+        logits = decode_output(plan, answers(plan, weights, encode_input(plan, np.asarray(one)[None])))
+        yield Classification(logits.reshape(-1), names)

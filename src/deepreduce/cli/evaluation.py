@@ -52,12 +52,16 @@ def labeled_files(folder: Path, classes: Sequence[str], limit: int | None = None
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """Private answers beside labels and the answers in the clear, in one order; None where there is none."""
+    """Private answers beside labels and the answers in the clear, in one order; None where there is none.
+
+    ``batch``: images of one prediction, which share what it took.
+    """
 
     classes: tuple[str, ...]
     private: list[Classification | None]
     labels: list[int | None]
     clear: list[Classification | None]
+    batch: int = 1
 
     @property
     def confusion(self) -> NDArray[np.int64]:
@@ -85,10 +89,10 @@ class Evaluation:
             "largest_difference": max((float(np.abs(a.logits - b.logits).max()) for a, b in pairs), default=None),
             "confusion": self.confusion.tolist() if labeled else None,
             "classes": list(self.classes),
-            "online_seconds": statistics.median(run.online.seconds for run in runs) if runs else None,
-            "offline_seconds": statistics.median(run.offline.seconds for run in runs) if runs else None,
-            "down_bytes": _mean(run.online.received_bytes + run.offline.received_bytes for run in runs),
-            "up_bytes": _mean(run.online.sent_bytes + run.offline.sent_bytes for run in runs),
+            "online_seconds": statistics.median(run.online.seconds for run in runs) / self.batch if runs else None,
+            "offline_seconds": statistics.median(run.offline.seconds for run in runs) / self.batch if runs else None,
+            "down_bytes": _mean((run.online.received_bytes + run.offline.received_bytes) / self.batch for run in runs),
+            "up_bytes": _mean((run.online.sent_bytes + run.offline.sent_bytes) / self.batch for run in runs),
         }
 
 

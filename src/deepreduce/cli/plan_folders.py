@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import SettingError
-from .search_folder import refuse_search
+from ..errors import PlanError, SettingError
 
 if TYPE_CHECKING:
     from ..plan import Plan, PlanFolder
 
     PlanWeights = tuple[Plan, dict[str, Any]]
 
+PLAN, SEARCH, FRONTIER = "plan.json", "search.json", "frontier.json"
+
 
 def read_plan_folder(path: Path) -> PlanFolder:
     """Read a plan's folder, or the folder of a plan.json. Raises `PlanError`."""
     from ..plan import read_folder
 
-    refuse_search(path.parent if path.name == "plan.json" else path)
+    _refuse_search(path.parent if path.name == PLAN else path)
     return read_folder(path)
 
 
@@ -48,7 +50,7 @@ class PlanFolders:
     def shown(self, name: str) -> str:
         """Return NAME=FOLDER, or FOLDER."""
         path = self.paths[name]
-        folder = path.parent if path.name == "plan.json" else path
+        folder = path.parent if path.name == PLAN else path
         return f"{name}={folder}" if name else str(folder)
 
 
@@ -69,3 +71,26 @@ def plan_folders(texts: Sequence[str], link: str | None) -> PlanFolders:
             raise SettingError(f"two plans {called}", "give each a name of its own: NAME=PLAN")
         paths[name] = Path(path)
     return PlanFolders(paths, link)
+
+
+def _refuse_search(folder: Path) -> None:
+    """Raise `PlanError`, with the command that makes a plan of it, if ``folder`` holds a search and no plan."""
+    if (folder / PLAN).exists():
+        return
+    if (folder / FRONTIER).is_file():
+        made = folder / "plan"
+        steps = f"deepreduce export {_quoted(folder)} --out {_quoted(made)}, then deepreduce serve {_quoted(made)}"
+        there = (made / PLAN).is_file()
+        raise PlanError(
+            f"{folder} is the folder of a search, not of a plan",
+            f"it has a plan in {_quoted(made)}" if there else steps,
+        )
+    if (folder / SEARCH).is_file():
+        raise PlanError(
+            f"{folder} is the folder of a search that is not finished",
+            f"run its command again, then deepreduce export {_quoted(folder)}",
+        )
+
+
+def _quoted(path: Path) -> str:
+    return shlex.quote(str(path))

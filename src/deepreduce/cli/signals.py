@@ -11,6 +11,7 @@ from queue import SimpleQueue
 
 CLEAN_UP_S = 10.0  # for a command to stop its children and close its files
 _received: list[int] = []
+_hangups: SimpleQueue[int] = SimpleQueue()
 
 
 def end_politely() -> None:
@@ -39,7 +40,7 @@ def _interrupt(number: int, frame: object) -> None:
 
 
 def until_signalled() -> threading.Event:
-    """Set by the first SIGTERM or SIGINT; the second ends the process."""
+    """Set by the first SIGTERM or SIGINT; the second ends the process. From now on SIGHUP is kept for `at_hangup`."""
     stop = threading.Event()
 
     def handle(number: int, frame: object) -> None:
@@ -49,20 +50,18 @@ def until_signalled() -> threading.Event:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, handle)
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something to read again
+    signal.signal(signal.SIGHUP, lambda number, frame: _hangups.put(number))  # read when `at_hangup` is called
     return stop
 
 
 def at_hangup(act: Callable[[], None]) -> None:
-    """Calls it at every SIGHUP, in a thread of its own: a signal's handler may not wait for locks."""
-    come: SimpleQueue[int] = SimpleQueue()
+    """Call it at every SIGHUP since `until_signalled`, in a thread of its own: a handler may not wait for locks."""
 
     def run() -> None:
-        while come.get():
+        while _hangups.get():
             try:
                 act()
             except Exception as error:  # the next one must find somebody who listens
                 logging.getLogger("deepreduce.server").error("SIGHUP: %s", type(error).__name__, exc_info=error)
 
     threading.Thread(target=run, name="deepreduce-hangup", daemon=True).start()
-    signal.signal(signal.SIGHUP, lambda number, frame: come.put(number))

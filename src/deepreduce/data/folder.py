@@ -92,7 +92,7 @@ def split_folders(path: Path) -> dict[str, Path]:
             names = " and a folder ".join(repr(folder.name) for folder in folders)
             raise DataError(f"{path} has both a folder {names}", "remove one of them")
         if folders and not _holds_classes(folders[0]):
-            raise DataError(f"{folders[0]} is no folder of class folders, as {path}'s other splits are", _LAYOUT)
+            raise DataError(f"{folders[0]} is not a folder of class folders, as {path}'s other splits are", _LAYOUT)
     return {split: folders[0] for split, folders in found.items()}
 
 

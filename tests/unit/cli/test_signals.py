@@ -40,3 +40,14 @@ def test_a_signal_that_was_ignored_stays_ignored():
         "signal.signal(signal.SIGINT, signal.SIG_IGN)\nend_politely()\nos.kill(os.getpid(), signal.SIGINT)\n"
     )
     assert subprocess.run([sys.executable, "-c", program], timeout=30, check=False).returncode == 0
+
+
+def test_a_hangup_before_there_is_something_to_reload_is_not_lost():
+    program = (
+        "import os, queue, signal\nfrom deepreduce.cli.signals import at_hangup, until_signalled\n"
+        "until_signalled()\nos.kill(os.getpid(), signal.SIGHUP)\n"
+        "done = queue.SimpleQueue()\nat_hangup(lambda: done.put('read again'))\nprint(done.get(timeout=10))\n"
+        "os.kill(os.getpid(), signal.SIGHUP)\nprint(done.get(timeout=10))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "read again\nread again\n", "")

@@ -156,7 +156,7 @@ def test_a_split_that_holds_images_is_named(tmp_path: Path) -> None:
     for name in ("train", "val", "test"):
         fill(tmp_path / name)
     picture(tmp_path / "test" / "stray.png", 3)
-    with pytest.raises(DataError, match="test is no folder of class folders"):
+    with pytest.raises(DataError, match="test is not a folder of class folders"):
         load(f"folder:{tmp_path}")
 
 

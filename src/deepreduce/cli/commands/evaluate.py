@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
 from ...errors import SettingError
-from ..answers import FileAnswers, answer_files
+from ..answers import FileAnswer, FileAnswers, answer_files, clear_answers
 from ..client_options import (
     BatchOption,
     ClientOptions,
@@ -132,6 +134,7 @@ def _evaluate(options: EvaluateOptions) -> None:
         [one.answer for one in private.files],
         [one.label for one in files],
         [one.answer for one in clear.files] if clear is not None else [None] * len(files),
+        options.batch,
     )
     about = {"server": options.server, "plan": digest, "protocol": protocol}
     result = {**about, **evaluation.summary(), "notes": [with_flags(note) for note in notes]}
@@ -154,19 +157,12 @@ def _privately(
     from ...inference.client import classify_each
 
     notes: list[str] = []
-    done = 0
-
-    def count(_: Any) -> None:
-        nonlocal done
-        done += 1
-        report("answers", done, len(files))
-
     answers = answer_files(
         [one.path for one in files],
         client.plan,
         lambda inputs: classify_each(client, inputs, wait_s=options.wait, note=notes.append),
         resize=options.resize,
-        show=count,
+        show=_counting(report, "answers", len(files)),
     )
     if answers.broken is not None and not answers.answered:
         raise answers.broken
@@ -178,7 +174,6 @@ def _in_the_clear(
 ) -> FileAnswers | None:
     """Return what the plan's integers answer. Raises `SettingError` for another plan than the server's."""
     from ...plan import digest
-    from ..clear import clear_answers
     from ..plan_folders import read_plan_folder
 
     if options.clear is None:
@@ -190,14 +185,16 @@ def _in_the_clear(
             f"the plan in {read.path} is {digest(plan)[:12]}, the server's is {client.plan_digest[:12]}",
             "give the folder that is served",
         )
-    done = 0
-
-    def count(_: Any) -> None:
-        nonlocal done
-        done += 1
-        report("in the clear", done, len(files))
-
-    paths = [one.path for one in files]
     return answer_files(
-        paths, plan, lambda inputs: clear_answers(plan, read.weights, inputs), resize=options.resize, show=count
+        [one.path for one in files],
+        plan,
+        lambda inputs: clear_answers(plan, read.weights, inputs),
+        resize=options.resize,
+        show=_counting(report, "in the clear", len(files)),
     )
+
+
+def _counting(report: Progress, what: str, total: int) -> Callable[[FileAnswer], None]:
+    """Return what moves the progress bar by one for each answer."""
+    numbers = count(1)
+    return lambda _: report(what, next(numbers), total)

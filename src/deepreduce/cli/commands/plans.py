@@ -64,9 +64,7 @@ def plans_command(
     else:
         console = result_console()
         console.print(_table(offers))
-        console.print(
-            "ot, delphi: bytes of one image by that protocol, offline and online together.", soft_wrap=True
-        )
+        console.print("ot, delphi: bytes of one image by that protocol, offline and online together.", soft_wrap=True)
 
 
 def _table(offers: list[PlanOffer]) -> Table:

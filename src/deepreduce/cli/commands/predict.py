@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 
 from ...errors import DeepReduceError, SettingError
-from ..answers import FileAnswers, answer_files
+from ..answers import FileAnswers, answer_files, clear_answers
 from ..client_options import (
     BatchOption,
     ClientOptions,
@@ -170,7 +170,6 @@ def _in_the_clear(
     """Return the answers that the plan's integers give: those of a server, bit for bit."""
     from ...inference.client import image_files
     from ...plan import digest
-    from ..clear import clear_answers
     from ..plan_folders import read_plan_folder
 
     read = read_plan_folder(folder)
@@ -215,6 +214,7 @@ def _by_the_server(
         "plan": client.plan_digest,
         "protocol": client.protocol,
         "link": None if client.choice is None or client.choice.link is None else asdict(client.choice.link),
+        "batch": client.target.batch,
         "prepared": client.prepared if client.stored else 0,
         "notes": [with_flags(note) for note in notes],
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import socket
 import sys
+from collections.abc import Callable
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
@@ -218,14 +219,21 @@ def _say_serving(server: Server, settings: ServeSettings, folders: PlanFolders, 
 def _reload(server: Server, options: ServeOptions, settings: ServeSettings, folders: PlanFolders) -> None:
     """Read again what may have changed; what cannot be used stays as it was."""
     resources = server.resources
-    try:
-        resources.access.refresh()
-        resources.access.replace_quotas(options.read_quotas())
-        if settings.files is not None and settings.server.tls is not None:
-            settings.files.reload(settings.server.tls)
+    steps: list[Callable[[], object]] = [
+        resources.access.refresh,
+        lambda: resources.access.replace_quotas(options.read_quotas()),
+    ]
+    if (files := settings.files) is not None and (tls := settings.server.tls) is not None:
+        steps.append(lambda: files.reload(tls))
+    failed = False
+    for step in steps:  # each by itself: wrong quotas must not keep out a renewed certificate
+        try:
+            step()
+        except DeepReduceError as error:
+            failed = True
+            resources.emit("configured", result="failed", text=str(error))
+    if not failed:
         resources.emit("configured", result="read again")
-    except DeepReduceError as error:
-        resources.emit("configured", result="failed", text=str(error))
     for name in folders.paths:
         try:
             loaded = server.load(name, *folders.read(name))

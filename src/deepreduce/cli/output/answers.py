@@ -56,8 +56,8 @@ class AnswerLines:
         of, total = f"{len(answered)} of {len(answers.files)} answered", show_seconds(about["seconds"])
         runs = [one.answer.run.online for one in answered if one.answer is not None and one.answer.run is not None]
         if runs:
-            seconds = sorted(run.seconds for run in runs)[len(runs) // 2]
-            down, up = show_bytes(runs[-1].received_bytes), show_bytes(runs[-1].sent_bytes)
+            seconds = sorted(run.seconds for run in runs)[len(runs) // 2] / about["batch"]
+            down, up = (show_bytes(count / about["batch"]) for count in (runs[-1].received_bytes, runs[-1].sent_bytes))
             self._say(
                 f"{of}; per image: {show_seconds(seconds)} online, {down} down, {up} up; total {total}; "
                 f"{about['prepared']} predictions still prepared"
